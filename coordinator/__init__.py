@@ -1,0 +1,1 @@
+"""The coordinator: enrols agents, tells them who is near, distributes settings."""

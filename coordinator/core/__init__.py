@@ -1,0 +1,1 @@
+"""Decisions of the coordinator: no clock, socket, disk or log."""

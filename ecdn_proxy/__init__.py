@@ -1,0 +1,1 @@
+"""Enterprise content delivery network: the agent on a viewer machine."""

@@ -1,0 +1,1 @@
+"""Decisions: no clock, socket, dice, disk or log."""

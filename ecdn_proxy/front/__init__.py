@@ -1,0 +1,1 @@
+"""What people and browsers touch: the proxy, the gateway, the local page, the command line."""

@@ -1,0 +1,1 @@
+"""Messages on the network and in files: imports nothing of ours."""
