@@ -1,0 +1,108 @@
+"""The stream is what its manifests say: segments decode alone, start with a key frame and loop without a seam."""
+
+import io
+import itertools
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from tests.demo import boxes, content
+from tests.demo.content import SEGMENTS, Content, encrypted, first_audio_frame, key_of
+from tests.demo.picture import Painter
+
+
+@pytest.fixture(scope="module")
+def directory() -> Path:
+    return content.prepare()
+
+
+@pytest.fixture(scope="module")
+def made(directory: Path) -> Content:
+    return Content(directory)
+
+
+@pytest.mark.parametrize("rendition", content.RENDITIONS)
+def test_every_segment_decodes_alone_and_starts_with_a_key_frame(made: Content, rendition: content.Rendition) -> None:
+    for number in (0, 7, SEGMENTS - 1, SEGMENTS):
+        for file in (
+            made.transport_stream(rendition.name, number),
+            made.init[rendition.name] + made.fragment(rendition.name, number),
+        ):
+            with av.open(io.BytesIO(file), "r") as opened:
+                frames = list(opened.decode(video=0))
+            assert len(frames) == 50
+            assert frames[0].key_frame
+            assert not any(frame.key_frame for frame in frames[1:])
+            assert (frames[0].width, frames[0].height) == (rendition.width, rendition.height)
+
+
+def test_sound_is_in_both_packagings(made: Content) -> None:
+    for file in (made.transport_stream("720", 3), made.init["audio"] + made.fragment("audio", 3)):
+        with av.open(io.BytesIO(file), "r") as opened:
+            samples = [frame.to_ndarray() for frame in opened.decode(audio=0)]
+        assert len(samples) in {93, 94}
+        assert max(float(np.abs(block).max()) for block in samples[5:]) > 0.1
+
+
+def test_renditions_keep_their_bitrate(made: Content) -> None:
+    for rendition in content.RENDITIONS:
+        sizes = [len(made.transport_stream(rendition.name, n)) for n in range(SEGMENTS)]
+        mean = sum(sizes) * 8 / (SEGMENTS * content.SEGMENT_SECONDS)
+        assert 0.75 * rendition.bits_a_second < mean < rendition.total_bits_a_second
+
+
+@pytest.mark.parametrize("track", ["360", "720", "audio"])
+def test_fragments_follow_each_other_across_the_seam(made: Content, track: str) -> None:
+    for number in range(SEGMENTS - 2, 2 * SEGMENTS + 2):
+        segment = made.fragment(track, number)
+        assert boxes.decode_time(segment) == made.start_of(track, number)
+        with av.open(io.BytesIO(made.init[track] + segment), "r") as opened:
+            packets = [packet for packet in opened.demux() if packet.size]
+            stream = opened.streams[0]
+            assert stream.time_base is not None
+            ends = [packet.pts + packet.duration for packet in packets if packet.pts is not None and packet.duration]
+            assert packets[0].pts == made.start_of(track, number)
+            assert ends[-1] == made.start_of(track, number + 1)
+            assert all(b.pts == end for end, (_, b) in zip(ends, itertools.pairwise(packets), strict=False))
+
+
+def test_a_segment_is_found_by_its_time(made: Content) -> None:
+    for number in (0, 11, 12, 900_000_123):
+        for track in ("720", "audio"):
+            ticks = made.start_of(track, number)
+            assert made.segment_at(track, ticks) == number
+            assert made.segment_at(track, ticks + 1) is None
+    assert first_audio_frame(SEGMENTS) * content.AAC_FRAME == 24 * content.SAMPLES_A_SECOND
+
+
+def test_no_two_segments_of_the_endless_stream_are_alike(made: Content) -> None:
+    assert made.transport_stream("360", 1) != made.transport_stream("360", 1 + SEGMENTS)
+    assert made.fragment("360", 1) != made.fragment("360", 1 + SEGMENTS)
+
+
+def test_encryption_is_the_one_of_the_standard(made: Content) -> None:
+    clear = made.transport_stream("360", 25)
+    decryptor = Cipher(algorithms.AES(key_of(2)), modes.CBC((25).to_bytes(16, "big"))).decryptor()
+    padded = decryptor.update(encrypted(clear, 25)) + decryptor.finalize()
+    assert padded[: -padded[-1]] == clear
+
+
+def test_the_picture_moves() -> None:
+    painter = Painter(640, 360, "DEMO 360P", 25, 14)
+    first, second = painter.frame(1).astype(int), painter.frame(2).astype(int)
+    assert (abs(first - second) > 8).mean() > 0.05
+
+
+def test_the_second_start_finds_what_the_first_made(directory: Path) -> None:
+    before = (directory / "codecs.json").stat().st_mtime_ns
+    assert content.prepare() == directory
+    assert (directory / "codecs.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("broken", [b"\0\0\0\x04moof", b"\0\0\1\0moof", b""])
+def test_a_broken_file_is_refused(broken: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no box|does not fit"):
+        boxes.decode_time(broken)
