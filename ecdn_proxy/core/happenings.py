@@ -1,0 +1,371 @@
+"""What can happen to the node, and what it can want done.
+
+    Event    past tense: a viewer asked, an origin answered, a peer spoke, a link ended
+    Effect   imperative: answer that viewer, fetch from the origin, send that message
+
+The performer (`ecdn_proxy.agent.performer`) turns effects into calls and what comes of them into events; the tests and
+the simulator do the same with a virtual clock.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ecdn_proxy.core.playlist import ByteRange
+from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+from ecdn_proxy.wire.peer import Contact, PeerMessage
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in the order they came, names in lower case."""
+
+Source = Literal["cache", "lan", "webrtc", "origin", "passed"]
+"""Where a segment's bytes came from, as the status page counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRequest:
+    """A viewer's own request, for the case that this machine fetches: its own cookies and tokens, nobody else's."""
+
+    url: str
+    headers: Headers = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A whole segment as it lies in memory or on disk; every piece has its hash in a voucher."""
+
+    key: str
+    stream: str
+    head: SegmentHead
+    body: bytes = field(repr=False)
+    vouchers: tuple[Voucher, ...] = field(repr=False)
+    stored_utc: float
+
+
+# ---- events: what happened
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A viewer asked for a segment that it may have."""
+
+    viewer: int
+    stream: str
+    rendition: str
+    key: str
+    number: int
+    duration_s: float
+    live: bool
+    resource_range: ByteRange | None
+    """The part of the resource that the key names; None is all of it."""
+    origin: OriginRequest
+    utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerLeft:
+    """A viewer's connection ended before its answer did."""
+
+    viewer: int
+
+
+@dataclass(frozen=True, slots=True)
+class OriginAnswered:
+    """Response headers of a fetch arrived."""
+
+    fetch: int
+    status: int
+    headers: Headers
+    utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSent:
+    """Body bytes of a fetch arrived."""
+
+    fetch: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OriginEnded:
+    """A fetch's body ended as its headers had announced."""
+
+    fetch: int
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFailed:
+    """A fetch broke: refused, timed out, truncated."""
+
+    fetch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened:
+    """An authenticated link to a device stands; a Hello has been exchanged."""
+
+    contact: Contact
+    kind: Literal["lan", "webrtc"]
+    streams: tuple[str, ...]
+    serves: bool
+    rtt_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClosed:
+    """A link ended, or a dial did not succeed."""
+
+    device: str
+    why: str
+    misbehaved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReady:
+    """A link that was full can take more."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A peer's message on an open link."""
+
+    device: str
+    message: PeerMessage
+    full: bool = False
+    """This device's link still holds much that was not yet sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanSeen:
+    """mDNS shows an agent of this tenant on the link."""
+
+    contact: Contact
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LanLost:
+    """mDNS no longer shows an agent."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSaid:
+    """The coordinator named the neighbours that watch a stream."""
+
+    stream: str
+    committee: tuple[str, ...]
+    contacts: tuple[tuple[Contact, str], ...]
+    """Each with the tracker's reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerChanged:
+    """The coordinator's socket opened or closed."""
+
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesDenied:
+    """The coordinator's whole set of devices that may not be spoken to."""
+
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """What this machine may do has changed (settings, site map, battery)."""
+
+    sharing: bool
+    uploads: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The disk answered a Load."""
+
+    key: str
+    stored: StoredSegment | None
+
+
+Event = (
+    Wanted | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
+    | LinkOpened | LinkClosed | LinkReady | Received
+    | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | PolicyChanged | Loaded
+)  # fmt: skip
+
+
+# ---- effects: what is to be done
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Begin a viewer's answer; the gateway cuts the viewer's own range out of what Deliver brings."""
+
+    viewer: int
+    head: SegmentHead
+    source: Source
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The next bytes of the segment, in order, each byte once."""
+
+    viewer: int
+    data: bytes | memoryview = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The viewer has had everything."""
+
+    viewer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The rest cannot come: break the viewer's connection, so that it sees a truncated body and asks again."""
+
+    viewer: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Nothing was answered yet: let the viewer have the origin's own answer by its own request."""
+
+    viewer: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The running fetch was this viewer's own request and its answer is not to be shared: give it as it is."""
+
+    viewer: int
+    fetch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStatus:
+    """The origin told another agent that the segment is not there; tell this viewer the same."""
+
+    viewer: int
+    status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOrigin:
+    """Ask the origin; `first_byte` and `last_byte` are positions in the resource, None to its end."""
+
+    fetch: int
+    request: OriginRequest
+    first_byte: int
+    last_byte: int | None
+    ranged: bool
+    """Send a Range field; False asks for the whole resource."""
+    if_range: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortOrigin:
+    """Nobody waits for this fetch any more."""
+
+    fetch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a link; ends in LinkOpened or LinkClosed."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close a link."""
+
+    device: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one message on an open link; dropped if it closed meanwhile."""
+
+    device: str
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceStreams:
+    """The streams watched now, for mDNS and the coordinator."""
+
+    streams: tuple[str, ...]
+    serves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Keep a whole segment on disk."""
+
+    stored: StoredSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read a segment back; ends in Loaded."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Remove a segment from disk."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseCondition:
+    """Something IT can cure is wrong; `code` is registered in core/conditions."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearCondition:
+    """It is right again."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One segment reached one viewer: the status page's row."""
+
+    key: str
+    stream: str
+    rendition: str
+    number: int
+    source: Source
+    why: str
+    ms: float
+    bytes_by_source: tuple[tuple[Source, int], ...]
+
+
+Effect = (
+    Answer | Deliver | Finish | Abort | PassOn | HandOver | AnswerStatus
+    | FetchOrigin | AbortOrigin | Dial | HangUp | Send | AnnounceStreams
+    | Save | Load | Erase | RaiseCondition | ClearCondition | Served
+)  # fmt: skip
