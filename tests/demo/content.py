@@ -222,7 +222,9 @@ class Content:
         tracks = [*self.codecs, "audio"]
         self.init = {name: (directory / name / "init.mp4").read_bytes() for name in tracks}
         self._fragments = {n: [(directory / n / f"{k}.m4s").read_bytes() for k in range(SEGMENTS)] for n in tracks}
-        self._ts = {n: [(directory / "ts" / n / f"{k}.ts").read_bytes() for k in range(SEGMENTS)] for n in self.codecs}
+        self._ts: dict[str, list[bytes]] = {
+            n: [(directory / "ts" / n / f"{k}.ts").read_bytes() for k in range(SEGMENTS)] for n in self.codecs
+        }
         self.timescale = {name: boxes.timescale(init) for name, init in self.init.items()}
 
     def start_of(self, track: str, segment: int) -> int:
