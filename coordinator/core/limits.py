@@ -1,0 +1,103 @@
+"""Every setting and number of the coordinator: name, unit, bound and reason, declared once.
+
+The table in docs/coordinator.md is made from `table()`; validation of file, environment and flags from the same types.
+
+Settings     what `coordinator.toml`, `ECDN_COORDINATOR_*` and flags may say
+table()      one line for each setting
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+
+def _number(least: float, most: float, unit: str, why: str) -> Meta:
+    return Meta(ge=least, le=most, description=why, extra={"unit": unit})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What IT may set; a name that is not here is a typing error and is reported as one."""
+
+    listen: Annotated[str, Meta(max_length=260, description="Address and port of the only door, `host:port`.")] = (
+        "127.0.0.1:8443"
+    )
+    public_url: Annotated[
+        str, Meta(max_length=260, description="URL under which agents reach the coordinator; empty: made of `listen`.")
+    ] = ""
+    sites: Annotated[
+        str, Meta(max_length=4_096, description="Site map (CSV) that replaces the stored one at every start.")
+    ] = ""
+    agents: Annotated[
+        dict[str, Any], Meta(description="Table sent to every agent as settings; names as in agent.toml.")
+    ] = msgspec.field(default_factory=dict)
+    certificate_hours: Annotated[
+        int, _number(1, 168, "h", "A stolen device key is of use for no longer; agents renew at two thirds of it.")
+    ] = 24
+    grace_days: Annotated[
+        int, _number(0, 30, "d", "A laptop that was off may still renew an ended certificate; longer asks for a token.")
+    ] = 7
+    enrol_per_minute: Annotated[
+        int, _number(1, 6_000, "1/min", "Enrolments from one address; one core signs far more, a guesser far fewer.")
+    ] = 240
+    agents_max: Annotated[
+        int, _number(1, 100_000, "sockets", "One process holds about 20,000 agents in 1 GiB; more are turned away.")
+    ] = 25_000
+    spacing_s: Annotated[
+        float, _number(0.1, 60, "s", "Least time between two lists for one swarm: a crowd that joins costs one each.")
+    ] = 1.0
+
+
+SETTLE_S = 0.05
+"""Wait after the first change of a quiet swarm: the handful that arrives together shares one list."""
+
+MEMBERS_PER_S = 2_000
+"""Lists worked out per second in one swarm: a town hall of 10,000 at one site is told of changes every 5 s."""
+
+REQUEST_BYTES_MAX = 65_536
+"""A CSR of P-256 has under 1 KB; anything near this is no enrolment."""
+
+HERE_WITHIN_S = 10.0
+"""An agent speaks first; a socket that stays silent is closed."""
+
+HEARTBEAT_S = 20.0
+"""Ping interval; the answer must come within half of it, so a dead socket is gone within 30 s."""
+
+QUEUE_MESSAGES_MAX = 256
+"""Messages waiting for one slow agent; 64 streams and their renewal fit, beyond it the agent is let go."""
+
+DENIED_MAX = 1_600
+"""As many UUIDs as one frame of 64 KiB holds; older entries have certificates that ended long ago."""
+
+AGENT_SETTINGS_BYTES_MAX = 16_384
+"""The settings travel in one frame with room to spare."""
+
+SOURCES_MAX = 10_000
+"""Addresses whose enrolment rate is remembered."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One setting as documentation shows it."""
+
+    name: str
+    default: str
+    bound: str
+    why: str
+
+
+def table() -> list[Line]:
+    """Every setting with default, bound and reason."""
+    info = msgspec.inspect.type_info(Settings)
+    assert isinstance(info, msgspec.inspect.StructType)
+    defaults = Settings()
+    lines = []
+    for field in info.fields:
+        kind, meta = field.type, {}
+        if isinstance(kind, msgspec.inspect.Metadata):
+            meta = {**(kind.extra_json_schema or {}), **(kind.extra or {})}
+            kind = kind.type
+        bound = ""
+        if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+            bound = f"{kind.ge:g} … {kind.le:g} {meta['unit']}"
+        lines.append(Line(field.name, str(getattr(defaults, field.name)), bound, str(meta["description"])))
+    return lines

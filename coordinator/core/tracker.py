@@ -1,0 +1,478 @@
+"""Who is near and watches the same: the machine behind every agent's socket.
+
+    Arrived Watched Beaten Left  MapChanged SettingsChanged DenyChanged  ->  handle  ->  Send Close Note
+
+A *swarm* is one site and one stream. Its lists are worked out when it has settled, at most once a second, and an
+agent is sent its list only when that differs from the last: 200 agents that join within a second cost a few hundred
+messages.
+
+The committee (ledger keepers) is chosen by seniority, serving and wired agents first; a member that serves keeps its
+seat whoever joins. Neighbours are the next ones on a ring of all members, first those of the same subnet, wired before
+Wi-Fi: each agent is known by about as many as it knows, and one that joins changes some thirty lists, not all.
+"""
+
+import hashlib
+import heapq
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from coordinator.core import limits
+from coordinator.core.sites import Address, Interface, Placement, SiteMap, place
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.tracker import (
+    COMMITTEE_MAX,
+    NEIGHBOURS_MAX,
+    Beat,
+    Denied,
+    FromCoordinator,
+    Here,
+    Near,
+    Neighbours,
+    Settings,
+    Watch,
+    Welcome,
+)
+from ecdn_proxy.wire.version import PROTOCOL
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """An admitted device has said Here."""
+
+    session: int
+    device: str
+    remote: Address
+    interfaces: tuple[Interface, ...]
+    here: Here
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """The streams that an agent watches now."""
+
+    session: int
+    watch: Watch
+
+
+class Beaten(msgspec.Struct, frozen=True):
+    """An agent has told its usage."""
+
+    session: int
+    beat: Beat
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A socket has ended."""
+
+    session: int
+
+
+class MapChanged(msgspec.Struct, frozen=True):
+    """IT has imported another site map."""
+
+    sites: SiteMap | None
+
+
+class SettingsChanged(msgspec.Struct, frozen=True):
+    """IT has changed what agents are told."""
+
+    settings: dict[str, Any]
+
+
+class DenyChanged(msgspec.Struct, frozen=True):
+    """The whole set of devices that are refused."""
+
+    devices: tuple[str, ...]
+
+
+Event = Arrived | Watched | Beaten | Left | MapChanged | SettingsChanged | DenyChanged
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Give `message` to the agent behind `session`."""
+
+    session: int
+    message: FromCoordinator
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Tell the agent why and end its socket."""
+
+    session: int
+    code: str
+    why: str
+    retry_s: float
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Remember where a device was seen, for a dry run of the next site map."""
+
+    device: str
+    remote: Address
+    interfaces: tuple[Interface, ...]
+    version: str
+
+
+Effect = Send | Close | Note
+
+
+class Totals(msgspec.Struct):
+    """What agents have told since the start; for /metrics."""
+
+    bytes_cache: int = 0
+    bytes_lan: int = 0
+    bytes_origin: int = 0
+    bytes_up: int = 0
+    segments: int = 0
+    arrivals: int = 0
+    lists_sent: int = 0
+
+
+class Present(msgspec.Struct, eq=False):
+    """One connected agent."""
+
+    session: int
+    device: str
+    remote: Address
+    interfaces: tuple[Interface, ...]
+    version: str
+    peer_port: int
+    since: Instant
+    order: int
+    """Place in the order of arrival; kept when a socket replaces another of the same device."""
+    ring: bytes
+    placement: Placement
+    serves: bool
+    streams: frozenset[str] = frozenset()
+    conditions: tuple[str, ...] = ()
+    last_beat: int = -1
+    contact: Contact | None = None
+    near: dict[tuple[bool, bool], Near] = {}
+    """This agent as others are told of it, by (same subnet, keeps the ledger)."""
+
+    @property
+    def known(self) -> bool:
+        """May others be told of this agent?"""
+        return self.contact is not None and self.placement.p2p == "on"
+
+    def grade(self) -> int:
+        """0 serves by wire, 1 serves by Wi-Fi, 2 and 3 the same without serving."""
+        return 2 * (not self.serves) + (self.placement.link != "wired")
+
+
+class _Swarm:
+    """Members of one site that watch one stream."""
+
+    __slots__ = ("committee", "flushed_at", "members", "queued", "sent")
+
+    def __init__(self) -> None:
+        self.members: dict[str, Present] = {}
+        self.committee: tuple[str, ...] = ()
+        self.sent: dict[str, tuple[tuple[str, ...], tuple[Near, ...]]] = {}
+        self.flushed_at: Instant | None = None
+        self.queued = False
+
+
+_Key = tuple[str, str]
+
+
+class Tracker:
+    """The machine; see the head of this file."""
+
+    def __init__(
+        self,
+        sites: SiteMap | None,
+        settings: dict[str, Any],
+        denied: Iterable[str] = (),
+        *,
+        spacing_s: float = 1.0,
+        agents_max: int = 25_000,
+    ) -> None:
+        self._sites = sites
+        self._settings = settings
+        self._denied = tuple(denied)
+        self._spacing_s = spacing_s
+        self._agents_max = agents_max
+        self._agents: dict[str, Present] = {}
+        self._sessions: dict[int, str] = {}
+        self._swarms: dict[_Key, _Swarm] = {}
+        self._due: list[tuple[Instant, _Key]] = []
+        self._arrived = 0
+        self.totals = Totals()
+
+    def agents(self) -> Iterator[Present]:
+        """Everyone connected, in no order."""
+        return iter(self._agents.values())
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    @property
+    def swarms(self) -> int:
+        """Number of pairs of site and stream that are watched."""
+        return len(self._swarms)
+
+    @property
+    def sites(self) -> SiteMap | None:
+        """The map in force."""
+        return self._sites
+
+    def wake_at(self) -> Instant | None:
+        """When the next swarm has settled."""
+        return self._due[0][0] if self._due else None
+
+    def wake(self, now: Instant) -> list[Effect]:
+        """Send the lists of every swarm that has settled."""
+        effects: list[Effect] = []
+        while self._due and self._due[0][0] <= now:
+            _, key = heapq.heappop(self._due)
+            effects += self._flush(key, now)
+        return effects
+
+    def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take one event."""
+        match event:
+            case Arrived():
+                return self._arrive(event, now)
+            case Watched():
+                return self._watch(event, now)
+            case Beaten():
+                self._beat(event)
+                return []
+            case Left():
+                return self._leave(event.session, now)
+            case MapChanged():
+                self._sites = event.sites
+                return [effect for agent in list(self._agents.values()) for effect in self._replace(agent, now)]
+            case SettingsChanged():
+                self._settings = event.settings
+                return [Send(agent.session, Settings(event.settings)) for agent in self._agents.values()]
+            case DenyChanged():
+                return self._deny(event.devices, now)
+
+    def _arrive(self, event: Arrived, now: Instant) -> list[Effect]:
+        if event.here.protocol != PROTOCOL:
+            why = f"this coordinator speaks protocol {PROTOCOL}, the agent {event.here.protocol}; update the older one"
+            return [Close(event.session, "protocol", why, 600)]
+        if event.device in self._denied:
+            return [Close(event.session, "denied", "IT has denied this device", 600)]
+        former = self._agents.get(event.device)
+        if former is None and len(self._agents) >= self._agents_max:
+            why = f"this coordinator holds {self._agents_max} agents already (setting agents_max)"
+            return [Close(event.session, "full", why, 60)]
+        effects: list[Effect] = []
+        if former is not None and former.session != event.session:
+            effects.append(Close(former.session, "replaced", "the same device has connected anew", 30))
+        if former is not None:
+            self._forget(former, now)
+        self._arrived += 1
+        agent = Present(
+            session=event.session,
+            device=event.device,
+            remote=event.remote,
+            interfaces=event.interfaces,
+            version=event.here.version,
+            peer_port=event.here.peer_port,
+            since=now if former is None else former.since,
+            order=self._arrived if former is None else former.order,
+            ring=hashlib.blake2b(event.device.encode(), digest_size=8).digest(),
+            placement=place(self._sites, event.interfaces, event.remote),
+            serves=event.here.serves,
+        )
+        self._describe(agent)
+        self._agents[agent.device] = agent
+        self._sessions[agent.session] = agent.device
+        self.totals.arrivals += 1
+        effects.append(Send(agent.session, self._welcome(agent)))
+        if self._denied:
+            effects.append(Send(agent.session, Denied(self._denied)))
+        effects.append(Note(agent.device, agent.remote, agent.interfaces, agent.version))
+        return effects
+
+    def _watch(self, event: Watched, now: Instant) -> list[Effect]:
+        agent = self._of(event.session)
+        if agent is None:
+            return []
+        if agent.serves != event.watch.serves:
+            agent.serves = event.watch.serves
+            self._describe(agent)
+            self._touch_all(agent, now)
+        streams = frozenset(event.watch.streams)
+        for stream in agent.streams - streams:
+            self._part(agent, stream, now)
+        joined = streams - agent.streams
+        agent.streams = streams
+        for stream in joined:
+            self._join(agent, stream, now)
+        return []
+
+    def _beat(self, event: Beaten) -> None:
+        agent = self._of(event.session)
+        beat = event.beat
+        if agent is None or beat.sequence <= agent.last_beat:
+            return
+        agent.last_beat, agent.conditions = beat.sequence, beat.conditions
+        totals = self.totals
+        totals.bytes_cache += beat.bytes_cache
+        totals.bytes_lan += beat.bytes_lan
+        totals.bytes_origin += beat.bytes_origin
+        totals.bytes_up += beat.bytes_up
+        totals.segments += beat.segments
+
+    def _leave(self, session: int, now: Instant) -> list[Effect]:
+        agent = self._of(session)
+        if agent is not None:
+            self._forget(agent, now)
+        return []
+
+    def _deny(self, devices: tuple[str, ...], now: Instant) -> list[Effect]:
+        if devices == self._denied:
+            return []
+        self._denied = devices
+        effects: list[Effect] = []
+        for device in devices:
+            if (agent := self._agents.get(device)) is not None:
+                effects.append(Close(agent.session, "denied", "IT has denied this device", 600))
+                self._forget(agent, now)
+        return effects + [Send(agent.session, Denied(devices)) for agent in self._agents.values()]
+
+    def _replace(self, agent: Present, now: Instant) -> list[Effect]:
+        """Place `agent` by a new map."""
+        before, agent.placement = agent.placement, place(self._sites, agent.interfaces, agent.remote)
+        if before == agent.placement:
+            return []
+        after, agent.placement = agent.placement, before
+        for stream in agent.streams:
+            self._part(agent, stream, now)
+        agent.placement = after
+        self._describe(agent)
+        effects: list[Effect] = [Send(agent.session, self._welcome(agent))]
+        if after.p2p == "off":
+            effects += [Send(agent.session, Neighbours(stream, (), ())) for stream in sorted(agent.streams)]
+        for stream in agent.streams:
+            self._join(agent, stream, now)
+        return effects
+
+    def _welcome(self, agent: Present) -> Welcome:
+        at = agent.placement
+        return Welcome(at.site, at.label, at.p2p, at.why, self._settings)
+
+    def _of(self, session: int) -> Present | None:
+        device = self._sessions.get(session)
+        return None if device is None else self._agents[device]
+
+    def _forget(self, agent: Present, now: Instant) -> None:
+        for stream in agent.streams:
+            self._part(agent, stream, now)
+        del self._sessions[agent.session]
+        del self._agents[agent.device]
+
+    def _describe(self, agent: Present) -> None:
+        """Work out what others are told of `agent`."""
+        at = agent.placement
+        agent.contact = Contact(agent.device, at.addresses, agent.peer_port, at.link) if at.addresses else None
+        agent.near = {}
+
+    def _join(self, agent: Present, stream: str, now: Instant) -> None:
+        if agent.placement.p2p == "off":
+            return
+        key = (agent.placement.site, stream)
+        swarm = self._swarms.setdefault(key, _Swarm())
+        swarm.members[agent.device] = agent
+        self._touch(key, swarm, now)
+
+    def _part(self, agent: Present, stream: str, now: Instant) -> None:
+        key = (agent.placement.site, stream)
+        swarm = self._swarms.get(key)
+        if swarm is None or swarm.members.pop(agent.device, None) is None:
+            return
+        swarm.sent.pop(agent.device, None)
+        self._touch(key, swarm, now)
+
+    def _touch_all(self, agent: Present, now: Instant) -> None:
+        for stream in agent.streams:
+            key = (agent.placement.site, stream)
+            if (swarm := self._swarms.get(key)) is not None and agent.device in swarm.members:
+                self._touch(key, swarm, now)
+
+    def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
+        if swarm.queued:
+            return
+        swarm.queued = True
+        due = now + limits.SETTLE_S
+        if swarm.flushed_at is not None:
+            spacing = max(self._spacing_s, len(swarm.members) / limits.MEMBERS_PER_S)
+            due = max(due, swarm.flushed_at + spacing)
+        heapq.heappush(self._due, (due, key))
+
+    def _flush(self, key: _Key, now: Instant) -> Iterator[Effect]:
+        swarm = self._swarms[key]
+        swarm.queued, swarm.flushed_at = False, now
+        if not swarm.members:
+            del self._swarms[key]
+            return
+        swarm.committee = elect(swarm.committee, swarm.members)
+        find = neighbours(swarm.members.values(), swarm.committee)
+        for device, agent in swarm.members.items():
+            near = find(agent)
+            if swarm.sent.get(device) != (swarm.committee, near):
+                swarm.sent[device] = (swarm.committee, near)
+                self.totals.lists_sent += 1
+                yield Send(agent.session, Neighbours(key[1], swarm.committee, near))
+
+
+def elect(sitting: Sequence[str], members: dict[str, Present]) -> tuple[str, ...]:
+    """The committee: members that serve keep their seats, then by grade and seniority."""
+    seated = frozenset(sitting)
+
+    def rank(agent: Present) -> tuple[bool, int, int]:
+        return (not (agent.serves and agent.device in seated), agent.grade(), agent.order)
+
+    able = [agent for agent in members.values() if agent.known]
+    return tuple(sorted(agent.device for agent in heapq.nsmallest(COMMITTEE_MAX, able, key=rank)))
+
+
+def neighbours(members: Iterable[Present], committee: Sequence[str]) -> Callable[[Present], tuple[Near, ...]]:
+    """A function from a member to the list that it is sent."""
+    on_ring = sorted((m for m in members if m.known), key=lambda m: m.ring)
+    rings: dict[tuple[str, int], tuple[list[bytes], list[Present]]] = {}
+    for member in on_ring:
+        for subnet in (member.placement.subnet, ""):
+            keys, ring = rings.setdefault((subnet, member.grade()), ([], []))
+            keys.append(member.ring)
+            ring.append(member)
+    keepers = frozenset(committee)
+    ledger = [member for member in on_ring if member.device in keepers]
+
+    def find(asker: Present) -> tuple[Near, ...]:
+        chosen = {member.device: member for member in ledger if member is not asker}
+        here = asker.placement.subnet
+        for subnet, grade in ((here, 0), (here, 1), ("", 0), ("", 1), (here, 2), (here, 3), ("", 2), ("", 3)):
+            keys, ring = rings.get((subnet, grade), ([], []))
+            start = bisect_right(keys, asker.ring)
+            for step in range(len(ring)):
+                if len(chosen) >= NEIGHBOURS_MAX:
+                    break
+                member = ring[(start + step) % len(ring)]
+                if member is not asker:
+                    chosen.setdefault(member.device, member)
+        return tuple(_near(member, asker, member.device in keepers) for member in chosen.values())
+
+    return find
+
+
+def _near(member: Present, asker: Present, keeper: bool) -> Near:
+    same = member.placement.subnet == asker.placement.subnet
+    found = member.near.get((same, keeper))
+    if found is None:
+        assert member.contact is not None
+        at = member.placement
+        where = f"same subnet {at.subnet}" if same else f"same site {at.label}, subnet {at.subnet}"
+        link = "wired" if at.link == "wired" else "Wi-Fi"
+        serves = "serves" if member.serves else "does not serve now"
+        found = Near(member.contact, sentence(f"{'keeps the ledger; ' if keeper else ''}{where}, {link}, {serves}"))
+        member.near[same, keeper] = found
+    return found

@@ -1,0 +1,173 @@
+"""The database: SQLite in WAL mode, so that commands work beside the running coordinator (SQLAlchemy, alembic).
+
+migrate(data_dir)           bring the file to the present shape; several processes may call it at once
+Database(data_dir)          async door; every method is one transaction
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from coordinator.io.tables import DEVICE, SIGHTING, SITE_MAP, TENANT, TOKEN
+from ecdn_proxy.wire.tracker import Network
+
+FILE = "coordinator.sqlite"
+BUSY_MS = 10_000
+"""A writer waits this long for another process; each transaction of ours takes milliseconds."""
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """Where a device was last."""
+
+    device: str
+    seen_utc: float
+    remote: str
+    networks: tuple[Network, ...]
+    version: str
+
+
+class StoredMap(msgspec.Struct, frozen=True):
+    """The site map in force."""
+
+    revision: int
+    file: str
+    text: str
+
+
+def migrate(data_dir: Path) -> str:
+    """Bring the database to the present shape; the answer is its revision."""
+    path = data_dir / FILE
+    path.touch(mode=0o600)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    _configure(engine)
+    try:
+        with engine.begin() as connection:
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            command.upgrade(config, "head")
+            return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+    finally:
+        engine.dispose()
+
+
+def _configure(engine: sa.Engine) -> None:
+    """WAL, patience, and transactions that begin as writers: no upgrade of a read lock can then fail half way."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class Database:
+    """One file, one engine; `close()` when done."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._engine = create_async_engine(f"sqlite+aiosqlite:///{data_dir / FILE}", pool_size=4)
+        _configure(self._engine.sync_engine)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    async def tenant(self, tenant: str, salt: str, utc: float) -> tuple[str, str]:
+        """Salt and last known URL of the tenant; `salt` is stored when there is none yet."""
+        row = {"tenant": tenant, "salt": salt, "created_utc": utc, "url": ""}
+        async with self._engine.begin() as connection:
+            await connection.execute(insert(TENANT).values(row).on_conflict_do_nothing())
+            found = (await connection.execute(sa.select(TENANT).where(TENANT.c.tenant == tenant))).one()
+        return found.salt, found.url
+
+    async def set_url(self, tenant: str, url: str) -> None:
+        """Remember where the coordinator answers, for `token create`."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.update(TENANT).where(TENANT.c.tenant == tenant).values(url=url))
+
+    async def add_token(self, token: msgspec.Struct, utc: float) -> None:
+        """Store a token's hash."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.insert(TOKEN).values(msgspec.structs.asdict(token) | {"created_utc": utc}))
+
+    async def token[T](self, digest: str, kind: type[T]) -> T | None:
+        """The token with that hash."""
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(sa.select(TOKEN).where(TOKEN.c.digest == digest))).mappings().one_or_none()
+        return None if row is None else msgspec.convert(dict(row), kind)
+
+    async def spend(self, digest: str, device: msgspec.Struct) -> bool:
+        """Count one use of a token and store `device`, both or neither; False when the token was spent meanwhile."""
+        spent = (
+            sa.update(TOKEN)
+            .where(TOKEN.c.digest == digest, TOKEN.c.uses < TOKEN.c.uses_max)
+            .values(uses=TOKEN.c.uses + 1)
+        )
+        async with self._engine.begin() as connection:
+            if (await connection.execute(spent)).rowcount != 1:
+                return False
+            await connection.execute(sa.insert(DEVICE).values(msgspec.structs.asdict(device)))
+        return True
+
+    async def put_device(self, device: msgspec.Struct) -> None:
+        """Store what has become of a device."""
+        values = msgspec.structs.asdict(device)
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                insert(DEVICE).values(values).on_conflict_do_update(index_elements=["device"], set_=values)
+            )
+
+    async def devices[T](self, kind: type[T]) -> list[T]:
+        """Every device."""
+        async with self._engine.begin() as connection:
+            rows = (await connection.execute(sa.select(DEVICE))).mappings().all()
+        return [msgspec.convert(dict(row), kind) for row in rows]
+
+    async def put_sightings(self, sightings: Iterable[Sighting]) -> None:
+        """Store where devices were seen."""
+        async with self._engine.begin() as connection:
+            for one in sightings:
+                values = msgspec.structs.asdict(one) | {"networks": msgspec.msgpack.encode(one.networks)}
+                await connection.execute(
+                    insert(SIGHTING).values(values).on_conflict_do_update(index_elements=["device"], set_=values)
+                )
+
+    async def sightings(self, since_utc: float) -> list[Sighting]:
+        """Where devices were seen since then."""
+        async with self._engine.begin() as connection:
+            rows: Sequence[Any] = (
+                await connection.execute(sa.select(SIGHTING).where(SIGHTING.c.seen_utc >= since_utc))
+            ).all()
+        read = msgspec.msgpack.Decoder(tuple[Network, ...])
+        return [Sighting(r.device, r.seen_utc, r.remote, read.decode(r.networks), r.version) for r in rows]
+
+    async def put_map(self, file: str, text: str, utc: float) -> None:
+        """Make this the site map, unless it is already."""
+        async with self._engine.begin() as connection:
+            newest = (await connection.execute(sa.select(SITE_MAP).order_by(SITE_MAP.c.revision.desc()))).first()
+            if newest is None or newest.text != text:
+                await connection.execute(sa.insert(SITE_MAP).values(file=file, text=text, imported_utc=utc))
+
+    async def site_map(self) -> StoredMap | None:
+        """The site map in force."""
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(sa.select(SITE_MAP).order_by(SITE_MAP.c.revision.desc()).limit(1))).first()
+        return None if row is None else StoredMap(row.revision, row.file, row.text)
+
+    async def map_revision(self) -> int:
+        """Number of the site map in force; 0 when there is none."""
+        async with self._engine.begin() as connection:
+            return int(await connection.scalar(sa.select(sa.func.max(SITE_MAP.c.revision))) or 0)
