@@ -9,6 +9,7 @@ Map:
     Figures          what the lines say
     Checker          SHA-256 of what came, against the origin's own word, on a connection that passes no proxy
     Viewer           manifest -> segments -> buffer, until it is told to end
+                     --else-direct: where no proxy answers, ask the origin, as "PROXY ...; DIRECT" in a PAC file says
     FixedResolver    host names by a list, as test names are in no DNS
 """
 
@@ -62,6 +63,7 @@ class Figures:
     segments: int = 0
     bytes: int = 0
     skipped: int = 0
+    direct: int = 0
     checked: int = 0
     sha256_mismatches: int = 0
     mismatched: list[str] = field(default_factory=list)
@@ -84,6 +86,7 @@ class Figures:
             "bytes": self.bytes,
             "manifests": self.manifests,
             "skipped": self.skipped,
+            "direct": self.direct,
             "sha256_checked": self.checked,
             "sha256_mismatches": self.sha256_mismatches,
             "mismatched": self.mismatched[:5],
@@ -131,6 +134,7 @@ class Viewer:
         self._session, self._checker, self._figures, self._url = session, checker, figures, url
         self.proxy: str | None = None
         self.abr = False
+        self.else_direct = False
         self.playout = Playout(begun=seconds())
         self.ended = asyncio.Event()
         self._variants: list[Variant] = []
@@ -141,17 +145,30 @@ class Viewer:
     async def _get(self, url: str) -> bytes | None:
         """The whole body, or None with the reason counted."""
         try:
-            async with self._session.get(url, proxy=self.proxy) as answer:
-                data = await answer.read()
-                if answer.status == 200:
-                    if source := answer.headers.get("X-Ecdn-Source"):
-                        self._figures.sources[source] += 1
-                    return data
-                reason = str(answer.status)
+            return await self._ask(url, self.proxy)
+        except aiohttp.ClientProxyConnectionError as error:
+            if not self.else_direct:
+                self._figures.errors[type(error).__name__] += 1
+                return None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = type(error).__name__
-        self._figures.errors[reason] += 1
-        return None
+            self._figures.errors[type(error).__name__] += 1
+            return None
+        self._figures.direct += 1
+        try:
+            return await self._ask(url, None)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._figures.errors[f"direct {type(error).__name__}"] += 1
+            return None
+
+    async def _ask(self, url: str, proxy: str | None) -> bytes | None:
+        async with self._session.get(url, proxy=proxy) as answer:
+            data = await answer.read()
+            if answer.status != 200:
+                self._figures.errors[str(answer.status)] += 1
+                return None
+            if source := answer.headers.get("X-Ecdn-Source"):
+                self._figures.sources[source] += 1
+            return data
 
     async def _manifest(self, url: str) -> str | None:
         data = await self._get(url)
@@ -268,10 +285,19 @@ async def _report(viewer: Viewer, checker: Checker, figures: Figures) -> None:
             continue
 
 
-def _session(ca: Path, addresses: dict[str, str]) -> aiohttp.ClientSession:
-    resolver = FixedResolver({"127.0.0.1": "127.0.0.1"} | addresses)
-    connector = aiohttp.TCPConnector(resolver=resolver, ssl=ssl.create_default_context(cafile=ca))
+def _session(roots: list[Path], addresses: dict[str, str]) -> aiohttp.ClientSession:
+    context = ssl.create_default_context(cafile=roots[0])
+    for root in roots[1:]:
+        context.load_verify_locations(cafile=root)
+    connector = aiohttp.TCPConnector(resolver=FixedResolver(addresses), ssl=context)
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20, sock_connect=5))
+
+
+def _roots(options: argparse.Namespace) -> list[Path]:
+    """Whom the player trusts: behind a proxy its root alone, so that a connection that goes past it is noticed."""
+    if options.ca is None:
+        return [options.origin_ca]
+    return [options.ca, options.origin_ca] if options.else_direct else [options.ca]
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -279,12 +305,12 @@ async def run(options: argparse.Namespace) -> None:
     addresses = dict(pair.split("=", 1) for pair in options.resolve)
     figures = Figures()
     async with (
-        _session(options.ca or options.origin_ca, addresses) as session,
-        _session(options.origin_ca, addresses) as direct,
+        _session(_roots(options), addresses) as session,
+        _session([options.origin_ca], addresses) as direct,
     ):
         checker = Checker(direct, str(URL(options.url).origin()), figures)
         viewer = Viewer(session, checker, figures, options.url)
-        viewer.proxy, viewer.abr = options.proxy, options.abr
+        viewer.proxy, viewer.abr, viewer.else_direct = options.proxy, options.abr, options.else_direct
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, viewer.ended.set)
@@ -306,6 +332,7 @@ def main() -> None:
     parser.add_argument("--resolve", action="append", default=[], metavar="HOST=ADDRESS")
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--abr", action="store_true")
+    parser.add_argument("--else-direct", action="store_true")
     asyncio.run(run(parser.parse_args()))
 
 

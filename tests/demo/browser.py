@@ -1,0 +1,159 @@
+"""A real browser as the viewer: Debian's Chromium, with the trust and the proxy that an office sets.
+
+Map:
+    Player, PlayerReport    what the page measured, and whether it counts as having played
+    trust_store             a fresh home directory whose NSS database trusts the given certificates
+    play                    open a player page through a PAC, let it play, take a picture, report
+Chromium never asks a PAC about 127.0.0.1 or localhost; so pages under test carry a host name, which the proxy resolves.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Error, Page, async_playwright
+
+from tests.demo.clock import seconds as clock_seconds
+
+CHROMIUM = Path("/usr/bin/chromium")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+WARM_UP_SECONDS = 4.0  # the start is measured apart from steady playing
+
+
+@dataclass
+class PlayerReport:
+    """What the page saw. `progress` is media seconds per second after the start; 1.0 is steady playing."""
+
+    url: str
+    startup_ms: int | None = None
+    stalls: int = 0
+    stall_ms: int = 0
+    progress: float = 0.0
+    frames: int = 0
+    frames_a_second: float = 0.0
+    dropped: int = 0
+    segments: int = 0
+    bytes: int = 0
+    height: int = 0
+    switches: int = 0
+    buffer_seconds: float = 0.0
+    latency_seconds: float | None = None
+    errors: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
+    screenshot: Path | None = None
+
+    @property
+    def played(self) -> bool:
+        """Time went on and pictures with it: a clock can run with hardly a frame shown."""
+        return self.progress > 0.9 and self.frames_a_second > 15 and not self.errors
+
+
+class Unavailable(Exception):
+    """Chromium or certutil is missing, or it did not start."""
+
+
+def available() -> str | None:
+    """Why no browser can be driven here, or None."""
+    if not CHROMIUM.exists():
+        return f"{CHROMIUM} is missing (apt install chromium)"
+    if shutil.which("certutil") is None:
+        return "certutil is missing (apt install libnss3-tools)"
+    return None
+
+
+async def _certutil(*arguments: str) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("certutil", *arguments, stdout=pipe, stderr=pipe)
+    _, trouble = await process.communicate()
+    if process.returncode:
+        raise Unavailable(f"certutil {arguments[0]}: {trouble.decode(errors='replace').strip()}")
+
+
+async def trust_store(home: Path, ca_files: Sequence[Path]) -> None:
+    """Makes `home` trust the roots in `ca_files`, for Chromium and whatever else reads NSS there."""
+    directory = home / ".pki" / "nssdb"
+    directory.mkdir(parents=True)
+    database = f"sql:{directory}"
+    await _certutil("-N", "-d", database, "--empty-password")
+    for number, ca in enumerate(ca_files):
+        await _certutil("-A", "-d", database, "-t", "C,,", "-n", f"ca{number}", "-i", str(ca))
+
+
+async def play(
+    url: str,
+    *,
+    seconds: float,
+    ca_files: Sequence[Path],
+    pac_url: str | None = None,
+    resolve: dict[str, str] | None = None,
+    screenshot: Path | None = None,
+) -> PlayerReport:
+    """Plays `url` for some seconds. `resolve` maps host names for a browser that no PAC sends to a proxy."""
+    if (reason := available()) is not None:
+        raise Unavailable(reason)
+    home = Path(tempfile.mkdtemp(prefix="demo-browser-"))
+    try:
+        await trust_store(home, ca_files)
+        arguments = [*_ARGUMENTS]
+        arguments += [f"--proxy-pac-url={pac_url}"] if pac_url else ["--no-proxy-server"]
+        if resolve:
+            rules = ",".join(f"MAP {name} {address}" for name, address in resolve.items())
+            arguments.append(f"--host-resolver-rules={rules}")
+        async with async_playwright() as driver:
+            context = await driver.chromium.launch_persistent_context(
+                home / "profile",
+                executable_path=CHROMIUM,
+                headless=True,
+                args=arguments,
+                env={"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                viewport={"width": 1000, "height": 900},
+            )
+            try:
+                page = context.pages[0] if context.pages else await context.new_page()
+                return await _watch(page, url, seconds, screenshot)
+            finally:
+                await context.close()
+    except Error as error:
+        raise Unavailable(f"Chromium: {error.message.splitlines()[0]}") from error
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def _watch(page: Page, url: str, duration: float, screenshot: Path | None) -> PlayerReport:
+    report = PlayerReport(url)
+    page.on("console", lambda m: report.console.append(m.text[:200]) if m.type == "error" else None)
+    page.on("requestfailed", lambda r: report.console.append(f"{r.failure} {r.url[:160]}"))
+    begun = clock_seconds()
+    try:
+        await page.goto(url, wait_until="domcontentloaded", timeout=20_000)
+    except Error as error:
+        report.errors.append(error.message.splitlines()[0])
+        return report
+    await asyncio.sleep(min(WARM_UP_SECONDS, duration / 2))
+    first: dict[str, Any] = await page.evaluate("window.snap()")
+    await asyncio.sleep(max(1.0, duration - (clock_seconds() - begun)))
+    last: dict[str, Any] = await page.evaluate("window.snap()")
+    if screenshot is not None:
+        await page.screenshot(path=screenshot)
+        report.screenshot = screenshot
+    passed = (last["wall_ms"] - first["wall_ms"]) / 1000
+    report.progress = round((last["position"] - first["position"]) / passed, 3)
+    report.frames_a_second = round((last["frames"] - first["frames"]) / passed, 1)
+    for name in ("startup_ms", "stalls", "stall_ms", "frames", "dropped", "segments", "bytes", "height", "switches"):
+        setattr(report, name, last[name])
+    report.buffer_seconds, report.latency_seconds = round(last["buffer"], 2), last["latency"]
+    report.errors += last["errors"]
+    return report
