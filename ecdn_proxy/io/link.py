@@ -1,0 +1,453 @@
+"""Links to other agents over TCP and TLS: listens, dials, and keeps one link per device.
+
+    LinkHub(ourselves, listen, contexts, networks, told)
+        start() close()                    dial(contact)  hang_up(device, why)
+        send(device, message)              is_full(device)
+        set_streams(streams, serves)       set_contexts(contexts)      stats()
+    told    opened closed received ready refused: calls on the event loop, never awaited
+
+What happens: a socket is accepted or connected inside the allowed networks only; TLS shows the certificate's device
+(io/tls); both ends say Hello (io/connection); then the link counts and `opened` is told.
+
+**Two links at once.** Both agents may dial at the same moment. The link that the lower device id dialled wins, on both
+sides and without a word lost: whoever sees the second Hello sends on the winner from then on, says Bye on the loser,
+and reads the winner only after the loser's last byte. A newcomer beside a link older than `SAME_TIME_S` is no race:
+the other agent has started anew, so the old link is closed and the new one opened.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Unavailable
+from ecdn_proxy.wire.peer import Contact, Hello, LinkKind, PeerMessage, Watching
+from ecdn_proxy.wire.version import PROTOCOL
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+CONNECT_S = 1.5
+"""One address of a contact gets this long for TCP and TLS; a LAN answers in milliseconds or not at all."""
+STRANGERS_MAX = 64
+"""Accepted connections that have not said a good Hello yet."""
+LINKS_MAX = 128
+DIALS_MAX = 32
+SAME_TIME_S = 5.0
+"""Links that open within this time of each other are a race of two dials, bounded by the dials' own time-outs."""
+DUPLICATE = "another link between these two is kept"
+_PENDING_MAX = 1_024
+"""Messages kept while a link moves from one connection to the other; it takes one round trip."""
+_ADDRESSES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ourselves:
+    """What a Hello says of this device, streams apart."""
+
+    device: str
+    tenant: str
+    version: str
+    addresses: tuple[str, ...]
+    """Where others may dial it."""
+    link: LinkKind = "wired"
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """TLS in both directions (io/tls)."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Calls that the hub makes as things happen."""
+
+    opened: Callable[[Contact, str, tuple[str, ...], bool, float], None]
+    """contact, kind ("lan"), streams, serves, rtt_ms"""
+    closed: Callable[[str, str, bool], None]
+    """device, why, misbehaved: of a link that was open, or of a dial that came to nothing"""
+    received: Callable[[str, PeerMessage], None]
+    ready: Callable[[str], None]
+    """A link that was full can take more."""
+    refused: Callable[[str, str], None] = lambda address, why: None
+    """address, why: an accepted connection ended before a good Hello"""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """One link as the status page shows it."""
+
+    address: str
+    rtt_ms: float
+    bytes_in: int
+    bytes_out: int
+    dialled: bool
+
+
+@dataclass(slots=True)
+class _Link:
+    """All connections that serve one device; `current` is None only while the link moves."""
+
+    current: Connection | None
+    leaving: Connection | None = None
+    pending: list[PeerMessage] = field(default_factory=list)
+
+
+class LinkHub:
+    """Every TLS link of this agent; belongs to one event loop."""
+
+    def __init__(
+        self, ourselves: Ourselves, listen: tuple[str, int], contexts: Contexts, networks: Networks, told: Told
+    ) -> None:
+        self._ourselves = ourselves
+        self._listen = listen
+        self._contexts = contexts
+        self._networks = tuple(networks)
+        self._told = told
+        self._tasks = Tasks(self._failed)
+        self._connections: set[Connection] = set()
+        self._links: dict[str, _Link] = {}
+        self._dialling: dict[str, str] = {}
+        self._strangers = 0
+        self._streams: tuple[str, ...] = ()
+        self._serves = True
+        self._listener: socket.socket | None = None
+        self._closed = False
+        self.port = listen[1]
+
+    async def start(self) -> None:
+        """Listen; `port` is the real one afterwards.
+
+        Raises:
+            Unavailable: the address cannot be listened on.
+        """
+        host, port = self._listen
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind((host, port))
+            listener.listen(STRANGERS_MAX)
+        except OSError as error:
+            listener.close()
+            raise Unavailable(f"cannot listen for other agents on {host}:{port}: {error.strerror}") from error
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        self._tasks.start(self._accept(listener), "accept")
+
+    async def close(self) -> None:
+        """Say Bye everywhere, close every socket, and wait until all are gone."""
+        self._closed = True
+        await self._tasks.close()
+        if self._listener is not None:
+            self._listener.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.close("the agent is stopping")
+        await asyncio.gather(*(connection.lost for connection in connections))
+
+    # ---- what the node wants
+
+    def dial(self, contact: Contact) -> None:
+        """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
+        device = contact.device
+        if device in self._links or device in self._dialling or self._closed:
+            return
+        if device == self._ourselves.device:
+            self._told.closed(device, "that is this agent itself", False)
+        elif len(self._links) >= LINKS_MAX or len(self._dialling) >= DIALS_MAX:
+            self._told.closed(device, "this agent has all the links it may have", False)
+        else:
+            self._dialling[device] = ""
+            self._tasks.start(self._dial(contact), f"dial {device}")
+
+    def hang_up(self, device: str, why: str) -> None:
+        """Close a link; `closed` is told."""
+        link = self._links.get(device)
+        if link is not None and link.current is not None:
+            link.current.close(why)
+        elif link is not None:
+            self._drop(device, End(why))
+
+    def send(self, device: str, message: PeerMessage) -> None:
+        """Send one message; it is dropped when the link has closed meanwhile."""
+        link = self._links.get(device)
+        if link is None:
+            return
+        if link.current is not None:
+            link.current.send(message)
+        elif len(link.pending) < _PENDING_MAX:
+            link.pending.append(message)
+        else:
+            self._drop(device, End("the link was lost while it moved"))
+
+    def is_full(self, device: str) -> bool:
+        """Whether a link holds more than `WRITE_HIGH_BYTES` unsent; `ready` follows."""
+        link = self._links.get(device)
+        return link is not None and link.current is not None and link.current.full
+
+    def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
+        """What Hello says from now on; open links are told."""
+        if (streams, serves) == (self._streams, self._serves):
+            return
+        self._streams, self._serves = streams, serves
+        for device in list(self._links):
+            self.send(device, Watching(streams, serves))
+
+    def set_contexts(self, contexts: Contexts) -> None:
+        """A renewed certificate, for links opened from now on."""
+        self._contexts = contexts
+
+    def stats(self) -> Mapping[str, LinkStats]:
+        """Open links by device."""
+        return {
+            device: LinkStats(now.address, now.rtt_ms, now.bytes_in, now.bytes_out, now.dialled)
+            for device, link in self._links.items()
+            if (now := link.current) is not None
+        }
+
+    # ---- sockets
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors, or the peer gave up: never stop listening
+                self._told.refused("", f"accept: {error.strerror}")
+                await asyncio.sleep(0.1)
+                continue
+            address = peer[0]
+            if not self._allowed(address):
+                self._refuse(accepted, address, "outside the networks that this agent shares in")
+            elif self._strangers >= STRANGERS_MAX:
+                self._refuse(accepted, address, "too many connections that have not said who they are")
+            else:
+                self._strangers += 1
+                self._tasks.start(self._welcome(accepted, address), f"accept {address}")
+
+    def _refuse(self, accepted: socket.socket, address: str, why: str) -> None:
+        accepted.close()
+        self._told.refused(address, why)
+
+    async def _welcome(self, accepted: socket.socket, address: str) -> None:
+        connection = Connection(self, self._ourselves.tenant, None)
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._contexts.server,
+                ssl_handshake_timeout=HELLO_S,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError as error:
+            accepted.close()
+            self._told.refused(address, _why(error))
+        else:
+            await connection.settled.wait()
+        finally:
+            self._strangers -= 1
+
+    async def _dial(self, contact: Contact) -> None:
+        why = "none of its addresses is in a network that this agent shares in"
+        try:
+            for address in contact.addresses:
+                if not self._allowed(address):
+                    continue
+                outcome = await self._try(contact.device, address, contact.port)
+                if outcome is None or contact.device in self._links:
+                    return
+                why = outcome.why
+                if outcome.misbehaved:
+                    self._told.closed(contact.device, why, True)
+                    return
+        finally:
+            self._dialling.pop(contact.device, None)
+        self._told.closed(contact.device, why, False)
+
+    async def _try(self, device: str, address: str, port: int) -> End | None:
+        """One address; None when the link is open."""
+        loop = asyncio.get_running_loop()
+        connection = Connection(self, self._ourselves.tenant, device)
+        dialler = self._socket_towards(address)
+        if dialler is None:
+            return End("not reachable from the address that this agent listens on")
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                begun = loop.time()
+                await loop.sock_connect(dialler, (address, port))
+                connection.rtt_ms = (loop.time() - begun) * 1_000
+                await loop.create_connection(
+                    lambda: connection,
+                    sock=dialler,
+                    ssl=self._contexts.client,
+                    server_hostname="",
+                    ssl_shutdown_timeout=SHUTDOWN_S,
+                )
+        except TimeoutError:
+            dialler.close()
+            return End(f"{address} does not answer")
+        except OSError as error:
+            dialler.close()
+            return End(f"{address}: {_why(error)}")
+        except asyncio.CancelledError:
+            dialler.close()
+            raise
+        await connection.settled.wait()
+        return None if connection.open else connection.end
+
+    def _socket_towards(self, address: str) -> socket.socket | None:
+        """A socket bound to the listening address when that is a concrete one."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        own = ip_address(self._listen[0])
+        if not own.is_unspecified and (own.version == 6) != (family == socket.AF_INET6):
+            return None
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not own.is_unspecified:
+                made.bind((str(own), 0))
+        except OSError:
+            made.close()
+            return None
+        return made
+
+    def _allowed(self, address: str) -> bool:
+        try:
+            known = ip_address(address)
+        except ValueError:
+            return False
+        return any(known in network for network in self._networks if network.version == known.version)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._told.refused("", f"{name}: {error!r}")
+
+    # ---- what connections tell (io.connection.Owner)
+
+    def hello(self) -> Hello:
+        """What we say of ourselves now."""
+        us = self._ourselves
+        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self.port, us.link)
+        return Hello(PROTOCOL, us.device, us.tenant, us.version, contact, self._streams, self._serves)
+
+    def made(self, connection: Connection) -> None:
+        """A connection has begun."""
+        self._connections.add(connection)
+        connection.lost.add_done_callback(lambda _: self._connections.discard(connection))
+
+    def greeted(self, connection: Connection, hello: Hello) -> None:
+        """A good Hello: the connection becomes the device's link, or loses against the one that is."""
+        device = connection.device
+        if device == self._ourselves.device or (device not in self._links and len(self._links) >= LINKS_MAX):
+            why = "this agent has all the links it may have"
+            connection.close(why)
+            if connection.dialled:
+                self._told.closed(device, why, False)
+            return
+        said = connection.said
+        if said is not None and (said.streams, said.serves) != (self._streams, self._serves):
+            connection.send(Watching(self._streams, self._serves))
+        link = self._links.get(device)
+        if link is None:
+            self._open(connection, hello)
+        elif link.current is None:  # the other side has moved already
+            self._move(link, connection)
+        elif link.current.dialled == connection.dialled or (
+            connection.opened_at - link.current.opened_at > SAME_TIME_S
+        ):
+            self._drop(device, End("replaced by a newer link"))
+            self._open(connection, hello)
+        elif connection.dialled == (self._ourselves.device < device):
+            self._move(link, connection)
+        else:
+            self._leave(link, link.current, connection)
+
+    def received(self, connection: Connection, message: PeerMessage) -> None:
+        """A message of an open link."""
+        self._told.received(connection.device, message)
+
+    def drained(self, connection: Connection) -> None:
+        """A full link can take more."""
+        link = self._links.get(connection.device)
+        if link is not None and link.current is connection:
+            self._told.ready(connection.device)
+
+    def ended(self, connection: Connection, end: End) -> None:
+        """A connection is over."""
+        device = connection.device
+        link = self._links.get(device)
+        if link is not None and link.leaving is connection:
+            link.leaving = None
+            if end.misbehaved:
+                self._drop(device, end)
+            elif link.current is not None:
+                link.current.go_on()
+        elif link is not None and link.current is connection:
+            if end.why == DUPLICATE and self._on_its_way(device):
+                link.current = None
+            else:
+                self._drop(device, end)
+        elif link is not None and link.current is None and not self._on_its_way(device):
+            self._drop(device, end)
+        elif link is not None and end.misbehaved and link.current is not None:
+            link.current.close(end.why, misbehaved=True)
+        elif device and end.misbehaved and not connection.dialled:
+            self._told.closed(device, end.why, True)
+        elif not connection.open and not connection.dialled:
+            self._told.refused(connection.address, end.why)
+
+    # ---- links
+
+    def _open(self, connection: Connection, hello: Hello) -> None:
+        self._links[connection.device] = _Link(connection)
+        said = hello.contact
+        others = (address for address in said.addresses if address != connection.address and self._allowed(address))
+        addresses = (connection.address, *others)[:_ADDRESSES_MAX]
+        contact = Contact(said.device, addresses, said.port, said.link)
+        self._told.opened(contact, "lan", hello.streams, hello.serves, connection.rtt_ms)
+
+    def _move(self, link: _Link, winner: Connection) -> None:
+        """Send on `winner` from now on; read it once the loser's last byte has been read."""
+        loser, link.current = link.current, winner
+        if loser is not None:
+            self._leave(link, winner, loser)
+        pending, link.pending = link.pending, []
+        for message in pending:
+            winner.send(message)
+
+    def _leave(self, link: _Link, winner: Connection, loser: Connection) -> None:
+        link.leaving = loser
+        winner.hold()
+        loser.leave(DUPLICATE)
+
+    def _on_its_way(self, device: str) -> bool:
+        """Whether another connection to this device waits for its Hello."""
+        return any(each.device == device and not each.open and each.end is None for each in self._connections)
+
+    def _drop(self, device: str, end: End) -> None:
+        link = self._links.pop(device)
+        for connection in (link.leaving, link.current):
+            if connection is not None:
+                connection.close(end.why, misbehaved=end.misbehaved)
+        self._told.closed(device, end.why, end.misbehaved)
+
+
+def _why(error: OSError) -> str:
+    """A sentence for a socket or TLS that did not come to be."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not one of this tenant: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "no TLS handshake in time"
+    return error.strerror or str(error) or type(error).__name__
+
