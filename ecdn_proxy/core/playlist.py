@@ -386,3 +386,8 @@ class Presentation:
     first_number: int = 0
     grows: bool = False
     variables: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def is_master(self) -> bool:
+        """Whether it lists playlists instead of segments (HLS)."""
+        return any(r.url is not None and r.url != self.url for r in self.renditions)
