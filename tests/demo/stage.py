@@ -21,6 +21,7 @@ import itertools
 import json
 import shutil
 import ssl
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,8 @@ class Stage:
         context = ssl.create_default_context(cafile=self._pki.ca)
         resolver = FixedResolver({pki.ORIGIN: "127.0.0.1"})
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, ssl=context))
-        self.origin = OriginView(await self._sessions.enter_async_context(session), told["url"])
+        self.session = await self._sessions.enter_async_context(session)
+        self.origin = OriginView(self.session, told["url"])
         timeout = aiohttp.ClientTimeout(total=2)
         self._pages = await self._sessions.enter_async_context(aiohttp.ClientSession(timeout=timeout))
 
@@ -197,7 +199,8 @@ class Stage:
         there, here = f"https://{pki.ORIGIN}:{self.origin_port}/", f"https://127.0.0.1:{self.origin_port}/"
         settings = [f"confdir={agent.state}", f"ssl_verify_upstream_trusted_ca={self._pki.ca}"]
         settings += ["connection_strategy=lazy", "http2=false"]
-        command = [str(Path(shutil.which("mitmdump") or "mitmdump")), "-q", "--listen-host", agent.address]
+        beside = Path(sys.executable).with_name("mitmdump")
+        command = [str(beside), "-q", "--listen-host", agent.address]
         command += ["-p", str(PROXY_PORT), "--map-remote", f"|{there}|{here}"]
         return await self.processes.start(agent.name, command + [a for s in settings for a in ("--set", s)])
 

@@ -7,14 +7,20 @@ import pytest
 from tests.demo import browser
 from tests.demo.conftest import Served
 from tests.demo.origin import NODE_MODULES
+from tests.demo.parts import Plan
+from tests.demo.stage import Stage
 
 _PLAYERS_MISSING = not (NODE_MODULES / "hls.js").is_dir() or not (NODE_MODULES / "dashjs").is_dir()
 
 
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(browser.available() is not None, reason=str(browser.available())),
+    pytest.mark.skipif(_PLAYERS_MISSING, reason="no players: run npm ci in tests/npm"),
+]
+
+
 @pytest.mark.asyncio
-@pytest.mark.browser
-@pytest.mark.skipif(browser.available() is not None, reason=str(browser.available()))
-@pytest.mark.skipif(_PLAYERS_MISSING, reason="no players: run npm ci in tests/npm")
 @pytest.mark.parametrize("stream", ["hls", "aes", "dash", "timeline"])
 async def test_players_play_across_the_seam_of_the_loop(served: Served, stream: str, tmp_path: Path) -> None:
     report = await browser.play(
@@ -28,3 +34,14 @@ async def test_players_play_across_the_seam_of_the_loop(served: Served, stream: 
     assert report.stalls == 0, report
     assert report.segments >= 12
     assert (tmp_path / f"{stream}.png").stat().st_size > 10_000
+
+
+@pytest.mark.asyncio
+async def test_the_browser_obeys_the_pac_and_trusts_the_proxy_alone(tmp_path: Path) -> None:
+    async with Stage(Plan(viewers=1, through="mitmdump")) as stage:
+        report = await stage.browse(0, 10, tmp_path / "proxied.png")
+        log = await stage.origin.log()
+    assert report.played, report
+    assert report.stalls == 0
+    # The browser itself resolves no test name: that it played at all, it did through the proxy.
+    assert sum(entry["bytes"] for entry in log if entry["kind"] == "segment") >= report.bytes > 0
