@@ -1,7 +1,7 @@
 """Who belongs to the tenant: tokens, devices, their keys, and who is refused.
 
     judge_token(token, remote, utc)     may this token enrol a device now?
-    Registry.enrol / admit / renew      what happens to a device; each answers with the changed Device or a No
+    Registry.add / admit / may_renew    what happens to a device; answers with the Device as it is now, or a No
     Registry.deny / allow               by IT;  `denied(utc)` is the set that agents are told
 
 A device has one live key. Renewal replaces it, and the old one may be used only until the new one has been seen:
@@ -83,7 +83,7 @@ def judge_token(token: Token | None, remote: Address, utc: float) -> No | None:
 
 
 class Registry:
-    """All devices of one tenant, in memory; the caller stores every Device that a method returns."""
+    """All devices of one tenant, in memory; the caller stores what has changed."""
 
     def __init__(self, devices: Iterable[Device], grace_s: float) -> None:
         self._devices = {device.device: device for device in devices}
@@ -96,9 +96,9 @@ class Registry:
         """The device of that UUID."""
         return self._devices.get(device)
 
-    def enrol(self, device: str, key: str, ends_utc: float, version: str, utc: float) -> Device:
+    def add(self, device: Device) -> None:
         """A new device; its token has been judged and counted."""
-        return self._put(Device(device, utc, version, key, key_seen=False, former="", ends_utc=ends_utc))
+        self._put(device)
 
     def admit(self, device: str, key: str, certificate_ends_utc: float, utc: float) -> Device | No:
         """A device shows the certificate `key` (already verified) to be let in."""

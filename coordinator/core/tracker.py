@@ -286,6 +286,10 @@ class Tracker:
         self._agents[agent.device] = agent
         self._sessions[agent.session] = agent.device
         self.totals.arrivals += 1
+        if former is not None and former.session == event.session:
+            agent.streams = former.streams
+            for stream in agent.streams:
+                self._join(agent, stream, now)
         effects.append(Send(agent.session, self._welcome(agent)))
         if self._denied:
             effects.append(Send(agent.session, Denied(self._denied)))

@@ -1,0 +1,284 @@
+"""The command `ecdn-coordinator`: run, token create, tenant create, sites import, migrate.
+
+A mistake of whoever calls is one sentence on stderr and exit code 2; a traceback is a fault of ours.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from coordinator.core import registry
+from coordinator.core.limits import Settings
+from coordinator.core.registry import Token
+from coordinator.io import clock
+from coordinator.io.db import migrate as migrate_database
+from coordinator.io.files import write_private
+from coordinator.service import maps
+from coordinator.service.settings import Unusable, host_and_port, load
+from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
+from coordinator.web.app import Door
+from coordinator.web.logs import set_up_logs
+
+CLOSE_WITHIN_S = 2.0
+ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
+
+_data_dir = click.option(
+    "--data-dir", required=True, type=click.Path(path_type=Path), help="Folder of database, tenant CA and admin token."
+)
+_config = click.option("--config", type=click.Path(path_type=Path), help="coordinator.toml.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ecdn")
+def main() -> None:
+    """Enrols agents and tells them who is near."""
+
+
+@main.command()
+@_data_dir
+@_config
+@click.option("--listen", help="host:port of the door.")
+@click.option("--public-url", help="URL under which agents reach it.")
+@click.option("--sites", help="Site map (CSV) to put in force.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Written when it answers.")
+def run(
+    data_dir: Path,
+    config: Path | None,
+    listen: str | None,
+    public_url: str | None,
+    sites: str | None,
+    ready_file: Path | None,
+) -> None:
+    """Run until SIGTERM."""
+    set_up_logs()
+
+    def settings() -> Settings:
+        return load(config, os.environ, {"listen": listen, "public_url": public_url, "sites": sites})
+
+    _play(_run(data_dir, settings, ready_file))
+
+
+async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file: Path | None) -> None:
+    settings = load_settings()
+    log = structlog.get_logger("coordinator")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers on its loop
+            loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(
+        lambda _loop, context: log.error("event loop", what=context["message"], exc_info=context.get("exception"))
+    )
+    host, port = host_and_port(settings.listen)
+    async with _opened(data_dir, settings, log, host, port) as (system, door):
+        url = _url(settings, host, door.port)
+        await system.db.set_url(system.authority.tenant, url)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, _reload, system, load_settings, log)
+        ready = {"url": url, "tenant_root_sha256": system.authority.root_sha256}
+        if ready_file is not None:
+            try:
+                write_private(ready_file, json.dumps(ready).encode())
+            except OSError as error:
+                raise Unusable(f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
+        click.echo(f"coordinator         {url}")
+        click.echo(f"tenant root SHA-256 {system.authority.root_sha256}")
+        click.echo(f"admin token in      {data_dir / ADMIN_TOKEN_FILE}")
+        log.info("answering", url=url, tenant=system.authority.tenant)
+        await stop.wait()
+        log.info("closing", agents=len(system.tracker))
+
+
+@asynccontextmanager
+async def _opened(
+    data_dir: Path, settings: Settings, log: Any, host: str, port: int
+) -> AsyncIterator[tuple[System, Door]]:
+    async with System.opened(data_dir, settings, log) as system:
+        door = Door(system, host, port, _names(settings, host))
+        try:
+            await door.open()
+            yield system, door
+        finally:
+            await door.close()
+
+
+def _reload(system: System, load_settings: Callable[[], Settings], log: Any) -> None:
+    """SIGHUP: agents get the `[agents]` table as it is now."""
+    try:
+        system.apply_settings(load_settings().agents)
+        log.info("settings read again", agents=len(system.settings.agents))
+    except Unusable as error:
+        log.warning("settings not read again", why=str(error))
+
+
+def _url(settings: Settings, host: str, port: int) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    if host in ANYWHERE:
+        host = socket.gethostname()
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _names(settings: Settings, host: str) -> list[str]:
+    """The names in the coordinator's own certificate."""
+    names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()]
+    if host not in ANYWHERE:
+        names.append(host)
+    if settings.public_url:
+        url = urlsplit(settings.public_url)
+        if url.scheme != "https" or not url.hostname:
+            raise Unusable(f"public_url = {settings.public_url!r}: write https://name:port")
+        names.append(url.hostname)
+    return names
+
+
+@main.group()
+def token() -> None:
+    """Enrolment tokens."""
+
+
+@token.command("create")
+@_data_dir
+@_config
+@click.option("--max-uses", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+@click.option("--expires-hours", type=click.FloatRange(0, 24 * 366), default=24.0, show_default=True)
+@click.option(
+    "--cidr", multiple=True, help="Only for machines that come from this network; may be given several times."
+)
+@_json
+def token_create(
+    data_dir: Path, config: Path | None, max_uses: int, expires_hours: float, cidr: tuple[str, ...], as_json: bool
+) -> None:
+    """Print a new token; only its hash is kept."""
+
+    async def create() -> dict[str, str]:
+        settings = load(config, os.environ, {})
+        networks = " ".join(_network(text) for text in cidr)
+        secret = secrets.token_urlsafe(registry.TOKEN_BYTES)
+        utc = clock.utc()
+        async with prepared(data_dir, utc) as base:
+            ends = utc + expires_hours * 3_600
+            await base.db.add_token(Token(registry.digest_of(secret), ends, max_uses, 0, networks), utc)
+            return {"token": secret} | _bundle(base, settings)
+
+    _tell(_play(create()), as_json)
+
+
+@main.group()
+def tenant() -> None:
+    """The tenant of this data directory."""
+
+
+@tenant.command("create")
+@_data_dir
+@_config
+@_json
+def tenant_create(data_dir: Path, config: Path | None, as_json: bool) -> None:
+    """Make the tenant unless there is one, and print it."""
+
+    async def create() -> dict[str, str]:
+        settings = load(config, os.environ, {})
+        async with prepared(data_dir, clock.utc()) as base:
+            return {"tenant": base.authority.tenant} | _bundle(base, settings)
+
+    _tell(_play(create()), as_json)
+
+
+@main.command()
+@_data_dir
+def migrate(data_dir: Path) -> None:
+    """Bring the database to the present shape."""
+
+    async def bring() -> str:
+        async with prepared(data_dir, clock.utc()):
+            return await asyncio.to_thread(migrate_database, data_dir)
+
+    click.echo(f"database is at {_play(bring())}")
+
+
+@main.group()
+def sites() -> None:
+    """The site map."""
+
+
+@sites.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@_data_dir
+@click.option("--dry-run", is_flag=True, help="Say who would move, change nothing.")
+def sites_import(file: Path, data_dir: Path, dry_run: bool) -> None:
+    """Check a site map and put it in force; a running coordinator takes it within seconds."""
+
+    async def bring() -> None:
+        text, new = await asyncio.to_thread(maps.read_file, file)
+        async with prepared(data_dir, clock.utc()) as base:
+            moved, seen = await maps.compare(base.db, new, clock.utc())
+            if not dry_run:
+                await base.db.put_map(file.name, text, clock.utc())
+        would = "would move" if dry_run else "move"
+        click.echo(f"{len(new.rows)} subnets; of {seen} agents seen in 30 days, {len(moved)} {would}")
+        for move in moved:
+            before, after = move.before, move.after
+            click.echo(f"  {move.device}  {before.site} (P2P {before.p2p}) -> {after.site} (P2P {after.p2p})")
+
+    _play(bring())
+
+
+def _bundle(base: Prepared, settings: Settings) -> dict[str, str]:
+    host, port = host_and_port(settings.listen)
+    url = settings.public_url.rstrip("/") or base.url or _url(settings, host, port)
+    return {"tenant_root_sha256": base.authority.root_sha256, "coordinator": url}
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise Unusable(f"--cidr {text!r}: {error}; write it as 10.1.0.0/16") from error
+
+
+def _tell(values: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        click.echo(f"{name:20}{value}")
+
+
+def _play[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`; a mistake of the caller becomes one sentence and exit code 2."""
+    try:
+        import uvloop  # noqa: PLC0415  # absent on Windows
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(work)
+    except Unusable as error:
+        click.echo(f"ecdn-coordinator: {error}", err=True)
+    except DBAPIError as error:
+        click.echo(f"ecdn-coordinator: the database cannot be used: {error.orig}", err=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Does what the tracker decides: the one place where an effect becomes a message, a closed socket or a row."""
+
+from typing import Protocol, assert_never
+
+from coordinator.core.tracker import Close, Effect, Note, Send
+from coordinator.io import clock
+from coordinator.io.db import Database, Sighting
+from ecdn_proxy.wire.tracker import FromCoordinator, Network, Turned
+
+
+class Socket(Protocol):
+    """An agent's socket as the performer sees it; neither method waits or raises."""
+
+    def send(self, message: FromCoordinator) -> None:
+        """Queue one message."""
+
+    def close(self, turned: Turned) -> None:
+        """Say why, then end."""
+
+
+class Performer:
+    """Sockets by session, and sightings that wait to be written together."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[int, Socket] = {}
+        self._seen: dict[str, Sighting] = {}
+
+    def perform(self, effect: Effect) -> None:
+        """Do one thing; a socket that has ended meanwhile needs nothing."""
+        match effect:
+            case Send():
+                if (socket := self.sockets.get(effect.session)) is not None:
+                    socket.send(effect.message)
+            case Close():
+                if (socket := self.sockets.get(effect.session)) is not None:
+                    socket.close(Turned(effect.code, effect.why, effect.retry_s))
+            case Note():
+                networks = tuple(Network(str(i.address), i.subnet.prefixlen, i.link, i.vpn) for i in effect.interfaces)
+                seen = Sighting(effect.device, clock.utc(), str(effect.remote), networks, effect.version)
+                self._seen[effect.device] = seen
+            case _ as never:
+                assert_never(never)
+
+    async def write(self, db: Database) -> None:
+        """Write the sightings since the last time, in one transaction."""
+        if self._seen:
+            seen, self._seen = self._seen, {}
+            await db.put_sightings(seen.values())

@@ -1,0 +1,103 @@
+"""Where the coordinator's settings come from: coordinator.toml, then ECDN_COORDINATOR_*, then flags; the later wins.
+
+A mistake is told with its file, line, key and cure, as `Unusable`: a sentence for whoever started the command.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coordinator.core import limits
+from coordinator.core.limits import Settings
+
+PREFIX = "ECDN_COORDINATOR_"
+_NAMES = tuple(field.name for field in msgspec.structs.fields(Settings))
+
+
+class Unusable(Exception):
+    """The coordinator cannot start as told; the text is one clear sentence."""
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force.
+
+    Raises:
+        Unusable: unreadable, misspelt or out of bounds.
+    """
+    said: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    if file is not None:
+        said, where = _from_file(file)
+    for variable, value in sorted(environment.items()):
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in _NAMES or name == "agents":
+                raise Unusable(f"environment variable {variable}: no such setting{_nearest(name, PREFIX, upper=True)}")
+            said[name], where[name] = value, f"environment variable {variable}"
+    for name, value in flags.items():
+        if value is not None:
+            said[name], where[name] = value, f"--{name.replace('_', '-')}"
+    for name, value in said.items():
+        try:
+            msgspec.convert({name: value}, Settings, strict=isinstance(value, dict))
+        except msgspec.ValidationError as error:
+            why = str(error).split(" - at ")[0]
+            raise Unusable(f"{where[name]}: {name} = {value!r}: {why[0].lower()}{why[1:]}") from error
+    settings = msgspec.convert(said, Settings, strict=False)
+    try:
+        size = len(msgspec.msgpack.encode(settings.agents))
+    except (TypeError, OverflowError) as error:
+        raise Unusable(f"{where['agents']}: agents: {error}") from error
+    if size > limits.AGENT_SETTINGS_BYTES_MAX:
+        raise Unusable(
+            f"{where['agents']}: agents: {size} bytes; at most {limits.AGENT_SETTINGS_BYTES_MAX} can be sent"
+        )
+    return settings
+
+
+def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{file}: cannot be read: {_reason(error)}") from error
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Unusable(f"{file}: {error}") from error
+    for name in said:
+        if name not in _NAMES:
+            raise Unusable(f"{file}, line {_line(text, name)}: no setting is called {name!r}{_nearest(name)}")
+    return said, {name: f"{file}, line {_line(text, name)}" for name in said}
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _line(text: str, name: str) -> int:
+    pattern = re.compile(rf"""\s*(\[\s*)?["']?{re.escape(name)}["']?\s*(=|\.|\])""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def _nearest(name: str, prefix: str = "", *, upper: bool = False) -> str:
+    close = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix}{close[0].upper() if upper else close[0]}?"
+    return f"; there are: {', '.join(_NAMES)}"
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The two halves of `listen`.
+
+    Raises:
+        Unusable: not of that form.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise Unusable(f"listen = {listen!r}: write host:port, such as 0.0.0.0:8443 or [::]:8443")
+    return host.removeprefix("[").removesuffix("]"), int(port)

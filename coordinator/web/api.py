@@ -1,0 +1,57 @@
+"""JSON for administrators: who is connected, and refusing a device. `Authorization: Bearer` with the admin token."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from coordinator.core.tracker import Present
+from coordinator.web.answers import answer, refusal
+from coordinator.web.keys import SYSTEM
+
+WHY_CHARACTERS_MAX = 300
+
+
+async def agents(request: web.Request) -> web.Response:
+    """GET /api/v1/agents: everyone connected."""
+    system, now = request.app[SYSTEM], asyncio.get_running_loop().time()
+    listed = sorted(system.tracker.agents(), key=lambda agent: agent.order)
+    return answer({"count": len(listed), "agents": [_agent(one, now) for one in listed]})
+
+
+def _agent(agent: Present, now: float) -> dict[str, Any]:
+    at = agent.placement
+    return {
+        "device": agent.device,
+        "remote": str(agent.remote),
+        "version": agent.version,
+        "connected_s": round(now - agent.since, 1),
+        "site": at.site,
+        "label": at.label,
+        "p2p": at.p2p,
+        "why": at.why,
+        "addresses": list(at.addresses),
+        "peer_port": agent.peer_port,
+        "link": at.link,
+        "serves": agent.serves,
+        "streams": sorted(agent.streams),
+        "conditions": list(agent.conditions),
+    }
+
+
+async def deny(request: web.Request) -> web.Response:
+    """POST /api/v1/agents/{device}/deny {"why"}: refuse a device from now on."""
+    try:
+        said = msgspec.json.decode(await request.read() or b"{}", type=dict[str, str])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return refusal(400, "bad-request", str(error))
+    why = said.get("why", "IT has denied this device")[:WHY_CHARACTERS_MAX]
+    found = await request.app[SYSTEM].deny(request.match_info["device"], why)
+    return answer(found) if found is not None else refusal(404, "unknown-device", "there is no such device")
+
+
+async def allow(request: web.Request) -> web.Response:
+    """POST /api/v1/agents/{device}/allow: take a device back."""
+    found = await request.app[SYSTEM].allow(request.match_info["device"])
+    return answer(found) if found is not None else refusal(404, "unknown-device", "there is no such device")

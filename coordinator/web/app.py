@@ -1,0 +1,165 @@
+"""The door: one table of routes, each with the credential that it needs, and the one place that checks it.
+
+ROUTES              method, path, handler, credential
+make_app(system)    the aiohttp application
+Door                a listening socket with TLS
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, NamedTuple, assert_never
+
+import structlog
+from aiohttp import web
+
+from coordinator.core import limits
+from coordinator.io import clock
+from coordinator.service.settings import Unusable
+from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
+from coordinator.web import api, enrol, health, tls
+from coordinator.web import socket as agents
+from coordinator.web.answers import refusal
+from coordinator.web.keys import SHOWN, SYSTEM
+
+LOG = structlog.get_logger("coordinator.web")
+BACKLOG = 4_096
+SHUTDOWN_S = 0.5
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Credential = Literal["none", "token", "device", "admin"]
+"""`none` is public, `token` stands in the request's body, `device` is mutual TLS, `admin` a bearer token."""
+
+
+class Route(NamedTuple):
+    """One path and what it takes to use it."""
+
+    method: str
+    path: str
+    handler: Handler
+    credential: Credential
+
+
+ROUTES = (
+    Route("GET", "/healthz", health.healthz, "none"),
+    Route("GET", "/readyz", health.readyz, "none"),
+    Route("GET", "/metrics", health.metrics, "none"),
+    Route("GET", "/v1/root", enrol.root, "none"),
+    Route("POST", "/v1/enrol", enrol.enrol, "token"),
+    Route("POST", "/v1/renew", enrol.renew, "device"),
+    Route("GET", "/v1/agent", agents.agent, "device"),
+    Route("GET", "/api/v1/agents", api.agents, "admin"),
+    Route("POST", "/api/v1/agents/{device}/deny", api.deny, "admin"),
+    Route("POST", "/api/v1/agents/{device}/allow", api.allow, "admin"),
+)
+
+
+def make_app(system: System) -> web.Application:
+    """The application, without a socket."""
+    app = web.Application(client_max_size=limits.REQUEST_BYTES_MAX, middlewares=[_speak_json])
+    app[SYSTEM] = system
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _guarded(route))
+    return app
+
+
+def _guarded(route: Route) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        system = request.app[SYSTEM]
+        match route.credential:
+            case "none" | "token":
+                pass
+            case "device":
+                shown = tls.shown_device(request, system.authority.tenant)
+                if shown is None:
+                    return refusal(401, "no-certificate", "this path needs a device certificate of this tenant")
+                request[SHOWN] = shown
+            case "admin":
+                kind, _, token = request.headers.get("Authorization", "").partition(" ")
+                if kind.lower() != "bearer" or not system.is_admin(token.strip()):
+                    response = refusal(401, "no-admin", "this path needs the admin token as a bearer token")
+                    response.headers["WWW-Authenticate"] = "Bearer"
+                    return response
+            case _ as never:
+                assert_never(never)
+        return await route.handler(request)
+
+    return guarded
+
+
+@web.middleware
+async def _speak_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal as `Rejected`; a fault of ours is logged once and told without its inside."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = refusal(error.status, "http", error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except ConnectionError:
+        raise
+    except Exception as error:
+        request.app[SYSTEM].faults += 1
+        LOG.error("a request failed", path=request.path, exc_info=error)
+        return refusal(500, "fault", "a fault of the coordinator; its log says more")
+
+
+class Door:
+    """The listening socket; `open` and `close`."""
+
+    def __init__(self, system: System, host: str, port: int, names: list[str]) -> None:
+        self._system = system
+        self._names = names
+        self._socket = bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._context: ssl.SSLContext | None = None
+        self._runner = web.AppRunner(
+            make_app(system), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S
+        )
+
+    async def open(self) -> None:
+        """Answer from now on."""
+        authority = self._system.authority
+        certificate = authority.server_certificate(self._names, clock.utc())
+        self._context = tls.server_context(certificate, authority.root_pem)
+        await self._runner.setup()
+        site = web.SockSite(self._runner, self._socket, ssl_context=self._context, backlog=BACKLOG)
+        await site.start()
+        self._system.tasks.start(self._keep_certificate(), "server certificate")
+
+    async def _keep_certificate(self) -> None:
+        assert self._context is not None
+        while True:
+            await asyncio.sleep(SERVER_CERTIFICATE_CHECK_S)
+            self._context.load_cert_chain(self._system.authority.server_certificate(self._names, clock.utc()))
+
+    async def close(self) -> None:
+        """Tell every agent, then stop answering."""
+        self._system.turn_all("the coordinator is closing; agents come back by themselves", 1)
+        await self._runner.cleanup()
+        self._socket.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        Unusable: in use, not ours to use, or no such address.
+    """
+    try:
+        found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Unusable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Unusable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener

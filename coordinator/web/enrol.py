@@ -1,0 +1,44 @@
+"""The doors through which a device gets its identity; see ecdn_proxy.wire.enrolment."""
+
+import asyncio
+import math
+
+import msgspec
+from aiohttp import web
+
+from coordinator.core.registry import No
+from coordinator.core.sites import read_address
+from coordinator.web.answers import answer, refusal, refused
+from coordinator.web.keys import SHOWN, SYSTEM
+from ecdn_proxy.wire.enrolment import EnrolRequest, RenewRequest
+
+
+async def root(request: web.Request) -> web.Response:
+    """GET /v1/root: the tenant root; the device compares its hash with the one IT gave it."""
+    return web.Response(text=request.app[SYSTEM].authority.root_pem, content_type="application/x-pem-file")
+
+
+async def enrol(request: web.Request) -> web.Response:
+    """POST /v1/enrol: a token for an identity."""
+    system = request.app[SYSTEM]
+    source = request.remote or ""
+    if (wait_s := system.enrolments.wait_s(source, asyncio.get_running_loop().time())) > 0:
+        response = refusal(429, "slow-down", f"too many enrolments from {source}; try again in {wait_s:.0f} s")
+        response.headers["Retry-After"] = str(math.ceil(wait_s))
+        return response
+    try:
+        wanted = msgspec.json.decode(await request.read(), type=EnrolRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return refusal(400, "bad-request", str(error))
+    given = await system.enrol(wanted, read_address(source))
+    return refused(given) if isinstance(given, No) else answer(given)
+
+
+async def renew(request: web.Request) -> web.Response:
+    """POST /v1/renew: the next certificate of a device that shows its last."""
+    try:
+        wanted = msgspec.json.decode(await request.read(), type=RenewRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return refusal(400, "bad-request", str(error))
+    given = await request.app[SYSTEM].renew(wanted, request[SHOWN])
+    return refused(given) if isinstance(given, No) else answer(given)

@@ -1,0 +1,56 @@
+"""TLS of the door: Mozilla "intermediate", and a client certificate that is optional but must be the tenant's.
+
+OpenSSL checks who signed a device's certificate, not when it ends: a device may renew a certificate that has ended, and
+the register judges the date of every other use.
+"""
+
+import ssl
+from pathlib import Path
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from coordinator.service.system import Shown
+from ecdn_proxy.wire.enrolment import parse_device_uri
+
+CIPHERS = ":".join(
+    f"ECDHE-{key}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for key in ("ECDSA", "RSA")
+)
+"""Mozilla's intermediate list, version 5.7, for TLS 1.2; TLS 1.3 brings its own."""
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
+
+
+def server_context(certificate: Path, root_pem: str) -> ssl.SSLContext:
+    """The context of the door; `load_cert_chain` on it puts a renewed certificate in force."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0  # a resumed session would carry a certificate that was judged earlier
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(cadata=root_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= _NO_CHECK_TIME
+    return context
+
+
+def shown_device(request: web.Request, tenant: str) -> Shown | None:
+    """The device whose certificate this connection has shown, by the one name in it."""
+    tls = request.transport and request.transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(binary_form=True) if tls else None
+    if der is None:
+        return None
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    uris = [parse_device_uri(name.value) for name in names if isinstance(name, x509.UniformResourceIdentifier)]
+    if len(names) != 1 or len(uris) != 1 or uris[0] is None or uris[0][0] != tenant:
+        return None
+    ends = certificate.not_valid_after_utc.timestamp()
+    return Shown(uris[0][1], certificate.fingerprint(hashes.SHA256()).hex(), ends)
