@@ -1,0 +1,312 @@
+"""The routing addon: sorts each request; lets it pass, answers it from memory, or sends it to the gateway.
+
+Map: `http_connect` (may a tunnel be opened) · `requestheaders` (clean, refuse, ask the agent, route) ·
+`responseheaders` and `response` (stream; copy what may be a manifest) · `server_connect` (resolve, check, pin the
+address) · `Passage` (one passing request's books).
+
+A manifest must be known before its player asks for the first segment of it. A small one is therefore held until the
+agent has learnt it; a large or chunked one is streamed and copied, and its end waits.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from mitmproxy import http, websocket
+from mitmproxy.connection import Server
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.core.happenings import Headers
+from ecdn_proxy.core.http import Answer, Circumstance, answer_for, first_of
+from ecdn_proxy.front import errorpage
+from ecdn_proxy.front.coding import MANIFEST_BYTES_MAX, Undecodable, decode
+from ecdn_proxy.front.gateway import SECRET_FIELD, Gateway
+from ecdn_proxy.front.hygiene import clean, viewer_headers
+from ecdn_proxy.front.interception import Interception
+from ecdn_proxy.front.targets import Refused, Targets
+from ecdn_proxy.io import clock
+from ecdn_proxy.sansio.tasks import Tasks
+
+HELD_BYTES_MAX: Final = 1_048_576
+"""A manifest up to this length is held until it is learnt; it arrives in one burst anyway."""
+LEARNING_MAX_S: Final = 1.0
+"""A manifest that takes longer to understand reaches its player before that; the segments meanwhile pass."""
+REFUSED_BODY_MAX: Final = 65_536
+_PASSAGE = "ecdn"
+_TO_GATEWAY: Final = frozenset({
+    "accept", "connection", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
+    "origin", "range",
+})  # fmt: skip
+"""What the gateway needs of a viewer's request; the rest, cookies included, waits under the ticket."""
+_log = structlog.get_logger("ecdn.proxy")
+
+
+@dataclass(slots=True)
+class Passage:
+    """A request on its way to the origin: what has come back."""
+
+    viewer: ViewerRequest
+    status: int = 0
+    received: int = 0
+    headers: Headers = ()
+    copy: bytearray | None = None
+    ended: bool = field(default=False)
+
+    def count(self, data: bytes) -> bytes:
+        """Streamed through, counted."""
+        self.received += len(data)
+        return data
+
+    def keep(self, data: bytes) -> bytes:
+        """Streamed through, counted and copied, until it is too long for a manifest."""
+        self.received += len(data)
+        if self.copy is not None:
+            self.copy += data
+            if len(self.copy) > MANIFEST_BYTES_MAX:
+                self.copy = None
+        return data
+
+
+class Addon:
+    """mitmproxy calls the methods named after its hooks."""
+
+    name = "ecdn"
+
+    def __init__(
+        self, agent: Agent, gateway: Gateway, interception: Interception, targets: Targets, *, source_headers: bool
+    ) -> None:
+        self._agent = agent
+        self._gateway = gateway
+        self._interception = interception
+        self._targets = targets
+        self._source_headers = source_headers
+        self._names: dict[str, tuple[str, int]] = {}
+        self._busy: set[str] = set()
+        self._learning = Tasks(_report)
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def close(self) -> None:
+        """End what is still being learnt."""
+        await self._learning.close()
+
+    # ---- where to
+
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        """A tunnel is asked for; one to a host out of scope is resolved now, while a page can still say no."""
+        wrong = clean_connect(flow.request)
+        if wrong is not None:
+            flow.response = errorpage.bad_request(wrong)
+            return
+        host, port = flow.request.host, flow.request.port
+        try:
+            self._targets.spelled(host, port)
+            if not self._interception.intercepts(host):
+                await self._targets.resolve(host, port)
+        except Refused as refusal:
+            _log.warning("tunnel refused", why=str(refusal))
+            flow.response = errorpage.refused(str(refusal))
+        except OSError as error:
+            flow.response = errorpage.unresolved(f"{host}: {error}")
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Nothing is connected to but by the address that was checked."""
+        address = data.server.address
+        if address is None or address[:2] == self._gateway.address:
+            return
+        host, port = address[:2]
+        try:
+            pinned = await self._targets.resolve(host, port)
+        except Refused as refusal:
+            data.server.error = f"{errorpage.REFUSED}{refusal}"
+        except OSError as error:
+            data.server.error = f"{errorpage.UNRESOLVED}{host}: {error}"
+        else:
+            self._names[data.server.id] = (host, port)
+            data.server.address = (pinned, port)
+
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        """The name again: by it the next request finds the open connection, and the origin's certificate is checked."""
+        name = self._names.pop(data.server.id, None)
+        if name is not None:
+            vars(data.server)["address"] = name  # mitmproxy's setter refuses on an open connection
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        """It did not come to be."""
+        self._names.pop(data.server.id, None)
+
+    # ---- requests
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Route a request by its head."""
+        if flow.error:
+            return
+        self._busy.add(flow.id)
+        self.idle.clear()
+        wrong = clean(flow.request)
+        if wrong is not None:
+            self._refuse(flow, errorpage.bad_request(wrong))
+            return
+        try:
+            self._targets.spelled(flow.request.host, flow.request.port)
+        except Refused as refusal:
+            _log.warning("request refused", why=str(refusal))
+            self._refuse(flow, errorpage.refused(str(refusal)))
+            return
+        viewer = ViewerRequest(flow.request.method, flow.request.url, viewer_headers(flow.request))
+        route = self._sort(flow, viewer)
+        match route:
+            case FromMemory(segment):
+                now = Circumstance("cache", clock.utc(), self._source_headers)
+                flow.response = _from_memory(answer_for(viewer.method, viewer.headers, segment.head, now), segment.body)
+            case ToGateway(ticket):
+                self._to_gateway(flow, ticket)
+            case Pass():
+                flow.request.stream = _has_body(flow.request)
+                if self._interception.intercepts(flow.request.host):
+                    flow.metadata[_PASSAGE] = Passage(viewer)
+
+    def _sort(self, flow: http.HTTPFlow, viewer: ViewerRequest) -> Route:
+        if not self._interception.intercepts(flow.request.host):
+            return Pass("not a streaming host")
+        if _has_body(flow.request) or "upgrade" in flow.request.headers:
+            return Pass("not a plain request")
+        if not all(value.isascii() for _, value in viewer.headers):
+            return Pass("fields that are not ASCII")
+        try:
+            return self._agent.sort(viewer)
+        except Exception:
+            _log.exception("sorting failed; the request passes")
+            return Pass("sorting failed")
+
+    def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
+        request = flow.request
+        fields = [(name, value) for name, value in request.headers.fields if name.lower().decode() in _TO_GATEWAY]
+        host = request.headers["host"].encode("utf-8", "surrogateescape")
+        secret = (SECRET_FIELD.encode(), self._gateway.secret.encode())
+        # `data` throughout: the setters of `request` would write the gateway's address into Host
+        request.data.host, request.data.port = self._gateway.address
+        request.data.scheme = b"http"
+        request.data.path = f"/t/{ticket}".encode()
+        request.headers.fields = ((b"host", host), *fields, secret)
+        flow.server_conn = Server(address=self._gateway.address)  # a fresh one: no upstream proxy on this way
+
+    def _refuse(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Answer at once; a body that would have to be read first ends with the connection instead."""
+        length = flow.request.headers.get("content-length", "0")
+        if "transfer-encoding" in flow.request.headers or len(length) > 5 or int(length) > REFUSED_BODY_MAX:
+            flow.kill()  # type: ignore[no-untyped-call]
+        else:
+            flow.response = response
+
+    # ---- responses
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Everything streams, but a small manifest."""
+        response = flow.response
+        assert response is not None
+        passage = flow.metadata.get(_PASSAGE)
+        if not isinstance(passage, Passage):
+            response.stream = True
+            return
+        passage.status = response.status_code
+        passage.headers = tuple(
+            (name.decode("latin-1").lower(), value.decode("utf-8", "replace"))
+            for name, value in response.headers.fields
+        )
+        response.stream = passage.count
+        if passage.viewer.method != "GET" or response.status_code in {101, 204, 304}:
+            return
+        if not self._agent.wants_body(passage.viewer, passage.status, passage.headers):
+            return
+        length = first_of(passage.headers, "content-length") or ""
+        if length.isdigit() and len(length) < 10 and int(length) <= HELD_BYTES_MAX:
+            response.stream = False
+        else:
+            passage.copy = bytearray()
+            response.stream = passage.keep
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The response has come; a held one goes on when this returns."""
+        self._done(flow)
+        passage = flow.metadata.get(_PASSAGE)
+        if not isinstance(passage, Passage) or flow.response is None:
+            return
+        held = flow.response.raw_content if flow.response.stream is False else None
+        if held is not None:
+            passage.received = len(held)
+        body = held if held is not None else bytes(passage.copy) if passage.copy is not None else None
+        passage.copy = None
+        if body is not None:
+            await self._learn(passage, body)
+        self._passed(passage)
+
+    async def _learn(self, passage: Passage, body: bytes) -> None:
+        try:
+            plain = decode(body, first_of(passage.headers, "content-encoding") or "")
+        except Undecodable as error:
+            _log.warning("a manifest could not be decoded; its stream is not shared", why=str(error))
+            return
+        task = self._learning.start(
+            self._agent.manifest(passage.viewer, passage.status, passage.headers, plain), "manifest"
+        )
+        await asyncio.wait({task}, timeout=LEARNING_MAX_S)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """A request ended early: refused, broken off, or its viewer left."""
+        self._done(flow)
+        passage = flow.metadata.get(_PASSAGE)
+        if isinstance(passage, Passage) and passage.status:
+            self._passed(passage)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Messages pass; mitmproxy would keep each of them for as long as the connection lives."""
+        assert isinstance(flow.websocket, websocket.WebSocketData)
+        flow.websocket.messages.clear()
+
+    def _passed(self, passage: Passage) -> None:
+        if not passage.ended:
+            passage.ended = True
+            self._agent.passed(passage.viewer, passage.status, passage.received)
+
+    def _done(self, flow: http.HTTPFlow) -> None:
+        self._busy.discard(flow.id)
+        if not self._busy:
+            self.idle.set()
+
+
+def clean_connect(request: http.Request) -> str | None:
+    """The reason why a CONNECT is refused, or None."""
+    if request.http_version not in {"HTTP/1.1", "HTTP/1.0"}:
+        return f"The version {request.http_version[:20]} is not one that this proxy speaks."
+    if len(request.headers.get_all("host")) > 1:
+        return "The request names several hosts."
+    return None
+
+
+def _has_body(request: http.Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _from_memory(answer: Answer, body: bytes) -> http.Response:
+    end = None if answer.length is None else answer.skip + answer.length
+    content = body[answer.skip : end] if answer.body else b""
+    headers = http.Headers([(name.encode(), value.encode()) for name, value in answer.headers])
+    if answer.body:
+        headers["content-length"] = str(len(content))
+    return http.Response(
+        http_version=b"HTTP/1.1",
+        status_code=answer.status,
+        reason=answer.reason.encode(),
+        headers=headers,
+        content=content,
+        trailers=None,
+        timestamp_start=0.0,
+        timestamp_end=None,
+    )
+
+
+def _report(name: str, error: BaseException) -> None:
+    _log.error("a task failed", task=name, exc_info=error)

@@ -1,0 +1,150 @@
+"""TLS with the viewer: whom we intercept, with which certificate, and when we let go of a host.
+
+Map: `Interception` (in place of mitmproxy's `tlsconfig` addon; the side towards origins is mitmproxy's own,
+verification included) · `next_layer`, `tls_clienthello` (in scope, or a byte tunnel) · `tls_start_client` (our leaf,
+Mozilla's intermediate profile) · `tls_failed_client` (a client that pins gets its tunnel).
+
+mitmproxy's own addon would write an unconstrained authority to disk and let all leaves share its key.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from mitmproxy import tls
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.proxy import layer, layers
+from OpenSSL import SSL
+
+from ecdn_proxy.core.scope import Scope, host_name
+from ecdn_proxy.front.authority import Authority, OutOfScope
+
+CIPHERS: Final = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+GROUPS: Final = b"X25519:prime256v1:secp384r1"
+FAILURES_MAX: Final = 3
+"""One alert may be a person who clicked away a warning; three in a row are a program that will never trust us."""
+
+_CERTIFICATE_OPTIONS = frozenset({"certs", "confdir", "key_size", "cert_passphrase"})
+_log = structlog.get_logger("ecdn.interception")
+
+
+class Interception(TlsConfig):
+    """Decides, host by host, between interception and tunnel."""
+
+    name = "tlsconfig"
+
+    def __init__(self, scope: Scope, authority: Authority, bypassed: Callable[[str, str], None]) -> None:
+        self._scope = scope
+        self._authority = authority
+        self._report = bypassed
+        self._failures: dict[str, int] = {}
+        self._bypassed: set[str] = set()
+        self._contexts: dict[int, SSL.Context] = {}
+
+    def intercepts(self, host: str) -> bool:
+        """Whether this host's connections are opened here, now."""
+        return self._scope.includes(host) and host_name(host) not in self._bypassed
+
+    def load(self, loader: object) -> None:
+        """Declare the options of mitmproxy's addon."""
+        super().load(loader)  # type: ignore[no-untyped-call]
+
+    def configure(self, updated: set[str]) -> None:
+        """As mitmproxy's, without its certificate store."""
+        super().configure(set(updated) - _CERTIFICATE_OPTIONS)  # type: ignore[no-untyped-call]
+
+    def running(self) -> None:
+        """Nothing: mitmproxy's would make its certificate store here."""
+
+    def request(self, flow: object) -> None:
+        """Nothing: mitmproxy's would serve its revocation list here."""
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        """A CONNECT to a host out of scope is a byte tunnel, whatever its first bytes look like."""
+        address = nextlayer.context.server.address
+        if nextlayer.layer is None and address is not None and not self.intercepts(address[0]):
+            nextlayer.layer = layers.TCPLayer(nextlayer.context, ignore=True)
+
+    def tls_clienthello(self, tls_clienthello: tls.ClientHelloData) -> None:
+        """A name inside that is not in scope: a byte tunnel as well."""
+        sni = tls_clienthello.client_hello.sni
+        tls_clienthello.ignore_connection = sni is not None and not self.intercepts(sni)
+        super().tls_clienthello(tls_clienthello)
+
+    def tls_start_client(self, tls_start: tls.TlsData) -> None:
+        """Speak for the host with a leaf of this machine's authority."""
+        address = tls_start.context.server.address
+        host = tls_start.context.client.sni or (address[0] if address else "")
+        try:
+            leaf = self._authority.leaf(host)
+        except OutOfScope:
+            return  # no certificate, no connection
+        except OSError as error:
+            _log.error("the authority cannot be renewed", why=str(error))
+            return
+        serial = leaf.issuer.serial_number
+        if serial not in self._contexts:
+            self._contexts[serial] = _server_context()
+            self._contexts[serial].add_extra_chain_cert(leaf.issuer)
+        connection = SSL.Connection(self._contexts[serial])
+        connection.use_certificate(leaf.certificate)
+        connection.use_privatekey(leaf.key)
+        connection.set_accept_state()
+        tls_start.ssl_conn = connection
+
+    def tls_established_client(self, data: tls.TlsData) -> None:
+        """Somebody trusts us for this host."""
+        self._failures.pop(_host_of(data), None)
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        """Count the client's alerts; hanging up without one says nothing."""
+        if "alert" in (data.conn.error or "").lower():
+            self._count(
+                _host_of(data), f"a program here does not accept this machine's certificate ({data.conn.error})"
+            )
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """An origin that wants the viewer's own certificate can only be tunnelled to."""
+        error = (data.conn.error or "").lower()
+        if "alert" in error and ("certificate required" in error or "handshake failure" in error):
+            self._count(host_name(str(data.conn.sni or "")), f"the origin refused our handshake ({data.conn.error})")
+
+    def _count(self, host: str, why: str) -> None:
+        if not host or host in self._bypassed:
+            return
+        self._failures[host] = self._failures.get(host, 0) + 1
+        if self._failures[host] >= FAILURES_MAX:
+            del self._failures[host]
+            self._bypassed.add(host)
+            _log.warning("host bypassed: it is tunnelled from now on", host=host, why=why)
+            self._report(host, why)
+
+
+def _host_of(data: tls.TlsData) -> str:
+    address = data.context.server.address
+    return host_name(data.conn.sni or (address[0] if address else ""))
+
+
+def _server_context() -> SSL.Context:
+    """TLS 1.2 and 1.3 as in Mozilla's "intermediate" profile; HTTP/1.1 only (see the decision on HTTP/2)."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_cipher_list(CIPHERS.encode())
+    # pyOpenSSL has no call for a list of groups; mitmproxy reaches for the same binding
+    set_groups = SSL._lib.SSL_CTX_set1_curves_list  # type: ignore[attr-defined]
+    if set_groups(context._context, GROUPS) != 1:
+        raise RuntimeError("this OpenSSL does not know the groups X25519, P-256 and P-384")
+    context.set_alpn_select_callback(_http1)
+    return context
+
+
+def _http1(_: SSL.Connection, offered: list[bytes]) -> Any:
+    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+OPTIONS: Final[dict[str, object]] = {"upstream_cert": False, "http2": False, "http3": False, "ciphers_client": CIPHERS}
+"""The options of mitmproxy that belong to TLS."""

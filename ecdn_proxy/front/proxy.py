@@ -1,0 +1,179 @@
+"""The local HTTP forward proxy: mitmproxy's engine with the few addons that are needed, embedded in our event loop.
+
+Map: `Proxy.start` (listen; `CannotListen` says what to do) · `.address` · `Proxy.drain_and_close`.
+
+mitmproxy keeps its master in a global: one proxy per process. `Master.run` is not used: it would install a task
+factory and an exception handler for everything else in the loop, and it goes on without a listening socket.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from mitmproxy import options
+from mitmproxy.addons import core, disable_h2c, dns_resolver, next_layer, proxyserver, upstream_auth
+from mitmproxy.master import Master
+
+from ecdn_proxy.agent.doors import Agent
+from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.scope import Scope, place
+from ecdn_proxy.front import errorpage, interception
+from ecdn_proxy.front.addon import Addon
+from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
+from ecdn_proxy.front.gateway import Gateway
+from ecdn_proxy.front.targets import Targets
+
+_log = structlog.get_logger("ecdn.proxy")
+
+
+class CannotListen(Exception):
+    """The port cannot be had; the text says what, where, and the cure."""
+
+
+class Proxy:
+    """One listening proxy."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        settings: Settings,
+        state_dir: Path,
+        gateway: Gateway,
+        authority: Authority,
+        *,
+        bypassed: Callable[[str, str], None],
+    ) -> None:
+        self._agent = agent
+        self._settings = settings
+        self._state_dir = state_dir
+        self._gateway = gateway
+        self._scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
+        self._interception = interception.Interception(self._scope, authority, bypassed)
+        self.targets = Targets(settings)
+        self._addon: Addon | None = None
+        self._master: Master | None = None
+        self._server = _Server()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.listen_addrs()[0][:2]
+        return host, port
+
+    def intercepts(self, host: str) -> bool:
+        """Whether this host's connections are opened here, now."""
+        return self._interception.intercepts(host)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            CannotListen: the port is in use or may not be had.
+            OSError: the state directory cannot be written, or origin_ca_file cannot be read.
+            ValueError: origin_ca_file holds no certificate.
+        """
+        errorpage.install()
+        _quieten()
+        roots = self._state_dir / "origin-roots.pem"
+        write_private(roots, trusted_roots(self._settings.origin_ca_file))
+        self._master = self._assemble(roots)
+        await self._server.setup_servers()
+        failed = [server.last_exception for server in self._server.servers if server.last_exception is not None]
+        if failed or not self._server.listen_addrs():
+            await self._master.done()
+            raise CannotListen(
+                f"The proxy cannot listen on {self._settings.listen}: {failed[0] if failed else 'no address'}. Is "
+                "another ecdn agent or proxy running? Stop it, or set another address with the setting listen."
+            )
+        await self._master.running()
+        self._own_ports()
+        _log.info("proxy listening", address=self._settings.listen, domains=self._scope.intercept)
+
+    async def drain_and_close(self, limit_s: float) -> None:
+        """Accept no more, let running requests end within the limit, then close every connection."""
+        if self._master is None or self._addon is None:
+            return
+        await self._server.servers.update([])
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._addon.idle.wait()
+        except TimeoutError:
+            _log.warning("requests cut off at the end of the draining time", limit_s=limit_s)
+        await self._server.hang_up()
+        await self._addon.close()
+        await self._master.done()
+
+    def _assemble(self, roots: Path) -> Master:
+        host, port = place(self._settings.listen)
+        master = Master(options.Options(listen_host=host, listen_port=port, mode=["regular"]))
+        self._addon = Addon(
+            self._agent,
+            self._gateway,
+            self._interception,
+            self.targets,
+            source_headers=self._settings.source_headers,
+        )
+        master.addons.add(  # type: ignore[no-untyped-call]
+            core.Core(),
+            disable_h2c.DisableH2C(),
+            self._server,
+            dns_resolver.DnsResolver(),
+            self._interception,
+            next_layer.NextLayer(),
+            upstream_auth.UpstreamAuth(),
+            self._addon,
+        )
+        master.options.update(  # type: ignore[no-untyped-call]
+            confdir=str(self._state_dir),
+            connection_strategy="lazy",
+            show_ignored_hosts=False,
+            validate_inbound_headers=True,
+            store_streamed_bodies=False,
+            rawtcp=False,
+            ssl_verify_upstream_trusted_ca=str(roots),
+            **interception.OPTIONS,
+        )
+        return master
+
+    def _own_ports(self) -> None:
+        pages = [place(setting)[1] for setting in (self._settings.page_listen, self._settings.peer_listen)]
+        self.targets.own_ports.update({self.address[1], self._gateway.address[1], *pages} - {0})
+
+
+class _Server(proxyserver.Proxyserver):
+    """mitmproxy's listener, which also knows how to end its connections."""
+
+    name = "proxyserver"
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @contextmanager
+    def register_connection(self, connection_id: tuple[Any, ...] | str, handler: Any) -> Iterator[None]:
+        """Called by mitmproxy around each client connection."""
+        self._empty.clear()
+        try:
+            with super().register_connection(connection_id, handler):
+                yield
+        finally:
+            if not self.connections:
+                self._empty.set()
+
+    async def hang_up(self) -> None:
+        """Close all client connections and wait until their handlers have ended."""
+        for handler in list(self.connections.values()):
+            for transport in list(handler.transports.values()):
+                if transport.handler is not None:
+                    transport.handler.cancel("the agent stops")
+        await self._empty.wait()
+
+
+def _quieten() -> None:
+    """Silence what mitmproxy narrates of each connection, with hosts and paths: none of that belongs in a log."""
+    logging.getLogger("mitmproxy").setLevel(logging.WARNING)
