@@ -62,6 +62,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A viewer fetched a manifest of this stream: segments will be wanted in a moment."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
 class ViewerLeft:
     """A viewer's connection ended before its answer did."""
 
@@ -122,6 +129,13 @@ class LinkClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkFull:
+    """A link holds much that has not been sent; pieces wait until LinkReady."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkReady:
     """A link that was full can take more."""
 
@@ -134,8 +148,6 @@ class Received:
 
     device: str
     message: PeerMessage
-    full: bool = False
-    """This device's link still holds much that was not yet sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +207,8 @@ class Loaded:
 
 
 Event = (
-    Wanted | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
-    | LinkOpened | LinkClosed | LinkReady | Received
+    StreamOpened | Wanted | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
+    | LinkOpened | LinkClosed | LinkFull | LinkReady | Received
     | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | PolicyChanged | Loaded
 )  # fmt: skip
 

@@ -101,10 +101,12 @@ class Limits:
     """What parent choice assumes of a link until it knows better."""
     hop_s: float = 0.01
     """Added latency per relay, measured with 32 KiB pieces."""
+    newcomer_s: float = 2.0
+    """A home this new to a stream asks the next in rank before it grants: the others may have begun without it."""
     committee_max: int = 7
     """Seven ledgers are enough for 200 viewers and survive deaths (simulation)."""
     gone_s: float = 0.2
-    """404 and 410 are told to waiters, but remembered no longer: at the live edge the segment may appear at any time."""
+    """404 and 410 are told to waiters, not remembered longer: at the live edge the segment may appear at any time."""
     private_s: float = 600.0
     """How long a rendition that the origin marked as not shareable is not asked about again."""
     ban_s: float = 600.0
@@ -117,8 +119,12 @@ class Limits:
     """Segments being fetched at once; beyond it viewers go to the origin."""
     recent_max: int = 50
     """Served segments that the status page explains."""
-    ping_s: float = 5.0
-    """A link is pinged this often; three unanswered pings end it."""
+    piece_burst: int = 32
+    """Pieces (1 MiB) handed to links in one go before other work has its turn."""
+    upload_burst_s: float = 2.0
+    """The host-wide upload cap may be used this far ahead: a segment must not be spread over its own duration."""
+    progress_s: float = 0.1
+    """A lease holder reports to the home this often while bytes arrive."""
 
 
 def describe(settings: type[Settings] = Settings) -> list[tuple[str, object, str]]:

@@ -19,7 +19,7 @@ from ecdn_proxy.wire.codec import decoder
 from ecdn_proxy.wire.integrity import PIECE_BYTES, SEGMENT_BYTES_MAX, Voucher
 
 Request = Annotated[int, Meta(ge=0, lt=2**32)]
-Lease = Annotated[int, Meta(ge=0, lt=2**63)]
+Lease = Annotated[int, Meta(ge=0, lt=2**62)]
 PieceIndex = Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX // PIECE_BYTES)]
 Streams = Annotated[tuple[ids.Stream, ...], Meta(max_length=64)]
 LinkKind = Literal["wired", "wifi", "metered"]
@@ -83,7 +83,8 @@ class Ask(Message, frozen=True, tag=10):
     request: Request
     key: ids.Key
     stream: ids.Stream
-    reason: Literal["first", "parent slow", "parent lost", "origin slow", "hedge", "home lost"]
+    reason: Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
+    """`elder`: the asker keeps this ledger itself but is new; a lease of 0 answers that nothing is known."""
     avoid: Annotated[tuple[ids.Device, ...], Meta(max_length=8)] = ()
     have: PieceIndex = 0
     """Contiguous pieces that the asker has already."""
@@ -124,6 +125,8 @@ class GoAlone(Message, frozen=True, tag=14):
     key: ids.Key
     why: ids.Sentence
     for_ms: Annotated[int, Meta(ge=0, le=600_000)]
+    status: Annotated[int, Meta(ge=0, le=999)] = 0
+    """404 or 410: tell the viewer this instead of asking the origin once more; 0: ask for yourself."""
 
 
 class Progress(Message, frozen=True, tag=15):

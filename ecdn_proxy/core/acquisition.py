@@ -1,0 +1,527 @@
+"""One segment on its way to this machine: for its viewers, and for the agents that read from it.
+
+    LOADING → JOINING → ASKING → FOLLOWING ⇄ ASKING → … → ended
+                             └→ FETCHING ──────────────↗
+
+    want(), viewer_left()                viewers come and go; nobody's leaving cancels what others wait for
+    found()                              the ledger's answer: fetch, follow, or everybody for himself
+    peer_said(), origin_*()              bytes, checked and delivered in order as they come
+    wake()                               silence, soft and hard deadline, a batch to be signed
+
+Every way to the origin leads through the ledger, also the fallback; what was received stays, only what is missing is
+asked for again.
+"""
+
+from enum import Enum
+from typing import Literal
+
+import msgspec
+
+from ecdn_proxy.core.audience import Audience
+from ecdn_proxy.core.deadline import finishes_at
+from ecdn_proxy.core.happenings import (
+    AbortOrigin,
+    FetchOrigin,
+    HandOver,
+    OriginAnswered,
+    Source,
+    StoredSegment,
+    Wanted,
+)
+from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFrom, Reason
+from ecdn_proxy.core.segment import Assembly, Contradiction
+from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable, judge
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from ecdn_proxy.wire.peer import Cancel, Contact, End, Finished, Get, Piece, Progress, Refused, Vouched
+
+ORIGIN_TRIES_MAX = 2
+"""An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
+REASKS_MAX = 12
+"""A key that has been asked about this often is not to be had by sharing."""
+ORIGIN_SILENCE_S = 3.0
+"""An origin connection without a byte for this long is given up and the rest asked for on a new one."""
+
+Outcome = Literal["complete", "failed", "private", "cancelled"]
+
+
+class Stage(Enum):
+    """Where a segment stands."""
+
+    LOADING = "read from disk"
+    JOINING = "waiting for the neighbours' names"
+    ASKING = "asking who fetches it"
+    FOLLOWING = "reading from a neighbour"
+    FETCHING = "fetching from the origin"
+    ENDED = "over"
+
+
+class Acquisition:
+    """One key. `ended` says that the node may forget it; `finished` holds the whole segment if there is one."""
+
+    def __init__(self, site: Site, wanted: Wanted, now: Instant, *, newcomer: bool) -> None:
+        self._site = site
+        self.key = wanted.key
+        self.stream = wanted.stream
+        self.rendition = wanted.rendition
+        self.number = wanted.number
+        self.stage = Stage.JOINING
+        self.assembly = Assembly(wanted.key, site.seal)
+        self.finished: StoredSegment | None = None
+        self.private_for_s = 0.0
+        """Set when the origin showed that this rendition is not to be shared."""
+        self.private_why = ""
+        self.from_disk = False
+        self.children = 0
+        """Agents that read this segment from here; kept by the node."""
+        self.newcomer = newcomer
+        self.why = ""
+        self.hedged = False
+        self._range = wanted.resource_range
+        self.audience = Audience(site.out, wanted)
+        self._origin = wanted.origin
+        self._fetch_for = wanted.viewer
+        self._inquiry: Inquiry | None = None
+        self._parents: list[Contact] = []
+        self._parent: str | None = None
+        self._get = 0
+        self._lease: FetchIt | None = None
+        self._fetch: int | None = None
+        self._resumed_from = 0
+        self._progress_at: Instant = 0.0
+        self._avoid: dict[str, None] = {}
+        self._heard_at: Instant = now
+        self._began_at: Instant | None = None
+        self._began_bytes = 0
+        self._patience = 1.0
+        self._soft_done = False
+        self._hard_done = False
+        self._asks = 0
+        self._origin_tries = 0
+
+    # ---- viewers
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come of it."""
+        return self.stage is Stage.ENDED
+
+    @property
+    def parent(self) -> str | None:
+        """Whom this machine reads from now."""
+        return self._parent
+
+    @property
+    def fetching(self) -> bool:
+        """Whether this machine is at the origin for it, with a lease."""
+        return self.stage is Stage.FETCHING and self._lease is not None
+
+    @property
+    def lease(self) -> FetchIt | None:
+        """The lease in hand."""
+        return self._lease
+
+    def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
+        """A viewer waits for this segment."""
+        self.audience.join(wanted, slack_s, now)
+        self._deliver(now)
+
+    def viewer_left(self, number: int, now: Instant) -> None:
+        """A viewer's connection ended."""
+        if self.audience.leave(number):
+            self.child_left(now)
+
+    def child_left(self, now: Instant) -> None:
+        """An agent that read from here ended, or a viewer: without any left, nobody needs the segment."""
+        if not self.audience and not self.children:
+            self._cancel(now)
+
+    def _cancel(self, now: Instant) -> None:
+        self._drop_parent()
+        self._end_fetch("cancelled", 0, "its viewer left", now)
+        self.stage = Stage.ENDED
+
+    def loaded(self, stored: StoredSegment, now: Instant) -> None:
+        """The disk had it."""
+        self.finished, self.from_disk = stored, True
+        self.audience.give(stored, "on this machine's disk", now)
+        self.stage = Stage.ENDED
+
+    def home_lost(self, device: str, now: Instant) -> None:
+        """The device that keeps this key's ledger is gone: the fetch goes on, its lease moves to the ledger here."""
+        lease = self._lease
+        if lease is not None and lease.home == device:
+            self._lease = FetchIt(None, lease.lease, lease.hedge, lease.why)
+            self._site.ledger.shadow(self.key, self.stream, self._site.me.device, lease.lease, now)
+
+    # ---- the ledger's answer
+
+    def ask(self, reason: Reason, now: Instant) -> None:
+        """Ask the key's home what to do."""
+        self._asks += 1
+        self.stage = Stage.ASKING
+        if self._asks > REASKS_MAX:
+            self._release("no neighbour could serve it after many tries", 0, now)
+            return
+        self._inquiry = Inquiry(
+            self._site,
+            self.key,
+            self.stream,
+            reason=reason,
+            avoid=tuple(self._avoid),
+            have=self.assembly.next_piece(),
+            newcomer=self.newcomer,
+        )
+        self.found(self._inquiry.begin(now), now)
+
+    def inquiry(self) -> Inquiry | None:
+        """The open question, if any."""
+        return self._inquiry
+
+    def found(self, found: Found | None, now: Instant) -> None:
+        """What came of the question; None while it is open."""
+        if found is None:
+            return
+        self._inquiry = None
+        self.why = found.why
+        match found:
+            case FetchIt():
+                self._begin_fetch(found, now)
+            case ReadFrom():
+                self._parents = [it for it in found.parents if it.device != self._site.me.device]
+                self._follow_next(now)
+            case ByYourself(why, for_s, status):
+                if not status and for_s > self._site.limits.gone_s:
+                    self.private_for_s, self.private_why = for_s, why
+                self._release(why, status, now)
+
+    # ---- following
+
+    def _follow_next(self, now: Instant) -> None:
+        site = self._site
+        while self._parents:
+            contact = self._parents.pop(0)
+            site.view.met(contact, "named by a ledger")
+            self._get = site.number()
+            get = Get(self._get, self.key, self.stream, self.assembly.next_piece())
+            if contact.device not in self._avoid and site.reach(contact.device, get, now):
+                self._parent = contact.device
+                self.stage = Stage.FOLLOWING
+                self._heard_at, self._began_at = now, None
+                self._began_bytes = self.assembly.available_bytes
+                return
+            self._avoid[contact.device] = None
+        self._parent = None
+        self.ask("parent lost", now)
+
+    def parent_lost(self, now: Instant) -> None:
+        """The parent's link ended, it refused, or it broke the rules."""
+        if self._parent is not None:
+            self._avoid[self._parent] = None
+        self._parent = None
+        if self.stage is Stage.FOLLOWING:
+            self._follow_next(now)
+
+    def reads(self, device: str, request: int) -> bool:
+        """Whether a transfer message belongs to the current parent."""
+        return self.stage is Stage.FOLLOWING and device == self._parent and request == self._get
+
+    def peer_said(self, message: Vouched | Piece | End | Refused, now: Instant) -> None:
+        """The parent sent something.
+
+        Raises:
+            PeerMisbehaved: it broke the protocol or sent wrong bytes.
+        """
+        self._heard_at = now
+        match message:
+            case Vouched(voucher=voucher):
+                try:
+                    self.assembly.take_voucher(voucher)
+                except Contradiction as error:
+                    self._contradicted(error.why, now)
+                    return
+            case Piece(index=index, data=data):
+                if self._began_at is None:
+                    self._began_at = now
+                self.assembly.take_piece(index, data)
+                self._patience = 1.0
+            case End() if not self.assembly.complete:
+                self.parent_lost(now)
+                return
+            case End():
+                pass
+            case Refused(reason=reason):
+                if reason == "private":
+                    self._avoid.clear()
+                self.parent_lost(now)
+                return
+        self._deliver(now)
+
+    def _drop_parent(self) -> None:
+        if self._parent is not None and self.stage is Stage.FOLLOWING:
+            self._site.send(self._parent, Cancel(self._get))
+        self._parent = None
+
+    def _contradicted(self, why: str, now: Instant) -> None:
+        """Honest sources differ: keep what viewers have from being mixed with anything else."""
+        self._drop_parent()
+        self._end_fetch("private", 0, why, now)
+        self.private_for_s, self.private_why = self._site.limits.private_s, why
+        self._release(why, 0, now)
+
+    # ---- fetching
+
+    def _begin_fetch(self, lease: FetchIt, now: Instant) -> None:
+        self._drop_parent()
+        self._lease = lease
+        self.hedged = lease.hedge
+        self.stage = Stage.FETCHING
+        self._fetch = self._site.number()
+        self._origin_tries += 1
+        self._progress_at = self._heard_at = now
+        if (viewer := self.audience.longest_waiting()) is not None:
+            self._fetch_for, self._origin = viewer.number, viewer.origin
+        have = self.assembly.next_piece() * PIECE_BYTES if self.assembly.resumable else 0
+        self._resumed_from = have
+        base = 0 if self._range is None else self._range.first
+        head = self.assembly.head
+        self._site.out.append(
+            FetchOrigin(
+                fetch=self._fetch,
+                request=self._origin,
+                first_byte=base + have,
+                last_byte=None if self._range is None else self._range.last,
+                ranged=bool(have) or self._range is not None,
+                if_range=head.etag if have and head is not None else None,
+            )
+        )
+
+    def fetches(self, fetch: int) -> bool:
+        """Whether an origin event belongs here."""
+        return self._fetch == fetch
+
+    def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
+        """Response headers arrived."""
+        authorized = any(name == "authorization" for name, _ in self._origin.headers)
+        verdict = judge(
+            event.status,
+            event.headers,
+            wanted=self._range,
+            first_byte=self._resumed_from,
+            authorized=authorized,
+            utc=event.utc,
+        )
+        self._heard_at = now
+        match verdict:
+            case Shareable(head, first_byte):
+                try:
+                    self.assembly.begin_origin(head, first_byte, event.utc)
+                except Contradiction as error:
+                    self._restart_or_release(error.why, now)
+                    return
+                self._deliver(now)
+            case Private(why, lasting):
+                if lasting:
+                    self.private_for_s, self.private_why = self._site.limits.private_s, why
+                self._own_answer("private", event.status, why, now)
+            case Gone(status):
+                self._own_answer("private", status, f"the origin answered {status}", now)
+            case Broken(status, why):
+                self._own_answer("failed", status, why, now)
+
+    def _restart_or_release(self, why: str, now: Instant) -> None:
+        if self.audience.any_sent() or self.children:
+            self._contradicted(why, now)
+            return
+        self._abort_fetch()
+        self.assembly = Assembly(self.key, self._site.seal)
+        self._end_fetch("failed", 0, why, now)
+        self.ask("first", now)
+
+    def _own_answer(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
+        """The answer is not for others: it goes to the viewer whose request it was, the others go their own way."""
+        fetch, self._fetch = self._fetch, None
+        self._end_fetch(outcome, status, why, now)
+        owner = self.audience.take(self._fetch_for)
+        if owner is not None and fetch is not None:
+            self._site.out.append(HandOver(owner.number, fetch, why))
+            self.audience.note(owner, "passed", why, now)
+        elif fetch is not None:
+            self._site.out.append(AbortOrigin(fetch))
+        self._release(why, status if status in (404, 410) else 0, now)
+
+    def origin_sent(self, data: bytes, now: Instant) -> None:
+        """Body bytes arrived."""
+        self._heard_at = now
+        if self._began_at is None:
+            self._began_at = now
+        try:
+            self.assembly.take_origin(data, now)
+        except Contradiction as error:
+            self._abort_fetch()
+            self._contradicted(error.why, now)
+            return
+        self._report_progress(now)
+        self._deliver(now)
+
+    def origin_ended(self, now: Instant) -> None:
+        """The body ended."""
+        self._fetch = None
+        try:
+            self.assembly.end_origin(now)
+        except Contradiction as error:
+            self._contradicted(error.why, now)
+            return
+        self._end_fetch("complete", 200, "", now)
+        self._deliver(now)
+
+    def origin_failed(self, why: str, now: Instant) -> None:
+        """The fetch broke."""
+        self._fetch = None
+        self._end_fetch("failed", 0, why, now)
+        if self._origin_tries >= ORIGIN_TRIES_MAX:
+            self._release(why, 0, now)
+        else:
+            self.ask("first", now)
+
+    def _report_progress(self, now: Instant) -> None:
+        lease = self._lease
+        if lease is None or now - self._progress_at < self._site.limits.progress_s:
+            return
+        self._progress_at = now
+        received = self.assembly.available_bytes
+        if lease.home is None:
+            self._site.ledger.progress(self.key, lease.lease, self._site.me.device, received, now)
+        else:
+            self._site.send(lease.home, Progress(self.key, lease.lease, received))
+
+    def _abort_fetch(self) -> None:
+        if self._fetch is not None:
+            self._site.out.append(AbortOrigin(self._fetch))
+            self._fetch = None
+
+    def _end_fetch(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
+        """Give the lease back."""
+        self._abort_fetch()
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        me = self._site.me.device
+        if lease.home is None:
+            self._site.ledger.finished(self.key, lease.lease, me, outcome, status, why, now)
+        else:
+            self._site.send(lease.home, Finished(self.key, lease.lease, outcome, status, sentence(why)))
+
+    # ---- delivering
+
+    def _deliver(self, now: Instant) -> None:
+        """Give every viewer what is here and it has not had yet."""
+        if self.ended or self.assembly.head is None:
+            return
+        self.audience.deliver(self.assembly, self._source(), self.why)
+        if self.assembly.complete and self._fetch is None:
+            self._complete(now)
+
+    def _source(self) -> Source:
+        if self._parent is not None and (link := self._site.links.get(self._parent)) is not None:
+            return link.kind
+        return "origin"
+
+    def _complete(self, now: Instant) -> None:
+        assembly = self.assembly
+        assert assembly.head is not None
+        body = assembly.body()
+        self.finished = StoredSegment(
+            key=self.key,
+            stream=self.stream,
+            head=msgspec.structs.replace(assembly.head, total_bytes=len(body)),
+            body=body,
+            vouchers=tuple(assembly.vouchers),
+            stored_utc=self._site.utc(now),
+        )
+        self.audience.finish(self.why, now)
+        self._drop_parent()
+        self._end_fetch("complete", 200, "", now)
+        self.stage = Stage.ENDED
+
+    def _release(self, why: str, status: int, now: Instant) -> None:
+        """Everybody for himself: unanswered viewers ask the origin, the others see their connection break."""
+        self.audience.release(why, status, now)
+        self.stage = Stage.ENDED
+
+    # ---- time
+
+    def wake_at(self) -> Instant | None:
+        """When `wake` has something to do."""
+        times: list[Instant] = []
+        if self._inquiry is not None and self._inquiry.due_at is not None:
+            times.append(self._inquiry.due_at)
+        if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None:
+            times.append(sign_at)
+        if self.stage is Stage.FOLLOWING:
+            times.append(self._silent_at())
+            if (soft := self.audience.deadline(self._site.limits.soft_share)) is not None and not self._soft_done:
+                times.append(soft)
+            if (hard := self.audience.deadline(self._site.limits.hard_share)) is not None and not self._hard_done:
+                times.append(hard)
+        if self.stage is Stage.FETCHING:
+            times.append(self._heard_at + ORIGIN_SILENCE_S)
+        return min(times) if times else None
+
+    def wake(self, now: Instant) -> None:
+        """Do what has become due."""
+        if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
+            self.assembly.sign_now()
+        if self._inquiry is not None:
+            self.found(self._inquiry.wake(now), now)
+            return
+        if self.stage is Stage.FETCHING and self._heard_at + ORIGIN_SILENCE_S <= now:
+            self._abort_fetch()
+            self.origin_failed("the origin fell silent", now)
+            return
+        if self.stage is not Stage.FOLLOWING:
+            return
+        if self._is_due(self._site.limits.hard_share, now) and not self._hard_done:
+            self._hard_done = self._soft_done = True
+            if self._late(now):
+                self._switch("hedge", now)
+                return
+        if self._is_due(self._site.limits.soft_share, now) and not self._soft_done:
+            self._soft_done = True
+            if self._late(now):
+                self._switch("parent slow", now)
+                return
+        if self._silent_at() <= now:
+            self._patience *= 2
+            self._switch("parent slow", now)
+
+    def _switch(self, reason: Reason, now: Instant) -> None:
+        parent = self._parent
+        self._drop_parent()
+        if parent is not None:
+            self._avoid[parent] = None
+        self.ask(reason, now)
+        if parent is not None:
+            # only this question avoids it: the ledger may name it again when the fault was not its own
+            self._avoid.pop(parent, None)
+
+    def _silent_at(self) -> Instant:
+        limits = self._site.limits
+        if self._began_at is None:
+            wait = self._site.ledger.usual_first_byte_s(self.stream) + limits.first_byte_grace_s
+        else:
+            wait = limits.silence_s
+        return self._heard_at + wait * self._patience
+
+    def _is_due(self, share: float, now: Instant) -> bool:
+        deadline = self.audience.deadline(share)
+        return deadline is not None and deadline <= now
+
+    def _late(self, now: Instant) -> bool:
+        need = self.audience.deadline(1.0)
+        received = self.assembly.available_bytes - self._began_bytes
+        total = None if self.assembly.total_bytes is None else self.assembly.total_bytes - self._began_bytes
+        finish = finishes_at(received, total, self._began_at, now)
+        return need is not None and (finish is None or finish > need)

@@ -1,0 +1,68 @@
+"""Which parent, and why: least predicted finish.
+
+A parent's finish is predicted from what it has been given already, the children it serves of this segment, its uplink
+and how many relays stand between it and the origin. Not fairness alone: that built chains 40 to 140 relays deep.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ecdn_proxy.core.limits import Limits
+
+SEGMENT_BITS_GUESS = 6_000_000
+"""2 s at 3 Mbit/s; only the ratio of terms matters, and it is the same for every candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device that has the segment or is receiving it."""
+
+    device: str
+    depth: int
+    """Relays between it and the origin; the fetcher has 0."""
+    children: int
+    """Devices told to follow it for this segment."""
+    given: float
+    """Segments that this home asked it to upload lately (decaying)."""
+    link: Literal["wired", "wifi", "metered"]
+    holds: bool
+    """It has all of the segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Parents, best first, and the reason for the first."""
+
+    parents: tuple[str, ...]
+    why: str
+
+
+def fan_out(link: str, limits: Limits) -> int:
+    """How many children a device may have for one segment."""
+    return {"wired": limits.fan_out_wired, "wifi": limits.fan_out_wifi}.get(link, 0)
+
+
+def predicted_s(candidate: Candidate, limits: Limits) -> float:
+    """Seconds until one more child of this candidate would have a segment."""
+    uplink = limits.uplink_wired_mbps if candidate.link == "wired" else limits.uplink_wifi_mbps
+    unit = SEGMENT_BITS_GUESS / (uplink * 1e6)
+    return (candidate.given + 0.5 * (candidate.children + 1)) * unit + candidate.depth * limits.hop_s
+
+
+def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:
+    """Rank the candidates; those at their fan-out come last, those on metered links never."""
+    serving = [candidate for candidate in candidates if candidate.link != "metered"]
+    if not serving:
+        return None
+    ranked = sorted(
+        serving,
+        key=lambda it: (it.children >= fan_out(it.link, limits), predicted_s(it, limits), it.device),
+    )
+    best = ranked[0]
+    has = "has it" if best.holds else ("fetches it from the origin" if best.depth == 0 else "is receiving it")
+    why = (
+        f"{best.device[:8]} {has}, serves {best.children} of {fan_out(best.link, limits)}, "
+        f"{best.depth} relays from the origin, {predicted_s(best, limits) * 1000:.0f} ms predicted; "
+        f"best of {len(serving)}"
+    )
+    return Choice(tuple(candidate.device for candidate in ranked[:most]), why)

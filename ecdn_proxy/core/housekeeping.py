@@ -1,0 +1,113 @@
+"""Which streams are watched here, who has been told, and what new ledgers must learn.
+
+watch()      a stream is wanted: announce it, wait once for the neighbours' names
+register()   the neighbourhood changed: tell a key's new home what this machine fetches or has
+wake()       streams nobody watches any more are announced no longer
+"""
+
+from collections import OrderedDict
+
+from ecdn_proxy.core.happenings import AnnounceStreams
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Held
+
+STREAMS_MAX = 64
+RECENT_KEYS = 24
+"""The live window of two or three renditions: what a newcomer may ask for."""
+
+
+class Housekeeping:
+    """Streams watched on this machine."""
+
+    def __init__(self, site: Site, share_after_watching_s: float) -> None:
+        self._site = site
+        self._share_after_s = share_after_watching_s
+        self._joined: dict[str, Instant] = {}
+        self._wanted_at: OrderedDict[str, Instant] = OrderedDict()
+        self._named: set[str] = set()
+        self._recent: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.tracker_connected = False
+
+    def watched(self) -> tuple[str, ...]:
+        """Streams watched now."""
+        return tuple(self._wanted_at)
+
+    def watch(self, stream: str, now: Instant) -> None:
+        """A viewer wants this stream."""
+        known = stream in self._wanted_at
+        self._wanted_at[stream] = now
+        self._wanted_at.move_to_end(stream)
+        if known:
+            return
+        self._joined[stream] = now
+        if len(self._wanted_at) > STREAMS_MAX:
+            self._forget(next(iter(self._wanted_at)))
+        self.announce()
+
+    def shares(self, stream: str) -> bool:
+        """Whether this machine watches the stream, or did so a short while ago."""
+        return stream in self._wanted_at
+
+    def announce(self) -> None:
+        """Tell mDNS, the coordinator and the links."""
+        self._site.out.append(AnnounceStreams(self.watched(), self._site.view.serves))
+
+    def named(self, stream: str) -> None:
+        """The tracker has named the neighbours."""
+        self._named.add(stream)
+
+    def joining(self, stream: str, now: Instant) -> bool:
+        """Whether the neighbours' names may still come in a moment."""
+        if not self._site.sharing or stream in self._named:
+            return False
+        return now < self._joined.get(stream, now) + self._site.limits.join_wait_s
+
+    def is_newcomer(self, stream: str, now: Instant) -> bool:
+        """Whether the others may have begun without this machine."""
+        return now < self._joined.get(stream, now) + self._site.limits.newcomer_s
+
+    def completed(self, key: str, stream: str, now: Instant) -> None:
+        """This machine has all of a segment: its home learns so."""
+        self._recent[key] = (stream, "")
+        while len(self._recent) > RECENT_KEYS:
+            self._recent.popitem(last=False)
+        self._tell(key, stream, now)
+
+    def register(self, streams: tuple[str, ...], now: Instant) -> None:
+        """Membership may have changed: recent keys of these streams whose home is new are told to it."""
+        for key, (stream, _) in list(self._recent.items()):
+            if stream in streams and stream in self._wanted_at:
+                self._tell(key, stream, now)
+
+    def _tell(self, key: str, stream: str, now: Instant) -> None:
+        site = self._site
+        home = site.view.homes(stream, key, now)[0]
+        if self._recent[key][1] == home or not site.sharing:
+            return
+        self._recent[key] = (stream, home)
+        if home == site.me.device:
+            site.ledger.held(key, stream, home)
+        elif site.view.serves:
+            site.reach(home, Held(key, stream), now)
+
+    def wake_at(self, joining: list[str]) -> Instant | None:
+        """When a wait for names ends or a stream is no longer watched."""
+        times = [self._joined[it] + self._site.limits.join_wait_s for it in joining if it in self._joined]
+        if self._wanted_at:
+            times.append(next(iter(self._wanted_at.values())) + self._share_after_s)
+        return min(times, default=None)
+
+    def wake(self, now: Instant) -> None:
+        """Forget streams that nobody wants any more."""
+        gone = [stream for stream, at in self._wanted_at.items() if at + self._share_after_s <= now]
+        for stream in gone:
+            self._forget(stream)
+        if gone:
+            self.announce()
+
+    def _forget(self, stream: str) -> None:
+        self._wanted_at.pop(stream, None)
+        self._joined.pop(stream, None)
+        self._named.discard(stream)
+        self._site.view.forget_stream(stream)

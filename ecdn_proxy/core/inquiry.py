@@ -1,0 +1,214 @@
+"""Asks a key's home who fetches it; tries the next in rank when the home is silent, and decides alone at last.
+
+    begin(), heard(), link_closed(), wake()  -> Found | None
+
+At most `home_ranks` homes are asked. A late grant from a home that was given up is handed back by the acquisition.
+A home that has only just joined a stream notes its own lease and asks the next in rank whether others have begun
+without it; if so it follows them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ecdn_proxy.core.ledger import Alone, Following, Grant
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, Redirect, Shadow
+
+HOPS_MAX = 2
+Reason = Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchIt:
+    """This device fetches from the origin; `home` is told how it goes (None: this device's own ledger)."""
+
+    home: str | None
+    lease: int
+    hedge: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrom:
+    """Read from the first of these that serves."""
+
+    parents: tuple[Contact, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByYourself:
+    """Nobody shares this key now."""
+
+    why: str
+    for_s: float
+    status: int
+
+
+Found = FetchIt | ReadFrom | ByYourself
+
+
+class Inquiry:
+    """One question about one key, put to as many homes as it takes."""
+
+    def __init__(
+        self,
+        site: Site,
+        key: str,
+        stream: str,
+        *,
+        reason: Reason,
+        avoid: tuple[str, ...],
+        have: int,
+        newcomer: bool,
+    ) -> None:
+        self._site = site
+        self._key = key
+        self._stream = stream
+        self._reason: Reason = reason
+        self._avoid = avoid
+        self._have = have
+        self._newcomer = newcomer
+        self._asked: dict[str, tuple[int, Instant]] = {}
+        self._lost: list[str] = []
+        self._hops = 0
+        self._own: FetchIt | None = None
+        """This home's own lease, while it asks its elder."""
+        self.due_at: Instant | None = None
+
+    def owns(self, device: str, request: int) -> bool:
+        """Whether an answer belongs to this question."""
+        return device in self._asked and self._asked[device][0] == request
+
+    def begin(self, now: Instant) -> Found | None:
+        """Put the question."""
+        return self._next(now)
+
+    def wake(self, now: Instant) -> Found | None:
+        """Nobody answered in time: ask the next as well."""
+        if self.due_at is None or now < self.due_at:
+            return None
+        if self._own is not None:
+            return self._own
+        self._lost = [device for device in self._asked if device not in self._lost] + self._lost
+        return self._next(now)
+
+    def link_closed(self, device: str, now: Instant) -> Found | None:
+        """A home went away, or could not be reached."""
+        if device not in self._asked or device in self._lost:
+            return None
+        if self._own is not None:
+            return self._own
+        self._lost.append(device)
+        return self._next(now)
+
+    def heard(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+        """A home answered."""
+        self._site.answered_in(now - self._asked[device][1])
+        if self._own is not None:
+            return self._elder_said(message, now)
+        match message:
+            case Granted():
+                return FetchIt(device, message.lease, message.hedge, self._says(device, "granted the origin fetch"))
+            case Follow():
+                return ReadFrom(message.parents, message.why)
+            case GoAlone():
+                return ByYourself(message.why, message.for_ms / 1000, message.status)
+            case Redirect():
+                home = message.home.device
+                self._hops += 1
+                if home == self._site.me.device:
+                    return self._decide_here(now, f"{device[:8]} says that the ledger is kept here")
+                if self._hops > HOPS_MAX or home in self._asked:
+                    return self._next(now)
+                self._site.view.met(message.home, f"named by {device[:8]}")
+                return None if self._put(home, now) else self._next(now)
+
+    def _says(self, device: str, what: str) -> str:
+        return f"{device[:8]}, which keeps this segment's ledger, {what}"
+
+    def _next(self, now: Instant) -> Found | None:
+        site = self._site
+        me = site.me.device
+        if not site.sharing:
+            return FetchIt(None, 0, hedge=False, why="sharing is off")
+        homes = site.view.homes(self._stream, self._key, now)
+        if homes == [me]:
+            return self._decide_here(now, "no neighbour watches this stream")
+        if homes[0] == me and self._newcomer and not self._asked and not site.ledger.knows(self._key):
+            return self._ask_elder(homes[1], now)
+        for home in homes:
+            if len(self._asked) >= site.limits.home_ranks:
+                break
+            if home == me:
+                return self._decide_here(now, "this machine keeps the segment's ledger")
+            if home not in self._asked and self._put(home, now):
+                return None
+        return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
+
+    def _ask_elder(self, elder: str, now: Instant) -> Found | None:
+        found = self._decide_here(now, "this machine keeps the segment's ledger")
+        if not isinstance(found, FetchIt) or not self._put(elder, now, "elder"):
+            return found
+        self._own = found
+        return None
+
+    def _elder_said(self, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+        assert self._own is not None
+        match message:
+            case Follow():
+                why = "an elder knows who fetches it"
+                me = self._site.me.device
+                self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, why, now)
+                return ReadFrom(message.parents, message.why)
+            case GoAlone():
+                return ByYourself(message.why, message.for_ms / 1000, message.status)
+            case Granted() | Redirect():
+                return self._own
+
+    def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
+        site = self._site
+        request = site.number()
+        linked = home in site.links
+        lost = tuple(self._lost)
+        ask = Ask(
+            request=request,
+            key=self._key,
+            stream=self._stream,
+            reason=reason or ("home lost" if lost and self._reason == "first" else self._reason),
+            avoid=tuple(dict.fromkeys(self._avoid + lost))[:8],
+            have=self._have,
+            hops=self._hops,
+        )
+        if not site.reach(home, ask, now):
+            return False
+        self._asked[home] = (request, now)
+        self.due_at = now + (site.answer_wait_s() if linked else site.limits.home_answer_max_s)
+        return True
+
+    def _decide_here(self, now: Instant, why: str) -> Found:
+        self.due_at = None
+        return decide_here(self._site, self._key, self._stream, self._reason, self._avoid, now, why)
+
+
+def decide_here(
+    site: Site, key: str, stream: str, reason: str, avoid: tuple[str, ...], now: Instant, why: str
+) -> Found:
+    """Ask this device's own ledger."""
+    match site.ledger.ask(key, stream, site.me.device, reason, avoid, now):
+        case Grant(lease, hedge):
+            tell_shadow(site, key, stream, site.me, lease, now)
+            return FetchIt(None, lease, hedge, why)
+        case Following(choice):
+            contacts = tuple(contact for it in choice.parents if (contact := site.view.contact(it)) is not None)
+            return ReadFrom(contacts, choice.why)
+        case Alone(reason_alone, for_s, status):
+            return ByYourself(reason_alone, for_s, status)
+
+
+def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
+    """Let the next in rank know of a lease, should this home die; only over a link that stands."""
+    for home in site.view.homes(stream, key, now)[:2]:
+        if home not in (site.me.device, fetcher.device):
+            site.send(home, Shadow(key, stream, fetcher, lease))

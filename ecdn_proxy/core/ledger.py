@@ -1,0 +1,269 @@
+"""The ledger a key's home keeps: who may fetch it from the origin, who has it, who reads from whom.
+
+    ask(...)      -> Granted | Following | Alone        one origin fetch per key and site, a second only as a hedge
+    progress(), finished(), held(), dropped(), left()   what the devices report
+
+A lease lives on progress. It begins with the ask, before any response header; it ends when its holder says so, when its
+holder's link ends, or when it has been silent too long, which is noticed at the next ask. Bounded: the oldest keys go.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from ecdn_proxy.core.chooser import Candidate, Choice, choose
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.view import View
+from ecdn_proxy.sansio.machine import Instant
+
+LEASES_MAX = 2
+"""The lease and one hedge: at most two origin fetches per key and site at once."""
+FAILURES_MAX = 2
+"""After two devices failed at the origin everybody asks for himself: it is not one machine's fault."""
+GIVEN_HALF_LIFE_S = 10.0
+
+
+@dataclass(slots=True)
+class LeaseState:
+    """Somebody fetches the key from the origin."""
+
+    number: int
+    device: str
+    granted_at: Instant
+    heard_at: Instant
+    received_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one key."""
+
+    stream: str
+    leases: list[LeaseState] = field(default_factory=list)
+    parents: dict[str, str] = field(default_factory=dict)
+    """Child → the parent it was told to follow first."""
+    holders: set[str] = field(default_factory=set)
+    failures: int = 0
+    alone_until: Instant = 0.0
+    alone_why: str = ""
+    alone_status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Fetch it from the origin."""
+
+    lease: int
+    hedge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Read it from these."""
+
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Everybody for himself."""
+
+    why: str
+    for_s: float
+    status: int
+
+
+class Ledger:
+    """The keys this device is home of (and those it has been told of as a shadow)."""
+
+    def __init__(self, view: View, limits: Limits) -> None:
+        self._view = view
+        self._limits = limits
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._given: dict[str, tuple[float, Instant]] = {}
+        self._first_byte: dict[str, float] = {}
+        self._last_lease = 0
+
+    def knows(self, key: str) -> bool:
+        """Whether anything is recorded of the key."""
+        entry = self._entries.get(key)
+        return entry is not None and bool(entry.leases or entry.holders or entry.alone_until)
+
+    def ask(
+        self, key: str, stream: str, device: str, reason: str, avoid: tuple[str, ...], now: Instant
+    ) -> Grant | Following | Alone:
+        """Decide for `device`, which wants the key."""
+        entry = self._entry(key, stream)
+        if entry.alone_until > now:
+            return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
+        self._expire(entry, now)
+        entry.holders.discard(device)
+        own = next((lease for lease in entry.leases if lease.device == device), None)
+        if own is not None:
+            # it holds the lease and asks again: it has lost its way (restart, crossed messages)
+            own.granted_at = own.heard_at = now
+            return Grant(own.number, hedge=False)
+        choice = self._choose(entry, device, avoid, now)
+        if not entry.leases and not entry.holders:
+            return self._grant(entry, device, now, hedge=False)
+        if reason == "hedge" and len(entry.leases) < LEASES_MAX and not self._flows(entry, now):
+            return self._grant(entry, device, now, hedge=True)
+        if choice is None and reason == "parent slow" and self._flows(entry, now):
+            # the origin's link is what is slow: a second copy through it would make everybody late
+            choice = self._choose(entry, device, (), now)
+        if choice is None:
+            if len(entry.leases) < LEASES_MAX:
+                return self._grant(entry, device, now, hedge=bool(entry.leases))
+            return Alone("no neighbour may serve it and two are fetching it already", 0.0, 0)
+        parent = choice.parents[0]
+        entry.parents[device] = parent
+        self._give(parent, now)
+        return Following(choice)
+
+    def progress(self, key: str, lease: int, device: str, received_bytes: int, now: Instant) -> None:
+        """A lease holder is still at it."""
+        entry = self._entries.get(key)
+        for state in entry.leases if entry is not None else ():
+            if state.number == lease and state.device == device:
+                if not state.received_bytes and received_bytes:
+                    self._learn_first_byte(entry.stream if entry else "", now - state.granted_at)
+                if received_bytes > state.received_bytes:
+                    state.heard_at = now
+                state.received_bytes = received_bytes
+
+    def finished(self, key: str, lease: int, device: str, outcome: str, status: int, why: str, now: Instant) -> None:
+        """A lease ended."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        mine = [state for state in entry.leases if state.number == lease and state.device == device]
+        entry.leases = [state for state in entry.leases if state not in mine]
+        match outcome:
+            case "complete":
+                entry.holders.add(device)
+                entry.failures = 0
+            case "private" if mine:
+                gone = status in (404, 410)
+                entry.alone_until = now + (self._limits.gone_s if gone else self._limits.private_s)
+                entry.alone_why, entry.alone_status = why, status if gone else 0
+            case "failed" if mine:
+                entry.failures += 1
+                if entry.failures >= FAILURES_MAX:
+                    entry.failures = 0
+                    entry.alone_until = now + self._limits.gone_s
+                    entry.alone_why, entry.alone_status = why, 0
+
+    def held(self, key: str, stream: str, device: str) -> None:
+        """A device has all of the segment."""
+        self._entry(key, stream).holders.add(device)
+
+    def dropped(self, key: str, device: str) -> None:
+        """A device no longer has it."""
+        if (entry := self._entries.get(key)) is not None:
+            entry.holders.discard(device)
+
+    def shadow(self, key: str, stream: str, device: str, lease: int, now: Instant) -> None:
+        """Another home granted a lease, or a fetcher tells a new home of its own."""
+        entry = self._entry(key, stream)
+        if not any(state.device == device for state in entry.leases) and device not in entry.holders:
+            entry.leases.append(LeaseState(lease, device, now, now))
+
+    def left(self, device: str) -> None:
+        """A device is gone: its leases and holdings with it."""
+        for entry in self._entries.values():
+            entry.leases = [state for state in entry.leases if state.device != device]
+            entry.holders.discard(device)
+            entry.parents.pop(device, None)
+        self._given.pop(device, None)
+
+    def fetchers(self, key: str) -> tuple[str, ...]:
+        """Devices that hold a lease of the key now."""
+        entry = self._entries.get(key)
+        return () if entry is None else tuple(state.device for state in entry.leases)
+
+    # ---- how it decides
+
+    def _entry(self, key: str, stream: str) -> Entry:
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = Entry(stream)
+            if len(self._entries) > self._limits.keys_remembered:
+                self._entries.popitem(last=False)
+        return entry
+
+    def _grant(self, entry: Entry, device: str, now: Instant, *, hedge: bool) -> Grant:
+        self._last_lease += 1
+        entry.leases.append(LeaseState(self._last_lease, device, now, now))
+        entry.parents.pop(device, None)
+        return Grant(self._last_lease, hedge)
+
+    def _expire(self, entry: Entry, now: Instant) -> None:
+        entry.leases = [state for state in entry.leases if now <= self._lives_until(entry, state)]
+
+    def _lives_until(self, entry: Entry, state: LeaseState) -> Instant:
+        if state.received_bytes:
+            return state.heard_at + self._limits.silence_s + self._limits.progress_s
+        usual = self._first_byte.get(entry.stream, self._limits.first_byte_unknown_s)
+        return state.granted_at + usual + self._limits.first_byte_grace_s
+
+    def _flows(self, entry: Entry, now: Instant) -> bool:
+        """Whether a fetch is receiving: then the trouble is not at the origin, and a hedge would only add load."""
+        return any(state.received_bytes and now - state.heard_at <= self._limits.silence_s for state in entry.leases)
+
+    def _learn_first_byte(self, stream: str, seconds: float) -> None:
+        usual = self._first_byte.get(stream, seconds)
+        self._first_byte[stream] = 0.8 * usual + 0.2 * seconds
+        if len(self._first_byte) > 256:
+            self._first_byte.pop(next(iter(self._first_byte)))
+
+    def usual_first_byte_s(self, stream: str) -> float:
+        """How long the origin usually takes to begin, from the lease on."""
+        return self._first_byte.get(stream, self._limits.first_byte_unknown_s)
+
+    def _give(self, parent: str, now: Instant) -> None:
+        self._given[parent] = (self._given_to(parent, now) + 1.0, now)
+
+    def _given_to(self, parent: str, now: Instant) -> float:
+        amount, since = self._given.get(parent, (0.0, now))
+        return amount * math.pow(0.5, (now - since) / GIVEN_HALF_LIFE_S)
+
+    def _choose(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> Choice | None:
+        fetching = {state.device for state in entry.leases}
+        candidates: list[Candidate] = []
+        for other in sorted(fetching | entry.holders | entry.parents.keys()):
+            if other == device or other in avoid or not self._may_serve(other, now):
+                continue
+            depth = self._depth(entry, other, device)
+            if depth is None:
+                continue
+            contact = self._view.contact(other)
+            assert contact is not None
+            children = sum(1 for parent in entry.parents.values() if parent == other)
+            candidates.append(
+                Candidate(
+                    other, depth, children, self._given_to(other, now), contact.link, holds=other in entry.holders
+                )
+            )
+        return choose(candidates, self._limits)
+
+    def _may_serve(self, device: str, now: Instant) -> bool:
+        known = self._view.known(device)
+        if device == self._view.me.device:
+            return self._view.serves
+        return known is not None and known.serves and self._view.may_speak(device, now)
+
+    def _depth(self, entry: Entry, device: str, asker: str) -> int | None:
+        """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody."""
+        roots = {state.device for state in entry.leases} | entry.holders
+        seen: set[str] = set()
+        depth = 0
+        while device not in roots:
+            if device == asker or device in seen:
+                return None
+            seen.add(device)
+            above = entry.parents.get(device)
+            if above is None:
+                return None
+            device = above
+            depth += 1
+        return None if device == asker else depth

@@ -1,0 +1,308 @@
+"""A segment as it arrives: pieces in order, each checked before anybody gets it.
+
+    Seal           this device's signature and its knowledge of others' (injected; real keys or a test's)
+    Assembly       pieces, vouchers, head; fed by one origin fetch or one parent at a time
+    Contradiction  two honest sources differ: the viewer must not get a mixture
+
+From the origin (`take_origin`) bytes go to this machine's viewers at once, and to others when their piece is hashed and
+signed. From a peer (`take_piece`) nothing is released before its hash, signed by the fetcher, has been checked.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Protocol
+
+import msgspec
+
+from ecdn_proxy.core.shareable import is_strong
+from ecdn_proxy.sansio.machine import Instant, impossible
+from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SegmentHead, Voucher
+
+
+class Seal(Protocol):
+    """Who this device is and whose signatures it can check."""
+
+    device: str
+    tenant: str
+
+    def sign(self, data: bytes) -> bytes:
+        """Ed25519 signature by this device."""
+        ...
+
+    def certificate(self) -> bytes:
+        """This device's certificate, DER."""
+        ...
+
+    def check(self, voucher: Voucher) -> None:
+        """Check certificate and signature of a voucher.
+
+        Raises:
+            PeerMisbehaved: either is wrong.
+        """
+        ...
+
+
+class Contradiction(Exception):
+    """Bytes or hashes differ from what this segment already holds; nobody is banned for it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def piece_count(total_bytes: int) -> int:
+    """How many pieces a segment of so many bytes has."""
+    return -(-total_bytes // PIECE_BYTES)
+
+
+class Assembly:
+    """One segment's bytes from first to last, with the vouchers that make them worth relaying."""
+
+    def __init__(self, key: str, seal: Seal) -> None:
+        self.key = key
+        self._seal = seal
+        self.head: SegmentHead | None = None
+        self.total_bytes: int | None = None
+        self.generation = ""
+        self.pieces: list[bytes] = []
+        self.vouchers: list[Voucher] = []
+        self._hashes: list[bytes] = []
+        self._unsigned = 0
+        self._unsigned_since: Instant | None = None
+        self._tail = bytearray()
+        self._overlap: list[bytes] = []
+        self._claimed: list[bytes] = []
+        self._origin_at = 0
+
+    # ---- what is here
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte is here, checked, and covered by a voucher."""
+        return (
+            self.total_bytes is not None
+            and len(self.pieces) == piece_count(self.total_bytes)
+            and not self._unsigned
+            and not self._overlap
+        )
+
+    @property
+    def vouched(self) -> int:
+        """Pieces, from the first on, that may be given to other agents."""
+        return min(len(self.pieces), len(self._hashes) - self._unsigned)
+
+    @property
+    def available_bytes(self) -> int:
+        """Bytes, from the first on, that this machine's viewers may have."""
+        return self._piece_bytes() + (0 if self._overlap else len(self._tail))
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the origin may be asked for the rest only (RFC 9110 section 15.3.7: same strong validator)."""
+        return self.head is not None and is_strong(self.head.etag) and self.total_bytes is not None
+
+    def _piece_bytes(self) -> int:
+        if not self.pieces:
+            return 0
+        return (len(self.pieces) - 1) * PIECE_BYTES + len(self.pieces[-1])
+
+    def read(self, start: int) -> Iterator[bytes]:
+        """Bytes available from `start` on, in parts."""
+        index, offset = divmod(start, PIECE_BYTES)
+        for piece in self.pieces[index:]:
+            yield piece[offset:] if offset else piece
+            offset = 0
+        if self._tail and not self._overlap and start < self.available_bytes:
+            yield bytes(self._tail[max(0, start - self._piece_bytes()) :])
+
+    def body(self) -> bytes:
+        """The whole segment."""
+        if not self.complete:
+            impossible("the body of a segment that is not complete")
+        return b"".join(self.pieces)
+
+    # ---- from the origin
+
+    def begin_origin(self, head: SegmentHead, first_byte: int, utc: float) -> None:
+        """An own fetch begins, at a piece's first byte.
+
+        Raises:
+            Contradiction: it is not the version whose bytes are here already.
+        """
+        if first_byte % PIECE_BYTES or first_byte > len(self.pieces) * PIECE_BYTES:
+            impossible(f"a fetch that begins at byte {first_byte} with {len(self.pieces)} pieces here")
+        if self.head is not None and first_byte and (head.etag, head.total_bytes) != (self.head.etag, self.total_bytes):
+            raise Contradiction("the origin now has another version of this segment")
+        if first_byte < len(self.pieces) * PIECE_BYTES:
+            self._overlap = self.pieces[first_byte // PIECE_BYTES :]
+        if self.head is None or not self.pieces:
+            self.head, self.total_bytes = head, head.total_bytes
+            self.generation = self._generation(head, utc)
+            self.vouchers.clear()
+            self._hashes.clear()
+            self._unsigned = 0
+        elif head.total_bytes is not None and self.total_bytes not in (None, head.total_bytes):
+            raise Contradiction("the origin's length differs from what was vouched for")
+        self._claimed = self._hashes[len(self.pieces) :]
+        del self._hashes[len(self.pieces) :]
+        self._tail.clear()
+        self._origin_at = first_byte
+
+    def take_origin(self, data: bytes, now: Instant) -> None:
+        """Body bytes of the own fetch.
+
+        Raises:
+            Contradiction: they differ from bytes that were vouched for, or exceed the length announced.
+        """
+        self._origin_at += len(data)
+        if self.total_bytes is not None and self._origin_at > self.total_bytes:
+            raise Contradiction("the origin sent more bytes than it announced")
+        self._tail += data
+        while len(self._tail) >= PIECE_BYTES:
+            self._cut(PIECE_BYTES, now)
+
+    def end_origin(self, now: Instant) -> None:
+        """The own fetch ended where its headers said.
+
+        Raises:
+            Contradiction: it did not end where what is here ends.
+        """
+        if self.total_bytes is not None and self._origin_at != self.total_bytes:
+            raise Contradiction("the origin's body is shorter than what was vouched for")
+        if self._tail:
+            self._cut(len(self._tail), now)
+        if self._overlap:
+            raise Contradiction("the origin's body is shorter than what is here")
+        self.total_bytes = self._origin_at
+        self._sign(last=True)
+
+    def _cut(self, length: int, now: Instant) -> None:
+        piece = bytes(self._tail[:length])
+        del self._tail[:length]
+        if self._overlap:
+            if self._overlap.pop(0) != piece:
+                raise Contradiction("the origin's bytes differ from what a neighbour vouched for")
+            return
+        digest = sha256(piece).digest()
+        if self._claimed and self._claimed.pop(0) != digest:
+            raise Contradiction("the origin's bytes differ from what a neighbour vouched for")
+        self.pieces.append(piece)
+        self._hashes.append(digest)
+        self._unsigned += 1
+        if self._unsigned_since is None:
+            self._unsigned_since = now
+        if self._unsigned == BATCH_PIECES_MAX:
+            self._sign(last=self.total_bytes == self._piece_bytes())
+
+    def sign_due_at(self, wait_s: float) -> Instant | None:
+        """When a batch that is not full must be signed all the same."""
+        return None if self._unsigned_since is None else self._unsigned_since + wait_s
+
+    def sign_now(self) -> None:
+        """Sign what has been hashed so far."""
+        if self._unsigned:
+            self._sign(last=False)
+
+    def _sign(self, *, last: bool) -> None:
+        first = len(self._hashes) - self._unsigned
+        total = self.total_bytes if last else None
+        if not self._unsigned and not (last and not self._says_total()):
+            return
+        blank = Voucher(
+            signer=self._seal.device,
+            key=self.key,
+            generation=self.generation,
+            first=first,
+            hashes=b"".join(self._hashes[first:]),
+            total_bytes=total,
+            head=self.head if first == 0 else None,
+            signature=bytes(64),
+            certificate=self._seal.certificate(),
+        )
+        signature = self._seal.sign(blank.signed_bytes(self._seal.tenant))
+        self.vouchers.append(msgspec.structs.replace(blank, signature=signature))
+        self._unsigned = 0
+        self._unsigned_since = None
+
+    def _says_total(self) -> bool:
+        return any(
+            voucher.total_bytes is not None or (voucher.head is not None and voucher.head.total_bytes is not None)
+            for voucher in self.vouchers
+        )
+
+    def _generation(self, head: SegmentHead, utc: float) -> str:
+        if is_strong(head.etag) and head.total_bytes is not None:
+            text = f"{head.etag}|{head.total_bytes}"
+        else:
+            text = f"{self._seal.device}|{self.key}|{utc}"
+        return sha256(text.encode()).hexdigest()[:16]
+
+    # ---- from a parent
+
+    def take_voucher(self, voucher: Voucher) -> None:
+        """A parent's signed batch.
+
+        Raises:
+            PeerMisbehaved: wrong signature, wrong key, or a gap that no honest relay leaves.
+            Contradiction: it speaks of other bytes than those that are here.
+        """
+        if voucher.key != self.key or len(voucher.hashes) % 32:
+            raise PeerMisbehaved("a voucher for another segment than was asked for")
+        if voucher.first > len(self._hashes):
+            raise PeerMisbehaved(f"a voucher for pieces from {voucher.first} on before that for {len(self._hashes)}")
+        self._seal.check(voucher)
+        if not self.pieces and voucher.first == 0 and voucher.generation != self.generation:
+            # nothing of the other version was released: take this one from its beginning
+            self.vouchers.clear()
+            self._hashes.clear()
+            self.head, self.total_bytes = None, None
+        if self.head is None:
+            if voucher.head is None or voucher.first:
+                raise PeerMisbehaved("a first voucher without the segment's head")
+            self.head, self.total_bytes, self.generation = voucher.head, voucher.head.total_bytes, voucher.generation
+        self._compare(voucher)
+        known = len(self._hashes) - voucher.first
+        total = voucher.total_bytes
+        if voucher.head is not None and voucher.head.total_bytes is not None:
+            total = voucher.head.total_bytes
+        if total is not None:
+            if self.total_bytes not in (None, total):
+                raise Contradiction("two vouchers differ in the segment's length")
+            self.total_bytes = total
+        if known < voucher.count:
+            self._hashes += [voucher.hash_of(voucher.first + at) for at in range(known, voucher.count)]
+        elif voucher.count or voucher.total_bytes is None:
+            return
+        if self.total_bytes is not None and len(self._hashes) > piece_count(self.total_bytes):
+            raise PeerMisbehaved("vouchers for more pieces than the segment has")
+        self.vouchers.append(voucher)
+
+    def _compare(self, voucher: Voucher) -> None:
+        end = min(len(self._hashes), voucher.first + voucher.count)
+        for index in range(voucher.first, end):
+            if self._hashes[index] != voucher.hash_of(index):
+                raise Contradiction("two neighbours vouch for different bytes")
+
+    def take_piece(self, index: int, data: bytes) -> None:
+        """A parent's piece; pieces come in order.
+
+        Raises:
+            PeerMisbehaved: not the next piece, without a voucher, of a wrong length, or with wrong bytes.
+        """
+        if index != len(self.pieces):
+            raise PeerMisbehaved(f"piece {index} came when {len(self.pieces)} was next")
+        if index >= len(self._hashes):
+            raise PeerMisbehaved(f"piece {index} came before its voucher")
+        last = self.total_bytes is not None and index == piece_count(self.total_bytes) - 1
+        if last and len(data) != (self.total_bytes or 0) - index * PIECE_BYTES:
+            raise PeerMisbehaved(f"the last piece has {len(data)} bytes")
+        if not last and len(data) != PIECE_BYTES and self.total_bytes is not None:
+            raise PeerMisbehaved(f"piece {index} has {len(data)} bytes")
+        if sha256(data).digest() != self._hashes[index]:
+            raise PeerMisbehaved(f"piece {index} does not match its signed hash")
+        self.pieces.append(data)
+
+    def next_piece(self) -> int:
+        """Index of the first piece that is not here."""
+        return len(self.pieces)

@@ -1,0 +1,172 @@
+"""Who is near, who watches what, and which of them keeps the ledger for a key.
+
+    View.members(stream)       devices of this site that watch it, this one included
+    View.homes(stream, key)    the same devices that keep ledgers, best first
+    rendezvous(device, key)    highest random weight (Thaler, Ravishankar 1998): a device's leaving moves its keys only
+
+The coordinator names a committee; without it, it is the seven highest by rendezvous over the stream. What was refused,
+denied, banned or could not be reached is not in any answer.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Contact
+
+STREAM_TAG_DIGITS = 8
+"""mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
+
+
+def rendezvous(device: str, key: str) -> int:
+    """A device's weight for a key; the highest is its home."""
+    return int.from_bytes(sha256(f"{device}|{key}".encode()).digest()[:8], "big")
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """What is known of one device."""
+
+    contact: Contact
+    streams: set[str] = field(default_factory=set)
+    tags: frozenset[str] = frozenset()
+    linked: bool = False
+    serves: bool = True
+    on_lan: bool = False
+    away_until: Instant = 0.0
+    """Not tried again before."""
+    why: str = ""
+    """How this device came to be known, for the status page."""
+
+
+class View:
+    """The neighbourhood as this device sees it."""
+
+    def __init__(self, me: Contact, limits: Limits) -> None:
+        self.me = me
+        self._limits = limits
+        self._known: dict[str, Neighbour] = {}
+        self._committee: dict[str, tuple[str, ...]] = {}
+        self._named: dict[str, dict[str, str]] = {}
+        self._denied: frozenset[str] = frozenset()
+        self.serves = True
+        """Whether this device serves others now."""
+
+    def known(self, device: str) -> Neighbour | None:
+        """A neighbour by its id."""
+        return self._known.get(device)
+
+    def contact(self, device: str) -> Contact | None:
+        """Where a device listens; this one included."""
+        if device == self.me.device:
+            return self.me
+        known = self._known.get(device)
+        return None if known is None else known.contact
+
+    def may_speak(self, device: str, now: Instant) -> bool:
+        """Whether a device may be spoken to now."""
+        known = self._known.get(device)
+        return device not in self._denied and (known is None or known.away_until <= now)
+
+    # ---- what is learnt
+
+    def met(self, contact: Contact, why: str) -> Neighbour:
+        """A device is heard of; its contact is brought up to date."""
+        known = self._known.get(contact.device)
+        if known is None:
+            known = self._known[contact.device] = Neighbour(contact, why=why)
+        elif not known.linked:
+            known.contact = contact
+        known.why = known.why or why
+        return known
+
+    def lan_seen(self, contact: Contact, tags: tuple[str, ...]) -> None:
+        """A device is shown by mDNS."""
+        known = self.met(contact, "found by mDNS on this link")
+        known.on_lan, known.tags = True, frozenset(tags)
+        known.away_until = 0.0
+
+    def lan_lost(self, device: str) -> None:
+        """A device is no longer shown by mDNS."""
+        if (known := self._known.get(device)) is not None:
+            known.on_lan, known.tags = False, frozenset()
+            self._forget_if_unknown(device)
+
+    def linked(self, contact: Contact, streams: tuple[str, ...], *, serves: bool) -> None:
+        """A link stands; the other end has said what it watches."""
+        known = self.met(contact, "it connected to this machine")
+        known.contact, known.linked, known.away_until = contact, True, 0.0
+        self.watching(contact.device, streams, serves=serves)
+
+    def watching(self, device: str, streams: tuple[str, ...], *, serves: bool) -> None:
+        """A linked device says what it watches now."""
+        if (known := self._known.get(device)) is not None:
+            known.streams, known.serves = set(streams), serves
+
+    def unlinked(self, device: str, away_until: Instant) -> None:
+        """A link ended or could not be made."""
+        if (known := self._known.get(device)) is not None:
+            known.linked, known.away_until = False, away_until
+            known.streams.clear()
+            self._forget_if_unknown(device)
+
+    def tracker_said(self, stream: str, committee: tuple[str, ...], contacts: tuple[tuple[Contact, str], ...]) -> None:
+        """The coordinator names the neighbours of a stream; replaces what it said before."""
+        before = self._named.get(stream, {})
+        self._named[stream] = {contact.device: why for contact, why in contacts}
+        self._committee[stream] = committee
+        for contact, why in contacts:
+            known = self.met(contact, why)
+            known.why = why
+            known.away_until = min(known.away_until, 0.0) if contact.device not in before else known.away_until
+        for device in before.keys() - self._named[stream].keys():
+            self._forget_if_unknown(device)
+
+    def forget_stream(self, stream: str) -> None:
+        """Not watched here any more."""
+        self._committee.pop(stream, None)
+        for device in self._named.pop(stream, {}):
+            self._forget_if_unknown(device)
+
+    def denied(self, devices: frozenset[str]) -> None:
+        """The coordinator's set of devices that may not be spoken to."""
+        self._denied = devices
+
+    def _forget_if_unknown(self, device: str) -> None:
+        known = self._known.get(device)
+        named = any(device in devices for devices in self._named.values())
+        if known is not None and not (known.linked or known.on_lan or named or known.away_until):
+            del self._known[device]
+
+    # ---- what follows from it
+
+    def members(self, stream: str, now: Instant) -> list[str]:
+        """Devices that watch the stream, this one included; sorted, so that equal views give equal answers."""
+        named = self._named.get(stream, {})
+        tag = stream[:STREAM_TAG_DIGITS]
+        found = [self.me.device]
+        for device, known in self._known.items():
+            watches = stream in known.streams or device in named or tag in known.tags
+            if watches and self.may_speak(device, now):
+                found.append(device)
+        return sorted(found)
+
+    def homes(self, stream: str, key: str, now: Instant) -> list[str]:
+        """Devices that keep the key's ledger, best first; at least this one."""
+        members = self.members(stream, now)
+        committee = [device for device in self._committee.get(stream, ()) if device in members]
+        if not committee:
+            eligible = [device for device in members if self._wired(device)] or members
+            committee = sorted(eligible, key=lambda device: rendezvous(device, stream), reverse=True)
+            committee = committee[: self._limits.committee_max]
+        return sorted(committee, key=lambda device: rendezvous(device, key), reverse=True)
+
+    def _wired(self, device: str) -> bool:
+        contact = self.contact(device)
+        return contact is not None and contact.link == "wired"
+
+    def why(self, device: str) -> str:
+        """How a device came to be known."""
+        known = self._known.get(device)
+        return "" if known is None else known.why
