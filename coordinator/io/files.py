@@ -2,7 +2,34 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock; two coordinators on one folder are then IT's to avoid
+    fcntl = None  # type: ignore[assignment]
+
+
+class InUse(Exception):
+    """Another process holds the file."""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold `path` against other processes; it is let go when this process ends, however it ends.
+
+    Raises:
+        InUse: another process holds it.
+    """
+    with path.open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InUse(str(path)) from error
+        yield
 
 
 def write_private(path: Path, content: bytes) -> None:

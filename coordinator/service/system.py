@@ -12,8 +12,8 @@ import asyncio
 import hmac
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from coordinator.core.tracker import Close, DenyChanged, Effect, Event, MapChang
 from coordinator.io import clock
 from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
-from coordinator.io.files import create_private
+from coordinator.io.files import InUse, create_private, held
 from coordinator.service import maps
 from coordinator.service.performer import Performer
 from coordinator.service.settings import Unusable
@@ -77,6 +77,16 @@ async def prepared(data_dir: Path, utc: float) -> AsyncIterator[Prepared]:
         yield Prepared(data_dir, authority, db, salt, url)
     finally:
         await db.close()
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """The register is in memory: two coordinators on one folder would not know of each other's devices."""
+    try:
+        with held(path):
+            yield
+    except InUse as error:
+        raise Unusable(f"another coordinator runs on {path.parent}") from error
 
 
 def _make_folder(data_dir: Path, utc: float) -> Authority:
@@ -132,6 +142,7 @@ class System:
         """
         async with AsyncExitStack() as stack:
             base = await stack.enter_async_context(prepared(data_dir, clock.utc()))
+            stack.enter_context(_only_one(data_dir / "run.lock"))
             if settings.sites:
                 path = Path(settings.sites)
                 text, _ = maps.read_file(path)
@@ -171,7 +182,8 @@ class System:
     def apply_map(self, site_map: SiteMap | None) -> None:
         """Place every agent by `site_map`."""
         self.driver.feed(MapChanged(site_map))
-        self.log.info("site map in force", subnets=None if site_map is None else len(site_map.rows))
+        if site_map is not None:
+            self.log.info("site map in force", subnets=len(site_map.rows))
 
     def apply_settings(self, agents: dict[str, Any]) -> None:
         """Tell every agent its settings anew."""

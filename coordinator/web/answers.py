@@ -25,7 +25,9 @@ def answer(body: Any, status: int = 200) -> web.Response:
 
 def refusal(status: int, code: str, why: str) -> web.Response:
     """A refusal."""
-    return answer(Rejected(code, sentence(why)), status)
+    response = answer(Rejected(code, sentence(why)), status)
+    response.headers["X-Ecdn-Refused"] = code  # a WebSocket client sees no body
+    return response
 
 
 def refused(no: No) -> web.Response:
