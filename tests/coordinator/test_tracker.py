@@ -1,0 +1,404 @@
+"""Who is told of whom, and how often; timetables without a clock."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coordinator.core import limits
+from coordinator.core.sites import SiteMap, read_address, read_map, read_networks
+from coordinator.core.tracker import (
+    Arrived,
+    Beaten,
+    Close,
+    DenyChanged,
+    Effect,
+    Left,
+    MapChanged,
+    Note,
+    Send,
+    SettingsChanged,
+    Tracker,
+    Watched,
+)
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.peer import LinkKind
+from ecdn_proxy.wire.tracker import (
+    COMMITTEE_MAX,
+    NEIGHBOURS_MAX,
+    Beat,
+    Denied,
+    FromCoordinator,
+    Here,
+    Neighbours,
+    Network,
+    Settings,
+    Watch,
+    Welcome,
+)
+from ecdn_proxy.wire.version import PROTOCOL
+
+STREAM = "a" * 32
+OTHER = "b" * 32
+
+
+class Town:
+    """A tracker and the agents around it; `heard` is what each was sent since it was last asked."""
+
+    def __init__(self, sites: SiteMap | None = None, **options: Any) -> None:
+        self.tracker = Tracker(sites, {"cache_memory_mb": 64}, **options)
+        self.now = 0.0
+        self.heard: dict[str, list[FromCoordinator]] = {}
+        self.closed: dict[str, str] = {}
+        self.sent = 0
+        self._names: dict[int, str] = {}
+        self._sessions: dict[str, int] = {}
+
+    def come(
+        self, name: str, address: str, *, link: LinkKind = "wired", serves: bool = True, protocol: int = PROTOCOL
+    ) -> None:
+        session = len(self._names) + 1
+        self._names[session], self._sessions[name] = name, session
+        here = Here(protocol, "1.0", (Network(address, 24, link),), 7688, serves)
+        arrived = Arrived(session, name, read_address(address), read_networks(here.networks), here)
+        self.take(self.tracker.handle(arrived, self.now))
+
+    def watch(self, name: str, *streams: str, serves: bool = True) -> None:
+        self.take(self.tracker.handle(Watched(self._sessions[name], Watch(streams, serves)), self.now))
+
+    def leave(self, name: str) -> None:
+        self.take(self.tracker.handle(Left(self._sessions[name]), self.now))
+
+    def event(self, event: Any) -> None:
+        self.take(self.tracker.handle(event, self.now))
+
+    def pass_to(self, now: float) -> None:
+        while (due := self.tracker.wake_at()) is not None and due <= now:
+            self.now = max(self.now, due)
+            self.take(self.tracker.wake(self.now))
+        self.now = now
+
+    def take(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    pack(effect.message)
+                    self.sent += 1
+                    self.heard.setdefault(self._names[effect.session], []).append(effect.message)
+                case Close():
+                    self.closed[self._names[effect.session]] = effect.code
+                case Note():
+                    pass
+
+    def lists(self, name: str) -> list[Neighbours]:
+        """Lists that `name` got since the last question."""
+        return [message for message in self.heard.pop(name, []) if isinstance(message, Neighbours)]
+
+
+def known(message: Neighbours) -> list[str]:
+    return [near.contact.device for near in message.near]
+
+
+def test_two_agents_of_one_subnet_meet_when_the_swarm_has_settled() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.come("b", "10.0.0.2", link="wifi")
+    town.watch("a", STREAM)
+    town.watch("b", STREAM)
+    assert town.tracker.wake_at() == limits.SETTLE_S
+    town.pass_to(0.04)
+    assert town.lists("a") == []
+    town.pass_to(0.06)
+    (mine,) = town.lists("b")
+    assert (mine.committee, known(mine)) == (("a", "b"), ["a"])
+    assert mine.near[0].contact.addresses == ("10.0.0.1",)
+    assert mine.near[0].why == "keeps the ledger; same subnet 10.0.0.0/24, wired, serves"
+    assert town.tracker.wake_at() is None
+
+
+def test_welcome_tells_site_reason_and_settings() -> None:
+    town = Town(denied=["x"])
+    town.come("a", "10.0.0.1")
+    welcome, denied = town.heard["a"]
+    assert isinstance(welcome, Welcome)
+    assert (welcome.site, welcome.p2p, welcome.settings) == ("10.0.0.0/24", "on", {"cache_memory_mb": 64})
+    assert denied == Denied(("x",))
+
+
+def test_alone_is_told_too() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.watch("a", STREAM)
+    town.pass_to(1.0)
+    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
+
+
+def test_other_subnets_and_other_streams_do_not_meet() -> None:
+    town = Town()
+    for name, address, stream in (("a", "10.0.0.1", STREAM), ("b", "10.0.1.1", STREAM), ("c", "10.0.0.3", OTHER)):
+        town.come(name, address)
+        town.watch(name, stream)
+    town.pass_to(5.0)
+    for name in "abc":
+        assert [known(message) for message in town.lists(name)] == [[]]
+
+
+def test_two_hundred_joins_within_a_second_cost_a_few_hundred_messages() -> None:
+    town = Town()
+    for number in range(200):
+        town.pass_to(number / 200)
+        town.come(f"d{number}", f"10.0.0.{number + 1}")
+        town.watch(f"d{number}", STREAM)
+    town.sent = 0
+    town.pass_to(10.0)
+    assert town.sent <= 200
+    assert town.tracker.totals.lists_sent <= 220
+    (last,) = town.lists("d199")
+    assert len(last.near) == NEIGHBOURS_MAX
+    assert last.committee == tuple(sorted(f"d{n}" for n in range(COMMITTEE_MAX)))
+
+
+def test_one_more_join_changes_few_lists_and_no_seat() -> None:
+    town = Town()
+    for number in range(100):
+        town.come(f"d{number}", f"10.0.0.{number + 1}")
+        town.watch(f"d{number}", STREAM)
+    town.pass_to(2.0)
+    town.sent = 0
+    town.come("late", "10.0.0.200")
+    town.watch("late", STREAM)
+    town.pass_to(4.0)
+    assert town.sent <= 2 + NEIGHBOURS_MAX + 1
+    (mine,) = town.lists("late")
+    assert mine.committee == tuple(sorted(f"d{n}" for n in range(COMMITTEE_MAX)))
+
+
+def test_the_committee_prefers_serving_then_wired_then_senior() -> None:
+    town = Town()
+    for number in range(3):
+        town.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
+        town.watch(f"wifi{number}", STREAM)
+    town.come("idle", "10.0.0.50", serves=False)
+    town.watch("idle", STREAM, serves=False)
+    for number in range(9):
+        town.come(f"wired{number}", f"10.0.0.{number + 100}")
+        town.watch(f"wired{number}", STREAM)
+    town.pass_to(1.0)
+    assert town.lists("idle")[-1].committee == tuple(f"wired{n}" for n in range(7))
+
+
+def test_members_keep_their_seats_and_a_lost_one_is_replaced() -> None:
+    town = Town()
+    for number in range(3):
+        town.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
+        town.watch(f"wifi{number}", STREAM)
+    town.pass_to(1.0)
+    for number in range(9):
+        town.come(f"wired{number}", f"10.0.0.{number + 100}")
+        town.watch(f"wired{number}", STREAM)
+    town.pass_to(3.0)
+    seats = ("wifi0", "wifi1", "wifi2", "wired0", "wired1", "wired2", "wired3")
+    assert town.lists("wired8")[-1].committee == seats
+    town.leave("wifi1")
+    town.watch("wired0", STREAM, serves=False)
+    town.pass_to(5.0)
+    committee = town.lists("wired8")[-1].committee
+    assert committee == ("wifi0", "wifi2", "wired1", "wired2", "wired3", "wired4", "wired5")
+
+
+def test_wired_and_the_same_subnet_come_first() -> None:
+    sites = read_map("group,subnets,p2p,wan,label\nBerlin,10.0.0.0/8,on,no,\n", "m")
+    town = Town(sites)
+    for number in range(40):
+        town.come(f"far{number}", f"10.9.0.{number + 1}")
+        town.watch(f"far{number}", STREAM)
+    for number in range(10):
+        town.come(f"near{number}", f"10.0.0.{number + 1}")
+        town.watch(f"near{number}", STREAM)
+        town.come(f"wifi{number}", f"10.0.0.{number + 101}", link="wifi")
+        town.watch(f"wifi{number}", STREAM)
+    town.pass_to(1.0)
+    mine = town.lists("near0")[-1]
+    kinds = [device.rstrip("0123456789") for device in known(mine)]
+    assert kinds == ["far"] * 7 + ["near"] * 9 + ["wifi"] * 10 + ["far"] * 4, "committee, then nearness"
+    assert mine.near[-1].why == "same site Berlin, subnet 10.9.0.0/24, wired, serves"
+
+
+def test_a_leech_gets_a_list_and_stands_on_none() -> None:
+    sites = read_map("group,subnets,p2p,wan,label\nB,10.0.0.0/24,on,no,\nB,10.0.1.0/24,leech,no,\n", "m")
+    town = Town(sites)
+    for name, address in (("a", "10.0.0.1"), ("leech", "10.0.1.1"), ("b", "10.0.0.2")):
+        town.come(name, address)
+        town.watch(name, STREAM)
+    town.pass_to(1.0)
+    assert sorted(known(town.lists("leech")[0])) == ["a", "b"]
+    assert known(town.lists("a")[0]) == ["b"]
+
+
+def test_leaving_takes_an_agent_off_the_lists() -> None:
+    town = Town()
+    for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
+        town.come(name, address)
+        town.watch(name, STREAM)
+    town.pass_to(1.0)
+    town.lists("a")
+    town.leave("b")
+    town.leave("b")
+    town.pass_to(2.0)
+    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
+    town.watch("a")
+    town.pass_to(4.0)
+    assert town.lists("a") == []
+    assert town.tracker.swarms == 0
+
+
+def test_lists_of_one_swarm_are_a_second_apart() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.watch("a", STREAM)
+    town.pass_to(0.05)
+    assert len(town.lists("a")) == 1
+    town.come("b", "10.0.0.2")
+    town.watch("b", STREAM)
+    town.pass_to(1.04)
+    assert town.lists("a") == []
+    town.pass_to(1.06)
+    assert len(town.lists("a")) == 1
+
+
+def test_a_second_socket_of_a_device_replaces_the_first() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    first = town._sessions["a"]
+    town.come("b", "10.0.0.2")
+    town.come("a", "10.0.0.9")
+    assert town.closed == {"a": "replaced"}
+    assert len(town.tracker) == 2
+    town.event(Left(first))
+    assert len(town.tracker) == 2
+    assert [agent.order for agent in town.tracker.agents() if agent.device == "a"] == [1], "seniority is kept"
+
+
+def test_here_again_on_the_same_socket_keeps_its_streams() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.watch("a", STREAM)
+    town.pass_to(1.0)
+    town.lists("a")
+    here = Here(PROTOCOL, "1.0", (Network("10.0.5.1", 24, "wired"),), 7688, True)
+    town.event(Arrived(town._sessions["a"], "a", read_address("10.0.5.1"), read_networks(here.networks), here))
+    town.pass_to(2.0)
+    assert town.closed == {}
+    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
+
+
+def test_another_protocol_a_denied_device_and_a_full_house_are_turned_away() -> None:
+    town = Town(denied=["bad"], agents_max=1)
+    town.come("old", "10.0.0.1", protocol=PROTOCOL + 1)
+    town.come("bad", "10.0.0.2")
+    town.come("a", "10.0.0.3")
+    town.come("b", "10.0.0.4")
+    assert town.closed == {"old": "protocol", "bad": "denied", "b": "full"}
+
+
+def test_denying_closes_and_tells_everyone_once() -> None:
+    town = Town()
+    for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
+        town.come(name, address)
+        town.watch(name, STREAM)
+    town.pass_to(1.0)
+    town.heard.clear()
+    town.event(DenyChanged(("b",)))
+    town.event(DenyChanged(("b",)))
+    assert town.closed == {"b": "denied"}
+    assert town.heard == {"a": [Denied(("b",))]}
+    town.pass_to(3.0)
+    assert [known(message) for message in town.lists("a")] == [[]]
+
+
+def test_a_new_map_moves_agents_and_empties_the_lists_of_those_that_may_not_share() -> None:
+    town = Town()
+    for name, address in (("a", "10.0.0.1"), ("b", "10.0.1.1"), ("c", "10.0.2.1")):
+        town.come(name, address)
+        town.watch(name, STREAM)
+    town.pass_to(1.0)
+    town.heard.clear()
+    sites = read_map("group,subnets,p2p,wan,label\nBerlin,10.0.0.0/23,on,no,\nLab,10.0.2.0/24,off,no,\n", "m")
+    town.event(MapChanged(sites))
+    town.event(MapChanged(sites))
+    assert town.tracker.sites is sites
+    town.pass_to(3.0)
+    welcome = town.heard["a"][0]
+    assert isinstance(welcome, Welcome)
+    assert welcome.site == "Berlin"
+    assert [known(message) for message in town.lists("a")] == [["b"]]
+    assert town.lists("c") == [Neighbours(STREAM, (), ())]
+
+
+def test_settings_reach_everyone() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.heard.clear()
+    town.event(SettingsChanged({"upload_mbps_max": 5}))
+    assert town.heard == {"a": [Settings({"upload_mbps_max": 5})]}
+
+
+def test_usage_is_counted_once_per_sequence() -> None:
+    town = Town()
+    town.come("a", "10.0.0.1")
+    beat = Beat(1, 10, 20, 30, 40, 5, ("clock-wrong",))
+    for session in (1, 1, 99):
+        town.event(Beaten(session, beat))
+    town.event(Watched(99, Watch((), True)))
+    totals = town.tracker.totals
+    assert (totals.bytes_cache, totals.bytes_lan, totals.bytes_origin, totals.bytes_up, totals.segments) == (
+        10,
+        20,
+        30,
+        40,
+        5,
+    )
+    assert [agent.conditions for agent in town.tracker.agents()] == [("clock-wrong",)]
+
+
+agents = st.lists(
+    st.tuples(
+        st.integers(0, 3),  # subnet
+        st.sampled_from([(STREAM,), (OTHER,), (STREAM, OTHER), ()]),
+        st.sampled_from(["wired", "wifi"]),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(agents, st.sets(st.integers(0, 59)), st.booleans())
+def test_laws(people: list[tuple[int, tuple[str, ...], LinkKind, bool]], leaving: set[int], mapped: bool) -> None:
+    sites = read_map("group,subnets,p2p,wan,label\nX,10.0.0.0/23,on,no,\nY,10.0.2.0/23,on,yes,\n", "m")
+    town = Town(sites if mapped else None)
+    for number, (subnet, streams, link, serves) in enumerate(people):
+        town.come(f"d{number}", f"10.0.{subnet}.{number + 1}", link=link, serves=serves)
+        town.watch(f"d{number}", *streams, serves=serves)
+    town.pass_to(2.0)
+    for number in leaving:
+        if number < len(people):
+            town.leave(f"d{number}")
+    town.pass_to(5.0)
+    present = {agent.device: agent for agent in town.tracker.agents()}
+    for name, agent in present.items():
+        latest = {message.stream: message for message in town.lists(name)}
+        assert set(latest) == agent.streams
+        for stream, message in latest.items():
+            told = known(message)
+            assert len(told) == len(set(told)) <= NEIGHBOURS_MAX
+            assert len(message.committee) <= COMMITTEE_MAX
+            assert set(message.committee) <= {*told, name}
+            assert name not in told
+            for device in told:
+                assert present[device].placement.site == agent.placement.site
+                assert stream in present[device].streams
+            crowd = [a for a in present.values() if a.placement.site == agent.placement.site and stream in a.streams]
+            assert len(told) == min(len(crowd) - 1, NEIGHBOURS_MAX)
+            assert len(message.committee) == min(len(crowd), COMMITTEE_MAX)
