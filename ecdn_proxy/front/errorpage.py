@@ -93,7 +93,7 @@ def instead_of_mitmproxys(status_code: int, message: str = "") -> bytes:
     elif message.startswith(_CERTIFICATE):
         response = bad_certificate(message.removeprefix(_CERTIFICATE))
     elif status_code == 400:
-        response = bad_request(message.replace("mitmproxy", "ecdn"))
+        response = bad_request(message.partition(":")[0].partition(",")[0].replace("mitmproxy", "The proxy") + ".")
     else:
         response = unreachable(message)
     return bytes(http1.assemble_response(response))  # type: ignore[no-untyped-call]

@@ -106,6 +106,7 @@ class Proxy:
         await self._server.hang_up()
         await self._addon.close()
         await self._master.done()
+        self._master = None
 
     def _assemble(self, roots: Path) -> Master:
         host, port = place(self._settings.listen)

@@ -1,0 +1,361 @@
+"""The proxy with real sockets: browsers' duties, routing, refusals, manifests, and what must not grow."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+import pytest_asyncio
+
+from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
+from ecdn_proxy.core.happenings import StoredSegment
+from ecdn_proxy.front.proxy import CannotListen, Proxy
+from ecdn_proxy.wire.faults import Unavailable
+from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Rig, ToldDelivery, head, rig, settings_for
+
+BODY = bytes(range(256)) * 400
+
+
+@pytest_asyncio.fixture
+async def front(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig(tmp_path) as made:
+        yield made
+
+
+def begun(total: int | None = len(BODY), **more: object) -> Begun:
+    return Begun(head(total, **more), "lan", "a neighbour has it")
+
+
+@pytest.mark.asyncio
+async def test_streaming_host_shows_our_certificate_and_passes_untouched(front: Rig) -> None:
+    async with front.session.get(front.url("/hello")) as answer:
+        assert await answer.read() == b"hello from the origin"
+        assert (answer.headers["x-origin"], answer.headers["set-cookie"]) == ("yes", "a=b")
+    assert front.agent.books == [(front.url("/hello"), 200, 21)]
+    assert front.origin.seen[0].headers["host"] == f"{STREAM}:{front.port}"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("host", [OTHER, "pinned.stream.test"])
+async def test_other_and_bypassed_hosts_show_their_own_certificate(front: Rig, host: str) -> None:
+    async with front.session.get(front.url("/hello", host), ssl=front.trust(front.authorities.ca)) as answer:
+        assert answer.status == 200
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        await front.session.get(front.url("/hello", host))
+    assert front.agent.sorted == []
+    assert front.agent.books == []
+
+
+@pytest.mark.asyncio
+async def test_one_upstream_connection_serves_many_requests(front: Rig) -> None:
+    for _ in range(3):
+        async with front.session.get(front.url("/hello")) as answer:
+            await answer.read()
+    assert len({request.transport for request in front.origin.seen}) == 1
+
+
+@pytest.mark.asyncio
+async def test_head_missing_redirect_and_range_pass(front: Rig) -> None:
+    async with front.session.head(front.url("/hello")) as answer:
+        assert (answer.status, answer.headers["content-length"]) == (200, "21")
+    async with front.session.get(front.url("/nowhere")) as answer:
+        assert answer.status == 404
+    async with front.session.get(front.url("/redirect"), allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["location"]) == (302, "/hello")
+    async with front.session.get(front.url("/hello"), headers={"range": "bytes=6-9"}) as answer:
+        assert (answer.status, await answer.read()) == (206, b"from")
+
+
+@pytest.mark.asyncio
+async def test_websocket_passes_and_keeps_no_messages(front: Rig) -> None:
+    async with front.session.ws_connect(front.url("/ws")) as socket:
+        for number in range(3):
+            await socket.send_str(str(number))
+            assert await socket.receive_str() == f"echo {number}"
+
+
+@pytest.mark.asyncio
+async def test_hundred_megabytes_each_way_are_not_kept(front: Rig) -> None:
+    process = psutil.Process()
+    async with front.session.get(front.url("/hello")) as answer:
+        await answer.read()
+    before, most = process.memory_info().rss, 0
+    received = 0
+    async with front.session.get(front.url("/big")) as answer:
+        async for chunk in answer.content.iter_chunked(65_536):
+            received += len(chunk)
+            most = max(most, process.memory_info().rss)
+
+    async def upload() -> AsyncIterator[bytes]:
+        nonlocal most
+        for _ in range(BIG // len(CHUNK)):
+            yield CHUNK
+            most = max(most, process.memory_info().rss)
+
+    async with front.session.post(front.url("/upload"), data=upload()) as answer:
+        assert await answer.text() == str(BIG)
+    assert received == BIG
+    assert most - before < 20 * 1024 * 1024
+
+
+@pytest.mark.asyncio
+async def test_curl_with_expect_and_length_uploads(front: Rig, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(CHUNK * 32)
+    code, out, err = await front.curl(
+        "--cacert", str(front.authority.ca_file), "-H", "Expect: 100-continue", "-H", "X-Ecdn-Secret: guess",
+        "--data-binary", f"@{tmp_path / 'body'}", front.url("/upload"),
+    )  # fmt: skip
+    assert (code, out) == (0, str(len(CHUNK) * 32).encode()), err
+
+
+@pytest.mark.asyncio
+async def test_segment_comes_through_the_gateway(front: Rig) -> None:
+    delivery = ToldDelivery(begun(cors="any"), [BODY[:1000], BODY[1000:]])
+    front.agent.gateway("/seg1.m4s", delivery)
+    headers = {"origin": "https://player.test", "cookie": "secret=1", "x-ecdn-secret": "guess"}
+    async with front.session.get(front.url("/seg1.m4s"), headers=headers) as answer:
+        assert await answer.read() == BODY
+        assert answer.headers["content-type"] == "video/mp4"
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["cache-status"].startswith("ecdn; hit")
+        assert "server" not in answer.headers
+    await delivery.closed.wait()
+    request = front.agent.sorted[0]
+    assert request.url == front.url("/seg1.m4s")
+    assert "x-ecdn-secret" not in dict(request.headers)
+    assert dict(request.headers)["cookie"] == "secret=1"
+    assert front.origin.seen == []
+
+
+@pytest.mark.asyncio
+async def test_manifest_after_segment_on_one_connection_reaches_the_origin(front: Rig) -> None:
+    front.agent.gateway("/seg1.m4s", ToldDelivery(begun(), [BODY]))
+    async with front.session.get(front.url("/seg1.m4s")) as answer:
+        assert await answer.read() == BODY
+    async with front.session.get(front.url("/hello")) as answer:
+        assert await answer.read() == b"hello from the origin"
+
+
+@pytest.mark.asyncio
+async def test_memory_hit_is_answered_in_the_hook(front: Rig) -> None:
+    stored = StoredSegment("k" * 64, "s", head(len(BODY)), BODY, (), 0.0)
+    front.agent.routes["/seg2.m4s"] = FromMemory(stored, "in memory")
+    async with front.session.get(front.url("/seg2.m4s"), headers={"range": "bytes=-100"}) as answer:
+        assert (answer.status, await answer.read()) == (206, BODY[-100:])
+        assert answer.headers["content-range"] == f"bytes {len(BODY) - 100}-{len(BODY) - 1}/{len(BODY)}"
+    async with front.session.head(front.url("/seg2.m4s")) as answer:
+        assert (answer.status, answer.headers["content-length"]) == (200, str(len(BODY)))
+    async with front.session.get(front.url("/seg2.m4s"), headers={"if-none-match": '"v1"'}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+
+
+@pytest.mark.asyncio
+async def test_truncated_segment_breaks_the_connection(front: Rig) -> None:
+    for total in (len(BODY), None):
+        front.agent.gateway("/seg3.m4s", ToldDelivery(begun(total), [BODY[:5000], Unavailable("all sources ended")]))
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with front.session.get(front.url("/seg3.m4s")) as answer:
+                await answer.read()
+    code, out, _ = await _curl_segment(front, "/seg3.m4s", [BODY[:5000], Unavailable("ended")])
+    assert (code, out) == (18, BODY[:5000])  # CURLE_PARTIAL_FILE, with every byte that there was
+
+
+async def _curl_segment(front: Rig, path: str, chunks: list[bytes | BaseException]) -> tuple[int, bytes, bytes]:
+    front.agent.gateway(path, ToldDelivery(begun(), chunks))
+    return await front.curl("--cacert", str(front.authority.ca_file), front.url(path))
+
+
+@pytest.mark.asyncio
+async def test_viewer_that_leaves_cancels_the_delivery_and_the_origin(front: Rig) -> None:
+    delivery = ToldDelivery(begun(), [BODY[:1000], asyncio.Event()])
+    front.agent.gateway("/seg4.m4s", delivery)
+    answer = await front.session.get(front.url("/seg4.m4s"))
+    await answer.content.readexactly(1000)
+    answer.close()
+    await delivery.closed.wait()
+    answer = await front.session.get(front.url("/endless"))
+    await front.origin.entered.wait()
+    answer.close()
+    await front.origin.left.wait()
+
+
+@pytest.mark.asyncio
+async def test_own_answers_and_missing_ones(front: Rig) -> None:
+    fields = (
+        ("content-length", "3"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+    )
+    front.agent.gateway("/own", ToldDelivery(OwnAnswer(403, "No", fields, "private"), [b"no!"]))
+    async with front.session.get(front.url("/own")) as answer:
+        assert (answer.status, answer.reason, await answer.read()) == (403, "No", b"no!")
+        assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
+        assert not {"x-hop", "content-type", "server"} & {name.lower() for name in answer.headers}
+    front.agent.gateway("/gone", ToldDelivery(Missing(410, "gone")))
+    async with front.session.get(front.url("/gone")) as answer:
+        assert answer.status == 410
+    front.agent.gateway("/own", ToldDelivery(OwnAnswer(200, "OK", (("content-length", "9"),), "x"), [b"no!"]))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with front.session.get(front.url("/own")) as answer:
+            await answer.read()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("query", ["", "?chunked=1", "?coding=gzip", "?coding=deflate&chunked=1"])
+async def test_manifest_is_learnt_before_its_player_has_it(front: Rig, query: str) -> None:
+    url = front.url("/live.m3u8" + query)
+    async with front.session.get(url) as answer:
+        assert await answer.read() == b"#EXTM3U\n" * 20
+        assert front.agent.learnt == [(url, b"#EXTM3U\n" * 20)]
+    await front.agent.booked.wait()
+    assert front.agent.books[0][:2] == (url, 200)
+
+
+@pytest.mark.asyncio
+async def test_a_failing_agent_does_not_stop_the_viewer(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(front.agent, "sort", fail)
+    async with front.session.get(front.url("/hello")) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.asyncio
+async def test_own_ports_are_refused_even_in_a_laboratory(front: Rig) -> None:
+    for port in (front.proxy.address[1], front.gateway.address[1]):
+        for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
+            answer = await front.raw(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 403"), (host, answer)
+            answer = await front.raw(f"GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 403"), (host, answer)
+        answer = await front.raw(f"GET http://{STREAM}:{port}/ HTTP/1.1\r\nHost: {STREAM}:{port}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.asyncio
+async def test_local_and_private_targets_are_refused(tmp_path: Path) -> None:
+    async with rig(tmp_path, allow_local_origins=False) as front:
+        targets = [f"127.0.0.1:{front.port}", "0.0.0.0:80", "169.254.169.254:80", "10.0.0.1:443", "[::1]:80"]
+        targets += ["localhost:80", "0x7f.1:80", "[::ffff:7f00:1]:80", f"{STREAM}:{front.port}"]
+        for target in targets:
+            answer = await front.raw(f"GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 403"), (target, answer)
+            if not target.startswith(STREAM):
+                answer = await front.raw(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+                assert answer.startswith(b"HTTP/1.1 403"), (target, answer)
+        async with front.session.get(front.url("/hello")) as page:
+            assert page.status == 403
+            assert "private network" in await page.text()
+        assert front.origin.seen == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nHost: HOST\r\n\r\n",
+        "GET http://HOST/ HTTP/1.1\r\nX: y\r\n\r\n",
+        "GET http://HOST/ HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n",
+        "GET http://HOST/ HTTP/9.9\r\nHost: HOST\r\n\r\n",
+        "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nX: a\x00b\r\n\r\n",
+        "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nX: a\r\n folded\r\n\r\n",
+        "GET http://HOST/\x01 HTTP/1.1\r\nHost: HOST\r\n\r\n",
+        "POST http://HOST/ HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "CONNECT HOST HTTP/9.9\r\nHost: HOST\r\n\r\n",
+    ],
+)
+async def test_malformed_requests_are_refused(front: Rig, request_: str) -> None:
+    answer = await front.raw(request_.replace("HOST", f"{OTHER}:{front.port}").encode())
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"mitmproxy" not in answer
+
+
+@pytest.mark.asyncio
+async def test_proxy_credentials_and_named_fields_do_not_reach_the_origin(front: Rig) -> None:
+    headers = {"proxy-authorization": "Basic x", "connection": "x-hop, cookie", "x-hop": "1", "cookie": "a=b"}
+    async with front.session.get(front.url("/hello"), headers=headers) as answer:
+        assert answer.status == 200
+    seen = front.origin.seen[0].headers
+    assert "proxy-authorization" not in seen
+    assert "x-hop" not in seen
+    assert seen["cookie"] == "a=b"
+
+
+@pytest.mark.asyncio
+async def test_origin_with_a_bad_certificate_is_explained(tmp_path: Path) -> None:
+    async with (
+        rig(tmp_path, context=lambda one: one.server("*.stream.test", days=-1)) as front,
+        front.session.get(front.url("/hello")) as answer,
+    ):
+        text = await answer.text()
+        assert answer.status == 502
+        assert "certificate has expired" in text
+        assert "not with this machine" in text
+
+
+@pytest.mark.asyncio
+async def test_bytes_that_are_not_http_are_not_relayed_from_an_intercepted_tunnel(front: Rig) -> None:
+    answer = await front.raw(
+        f"CONNECT {STREAM}:{front.port} HTTP/1.1\r\nHost: {STREAM}\r\n\r\n".encode() + b"SSH-2.0-x\r\n\r\n"
+    )
+    assert front.origin.seen == []
+    assert b"400 Bad Request" in answer
+    assert b"SSH" not in answer
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_pins_gets_its_tunnel_after_three_alerts(front: Rig) -> None:
+    pinned = front.trust(front.authorities.ca)
+    for _ in range(3):
+        code, _, _ = await front.curl("--cacert", str(front.authorities.ca), front.url("/hello", "a.stream.test"))
+        assert code == 60  # CURLE_PEER_FAILED_VERIFICATION
+    assert await front.bypassed.get() == "a.stream.test"
+    async with front.session.get(front.url("/hello", "a.stream.test"), ssl=pinned) as answer:
+        assert answer.status == 200
+    async with front.session.get(front.url("/hello", "b.stream.test")) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.asyncio
+async def test_tls_towards_viewers_is_mozillas_intermediate(front: Rig) -> None:
+    for bad in ("AES128-SHA", "ECDHE-ECDSA-AES128-SHA256"):
+        context = front.trust(front.authority.ca_file)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(bad)
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await front.session.get(front.url("/hello"), ssl=context)
+    context = front.trust(front.authority.ca_file)
+    context.set_ecdh_curve("secp521r1")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await front.session.get(front.url("/hello"), ssl=context)
+
+
+@pytest.mark.asyncio
+async def test_port_in_use_is_said_clearly(front: Rig, tmp_path: Path) -> None:
+    taken = settings_for(front.authorities.ca, listen=f"127.0.0.1:{front.proxy.address[1]}")
+    second = Proxy(front.agent, taken, tmp_path, front.gateway, front.authority, bypassed=lambda *_: None)
+    with pytest.raises(CannotListen, match="another ecdn agent or proxy"):
+        await second.start()
+
+
+@pytest.mark.asyncio
+async def test_draining_lets_a_transfer_end(tmp_path: Path) -> None:
+    async with rig(tmp_path) as front:
+        more = asyncio.Event()
+        front.agent.gateway("/slow.m4s", ToldDelivery(begun(), [BODY[:1000], more, BODY[1000:]]))
+        answer = await front.session.get(front.url("/slow.m4s"))
+        await answer.content.readexactly(1000)
+        address = front.proxy.address
+        draining = asyncio.get_running_loop().create_task(front.proxy.drain_and_close(20))
+        await asyncio.sleep(0)
+        more.set()
+        assert await answer.read() == BODY[1000:]
+        await draining
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection(*address)
