@@ -74,6 +74,11 @@ def _configure(engine: sa.Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _plain(row: sa.RowMapping) -> dict[str, Any]:
+    """SQLAlchemy names some columns by a subclass of str, which msgspec does not take."""
+    return {str(name): value for name, value in row.items()}
+
+
 class Database:
     """One file, one engine; `close()` when done."""
 
@@ -107,7 +112,7 @@ class Database:
         """The token with that hash."""
         async with self._engine.begin() as connection:
             row = (await connection.execute(sa.select(TOKEN).where(TOKEN.c.digest == digest))).mappings().one_or_none()
-        return None if row is None else msgspec.convert(dict(row), kind)
+        return None if row is None else msgspec.convert(_plain(row), kind)
 
     async def spend(self, digest: str, device: msgspec.Struct) -> bool:
         """Count one use of a token and store `device`, both or neither; False when the token was spent meanwhile."""
@@ -134,7 +139,7 @@ class Database:
         """Every device."""
         async with self._engine.begin() as connection:
             rows = (await connection.execute(sa.select(DEVICE))).mappings().all()
-        return [msgspec.convert(dict(row), kind) for row in rows]
+        return [msgspec.convert(_plain(row), kind) for row in rows]
 
     async def put_sightings(self, sightings: Iterable[Sighting]) -> None:
         """Store where devices were seen."""

@@ -91,7 +91,7 @@ def renewal_due(identity: Identity, utc: float) -> bool:
 def client_context(identity: Identity) -> ssl.SSLContext:
     """TLS towards the coordinator: this device's certificate, the tenant root and nothing else."""
     context = _context(identity.tenant_root_pem)
-    context.load_cert_chain(identity.certificate_file)
+    identity.load_into(context)
     return context
 
 

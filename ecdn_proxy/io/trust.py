@@ -1,17 +1,17 @@
 """This device's keys and identity on disk, and whose signature another certificate stands for (library: cryptography).
 
     new_keys_and_csr()                              two fresh keys and a signing request
-    Identity.save(state_dir) / load(state_dir)      `STATE/identity/`, files 0600, replaced whole
+    Identity.save(state_dir) / load(state_dir)      `STATE/identity/identity.json`, 0600, replaced whole
     Identity.sign(bytes)                            Ed25519
     signing_key_of(certificate, root, utc)          the device and key behind a voucher, or PeerMisbehaved
 
-`identity.json` is the truth; `device.pem` (certificate and key) and `tenant-root.pem` are made of it for libraries that
-read files, and are written anew when they differ.
+All is one file, `identity.json`: key and certificate change together or not at all.
 """
 
 import base64
 import binascii
 import os
+import ssl
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ from ecdn_proxy.wire.enrolment import SIGNING_KEY_OID, Enrolled, Pem, parse_devi
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
 FOLDER = "identity"
-TRUTH = "identity.json"
+FILE = "identity.json"
 SIGNERS_MAX = 2_048
 """Certificates whose check is remembered: more than any site has agents that fetch."""
 SKEW = timedelta(minutes=5)
@@ -146,15 +146,19 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
         """When the certificate's life ends."""
         return self.certificate.not_valid_after_utc.timestamp()
 
-    @property
-    def certificate_file(self) -> Path:
-        """Certificate and key in one PEM file, for `SSLContext.load_cert_chain`."""
-        return Path(self.state_dir) / FOLDER / "device.pem"
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Make `context` show this device's certificate.
 
-    @property
-    def tenant_root_file(self) -> Path:
-        """The tenant root in a PEM file."""
-        return Path(self.state_dir) / FOLDER / "tenant-root.pem"
+        Raises:
+            OSError: no temporary file can be written; the ssl module reads keys from files only.
+        """
+        handle, name = tempfile.mkstemp(prefix="ecdn-")  # mkstemp: mode 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(self.certificate_pem + self.keys.tls)
+            context.load_cert_chain(name)
+        finally:
+            Path(name).unlink()
 
     def sign(self, data: bytes) -> bytes:
         """Ed25519 signature of `data`, 64 bytes."""
@@ -172,18 +176,8 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
         """
         folder = state_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        saved = msgspec.structs.replace(self, state_dir=str(state_dir))
-        _write_private(folder / TRUTH, msgspec.json.encode(msgspec.structs.replace(self, state_dir="")))
-        saved._write_files()
-        return saved
-
-    def _write_files(self) -> None:
-        for path, text in (
-            (self.certificate_file, self.certificate_pem + self.keys.tls),
-            (self.tenant_root_file, self.tenant_root_pem),
-        ):
-            if not path.exists() or path.read_text() != text:
-                _write_private(path, text.encode())
+        _write_private(folder / FILE, msgspec.json.encode(msgspec.structs.replace(self, state_dir="")))
+        return msgspec.structs.replace(self, state_dir=str(state_dir))
 
     def _check(self) -> None:
         """Do certificate, keys and root belong together?"""
@@ -203,7 +197,7 @@ def load(state_dir: Path) -> Identity | None:
     Raises:
         DamagedIdentity: there is one, but it cannot be used.
     """
-    path = state_dir / FOLDER / TRUTH
+    path = state_dir / FOLDER / FILE
     cure = f"delete {path.parent} and enrol this machine again"
     try:
         content = path.read_bytes()
@@ -216,10 +210,6 @@ def load(state_dir: Path) -> Identity | None:
         identity._check()  # its own class's check
     except (ValueError, TypeError, PeerMisbehaved, DamagedIdentity, binascii.Error) as error:
         raise DamagedIdentity(f"{path} is damaged ({error}); {cure}") from error
-    try:
-        identity._write_files()
-    except OSError as error:
-        raise DamagedIdentity(f"{error.filename} cannot be written: {error.strerror}") from error
     return identity
 
 

@@ -1,0 +1,80 @@
+"""The database: migrations lead to the tables, and every method is one transaction."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from coordinator.core.registry import Device, Token
+from coordinator.io.db import FILE, Database, Sighting, migrate
+from coordinator.io.tables import METADATA
+from ecdn_proxy.wire.tracker import Network
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    migrate(tmp_path)
+    database = Database(tmp_path)
+    yield database
+    await database.close()
+
+
+def device(name: str = "d1", version: str = "1") -> Device:
+    return Device(name, 1.0, version, "k", key_seen=False, former="", ends_utc=9.0)
+
+
+async def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(migrate, [tmp_path] * 4))) == 1
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+    engine = sa.create_engine(f"sqlite:///{tmp_path / FILE}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+async def test_the_tenants_salt_is_stored_once(db: Database) -> None:
+    assert await db.tenant("t", "aa", 1.0) == ("aa", "")
+    await db.set_url("t", "https://x:1")
+    assert await db.tenant("t", "bb", 2.0) == ("aa", "https://x:1")
+
+
+async def test_a_token_is_spent_as_often_as_it_may_also_at_once(db: Database) -> None:
+    await db.add_token(Token("hash", 10.0, 3, 0, "10.0.0.0/8"), 1.0)
+    assert await db.token("nothing", Token) is None
+    answers = await asyncio.gather(*(db.spend("hash", device(f"d{n}")) for n in range(8)))
+    assert sorted(answers) == [False] * 5 + [True] * 3
+    assert await db.token("hash", Token) == Token("hash", 10.0, 3, 3, "10.0.0.0/8")
+    assert len(await db.devices(Device)) == 3
+
+
+async def test_devices_are_stored_whole(db: Database) -> None:
+    await db.put_device(device())
+    await db.put_device(device(version="2"))
+    assert await db.devices(Device) == [device(version="2")]
+
+
+async def test_sightings_keep_the_last(db: Database) -> None:
+    networks = (Network("10.0.0.1", 24, "wired"),)
+    await db.put_sightings([Sighting("d", 1.0, "10.0.0.1", (), "1"), Sighting("d", 5.0, "10.0.0.1", networks, "1")])
+    assert await db.sightings(5.0) == [Sighting("d", 5.0, "10.0.0.1", networks, "1")]
+    assert await db.sightings(5.1) == []
+
+
+async def test_a_map_gets_a_number_only_when_it_differs(db: Database) -> None:
+    assert (await db.map_revision(), await db.site_map()) == (0, None)
+    for text in ("one", "one", "two"):
+        await db.put_map("m.csv", text, 1.0)
+    found = await db.site_map()
+    assert found is not None
+    assert (found.revision, found.text) == (2, "two")
+    assert await db.map_revision() == 2

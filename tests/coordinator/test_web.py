@@ -1,0 +1,473 @@
+"""The door of a real coordinator on loopback with real TLS."""
+
+import asyncio
+import base64
+import random
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import pytest_asyncio
+from cryptography import x509
+
+from coordinator.core.registry import CLONED
+from coordinator.core.sites import read_map
+from coordinator.io import clock
+from coordinator.web.app import ROUTES, make_app
+from ecdn_proxy.io.coordinator import CoordinatorLink, Refused, client_context, enrol, renew
+from ecdn_proxy.io.trust import Identity, new_keys_and_csr
+from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
+from ecdn_proxy.wire.enrolment import EnrolRequest
+from ecdn_proxy.wire.faults import Unavailable
+from ecdn_proxy.wire.tracker import (
+    Alive,
+    Denied,
+    FromAgent,
+    FromCoordinator,
+    Here,
+    Neighbours,
+    Network,
+    Settings,
+    Turned,
+    Watch,
+    Welcome,
+    read_from_coordinator,
+)
+from ecdn_proxy.wire.version import PROTOCOL
+from tests.coordinator.house import PATIENCE_S, House, opened
+
+pytestmark = pytest.mark.asyncio
+STREAM = "a" * 32
+
+PUBLIC = {
+    "/healthz": "a load balancer asks it; says nothing but that the process answers",
+    "/readyz": "the same for the database",
+    "/metrics": "counts without names",
+    "/v1/root": "a public certificate; a new device has no credential yet",
+}
+IN_BODY = {"/v1/enrol": "the token in the request is the credential"}
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with opened(tmp_path) as one:
+        yield one
+
+
+class Agent:
+    """An agent's link and what it has heard."""
+
+    def __init__(self, identity: Identity, address: str) -> None:
+        self.identity = identity
+        self.heard: list[FromCoordinator] = []
+        self.states: list[tuple[bool, str]] = []
+        self._news = asyncio.Event()
+        self._here = Here(PROTOCOL, "1.0", (Network(address, 8, "wired"),), 7688, True)
+        self.link = CoordinatorLink(
+            identity,
+            begin=self._begin,
+            on_message=self._message,
+            on_state=self._state,
+            chance=random.Random(1),
+        )
+        self.link.start()
+
+    def _begin(self) -> Sequence[FromAgent]:
+        return (self._here, Watch((STREAM,), True))
+
+    def _message(self, message: FromCoordinator) -> None:
+        self.heard.append(message)
+        self._news.set()
+
+    def _state(self, connected: bool, why: str) -> None:
+        self.states.append((connected, why))
+        self._news.set()
+
+    async def until(self, true: Any) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not true():
+                await self._news.wait()
+                self._news.clear()
+
+    def near(self) -> set[str]:
+        lists = [message for message in self.heard if isinstance(message, Neighbours)]
+        return {near.contact.device for near in lists[-1].near} if lists else set()
+
+
+async def test_every_route_needs_credentials_or_stands_on_the_public_list(house: House) -> None:
+    in_app = {(r.method, r.resource.canonical) for r in make_app(house.system).router.routes() if r.resource}
+    assert in_app == {(route.method, route.path) for route in ROUTES}
+    stranger = await house.enrolled()
+    for route in ROUTES:
+        path = route.path.replace("{device}", stranger.device)
+        status, body, headers = await house.ask(route.method, path, data=b"{}" if route.method == "POST" else None)
+        if route.path in PUBLIC:
+            assert status == 200, route
+        elif route.path in IN_BODY:
+            assert (status, body["code"]) == (400, "bad-request"), route
+        else:
+            assert (status, headers["X-Ecdn-Refused"]) == (401, body["code"]), route
+            assert body["code"] in {"no-certificate", "no-admin"}, route
+            assert body["why"]
+    status, _, _ = await house.ask("GET", "/api/v1/agents", stranger)
+    assert status == 401, "a device is no administrator"
+
+
+async def test_unknown_paths_and_methods_are_refused_in_json(house: House) -> None:
+    assert (await house.ask("GET", "/nothing"))[:2] == (404, {"code": "http", "why": "Not Found"})
+    status, _, headers = await house.ask("GET", "/v1/enrol")
+    assert (status, headers["Allow"]) == (405, "POST")
+
+
+async def test_enrolment_gives_a_device_of_this_tenant(house: House) -> None:
+    identity = await house.enrolled()
+    assert identity.tenant == house.system.authority.tenant
+    assert len(identity.salt) == 64
+    names = identity.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(n.value) for n in names] == [f"ecdn://{identity.tenant}/device/{identity.device}"]
+    assert [device.device for device in [house.system.registry.get(identity.device)] if device] == [identity.device]
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [("wrong-token", "token-unknown"), ("old-token", "token-expired"), ("far-token", "token-elsewhere")],
+)
+async def test_tokens_that_do_not_enrol(house: House, tmp_path: Path, token: str, code: str) -> None:
+    await house.token("old-token", hours=-1)
+    await house.token("far-token", networks="10.0.0.0/8")
+    with pytest.raises(Refused) as caught:
+        await enrol(house.url, house.sha256, token, tmp_path / "s", "1.0")
+    assert caught.value.code == code
+    assert not (tmp_path / "s").exists()
+
+
+async def test_a_token_is_used_up_also_when_all_come_at_once(house: House, tmp_path: Path) -> None:
+    token = await house.token(uses=2)
+    answers = await asyncio.gather(
+        *(enrol(house.url, house.sha256, token, tmp_path / f"s{n}", "1.0") for n in range(5)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, Refused)]
+    assert [answer.code for answer in refused] == ["token-used-up"] * 3
+    assert len({answer.device for answer in answers if isinstance(answer, Identity)}) == 2
+    assert house.system.refusals == {"token-used-up": 3}
+
+
+async def test_a_wrong_root_hash_stops_before_the_token_is_sent(house: House, tmp_path: Path) -> None:
+    token = await house.token()
+    with pytest.raises(Refused, match="tenant root") as caught:
+        await enrol(house.url, "0" * 64, token, tmp_path / "s", "1.0")
+    assert caught.value.code == "wrong-root"
+    assert isinstance(await enrol(house.url, house.sha256.upper(), token, tmp_path / "s", "1.0"), Identity)
+
+
+async def test_a_bad_csr_does_not_cost_a_use(house: House) -> None:
+    token = await house.token()
+    keys, csr = new_keys_and_csr()
+    bad = msgspec.json.encode(EnrolRequest(token, "nonsense", keys.signing_public(), "1"))
+    assert (await house.ask("POST", "/v1/enrol", data=bad))[1]["code"] == "bad-csr"
+    good = msgspec.json.encode(EnrolRequest(token, csr, keys.signing_public(), "1"))
+    assert (await house.ask("POST", "/v1/enrol", data=good))[0] == 200
+
+
+async def test_bodies_are_bounded(house: House) -> None:
+    assert (await house.ask("POST", "/v1/enrol", data=b"x" * 70_000))[0] == 413
+    assert (await house.ask("POST", "/v1/enrol", data=b"\xff"))[0] == 400
+
+
+async def test_one_source_may_enrol_only_so_often(tmp_path: Path) -> None:
+    async with opened(tmp_path, enrol_per_minute=1) as house:
+        assert (await house.ask("POST", "/v1/enrol", data=b"{}"))[0] == 400
+        status, body, headers = await house.ask("POST", "/v1/enrol", data=b"{}")
+        assert (status, body["code"]) == (429, "slow-down")
+        assert 1 <= int(headers["Retry-After"]) <= 60
+        with pytest.raises(Unavailable, match="too many"):
+            await enrol(house.url, house.sha256, "whatever-token", tmp_path / "s", "1.0")
+
+
+async def test_renewal_changes_keys_and_keeps_the_device(house: House) -> None:
+    first = await house.enrolled()
+    second = await renew(first, "1.1")
+    assert second.device == first.device
+    assert second.keys != first.keys
+    again = await renew(first, "1.1")
+    assert again.device == first.device, "the answer was lost; the new key has not been seen"
+    third = await renew(again, "1.2")
+    found = house.system.registry.get(first.device)
+    assert found is not None
+    assert found.version == "1.2"
+    with pytest.raises(Refused) as caught:
+        await renew(second, "1.2")
+    assert caught.value.code == CLONED, "a key that was replaced"
+    with pytest.raises(Refused):
+        await renew(third, "1.2")
+    assert house.system.registry.denied(clock.utc()) == (first.device,)
+    assert "ecdn_devices_suspended 1" in (await house.ask("GET", "/metrics"))[1]
+
+
+async def test_an_ended_certificate_renews_within_the_grace_and_opens_nothing_else(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = await house.enrolled()
+    real = clock.utc
+    monkeypatch.setattr(clock, "utc", lambda: real() + 2 * 86_400)
+    status, body, _ = await house.ask("GET", "/v1/agent", identity)
+    assert (status, body["code"]) == (403, "certificate-ended")
+    assert (await renew(identity, "1.0")).ends_utc > identity.ends_utc + 86_400
+    monkeypatch.setattr(clock, "utc", lambda: real() + 20 * 86_400)
+    with pytest.raises(Refused) as caught:
+        await renew(identity, "1.0")
+    assert caught.value.code == "grace-over"
+
+
+async def test_an_ended_certificate_passes_tls_so_that_it_can_be_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = clock.utc
+    monkeypatch.setattr(clock, "utc", lambda: real() - 2 * 86_400)
+    async with opened(tmp_path) as house:
+        old = await house.enrolled()
+        assert old.ends_utc < real()
+        monkeypatch.setattr(clock, "utc", real)
+        assert (await renew(old, "1.0")).ends_utc > real()
+
+
+async def test_another_tenants_device_does_not_get_past_tls(house: House, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with opened(tmp_path / "other") as other:
+        foreign = await other.enrolled()
+    context = house.trusting()
+    foreign.load_into(context)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(house.url + "/healthz", ssl=context)
+    with pytest.raises(Unavailable, match="not of this tenant"):
+        await renew(msgspec.structs.replace(foreign, coordinator=house.url), "1.0")
+
+
+async def test_a_device_that_the_database_does_not_know_is_refused(house: House) -> None:
+    identity = await house.enrolled()
+    house.system.registry._devices.clear()
+    status, body, _ = await house.ask("GET", "/v1/agent", identity)
+    assert (status, body["code"]) == (403, "unknown-device")
+
+
+async def test_tls_is_mozillas_intermediate(house: House) -> None:
+    def offers(version: ssl.TLSVersion, ciphers: str) -> ssl.SSLContext:
+        context = house.trusting()
+        context.minimum_version = context.maximum_version = version
+        context.set_ciphers(ciphers)
+        return context
+
+    async def cipher(context: ssl.SSLContext) -> str:
+        _, writer = await asyncio.open_connection("127.0.0.1", house.door.port, ssl=context)
+        chosen = writer.get_extra_info("cipher")
+        writer.close()
+        await writer.wait_closed()
+        return str(chosen[0])
+
+    assert (await cipher(offers(ssl.TLSVersion.TLSv1_3, "DEFAULT"))).startswith("TLS_")
+    good = offers(ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256")
+    assert await cipher(good) == "ECDHE-ECDSA-AES128-GCM-SHA256"
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await cipher(offers(ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256:AES128-GCM-SHA256"))
+
+
+async def test_three_agents_meet_and_one_leaves(house: House) -> None:
+    a, b, c = [Agent(await house.enrolled(), f"127.0.0.{n}") for n in (2, 3, 4)]
+    names = {agent.identity.device for agent in (a, b, c)}
+    for agent in (a, b, c):
+        await agent.until(lambda agent=agent: agent.near() == names - {agent.identity.device})
+    welcome = a.heard[0]
+    assert isinstance(welcome, Welcome)
+    assert (welcome.site, welcome.p2p) == ("127.0.0.0/8", "on")
+    lists = [message for message in b.heard if isinstance(message, Neighbours)]
+    assert set(lists[-1].committee) == names
+    assert {near.contact.addresses for near in lists[-1].near} == {("127.0.0.2",), ("127.0.0.4",)}
+    await c.link.close()
+    await a.until(lambda: a.near() == {b.identity.device})
+    assert a.link.send(Alive())
+    await a.until(lambda: a.heard[-1] == Alive())
+    for agent in (a, b):
+        await agent.link.close()
+    await house.until(lambda: len(house.system.tracker) == 0)
+    assert "ecdn_arrivals_total 3" in (await house.ask("GET", "/metrics"))[1]
+
+
+async def test_administrators_see_deny_and_allow(house: House) -> None:
+    a, b = [Agent(await house.enrolled(), f"127.0.0.{n}") for n in (2, 3)]
+    await a.until(lambda: a.near() == {b.identity.device})
+    status, body, _ = await house.ask("GET", "/api/v1/agents", admin=True)
+    assert (status, body["count"]) == (200, 2)
+    assert {row["device"] for row in body["agents"]} == {a.identity.device, b.identity.device}
+    assert body["agents"][0]["streams"] == [STREAM]
+    path = f"/api/v1/agents/{b.identity.device}"
+    status, body, _ = await house.ask("POST", path + "/deny", data=b'{"why": "stolen"}', admin=True)
+    assert (status, body["state"], body["why"]) == (200, "denied", "stolen")
+    await a.until(lambda: Denied((b.identity.device,)) in a.heard and a.near() == set())
+    await b.until(lambda: any(isinstance(message, Turned) and message.code == "denied" for message in b.heard))
+    status, body, _ = await house.ask("GET", "/v1/agent", b.identity)
+    assert (status, body) == (403, {"code": "denied", "why": "stolen"})
+    with pytest.raises(Refused, match="stolen"):
+        await renew(b.identity, "1.0")
+    await a.link.close()
+    await b.link.close()
+    assert (await house.ask("POST", path + "/allow", admin=True))[1]["state"] == "live"
+    assert isinstance(await renew(b.identity, "1.0"), Identity)
+    assert (await house.ask("POST", "/api/v1/agents/nobody/allow", admin=True))[0] == 404
+    assert (await house.ask("POST", "/api/v1/agents/nobody/deny", admin=True))[0] == 404
+    assert (await house.ask("POST", path + "/deny", data=b"[]", admin=True))[0] == 400
+
+
+async def test_the_register_survives_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        identity, denied = await house.enrolled(), await house.enrolled()
+        await house.system.deny(denied.device, "stolen")
+    async with opened(tmp_path) as house:
+        again = msgspec.structs.replace(identity, coordinator=house.url)
+        assert (await renew(again, "1.0")).salt == identity.salt
+        with pytest.raises(Refused, match="stolen"):
+            await renew(msgspec.structs.replace(denied, coordinator=house.url), "1.0")
+
+
+async def test_settings_and_maps_reach_agents_that_are_connected(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents={"upload_mbps_max": 5}) as house:
+        agent = Agent(await house.enrolled(), "127.0.0.2")
+        assert agent.identity.settings == {"upload_mbps_max": 5}
+        await agent.until(lambda: len(agent.heard) > 0)
+        welcome = agent.heard[0]
+        assert isinstance(welcome, Welcome)
+        assert welcome.settings == {"upload_mbps_max": 5}
+        house.system.apply_settings({"upload_mbps_max": 9})
+        await agent.until(lambda: Settings({"upload_mbps_max": 9}) in agent.heard)
+        text = "group,subnets,p2p,wan,label\nHere,127.0.0.0/8,off,no,\n"
+        await house.system.db.put_map("m.csv", text, clock.utc())
+        await house.system.refresh_map()
+        await agent.until(lambda: any(isinstance(m, Welcome) and m.site == "Here" for m in agent.heard))
+        assert house.system.tracker.sites is not None
+        assert house.system.tracker.sites.rows == read_map(text, "m.csv").rows
+        await agent.link.close()
+
+
+async def _socket(house: House, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+    context = client_context(await house.enrolled())
+    return await session.ws_connect(house.url + "/v1/agent", ssl=context, max_msg_size=FRAME_BYTES_MAX)
+
+
+HERE = pack(Here(PROTOCOL, "1.0", (Network("127.0.0.2", 8, "wired"),), 7688, True))
+
+
+@pytest.mark.parametrize(
+    ("frames", "why"),
+    [
+        ([b"\xc1"], "no message of this protocol"),
+        ([pack(Watch((STREAM,), True))], "Watch before Here"),
+        ([pack(Here(PROTOCOL, "1", (Network("nowhere", 8, "wired"),), 7688, True))], "a network that is none"),
+        ([HERE, "text"], "a text message"),
+        ([HERE, b"x" * (FRAME_BYTES_MAX + 1)], "framing broke|too big|65536"),
+        ([pack(Here(PROTOCOL + 1, "1", (), 7688, True))], "protocol"),
+        ([HERE, *[pack(Watch((STREAM,), True))] * 700], "more messages"),
+    ],
+    ids=["garbage", "watch-first", "no-address", "text", "oversize", "protocol", "flood"],
+)
+async def test_what_breaks_the_protocol_is_turned_away(house: House, frames: list[bytes | str], why: str) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        ws = await _socket(house, session)
+        try:
+            for frame in frames:
+                await (ws.send_str(frame) if isinstance(frame, str) else ws.send_bytes(frame))
+        except ConnectionError:
+            pass
+        told: list[FromCoordinator] = [
+            read_from_coordinator(message.data) async for message in ws if message.type is aiohttp.WSMsgType.BINARY
+        ]
+        turned = [message for message in told if isinstance(message, Turned)]
+        assert ws.closed
+        if "too big" not in why:
+            assert why in turned[-1].why
+    await house.until(lambda: len(house.system.performer.sockets) == 0)
+    assert len(house.system.tracker) == 0
+    assert house.system.faults == 0
+
+
+async def test_a_silent_socket_is_closed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.core.limits.HERE_WITHIN_S", 0.05)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        ws = await _socket(house, session)
+        turned = read_from_coordinator(await ws.receive_bytes())
+        assert isinstance(turned, Turned)
+        assert turned.code == "silent"
+
+
+async def test_a_dead_socket_disappears_by_its_heartbeat(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.core.limits.HEARTBEAT_S", 0.2)
+    async with aiohttp.ClientSession() as session:
+        context = client_context(await house.enrolled())
+        ws = await session.ws_connect(house.url + "/v1/agent", ssl=context, autoping=False)
+        await ws.send_bytes(HERE)
+        await house.until(lambda: len(house.system.tracker) == 1)
+        await house.until(lambda: len(house.system.tracker) == 0)
+
+
+async def test_an_agent_that_does_not_read_is_let_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.core.limits.QUEUE_MESSAGES_MAX", 4)
+    async with aiohttp.ClientSession() as session:
+        ws = await _socket(house, session)
+        await ws.send_bytes(HERE)
+        await house.until(lambda: len(house.system.tracker) == 1)
+        for number in range(10):
+            house.system.apply_settings({"number": number})
+        await house.until(lambda: len(house.system.tracker) == 0)
+
+
+async def test_closing_tells_every_agent(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        agent = Agent(await house.enrolled(), "127.0.0.2")
+        await agent.until(lambda: len(agent.heard) > 0)
+    await agent.until(lambda: any(isinstance(m, Turned) and m.code == "closing" for m in agent.heard))
+    await agent.until(lambda: not agent.states[-1][0])
+    await agent.link.close()
+
+
+async def test_the_servers_certificate_is_read_by_name_and_address(house: House) -> None:
+    async with aiohttp.ClientSession() as session:
+        for host in ("localhost", "127.0.0.1"):
+            url = f"https://{host}:{house.door.port}/healthz"
+            async with session.get(url, ssl=house.trusting()) as response:
+                assert response.status == 200
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(house.url + "/healthz", ssl=house.trusting(), server_hostname="other.example")
+
+
+async def test_garbage_on_the_port_leaves_no_traceback(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    for noise in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b""):
+        _, writer = await asyncio.open_connection("127.0.0.1", house.door.port)
+        writer.write(noise)
+        writer.close()
+    _, writer = await asyncio.open_connection("127.0.0.1", house.door.port, ssl=house.trusting())
+    writer.write(b"\x00\xff nonsense\r\n\r\n")
+    await writer.drain()
+    writer.close()
+    assert (await house.ask("GET", "/readyz"))[0] == 200
+    assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_readiness_follows_the_database(house: House) -> None:
+    await house.system.db.close()
+    (house.folder / "data" / "coordinator.sqlite").rename(house.folder / "gone")
+    (house.folder / "data" / "coordinator.sqlite").mkdir()
+    status, body, _ = await house.ask("GET", "/readyz")
+    assert (status, body["code"]) == (503, "database")
+    assert (await house.ask("GET", "/healthz"))[0] == 200
+    (house.folder / "data" / "coordinator.sqlite").rmdir()
+
+
+async def test_certificates_last_a_day(house: House) -> None:
+    identity = await house.enrolled()
+    life = datetime.fromtimestamp(identity.ends_utc, UTC) - datetime.now(UTC)
+    assert 86_300 < life.total_seconds() <= 86_400
+    assert base64.b64decode(identity.keys.signing_public())
