@@ -34,7 +34,10 @@ from tests.demo.clock import seconds, wall
 from tests.demo.manifests import Listing, Mpd, Step, Variant, hls, variants
 
 EDGE_SEGMENTS = 3  # start this many segments from the live edge, as players do
-GIVE_UP_AFTER = 4  # attempts at one segment before it is left out
+RETRY_SECONDS = 0.5
+GIVE_UP_AFTER = (
+    20  # attempts at one segment before it is left out: giving up early costs the buffer, as in real players
+)
 
 
 class FixedResolver(AbstractResolver):
@@ -263,7 +266,7 @@ class Viewer:
                         break
                     self._figures.skipped += 1
                 following, failures = step.number + 1, 0
-            wait = 0.3 if failures else listing.refresh_seconds * (1 if fresh else 0.5)
+            wait = RETRY_SECONDS if failures else listing.refresh_seconds * (1 if fresh else 0.5)
             await self._pause(max(0.1, begun + wait - seconds()))
 
     async def _pause(self, duration: float) -> None:
