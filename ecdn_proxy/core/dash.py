@@ -35,8 +35,8 @@ from ecdn_proxy.core.xmltools import byte_range, children, header_urls, instant,
 
 ALTERNATIVES_MAX: Final = 8
 """URLs of one resource (BaseURLs multiply from level to level). Real manifests name two or three CDNs."""
-LISTED_MAX: Final = 100_000
-"""Resources written out for all representations together: 20,000 SegmentURLs inherited by five of them."""
+LISTED_MAX: Final = 60_000
+"""Resources written out for all representations together, as many as the catalog keeps; 0.6 s of parsing."""
 TIMESCALE_MAX: Final = 10**10
 """Ticks per second: nanoseconds and Smooth's 100 ns units are below."""
 
@@ -181,7 +181,7 @@ def _representation(scope: _Scope, adaptation: Element, element: Element, period
         segments, templates = _template(scope, period, name, bits)
     elif "SegmentList" in scope.infos:
         segments = tuple(_list(scope))
-    elif scope.bases:
+    else:
         segments = tuple(_base(scope, adaptation, element))
     return Rendition(f"{period.id}/{name}", None, bits, segments, templates)
 
@@ -209,8 +209,8 @@ def _patterns(scope: _Scope, text: str, name: str, bits: int | None) -> tuple[st
     address = _address(text, name, bits)
     if address is None:
         return ()
-    resolved = (resolved(literal(base), address) for base in scope.bases)
-    return tuple(dict.fromkeys(u for u in resolved if u is not None))
+    found = (resolved(literal(base), address) for base in scope.bases)
+    return tuple(dict.fromkeys(u for u in found if u is not None))
 
 
 def _template(

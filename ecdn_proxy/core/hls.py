@@ -56,6 +56,8 @@ _PYTHON_ONLY_BREAKS = re.compile("[\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _SECRET_TAGS: Final = frozenset({"#EXT-X-KEY", "#EXT-X-SESSION-KEY", "#EXT-X-SESSION-DATA", "#EXT-X-CONTENT-STEERING"})
 VARIABLES_MAX: Final = 1000
 """EXT-X-DEFINE tags of one playlist. Players know a handful."""
+PLAYLISTS_MAX: Final = 1000
+"""Playlists that one master names: 50 qualities with their I-frames, on several CDNs, in many languages."""
 
 
 def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> Presentation:
@@ -215,6 +217,8 @@ def _master(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation
             return
         target = urls.normal(target)
         if target not in children:
+            if len(children) >= PLAYLISTS_MAX:
+                raise ManifestError(f"more than {PLAYLISTS_MAX} playlists", "master", "split the master playlist")
             children[target] = None
             renditions.append(Rendition(name, target, bandwidth))
 

@@ -326,10 +326,8 @@ class Template:
                 yield found
             return
         for run in self.timeline.runs:
-            for place in range(min(limit, limit if run.count is None else run.count)):
+            for place in range(limit if run.count is None else min(limit, run.count)):
                 start = run.start_ticks + place * run.duration_ticks
-                if self.period_s is not None and start - self.start_ticks >= self.period_s * self.timescale:
-                    return
                 yield Found(run.number + place, start, run.duration_ticks / self.timescale)
                 limit -= 1
 

@@ -225,15 +225,20 @@ class _Cut:
 
     def apply(self, profile: Profile) -> bool:
         """Drop what a profile names; whether anything was."""
-        before = (self.path, len(self.tokens), self.query)
+        changed = False
         if profile.drop_path:
+            expressions = [_compiled(pattern) for pattern in profile.drop_path]
             pieces = self.path.split("/")
-            kept = [p for p in pieces if not any(_compiled(d).fullmatch(unquote(p)) for d in profile.drop_path)]
-            self.tokens += [p for p in pieces if p not in kept]
-            self.path = "/".join(kept)
-        if profile.drop_query and len(self._pairs) <= PARAMETERS_MAX:
-            self._pairs = [pair for given in self._pairs if (pair := self._kept(given, profile.drop_query)) is not None]
-        return before != (self.path, len(self.tokens), self.query)
+            dropped = [piece for piece in pieces if any(e.fullmatch(unquote(piece)) for e in expressions)]
+            if dropped:
+                self.tokens += dropped
+                self.path = "/".join(piece for piece in pieces if piece not in dropped)
+                changed = True
+        if profile.drop_query and 0 < len(self._pairs) <= PARAMETERS_MAX:
+            before = self._pairs
+            self._pairs = [pair for given in before if (pair := self._kept(given, profile.drop_query)) is not None]
+            changed = changed or self._pairs != before
+        return changed
 
     def _kept(self, pair: tuple[str, str, str], drops: tuple[Drop, ...]) -> tuple[str, str, str] | None:
         raw, name, value = pair

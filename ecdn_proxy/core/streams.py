@@ -169,6 +169,8 @@ class Streams:
                 self.index.remove(playlist.entries.pop(key))
             for pattern in [k for k, c in playlist.computed.items() if utc > c.expires_utc]:
                 self.index.remove(playlist.computed.pop(pattern))
+            if not playlist.entries and not playlist.computed:
+                playlist.memo, playlist.passed = {}, frozenset()
 
     def _trim(self, playlist: Playlist) -> None:
         playlist.memo = {}

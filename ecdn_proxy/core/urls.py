@@ -32,6 +32,16 @@ _NOT_IN_USERINFO = re.compile("[^!$-.0-9A-Z_a-z~%&'()*+,-]")
 _FORBIDDEN_IN_HOST = re.compile("[\\x00-\\x20#/:<>?@\\[\\\\\\]^|%\\x7f]")
 _DOTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "broadcasthost"})
+# Spellings that parsing would not change: a lower-case name, no port, no dot segments, nothing to encode. Most segments
+# are written so; skipping the parser halves the time for listing 20,000 of them.
+_PLAIN_SEGMENTS = r"(?:/(?!\.|%2[eE])[A-Za-z0-9!$&'()*+,;=:@_~%.-]*)+"
+_PLAIN_QUERY = r"[A-Za-z0-9!$&()*+,;=:@_~%./-]*"
+_PLAIN = re.compile(
+    rf"(https?)://((?:[a-z0-9_-]+\.)+[a-z][a-z0-9_-]*)({_PLAIN_SEGMENTS})(?:\?({_PLAIN_QUERY}))?", re.ASCII
+)
+_PLAIN_RELATIVE = re.compile(
+    rf"(?!\.|%2[eE])[A-Za-z0-9!$&'()*+,;=@_~%.-]+(?:{_PLAIN_SEGMENTS})?(?:\?{_PLAIN_QUERY})?", re.ASCII
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -81,6 +91,8 @@ def resolve(base: str, reference: str) -> str:
     Raises:
         BadUrl: if a browser could not parse it either, or it is longer than `URL_CHARACTERS_MAX`.
     """
+    if len(reference) < URL_CHARACTERS_MAX and _PLAIN_RELATIVE.fullmatch(reference):
+        return _folder(base) + reference
     cleaned = _clean(reference)
     found = _SCHEME.match(cleaned)
     root = split(base)
@@ -101,6 +113,8 @@ def normal(url: str) -> str:
     Raises:
         BadUrl: as `resolve`; also for a scheme other than http and https.
     """
+    if len(url) <= URL_CHARACTERS_MAX and _PLAIN.fullmatch(url):
+        return url
     parts = split(url)
     return parts.text() if parts.fragment is None else Parts(*_fields(parts)[:6], None).text()
 
@@ -122,6 +136,9 @@ def split(url: str) -> Parts:
         BadUrl: as `normal`.
     """
     cleaned = _clean(url)
+    plain = _PLAIN.fullmatch(cleaned)
+    if plain is not None:
+        return Parts(plain[1], "", plain[2], None, plain[3], plain[4], None)
     found = _SCHEME.match(cleaned)
     if found is None or found[1].lower() not in DEFAULT_PORTS:
         raise BadUrl(f"not an absolute http or https URL: {cleaned[:80]!r}")
@@ -136,9 +153,20 @@ def is_local_target(url: str) -> bool:
     counts as local, because nobody may be sent there either.
     """
     try:
-        host = split(url).host
+        return _is_local_host(split(url).host)
     except BadUrl:
         return True
+
+
+@lru_cache(maxsize=512)
+def _folder(base: str) -> str:
+    """A base without everything behind its path's last slash."""
+    parts = split(base)
+    return Parts(*_fields(parts)[:4], parts.path[: parts.path.rindex("/") + 1], None, None).text()
+
+
+@lru_cache(maxsize=512)
+def _is_local_host(host: str) -> bool:
     if host.startswith("["):
         return _is_local_address(ipaddress.ip_address(host[1:-1]))
     name = host.rstrip(".")
