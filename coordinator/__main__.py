@@ -137,15 +137,24 @@ def _url(settings: Settings, host: str, port: int) -> str:
 
 def _names(settings: Settings, host: str) -> list[str]:
     """The names in the coordinator's own certificate."""
-    names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()]
-    if host not in ANYWHERE:
-        names.append(host)
+    names = ["localhost", "127.0.0.1", "::1", socket.gethostname()]
+    names += _own_addresses() if host in ANYWHERE else [host]
     if settings.public_url:
         url = urlsplit(settings.public_url)
         if url.scheme != "https" or not url.hostname:
             raise Unusable(f"public_url = {settings.public_url!r}: write https://name:port")
         names.append(url.hostname)
     return names
+
+
+def _own_addresses() -> list[str]:
+    """The addresses that face the default route; connecting a datagram socket sends nothing."""
+    found = []
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far, 9))
+            found.append(probe.getsockname()[0].partition("%")[0])
+    return found
 
 
 @main.group()

@@ -169,7 +169,7 @@ def place(sites: SiteMap | None, interfaces: Sequence[Interface], remote: Addres
             return _off(f"metered {direct.subnet}", f"its network {direct.subnet} is metered and never shares", direct)
         if not direct.shareable:
             return _off(f"unknown {remote}", f"its network {direct.subnet} is no office's subnet", direct)
-        return _seen(sites, direct, interfaces)
+        return _seen(sites, direct, interfaces, remote)
     usable = sorted((i for i in interfaces if i.shareable), key=lambda i: i.link != "wired")
     if not usable:
         return _off(f"unknown {remote}", "it reports no network that may share (only VPN, metered or none)", None)
@@ -188,14 +188,14 @@ def moves(
     return found
 
 
-def _seen(sites: SiteMap | None, direct: Interface, interfaces: Sequence[Interface]) -> Placement:
+def _seen(sites: SiteMap | None, direct: Interface, interfaces: Sequence[Interface], remote: Address) -> Placement:
     """The agent is where it says: its socket comes from a network that it reports."""
     if sites is None:
         name = str(direct.subnet)
         why = f"the coordinator sees it in its own subnet {name}; without a site map only one subnet shares"
         same = tuple(i for i in interfaces if i.shareable and i.subnet == direct.subnet)
         return _at(name, name, "on", why, direct, same)
-    row = sites.find(direct.address)
+    row = sites.find(remote) or sites.find(direct.address)  # the address that we see outweighs the one that it says
     if row is None:
         return _off(f"unknown {direct.subnet}", f"no row of the site map holds {direct.address}", direct)
     same = tuple(i for i in interfaces if i.shareable and (r := sites.find(i.address)) and r.site == row.site)

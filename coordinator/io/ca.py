@@ -118,7 +118,7 @@ class Authority:
     def server_certificate(self, names: Iterable[str], utc: float) -> Path:
         """A file with key and certificate for `names` (host names or addresses), made anew when it is due."""
         path = self._folder / "server.pem"
-        wanted = [_general_name(name) for name in dict.fromkeys(names)]
+        wanted = [known for name in dict.fromkeys(names) if (known := _general_name(name)) is not None]
         if not self._still_good(path, wanted, _time(utc)):
             write_private(path, self._new_server(wanted, _time(utc)))
         return path
@@ -223,11 +223,16 @@ def _raw_ed25519(text: str) -> bytes:
     return raw
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.GeneralName | None:
+    """`name` for a certificate; None for a host name that DNS does not know the like of."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(name.encode("idna").decode())
+    except ValueError:
+        return None
 
 
 def _time(utc: float) -> datetime:

@@ -43,6 +43,8 @@ class Performer:
 
     async def write(self, db: Database) -> None:
         """Write the sightings since the last time, in one transaction."""
-        if self._seen:
-            seen, self._seen = self._seen, {}
-            await db.put_sightings(seen.values())
+        if seen := list(self._seen.values()):
+            await db.put_sightings(seen)
+            for one in seen:
+                if self._seen.get(one.device) is one:  # else it has been seen again meanwhile
+                    del self._seen[one.device]

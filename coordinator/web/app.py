@@ -26,6 +26,8 @@ from coordinator.web.keys import SHOWN, SYSTEM
 LOG = structlog.get_logger("coordinator.web")
 BACKLOG = 4_096
 SHUTDOWN_S = 0.5
+KEEPALIVE_S = 30.0
+"""Enrolment is one request; an idle connection that is no WebSocket holds memory for nothing."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Credential = Literal["none", "token", "device", "admin"]
 """`none` is public, `token` stands in the request's body, `device` is mutual TLS, `admin` a bearer token."""
@@ -117,7 +119,11 @@ class Door:
         self.port: int = self._socket.getsockname()[1]
         self._context: ssl.SSLContext | None = None
         self._runner = web.AppRunner(
-            make_app(system), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S
+            make_app(system),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_S,
+            keepalive_timeout=KEEPALIVE_S,
         )
 
     async def open(self) -> None:

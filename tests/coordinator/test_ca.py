@@ -100,7 +100,7 @@ def test_bad_requests_say_why(authority: Authority, request_pem: str, signer: st
 
 def test_the_servers_certificate_is_renewed_when_due_or_when_names_change(authority: Authority) -> None:
     day = 86_400
-    names = ["localhost", "127.0.0.1", "127.0.0.1"]
+    names = ["localhost", "127.0.0.1", "127.0.0.1", f"{'x' * 64}.example"]
     path = authority.server_certificate(names, NOW)
     first = path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -94,6 +94,11 @@ def test_off_and_unlisted_networks_do_not_share(berlin: SiteMap) -> None:
     assert at("203.0.113.9", net("192.168.1.5", 24), sites=berlin).p2p == "off"
 
 
+def test_the_address_that_is_seen_outweighs_the_one_that_is_said(berlin: SiteMap) -> None:
+    assert at("10.3.0.3", net("10.1.2.3", 8), sites=berlin).p2p == "off"
+    assert at("10.7.0.3", net("10.1.2.3", 8), sites=berlin).site == "Berlin", "an unlisted one says nothing"
+
+
 def test_a_vpn_never_shares_though_the_map_lists_it(berlin: SiteMap) -> None:
     assert at("10.1.2.3", net("10.1.2.3", 24, vpn=True), sites=berlin).p2p == "off"
 
