@@ -1,0 +1,70 @@
+"""The agent's settings in force: what there is (`core.limits`), from wherever it was set (`io.policyfile`).
+
+Map: `load` -> `EffectiveSettings` (`settings`, `sources` by name, `warnings`) · the checks of single values.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.scope import domain, place
+from ecdn_proxy.io import policyfile
+
+EffectiveSettings = policyfile.Effective[Settings]
+
+
+def load(
+    config: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> EffectiveSettings:
+    """Settings in force; arguments as of `policyfile.load`.
+
+    Raises:
+        policyfile.BadSettings: one sentence for whoever set the value.
+    """
+    return policyfile.load(Settings, _CHECKS, config, environment, flags, given)
+
+
+def _domains(names: tuple[str, ...]) -> None:
+    for name in names:
+        domain(name)
+
+
+def _networks(names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError as error:
+            raise ValueError(f"{name!r} is no network; write it as in 10.20.0.0/16") from error
+
+
+def _addresses(hosts: dict[str, str]) -> None:
+    for host, address in hosts.items():
+        domain(host)
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise ValueError(f"{address!r} is no IP address for {host}") from error
+
+
+def _file(name: str) -> None:
+    if not Path(name).is_file():
+        raise ValueError(f"there is no file {name}")
+
+
+_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
+    "listen": place,
+    "page_listen": place,
+    "peer_listen": place,
+    "intercept_domains": _domains,
+    "bypass_domains": _domains,
+    "peer_networks": _networks,
+    "origin_hosts": _addresses,
+    "origin_ca_file": _file,
+    "profiles_file": _file,
+}
+"""`upstream_pac_file` is not among them: a PAC that is missing for a while must not keep streams from working."""
