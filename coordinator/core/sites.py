@@ -285,8 +285,10 @@ def read_map(text: str, file: str) -> SiteMap:
 def _header(names: list[str], where: str) -> list[str]:
     absent = [name for name in COLUMNS if name not in names]
     foreign = [name for name in names if name not in COLUMNS]
-    if absent or foreign:
+    twice = sorted({name for name in names if name in COLUMNS and names.count(name) > 1})
+    if absent or foreign or twice:
         said = [f"column {name!r} is missing" for name in absent] + [f"column {name!r} is unknown" for name in foreign]
+        said += [f"column {name!r} stands twice" for name in twice]
         raise MapError([f"{where}: {'; '.join(said)}; the first line must be {','.join(COLUMNS)}"])
     return names
 

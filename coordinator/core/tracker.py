@@ -15,7 +15,7 @@ import hashlib
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -252,6 +252,8 @@ class Tracker:
                 return [Send(agent.session, Settings(event.settings)) for agent in self._agents.values()]
             case DenyChanged():
                 return self._deny(event.devices, now)
+            case _ as never:
+                assert_never(never)
 
     def _arrive(self, event: Arrived, now: Instant) -> list[Effect]:
         if event.here.protocol != PROTOCOL:
@@ -399,8 +401,8 @@ class Tracker:
     def _touch_all(self, agent: Present, now: Instant) -> None:
         for stream in agent.streams:
             key = (agent.placement.site, stream)
-            if (swarm := self._swarms.get(key)) is not None and agent.device in swarm.members:
-                self._touch(key, swarm, now)
+            if agent.placement.p2p != "off":
+                self._touch(key, self._swarms[key], now)
 
     def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
         if swarm.queued:

@@ -171,6 +171,15 @@ class System:
             except (DBAPIError, Unusable) as error:
                 self.log.warning("database is not available", why=str(error))
             self.driver.feed(DenyChanged(self.registry.denied(clock.utc())))
+            self._part_from_ended(clock.utc())
+
+    def _part_from_ended(self, utc: float) -> None:
+        """Close the sockets of devices that have not renewed: no other agent would accept their certificate."""
+        for agent in list(self.tracker.agents()):
+            device = self.registry.get(agent.device)
+            if device is None or utc >= device.ends_utc:
+                why = "this device's certificate has ended; the agent must renew it"
+                self.performer.perform(Close(agent.session, "certificate-ended", why, 60))
 
     async def refresh_map(self) -> None:
         """Put the stored site map in force if it is another one."""

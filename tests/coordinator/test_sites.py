@@ -131,6 +131,8 @@ def test_a_network_that_is_none_is_the_agents_fault(network: Network) -> None:
         ("", "map.csv:1: empty"),
         ("group,subnets,p2p,label\n", "column 'wan' is missing"),
         ("group,subnets,p2p,wan,label,x\n", "column 'x' is unknown"),
+        ("group,subnets,p2p,wan,label,wan\n", "column 'wan' stands twice"),
+        ('group,subnets,p2p,wan,label\nA,10.0.0.0/8,on,no,"' + "x" * 200_000 + '"\n', "not CSV"),
         (f"{MAP}Rome,10.9.0.1/16,on,no,\n", "map.csv:6, column subnets: '10.9.0.1/16'"),
         (f"{MAP}Rome,10.9.0.1/16,on,no,\n", "write 10.9.0.0/16"),
         (f"{MAP}Rome,ten,on,no,\n", "write it as 10.1.2.0/24"),
@@ -154,6 +156,15 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(MapError) as caught:
         read_map("group,subnets,p2p,wan,label\nA,x,on,no,\nB,10.0.0.0/8,x,x,\n", "map.csv")
     assert len(caught.value.mistakes) == 3
+
+
+def test_a_wrong_file_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MapError) as caught:
+        read_map("group,subnets,p2p,wan,label\n" + "A,x,on,no,\n" * 1_000, "map.csv")
+    assert len(caught.value.mistakes) == 20
+    monkeypatch.setattr("coordinator.core.sites.ROWS_MAX", 2)
+    with pytest.raises(MapError, match="more than 2 subnets"):
+        read_map("group,subnets,p2p,wan,label\nA,10.0.0.0/24 10.0.1.0/24 10.0.2.0/24,on,no,\n", "map.csv")
 
 
 def test_a_sheet_from_excel_reads() -> None:

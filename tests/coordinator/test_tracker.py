@@ -336,6 +336,17 @@ def test_a_new_map_moves_agents_and_empties_the_lists_of_those_that_may_not_shar
     assert town.lists("c") == [Neighbours(STREAM, (), ())]
 
 
+def test_an_agent_that_may_not_share_changes_nothing_for_others() -> None:
+    sites = read_map("group,subnets,p2p,wan,label\nLab,10.0.0.0/24,off,no,\n", "m")
+    town = Town(sites)
+    town.come("a", "10.0.0.1")
+    town.watch("a", STREAM)
+    town.watch("a", STREAM, serves=False)
+    town.leave("a")
+    assert town.tracker.wake_at() is None
+    assert town.lists("a") == []
+
+
 def test_settings_reach_everyone() -> None:
     town = Town()
     town.come("a", "10.0.0.1")

@@ -471,3 +471,42 @@ async def test_certificates_last_a_day(house: House) -> None:
     life = datetime.fromtimestamp(identity.ends_utc, UTC) - datetime.now(UTC)
     assert 86_300 < life.total_seconds() <= 86_400
     assert base64.b64decode(identity.keys.signing_public())
+
+
+async def test_a_fault_of_ours_is_told_without_its_inside(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret inside")
+
+    monkeypatch.setattr(house.system, "enrol", broken)
+    keys, csr = new_keys_and_csr()
+    data = msgspec.json.encode(EnrolRequest("token-token", csr, keys.signing_public(), "1"))
+    status, body, _ = await house.ask("POST", "/v1/enrol", data=data)
+    assert (status, body["code"]) == (500, "fault")
+    assert "inside" not in body["why"].replace("its inside", "")
+    assert house.system.faults == 1
+    assert "secret inside" in "".join(capsys.readouterr())
+
+
+async def test_an_imported_map_is_taken_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.service.system.POLL_S", 0.01)
+    (tmp_path / "map.csv").write_text("group,subnets,p2p,wan,label\nHere,127.0.0.0/8,on,no,\n")
+    async with opened(tmp_path, sites=str(tmp_path / "map.csv")) as house:
+        assert house.system.tracker.sites is not None
+        text = "group,subnets,p2p,wan,label\nHere,127.0.0.0/8,leech,no,\nB,10.0.0.0/8,on,no,\n"
+        await house.system.db.put_map("m.csv", text, clock.utc())
+        sites = house.system.tracker.sites
+        await house.until(lambda: house.system.tracker.sites is not sites)
+        assert len(house.system.tracker.sites.rows) == 2
+
+
+async def test_a_device_that_does_not_renew_is_parted_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.service.system.POLL_S", 0.01)
+    async with opened(tmp_path) as house:
+        agent = Agent(await house.enrolled(), "127.0.0.2")
+        await agent.until(lambda: agent.heard)
+        real = clock.utc
+        monkeypatch.setattr(clock, "utc", lambda: real() + 2 * 86_400)
+        await agent.until(lambda: any(isinstance(m, Turned) and m.code == "certificate-ended" for m in agent.heard))
+        await agent.link.close()
