@@ -36,7 +36,7 @@ SHUTDOWN_S = 3.0
 """How long a closing link may take to send what it still holds and the TLS farewell."""
 
 _LENGTH = 4
-_BUFFER_BYTES = 262_144
+_BUFFER_BYTES = 131_072
 """Room for several frames between two calls of the parser; asyncio's TLS reads at most this much from the socket."""
 _RTT_WEIGHT = 0.25
 

@@ -16,6 +16,7 @@ the other agent has started anew, so the old link is closed and the new one open
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -329,7 +330,7 @@ class LinkHub:
         return any(known in network for network in self._networks if network.version == known.version)
 
     def _failed(self, name: str, error: BaseException) -> None:
-        self._told.refused("", f"{name}: {error!r}")
+        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
 
     # ---- what connections tell (io.connection.Owner)
 
@@ -446,8 +447,7 @@ def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not one of this tenant: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
+        return f"TLS: {error.reason}"
     if isinstance(error, TimeoutError):
         return "no TLS handshake in time"
-    return error.strerror or str(error) or type(error).__name__
-
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

@@ -15,9 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from ecdn_proxy.io.connection import WRITE_LOW_BYTES
 from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
@@ -45,6 +48,7 @@ class Side:
         self.contexts = _contexts(material)
         self.done = asyncio.Event()
         self.wake = asyncio.Event()
+        self.asked = asyncio.Event()
         self.seen = self.sent = 0
 
     def take(self, data: bytes) -> None:
@@ -58,10 +62,10 @@ class Side:
         if isinstance(message, Piece):
             self.take(message.data)
         elif isinstance(message, Get):
-            self.wake.set()
+            self.asked.set()
 
     def _closed(self, device: str, why: str, misbehaved: bool) -> None:
-        if self.sent != self.pieces and self.seen != self.pieces:
+        if self.pieces not in {self.sent, self.seen}:
             print(f"the link ended early: {why}", file=sys.stderr, flush=True)
             os._exit(1)
         self.done.set()
@@ -81,9 +85,7 @@ async def link_send(side: Side) -> float:
     hub = side.hub()
     await hub.start()
     print(hub.port, flush=True)
-    await side.wake.wait()
-    side.wake.clear()
-    await side.wake.wait()
+    await side.asked.wait()
     begun = time.process_time()
     data = os.urandom(PIECE_BYTES)
     for index in range(side.pieces):
@@ -158,13 +160,11 @@ async def _side(arguments: argparse.Namespace, material: dict[str, str]) -> floa
 
 def _child(arguments: argparse.Namespace) -> None:
     material = json.loads(sys.stdin.readline())
-    if arguments.loop == "uvloop":
-        import uvloop  # noqa: PLC0415
-
-        factory = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+        "asyncio": asyncio.new_event_loop,
+        "uvloop": uvloop.new_event_loop,
+    }
+    with asyncio.Runner(loop_factory=factories[arguments.loop]) as runner:
         used = runner.run(_side(arguments, material))
     print(json.dumps(used / (arguments.mb / 1e3)), flush=True)
 

@@ -1,6 +1,6 @@
 """Certificates for the tests: a tenant's root and devices under it, made in memory.
 
-root(name) -> Root;   Root.device(tenant, device) -> (certificate PEM, key PEM);   Root.contexts(...) -> io.link.Contexts
+root(name) -> Root;   Root.device(device, tenant) -> (certificate PEM, key PEM);   Root.contexts(...) -> Contexts
 """
 
 from dataclasses import dataclass

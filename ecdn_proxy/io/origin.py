@@ -1,0 +1,263 @@
+"""Fetches from origins: a viewer's own request for one segment, streamed.
+
+    OriginClient(ca_file, hosts, allow_local)
+        start(url, headers, range_header, if_range, told) -> Fetch      close()
+    Fetch    abort()  pause()  resume()
+    told     head(Response)  data(bytes)  end()  fail(why): head once, then data, then exactly one of end and fail
+
+The viewer's headers go along, for they carry its authorisation; what belongs to its connection, its cache or its own
+range does not. Certificates are always verified: the system's roots and those that IT added. An answer that is cut
+short fails, it never ends. Redirects are followed for this viewer only, and lose its credentials at another origin.
+Addresses are watched by io/guard.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from ecdn_proxy.io.guard import Forbidden, GuardedResolver, guarded_socket, open_socket
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Unavailable
+
+Headers = tuple[tuple[str, str], ...]
+
+CONNECT_S = 3.0
+SILENCE_S = 10.0
+"""An origin that sends nothing for this long has gone; the node gives up far earlier, viewers by themselves do not."""
+READ_BYTES = 262_144
+REDIRECTS_MAX = 5
+CONNECTIONS_PER_HOST_MAX = 16
+_FIELD_BYTES_MAX = 32_768
+"""Cookies and token headers of streaming services reach 16 KiB."""
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+_NOT_SENT = {
+    "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect",
+    "accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since",
+}  # fmt: skip
+_CREDENTIALS = {"cookie", "authorization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The head of an origin's answer, redirects followed."""
+
+    status: int
+    reason: str
+    headers: Headers = field(repr=False)
+    """In the order they came, names in lower case."""
+    framed: bool
+    """The body's end can be told from a broken connection (Content-Length or chunks); share nothing that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchTold:
+    """Calls that a fetch makes; none after `abort`."""
+
+    head: Callable[[Response], None]
+    data: Callable[[bytes], None]
+    end: Callable[[], None]
+    fail: Callable[[str], None]
+
+
+def request_headers(headers: Headers, range_header: str | None, if_range: str | None) -> Headers:
+    """A viewer's headers as the origin gets them (RFC 9110 section 7.6.1)."""
+    named = {
+        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
+    }
+    kept = [(name, value) for name, value in headers if _is_sent(name.lower(), named)]
+    kept.append(("accept-encoding", "identity"))
+    if range_header is not None:
+        kept.append(("range", range_header))
+        if if_range is not None:
+            kept.append(("if-range", if_range))
+    return tuple(kept)
+
+
+def _is_sent(name: str, named: set[str]) -> bool:
+    return name not in _NOT_SENT and name not in named and not name.startswith(("proxy-", "x-ecdn-", ":"))
+
+
+class Fetch:
+    """One running fetch."""
+
+    def __init__(self) -> None:
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._task: asyncio.Task[None] | None = None
+        self._aborted = False
+
+    def abort(self) -> None:
+        """Stop; nothing more is told."""
+        self._aborted = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause(self) -> None:
+        """Read no more for now: the reader of a handed-over body is slow."""
+        self._may_read.clear()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._may_read.set()
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """`task` does the work."""
+        self._task = task
+
+    def wanted(self) -> bool:
+        """Whether anybody still listens."""
+        return not self._aborted
+
+    async def may_read(self) -> None:
+        """Wait while paused."""
+        if not self._may_read.is_set():
+            await self._may_read.wait()
+
+
+class OriginClient:
+    """All fetches of this agent; connections are kept and used again."""
+
+    def __init__(self, ca_file: str, hosts: Mapping[str, str], *, allow_local: bool) -> None:
+        """Make the client on a running event loop.
+
+        Raises:
+            Unavailable: the file with extra roots cannot be used.
+        """
+        connector = aiohttp.TCPConnector(
+            resolver=GuardedResolver(hosts),
+            ssl=_context(ca_file),
+            limit=0,
+            limit_per_host=CONNECTIONS_PER_HOST_MAX,
+            ttl_dns_cache=30,
+            socket_factory=open_socket if allow_local else guarded_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+            auto_decompress=False,
+            read_bufsize=READ_BYTES,
+            skip_auto_headers=("accept", "accept-encoding", "user-agent"),
+            trust_env=False,
+            max_field_size=_FIELD_BYTES_MAX,
+            max_line_size=_FIELD_BYTES_MAX,
+        )
+        self._tasks = Tasks(_our_fault)
+
+    def start(
+        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, told: FetchTold
+    ) -> Fetch:
+        """Ask for `url`; the range and its validator are this request's own, never the viewer's."""
+        fetch = Fetch()
+        work = self._run(fetch, url, request_headers(headers, range_header, if_range), told)
+        fetch.begin(self._tasks.start(work, "fetch"))
+        return fetch
+
+    async def close(self) -> None:
+        """Abort what runs and close every connection."""
+        await self._tasks.close()
+        await self._session.close()
+
+    async def _run(self, fetch: Fetch, url: str, headers: Headers, told: FetchTold) -> None:
+        try:
+            response = await self._ask(url, headers)
+            try:
+                await self._pump(fetch, response, told)
+            finally:
+                response.release()  # and close it, unless the body was read to its end
+        except (aiohttp.ClientError, OSError, Unavailable) as error:
+            if fetch.wanted():
+                told.fail(_why(error))
+        else:
+            if fetch.wanted():
+                told.end()
+
+    async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, told: FetchTold) -> None:
+        told.head(_head(response))
+        content = response.content
+        while fetch.wanted():
+            await fetch.may_read()
+            data = await content.readany()
+            if not data or not fetch.wanted():
+                return
+            told.data(data)
+
+    async def _ask(self, url: str, headers: Headers) -> aiohttp.ClientResponse:
+        """The first answer that is no redirect."""
+        try:
+            return await self._follow(_checked(URL(url, encoded=True)), headers)
+        except ValueError as error:  # aiohttp and yarl say so of an address or a field that cannot be sent
+            raise Unavailable("not a request that can be sent") from error
+
+    async def _follow(self, where: URL, headers: Headers) -> aiohttp.ClientResponse:
+        for _ in range(REDIRECTS_MAX + 1):
+            response = await self._session.get(where, headers=CIMultiDict(headers), allow_redirects=False)
+            target = response.headers.get("location")
+            if response.status not in _REDIRECTS or not target:
+                return response
+            response.release()
+            following = _checked(where.join(URL(target, encoded=True)))
+            if where.scheme == "https" and following.scheme != "https":
+                raise Unavailable("the origin redirects from https to http")
+            if following.origin() != where.origin():
+                headers = tuple(each for each in headers if each[0].lower() not in _CREDENTIALS)
+            where = following
+        raise Unavailable(f"the origin redirects more than {REDIRECTS_MAX} times")
+
+
+def _our_fault(name: str, error: BaseException) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise Unavailable(f"the file with extra roots, {ca_file}, cannot be used: {error}") from error
+    return context
+
+
+def _checked(url: URL) -> URL:
+    if url.scheme not in {"http", "https"} or not url.host or url.user is not None or url.password is not None:
+        raise Unavailable("not a plain http or https address")
+    return url.with_fragment(None)
+
+
+def _head(response: aiohttp.ClientResponse) -> Response:
+    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
+    names = {name for name, _ in headers}
+    framed = bool(names & {"content-length", "transfer-encoding"}) or response.status in {204, 304}
+    return Response(response.status, response.reason or "", headers, framed)
+
+
+def _why(error: BaseException) -> str:
+    """A sentence without the address that was asked for: it may carry a token."""
+    if isinstance(error, Unavailable):
+        return error.why
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"the origin's certificate is not to be trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"no TLS with the origin: {error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        inner = error.os_error
+        if isinstance(inner, Forbidden):
+            return f"the origin is refused: {inner}"
+        return f"the origin cannot be reached: {inner.strerror}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the origin's answer was cut short"
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"the origin was silent for {SILENCE_S:g} s"
+    if isinstance(error, TimeoutError):
+        return "the origin did not answer in time"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the origin closed the connection without an answer"
+    return f"the fetch failed: {type(error).__name__}"

@@ -1,0 +1,38 @@
+"""After each test of this floor: no stray task, socket or thread."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tests.io.material import Root, root
+
+
+@pytest.fixture(scope="session")
+def tenant_root() -> Root:
+    return root()
+
+
+def _sockets() -> int:
+    return len(psutil.Process().net_connections(kind="inet"))
+
+
+def _threads() -> set[str]:
+    return {each.name for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+
+
+@pytest_asyncio.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    sockets, threads, tasks = _sockets(), _threads(), asyncio.all_tasks()
+    yield
+    for _ in range(200):  # a closed transport lets go of its socket a few turns of the loop later
+        if _sockets() <= sockets and not asyncio.all_tasks() - tasks - {asyncio.current_task()}:
+            break
+        await asyncio.sleep(0.01)
+    left = asyncio.all_tasks() - tasks - {asyncio.current_task()}
+    assert not left
+    assert _sockets() <= sockets
+    assert not _threads() - threads
