@@ -31,16 +31,29 @@ from ecdn_proxy.core.playlist import (
     literal,
     matcher,
 )
-from ecdn_proxy.core.xmltools import byte_range, children, header_urls, instant, local, resolved, seconds, secret_urls
+from ecdn_proxy.core.xmltools import (
+    byte_range,
+    children,
+    header_urls,
+    instant,
+    local,
+    resolved,
+    seconds,
+    secret_urls,
+    whole,
+)
 
-ALTERNATIVES_MAX: Final = 8
+ALTERNATIVES_MAX: Final = 4
 """URLs of one resource (BaseURLs multiply from level to level). Real manifests name two or three CDNs."""
+LEVELS_MAX: Final = 5_000
+"""Periods, AdaptationSets and Representations together: 20 of them in each of 250 periods between advertisements."""
 LISTED_MAX: Final = 60_000
 """Resources written out for all representations together, as many as the catalog keeps; 0.6 s of parsing."""
 TIMESCALE_MAX: Final = 10**10
 """Ticks per second: nanoseconds and Smooth's 100 ns units are below."""
 
 _INITIALIZATION: Final = ("Initialization", "RepresentationIndex")
+_LEVELS: Final = frozenset({"Period", "AdaptationSet", "Representation"})
 _ADDRESS = re.compile(r"\$(?:(RepresentationID|Bandwidth|Number|Time|SubNumber)(%0\d{1,2}d)?)?\$")
 
 
@@ -74,7 +87,7 @@ class _Scope:
     def number(self, kind: str, name: str, default: int) -> int:
         """The nearest value of a whole-number attribute."""
         value = self.attribute(kind, name)
-        return default if value is None else int(value)
+        return default if value is None else whole(value)
 
     def timescale(self, kind: str) -> int:
         """Ticks per second.
@@ -116,6 +129,9 @@ def parse_dash(url: str, root: Element, utc: float) -> Presentation:
     total_s = seconds(root.get("mediaPresentationDuration"))
     scope = _Scope((url,)).inside(root)
     renditions: list[Rendition] = []
+    levels = sum(local(element) in _LEVELS for element in root.iter())
+    if levels > LEVELS_MAX:
+        raise ManifestError(f"{levels} periods, sets and representations; the limit is {LEVELS_MAX}", "MPD", "split it")
     listed = 0
     for period, element in _periods(root, live, total_s, utc):
         inner = scope.inside(element)
@@ -174,7 +190,7 @@ def _periods(root: Element, live: bool, total_s: float | None, utc: float) -> It
 
 def _representation(scope: _Scope, adaptation: Element, element: Element, period: _Period, name: str) -> Rendition:
     bandwidth = element.get("bandwidth")
-    bits = int(bandwidth) if bandwidth else None
+    bits = whole(bandwidth) if bandwidth else None
     segments: tuple[Segment, ...] = ()
     templates: tuple[Template, ...] = ()
     if "SegmentTemplate" in scope.infos:
@@ -266,10 +282,10 @@ def _timeline(element: Element, timescale: int, number: int, offset: int, period
     runs: list[Run] = []
     at = 0
     for place, entry in enumerate(entries):
-        at = int(entry.get("t", at))
-        number = int(entry.get("n", number))
-        length = int(entry.get("d", 0))
-        repeat = int(entry.get("r", 0))
+        at = whole(entry.get("t", str(at)))
+        number = whole(entry.get("n", str(number)))
+        length = whole(entry.get("d", "0"))
+        repeat = whole(entry.get("r", "0"))
         if length <= 0 or at < 0 or (runs and at < runs[-1].start_ticks):
             raise ValueError(f"S {place}: t={at} d={length}")
         count: int | None = repeat + 1
@@ -290,7 +306,7 @@ def _open_count(
 ) -> int | None:
     following = entries[place + 1].get("t") if place + 1 < len(entries) else None
     if following is not None:
-        return math.ceil((int(following) - at) / length)
+        return math.ceil((whole(following) - at) / length)
     if period.duration_s is not None:
         return math.ceil((offset + period.duration_s * timescale - at) / length - 1e-6)
     if period.available_from_utc is None:
@@ -340,8 +356,8 @@ def _list(scope: _Scope) -> Iterator[Segment]:
 
 def _lengths(timeline: Element, timescale: int) -> Iterator[float]:
     for entry in children(timeline, "S"):
-        for _ in range(1 + max(0, int(entry.get("r", 0)))):
-            yield int(entry.get("d", 0)) / timescale
+        for _ in range(1 + max(0, whole(entry.get("r", "0")))):
+            yield whole(entry.get("d", "0")) / timescale
 
 
 def _base(scope: _Scope, adaptation: Element, element: Element) -> Iterator[Segment]:

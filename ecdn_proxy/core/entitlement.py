@@ -7,7 +7,8 @@ origin itself answered 2xx to that very credential, for the stream's manifest or
 So a second user of the same machine gets nothing out of the first one's session.
 
 Segments often carry other tokens than their manifest (signatures for each URL). The origin handed them out in the
-manifest, so the same cookie and authorization with those tokens are proven along with it: `manifest_fetched`.
+manifest, so the same cookie and authorization with those tokens are proven along with it: `manifest_fetched`. They are
+one session: a film's manifest is fetched once, and one segment that passed to the origin renews the proof for all.
 """
 
 import hashlib
@@ -32,15 +33,19 @@ class Verdict:
 
 
 class Entitlements:
-    """What origins have proven about credentials; bounded, and it never holds an original credential."""
+    """What origins have proven about credentials; bounded, and it never holds an original credential.
+
+    A session is what one proof covers: a single credential, or all those that one manifest handed out to it.
+    """
 
     def __init__(self, window_s: float = WINDOW_S, max_entries: int = ENTRIES_MAX) -> None:
         self._window_s = window_s
         self._max_entries = max_entries
         self._proven: OrderedDict[bytes, float] = OrderedDict()
+        self._session: OrderedDict[bytes, bytes] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._proven)
+        return len(self._proven) + len(self._session)
 
     @staticmethod
     def credential(url_tokens: Iterable[str], cookie: str | None, authorization: str | None) -> str:
@@ -59,10 +64,7 @@ class Entitlements:
 
     def proven(self, stream: str, credential: str, utc: float) -> None:
         """The origin answered 2xx to this credential for the stream (`Listed.proof`, or the stream of a manifest)."""
-        name = _name(stream, credential)
-        self._proven[name] = max(utc, self._proven.pop(name, utc))
-        while len(self._proven) > self._max_entries:
-            self._proven.popitem(last=False)
+        self._prove(self._session_of(stream, credential), utc)
 
     def manifest_fetched(
         self,
@@ -84,12 +86,19 @@ class Entitlements:
             authorization: the request's Authorization header.
             utc: seconds since the epoch.
         """
-        for tokens in (*listed_tokens, tuple(url_tokens)):
-            self.proven(stream, self.credential(tokens, cookie, authorization), utc)
+        session = self._session_of(stream, self.credential(url_tokens, cookie, authorization))
+        self._prove(session, utc)
+        for tokens in listed_tokens:
+            name = _name(stream, self.credential(tokens, cookie, authorization))
+            if name != session:
+                self._session.pop(name, None)
+                self._session[name] = session
+        while len(self._session) > self._max_entries:
+            self._session.popitem(last=False)
 
     def is_entitled(self, stream: str, credential: str, utc: float) -> Verdict:
         """Whether this credential may have the stream's segments from us at `utc`."""
-        at_utc = self._proven.get(_name(stream, credential))
+        at_utc = self._proven.get(self._session_of(stream, credential))
         if at_utc is None:
             return Verdict(False, "the origin has not yet answered this viewer's session for this stream")
         age_s = max(0.0, utc - at_utc)
@@ -99,15 +108,24 @@ class Entitlements:
         return Verdict(True, f"the origin said yes to this viewer {age_s:.0f} s ago")
 
     def revoked(self, stream: str, credential: str) -> None:
-        """The origin refused this credential (401, 403, 410): what was proven before is void."""
-        self._proven.pop(_name(stream, credential), None)
+        """The origin refused this credential (401, 403, 410): what was proven for its session is void."""
+        self._proven.pop(self._session_of(stream, credential), None)
 
     def forget(self, utc: float) -> int:
-        """Drop what is older than the window; returns how many."""
+        """Drop proofs older than the window; returns how many. Sessions stay, for the next proof renews all of one."""
         old = [name for name, at_utc in self._proven.items() if utc - at_utc > self._window_s]
         for name in old:
             del self._proven[name]
         return len(old)
+
+    def _session_of(self, stream: str, credential: str) -> bytes:
+        name = _name(stream, credential)
+        return self._session.get(name, name)
+
+    def _prove(self, session: bytes, utc: float) -> None:
+        self._proven[session] = max(utc, self._proven.pop(session, utc))
+        while len(self._proven) > self._max_entries:
+            self._proven.popitem(last=False)
 
 
 def _name(stream: str, credential: str) -> bytes:

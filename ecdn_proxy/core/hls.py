@@ -56,6 +56,10 @@ _PYTHON_ONLY_BREAKS = re.compile("[\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _SECRET_TAGS: Final = frozenset({"#EXT-X-KEY", "#EXT-X-SESSION-KEY", "#EXT-X-SESSION-DATA", "#EXT-X-CONTENT-STEERING"})
 VARIABLES_MAX: Final = 1000
 """EXT-X-DEFINE tags of one playlist. Players know a handful."""
+SUBSTITUTED_CHARACTERS_MAX: Final = 8 * 1024 * 1024
+"""Characters of all lines after their variables were put in, as many as a manifest may have bytes."""
+REFERENCES_MAX: Final = 64
+"""Variables used in one line. Players' test streams use three."""
 PLAYLISTS_MAX: Final = 1000
 """Playlists that one master names: 50 qualities with their I-frames, on several CDNs, in many languages."""
 
@@ -89,6 +93,7 @@ class _Prepared:
         self.target_duration_s = 0.0
         self.variables: dict[str, str] = {}
         self._imported = imported
+        self._characters = 0
         text = text.lstrip().replace("\r\n", "\n").replace("\r", "\n")
         for raw in text.split("\n"):
             for line in _first_line(raw.strip()):
@@ -172,9 +177,12 @@ class _Prepared:
                 )
             return self.variables[match[1]]
 
+        if line.count("{$") > REFERENCES_MAX:
+            raise ManifestError(f"more than {REFERENCES_MAX} variables in a line", "EXT-X-DEFINE", "write the URLs out")
         out = _VARIABLE.sub(value, line)
-        if len(out) > 4 * urls.URL_CHARACTERS_MAX:
-            raise ManifestError("a line too long after substitution", "EXT-X-DEFINE", "write the URLs out")
+        self._characters += len(out)
+        if self._characters > SUBSTITUTED_CHARACTERS_MAX:
+            raise ManifestError("a playlist too long after substitution", "EXT-X-DEFINE", "write the URLs out")
         return out
 
 
@@ -246,6 +254,8 @@ def _master(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation
 def _media(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
     skipped = max(0, int(data["skip"].get("skipped_segments", 0)))
     first = int(data["media_sequence"] or 0)
+    if not 0 <= first < 2**63 or skipped >= 2**31:
+        raise ValueError(f"media sequence {first}")
     kind = data["playlist_type"]
     ended = bool(data["is_endlist"])
     passed = set(prepared.passed)

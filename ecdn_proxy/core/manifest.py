@@ -34,7 +34,11 @@ ATTRIBUTES_MAX: Final = 400_000
 LINE_CHARACTERS_MAX: Final = 65_536
 """Characters of one HLS line. A data: URI with a DRM header takes about 10,000."""
 LINES_MAX: Final = 12 * SEGMENTS_MAX
-"""Lines of one HLS playlist: a dozen tags for each segment (LL-HLS parts are listed only near the live edge)."""
+"""Lines of one HLS playlist: a dozen for each segment, comments included."""
+TAGS_MAX: Final = 5 * SEGMENTS_MAX
+"""HLS tags of one playlist: length, date and three key systems for each segment; 15 µs each at worst."""
+PARTS_MAX: Final = 4_000
+"""LL-HLS parts of one playlist: they are listed near the live edge only, some dozens."""
 
 _SNIFFED_BYTES: Final = 4096
 _CURE_SIZE: Final = "raise the limit in the settings, or shorten the stream's window at its packager"
@@ -137,6 +141,8 @@ def _parse(
     if form is Format.HLS:
         _bound(body.count(b"#EXTINF"), segments_max, "segments")
         _bound(body.count(b"\n") + body.count(b"\r"), LINES_MAX, "lines")
+        _bound(body.count(b"#EXT"), TAGS_MAX, "tags")
+        _bound(body.count(b"#EXT-X-PART:"), PARTS_MAX, "partial segments")
         text = decode(body)
         longest = max(map(len, text.split("\n")), default=0)
         _bound(longest, LINE_CHARACTERS_MAX, "characters in one line")

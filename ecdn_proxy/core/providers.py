@@ -56,6 +56,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         sources: where this knowledge comes from.
         rank: of two profiles that match a URL, the higher counts.
         generic: for any host, applied after or without a provider's own.
+        always: a generic one that every provider's URLs get.
         hosts: names, `*` for any run of characters; required unless generic.
         path: regular expression searched in the path; the profile counts only where it is found.
         requires: query parameters that must all be there.
@@ -74,6 +75,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     sources: tuple[str, ...] = ()
     rank: int = 50
     generic: bool = False
+    always: bool = False
     hosts: tuple[str, ...] = ()
     path: str = ""
     requires: tuple[str, ...] = ()
@@ -206,7 +208,7 @@ class Profiles:
         if profile is _UNKNOWN:
             yield from self._generic.values()
         else:
-            yield from (self._generic[name] for name in profile.also)
+            yield from (p for p in self._generic.values() if p.always or p.name in profile.also)
 
 
 class _Cut:

@@ -12,9 +12,9 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from ecdn_proxy.core import urls
-from ecdn_proxy.core.dash import TIMESCALE_MAX
-from ecdn_proxy.core.playlist import Format, Presentation, Rendition, Run, Template, Timeline, literal
-from ecdn_proxy.core.xmltools import children, header_urls, local, secret_urls
+from ecdn_proxy.core.dash import LEVELS_MAX, TIMESCALE_MAX
+from ecdn_proxy.core.playlist import Format, ManifestError, Presentation, Rendition, Run, Template, Timeline, literal
+from ecdn_proxy.core.xmltools import children, header_urls, local, secret_urls, whole
 
 DEFAULT_TIMESCALE: Final = 10_000_000
 """Ticks per second where the manifest does not say: 100 ns units, [MS-SSTR] 2.2.2.1."""
@@ -31,15 +31,19 @@ def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
         _utc: unused: chunk times of Smooth streams have no relation to wall time.
 
     Raises:
+        ManifestError: too many qualities.
         ValueError: values that no player takes (the caller turns it into `ManifestError`).
     """
     live = root.get("IsLive", "FALSE").upper() == "TRUE"
-    whole = _timescale(root.get("TimeScale"), DEFAULT_TIMESCALE)
+    overall = _timescale(root.get("TimeScale"), DEFAULT_TIMESCALE)
+    levels = sum(local(element) in {"StreamIndex", "QualityLevel"} for element in root.iter())
+    if levels > LEVELS_MAX:
+        raise ManifestError(f"{levels} streams and qualities; the limit is {LEVELS_MAX}", "manifest", "split it")
     renditions: list[Rendition] = []
     longest_s = 0.0
     for place, stream in enumerate(children(root, "StreamIndex")):
-        timescale = _timescale(stream.get("TimeScale"), whole)
-        timeline = _chunks(stream, live, int(root.get("Duration", 0)) * timescale // whole)
+        timescale = _timescale(stream.get("TimeScale"), overall)
+        timeline = _chunks(stream, live, whole(root.get("Duration", "0")) * timescale // overall)
         if timeline is None:
             continue
         longest_s = max(longest_s, *(run.duration_ticks / timescale for run in timeline.runs))
@@ -48,7 +52,7 @@ def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
             if pattern is not None:
                 name = f"{stream.get('Name') or stream.get('Type', place)}-{level.get('Index', at)}"
                 template = Template((pattern,), timescale, 0, timeline.runs[0].start_ticks, None, timeline)
-                renditions.append(Rendition(name, None, int(level.get("Bitrate", 0)), (), (template,)))
+                renditions.append(Rendition(name, None, whole(level.get("Bitrate", "0")), (), (template,)))
     headers = (e.text or "" for e in root.iter() if local(e) == "ProtectionHeader")
     return Presentation(
         url=url,
@@ -62,7 +66,7 @@ def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
 
 
 def _timescale(text: str | None, default: int) -> int:
-    value = int(text) if text else default
+    value = whole(text) if text else default
     if not 0 < value <= TIMESCALE_MAX:
         raise ValueError(f"TimeScale {value}")
     return value
@@ -82,7 +86,7 @@ def _pattern(url: str, stream: Element, level: Element) -> str | None:
     def value(found: re.Match[str]) -> str:
         name = found[1].lower()
         if name == "bitrate":
-            return literal(str(int(level.get("Bitrate", 0))))
+            return literal(str(whole(level.get("Bitrate", "0"))))
         return literal(custom) if name == "customattributes" else "$Time$"
 
     filled: list[str] = []
@@ -101,12 +105,12 @@ def _chunks(stream: Element, live: bool, end_ticks: int) -> Timeline | None:
     runs: list[Run] = []
     at = number = 0
     for place, entry in enumerate(entries):
-        at = int(entry.get("t", at))
+        at = whole(entry.get("t", str(at)))
         following = entries[place + 1].get("t") if place + 1 < len(entries) else None
-        length = int(entry.get("d") or (int(following) if following else end_ticks) - at)
+        length = whole(entry.get("d") or str((whole(following) if following else end_ticks) - at))
         if length <= 0 and live and place + 1 == len(entries):
             length = runs[-1].duration_ticks if runs else 0
-        count = max(1, int(entry.get("r", 1)))
+        count = max(1, whole(entry.get("r", "1")))
         if length <= 0 or at < 0 or (runs and at < runs[-1].start_ticks):
             raise ValueError(f"chunk {place}: t={at} d={length}")
         if runs and runs[-1].duration_ticks == length and runs[-1].end_ticks() == at:

@@ -1,6 +1,7 @@
 """What DASH and Smooth share in reading XML: names, references, times, ranges, licence addresses.
 
-Map: `local`, `children` · `resolved` · `seconds`, `instant` (ISO 8601) · `byte_range` · `secret_urls`, `header_urls`.
+Map: `local`, `children` · `resolved` · `seconds`, `instant` (ISO 8601) · `whole`, `byte_range` ·
+`secret_urls`, `header_urls`.
 """
 
 import base64
@@ -8,6 +9,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -20,7 +22,15 @@ _DURATION = re.compile(
     re.ASCII,
 )
 _UNITS_S: Final = (365 * 86400.0, 30 * 86400.0, 86400.0, 3600.0, 60.0, 1.0)
-_LA_URL = re.compile(r"<LA_URL>\s*(.*?)\s*</LA_URL>", re.DOTALL | re.IGNORECASE)
+_LA_URL = re.compile(r"<LA_URL>([^<]*)</LA_URL>", re.IGNORECASE)
+HEADER_CHARACTERS_MAX: Final = 65_536
+"""Characters of one base64 PlayReady object; they are 10 KiB at most by its specification."""
+SECRETS_MAX: Final = 5_000
+"""Licence addresses read out of one manifest: one for each key system of each representation."""
+WHOLE_MAX: Final = 2**63
+"""Whole numbers of a manifest, absolute: what its schemas call long; floats can still hold their quotients."""
+SECONDS_MAX: Final = 1e11
+"""Seconds of one duration: three thousand years, so that no sum of them is infinite."""
 
 
 def local(element: Element) -> str:
@@ -47,7 +57,21 @@ def seconds(text: str | None) -> float | None:
     if found is None or text.strip()[-1] in "PT":
         raise ValueError(f"not a duration: {text[:40]!r}")
     total = sum(float(amount) * unit for amount, unit in zip(found.groups()[1:], _UNITS_S, strict=True) if amount)
+    if total > SECONDS_MAX:
+        raise ValueError(f"too long a duration: {text[:40]!r}")
     return -total if found[1] else total
+
+
+def whole(text: str) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: none, or one beyond `WHOLE_MAX`.
+    """
+    value = int(text)
+    if abs(value) >= WHOLE_MAX:
+        raise ValueError(f"too large a number: {text[:40]!r}")
+    return value
 
 
 def instant(text: str | None) -> float | None:
@@ -71,7 +95,7 @@ def byte_range(text: str | None) -> ByteRange | None:
     if not text:
         return None
     first, dash, last = text.strip().partition("-")
-    covers = ByteRange(int(first), int(last) if last else None)
+    covers = ByteRange(whole(first), whole(last) if last else None)
     if not dash or covers.first < 0 or (covers.last is not None and covers.last < covers.first):
         raise ValueError(f"not a byte range: {text[:40]!r}")
     return covers
@@ -89,7 +113,7 @@ def resolved(base: str, reference: str) -> str | None:
 
 def secret_urls(url: str, found: Iterable[str]) -> Iterator[str]:
     """Those references that are http URLs, resolved and in normal form."""
-    for reference in found:
+    for reference in islice(found, SECRETS_MAX):
         if not reference.strip():
             continue
         try:
@@ -103,8 +127,8 @@ def secret_urls(url: str, found: Iterable[str]) -> Iterator[str]:
 def header_urls(text: str) -> list[str]:
     """LA_URL elements inside a base64 PlayReady object; an object that cannot be read has none."""
     try:
-        raw = base64.b64decode("".join(text.split()), validate=True)
+        raw = base64.b64decode("".join(text[:HEADER_CHARACTERS_MAX].split()), validate=True)
     except (binascii.Error, ValueError):
         return []
     plain = raw.decode("utf-16-le", "ignore") + raw[1:].decode("utf-16-le", "ignore")
-    return [url.replace("&amp;", "&") for url in _LA_URL.findall(plain)]
+    return [url.strip().replace("&amp;", "&") for url in _LA_URL.findall(plain)]

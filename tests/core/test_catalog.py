@@ -268,6 +268,17 @@ def test_parts_of_a_segment_pass_while_the_segment_is_shared() -> None:
     assert catalog.look_up(BASE + "6.mp4", (0, None), utc=UTC) is None
 
 
+def test_blocking_reloads_are_the_same_playlist() -> None:
+    catalog = make()
+    first = catalog.manifest_arrived(hls(*segments("1.ts", first=1)), utc=UTC)
+    second = catalog.manifest_arrived(
+        hls(*segments("2.ts", first=2), url=BASE + "index.m3u8?_HLS_msn=2&_HLS_part=0"), utc=UTC
+    )
+    assert first == second
+    assert len(catalog.streams()) == 1
+    assert found(catalog, BASE + "2.ts?CMCD=bl%3D9").key == found(catalog, BASE + "2.ts").key
+
+
 def test_a_live_window_moves_on() -> None:
     catalog = make()
     catalog.manifest_arrived(hls(*segments("1.ts", "2.ts", first=1)), utc=UTC)

@@ -66,7 +66,7 @@ def test_alternatives_are_one_resource() -> None:
     rendition = found.renditions[0]
     assert rendition.segments[0].url == "https://a.example/i"
     assert rendition.segments[0].alternatives[0] == "https://b.example/i"
-    assert len(rendition.templates[0].patterns) == 8
+    assert len(rendition.templates[0].patterns) == 4
     assert rendition.templates[0].match("https://b.example/3", corpus.UTC) is not None
 
 

@@ -52,6 +52,32 @@ def test_the_tokens_that_a_manifest_hands_out_are_proven_with_it() -> None:
     assert not book.is_entitled("s", who(("sig=3",), "c", None), 1.0).allowed
 
 
+def test_one_segment_renews_the_whole_session() -> None:
+    book = Entitlements(window_s=300)
+    book.manifest_fetched("s", [("sig=1",), ("sig=2",)], url_tokens=(), cookie="c", authorization=None, utc=0.0)
+    assert not book.is_entitled("s", who(("sig=2",), "c", None), 301.0).allowed
+    assert book.forget(301.0) == 1
+    book.proven("s", who(("sig=1",), "c", None), 302.0)  # it passed to the origin, which said yes
+    assert book.is_entitled("s", who(("sig=2",), "c", None), 600.0).allowed
+    assert not book.is_entitled("s", who(("sig=2",), "d", None), 600.0).allowed
+    book.revoked("s", who(("sig=2",), "c", None))
+    assert not book.is_entitled("s", who(("sig=1",), "c", None), 600.0).allowed
+
+
+def test_a_session_of_many_signatures_is_bounded() -> None:
+    book = Entitlements(max_entries=10)
+    book.manifest_fetched(
+        "s", [(f"sig={n}",) for n in range(50)] + [()], url_tokens=(), cookie="c", authorization=None, utc=0.0
+    )
+    assert len(book) == 11
+    assert [book.is_entitled("s", who((f"sig={n}",), "c", None), 1.0).allowed for n in (0, 39, 40, 49)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
 def test_it_is_bounded_and_forgets() -> None:
     book = Entitlements(window_s=10, max_entries=3)
     for at in range(5):

@@ -10,10 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.core import manifest, urls
+from ecdn_proxy.core.catalog import Catalog
 from ecdn_proxy.core.playlist import Format, ManifestError, Presentation
+from ecdn_proxy.core.providers import Profiles
 from tests.core import corpus, oracle
 
 FORMS = corpus.all_forms()
+PROFILES = Profiles.load()
 
 
 def parsed(form: corpus.Form) -> Presentation:
@@ -103,7 +106,15 @@ REFUSED: list[tuple[str, bytes]] = [
     ("undefined variable", b'#EXTM3U\n#EXT-X-DEFINE:NAME="a",VALUE="1"\n#EXTINF:1,\n{$b}.ts\n'),
     ("variable without source", b'#EXTM3U\n#EXT-X-DEFINE:IMPORT="a"\n'),
     ("many variables", b"#EXTM3U\n" + b"".join(b'#EXT-X-DEFINE:NAME="v%d",VALUE=""\n' % i for i in range(1001))),
-    ("variables that swell", b'#EXTM3U\n#EXT-X-DEFINE:NAME="a",VALUE="' + b"x" * 9000 + b'"\n' + b"{$a}" * 10 + b"\n"),
+    ("references without end", b'#EXTM3U\n#EXT-X-DEFINE:NAME="a",VALUE="1"\n' + b"{$a}" * 65),
+    ("too many parts", b"#EXTM3U\n" + b'#EXT-X-PART:DURATION=1,URI="a"\n' * 4001),
+    ("too many tags", b"#EXTM3U\n" + b"#EXT-X-GAP\n" * 100_001),
+    ("huge sequence", b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:" + b"9" * 30),
+    ("huge number", timed(f"<S t='{'9' * 400}' d='1'/>")),
+    ("huge length", corpus.mpd(corpus.video(""), f'mediaPresentationDuration="PT{"9" * 400}S"')),
+    ("huge qualities", corpus.smooth('<StreamIndex Type="v">' + "<QualityLevel/>" * 5000 + "</StreamIndex>").encode()),
+    ("too many sets", corpus.mpd("<Period/>" * 5001)),
+    ("variables that swell", b'#EXTM3U\n#EXT-X-DEFINE:NAME="a",VALUE="' + b"x" * 9000 + b'"\n' + b"{$a}{$a}{$a}\n" * 400),
     ("too many playlists", b"#EXTM3U\n" + b"".join(b"#EXT-X-STREAM-INF:BANDWIDTH=1\n%d\n" % i for i in range(1001))),
     ("negative S", timed("<S d='-1'/>")),
     ("S in the past", timed("<S t='9' d='1'/><S t='1' d='1'/>")),
@@ -206,7 +217,11 @@ def test_damaged_manifests_raise_only_manifest_error(data: st.DataObject) -> Non
         found = manifest.parse(form.url, bytes(body), form.content_type, form.utc)
     except ManifestError:
         return
-    corpus.rows_of(found, form.utc, 20)
+    catalog = Catalog(salt=b"", profiles=PROFILES)
+    catalog.manifest_arrived(found, utc=form.utc)
+    for url, first, last, _ in corpus.rows_of(found, form.utc, 20):
+        catalog.look_up(url, None if first is None else (first, last), utc=form.utc)
+    catalog.check()
 
 
 @pytest.mark.node

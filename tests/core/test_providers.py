@@ -40,6 +40,8 @@ SAME: list[tuple[str, str, str, str, int]] = [
     ("unknown", f"https://media.example.com/a/1.m4s?hdnts=st=1~exp=2~acl=/*~hmac={HEX}&q=1", f"https://media.example.com/a/1.m4s?hdnea=exp%3D3%7Eacl%3D%2F%2A%7Ehmac%3D{XEH}&q=1",
      "https://media.example.com/a/2.m4s?q=1", 1),
     ("unknown", f"https://media.example.com/hdntl=exp=2~acl=%2f*~data=hdntl~hmac={HEX}/a/1.m4s", "https://media.example.com/a/1.m4s", f"https://media.example.com/hdntl=exp=2~acl=%2f*~hmac={HEX}/a/2.m4s", 1),
+    ("unknown", "https://h.example/1.ts?CMCD=br%3D1&a=1", "https://h.example/1.ts?a=1&_HLS_msn=5&_HLS_part=1", "https://h.example/2.ts?CMCD=br%3D1&a=1", 0),
+    ("vimeo", "https://x.vimeocdn.com/1.mp4?CMCD=a", "https://x.vimeocdn.com/1.mp4?CMCD=b", "https://x.vimeocdn.com/2.mp4", 0),
     ("unknown", "https://d1.cloudfront.net/a/1.m4s?x=1&Expires=17&Signature=a__&Key-Pair-Id=K", "https://d1.cloudfront.net/a/1.m4s?Policy=ey&Signature=b__&Key-Pair-Id=L&x=1", "https://d1.cloudfront.net/a/2.m4s?x=1", 3),
     ("unknown", "https://b.s3.amazonaws.com/1.ts?X-Amz-Algorithm=A&X-Amz-Credential=C&X-Amz-Date=D&X-Amz-Expires=3&X-Amz-SignedHeaders=host&X-Amz-Signature=s&versionId=7",
      "https://b.s3.amazonaws.com/1.ts?versionId=7&X-Amz-Credential=D&X-Amz-Signature=t&X-Amz-Security-Token=u", "https://b.s3.amazonaws.com/1.ts?versionId=8", 6),
@@ -56,6 +58,8 @@ DIFFERENT = [
     ("https://h.example/1.ts", "https://h.example:8443/1.ts"),
     ("https://h.example/a//1.ts", "https://h.example/a/1.ts"),
     ("https://h.example/1.ts?token=a", "https://h.example/1.ts?token=b"),
+    ("https://h.example/1.ts?cmcd=1", "https://h.example/1.ts?cmcd=2"),
+    ("https://h.example/1.ts?_HLS_=1", "https://h.example/1.ts?_HLS_=2"),
     ("https://h.example/1.ts?Expires=1", "https://h.example/1.ts?Expires=2"),
     ("https://h.example/1.ts?Signature=1&Expires=1", "https://h.example/1.ts?Signature=2&Expires=1"),
     ("https://h.example/1.ts?hdnts=1", "https://h.example/1.ts?hdnts=2"),
@@ -183,5 +187,5 @@ def test_every_shipped_profile_has_a_case() -> None:
     named = {PROFILES.canonical(row[1]).provider for row in SAME} | {
         PROFILES.canonical(url).provider for url in STRAIGHT
     }
-    generic = {"akamai", "aws", "aws-2", "azure-sas", "cloudfront", "gcs", "gcs-2"}
+    generic = {"akamai", "aws", "aws-2", "azure-sas", "cloudfront", "gcs", "gcs-2", "player-hints"}
     assert set(PROFILES.names()) == (named - {"unknown"}) | generic
