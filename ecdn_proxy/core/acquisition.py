@@ -41,8 +41,10 @@ ORIGIN_TRIES_MAX = 2
 """An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing."""
-ORIGIN_SILENCE_S = 3.0
-"""An origin connection without a byte for this long is given up and the rest asked for on a new one."""
+ORIGIN_SILENCE_S = 1.0
+"""An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
+connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
+ORIGIN_PATIENCE_MAX = 8.0
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
 
@@ -96,6 +98,8 @@ class Acquisition:
         self._began_at: Instant | None = None
         self._began_bytes = 0
         self._patience = 1.0
+        self._origin_patience = 1.0
+        self._followed_at: Instant = now
         self._soft_done = False
         self._hard_done = False
         self._asks = 0
@@ -209,7 +213,7 @@ class Acquisition:
             if contact.device not in self._avoid and site.reach(contact.device, get, now):
                 self._parent = contact.device
                 self.stage = Stage.FOLLOWING
-                self._heard_at, self._began_at = now, None
+                self._heard_at, self._followed_at, self._began_at = now, now, None
                 self._began_bytes = self.assembly.available_bytes
                 return
             self._avoid[contact.device] = None
@@ -245,7 +249,11 @@ class Acquisition:
             case Piece(index=index, data=data):
                 if self._began_at is None:
                     self._began_at = now
-                self.assembly.take_piece(index, data)
+                try:
+                    self.assembly.take_piece(index, data)
+                except Contradiction as error:
+                    self._contradicted(error.why, now)
+                    return
                 self._patience = 1.0
             case End() if not self.assembly.complete:
                 self.parent_lost(now)
@@ -281,6 +289,7 @@ class Acquisition:
         self._fetch = self._site.number()
         self._origin_tries += 1
         self._progress_at = self._heard_at = now
+        self._began_at = None
         if (viewer := self.audience.longest_waiting()) is not None:
             self._fetch_for, self._origin = viewer.number, viewer.origin
         have = self.assembly.next_piece() * PIECE_BYTES if self.assembly.resumable else 0
@@ -401,6 +410,7 @@ class Acquisition:
         if self._fetch is not None:
             self._site.out.append(AbortOrigin(self._fetch))
             self._fetch = None
+        self.assembly.stop_origin()
 
     def _end_fetch(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
         """Give the lease back."""
@@ -421,6 +431,7 @@ class Acquisition:
         if self.ended or self.assembly.head is None:
             return
         self.audience.deliver(self.assembly, self._source(), self.why)
+        self.assembly.announced = self.assembly.announced or len(self.audience) > 0
         if self.assembly.complete and self._fetch is None:
             self._complete(now)
 
@@ -462,12 +473,12 @@ class Acquisition:
             times.append(sign_at)
         if self.stage is Stage.FOLLOWING:
             times.append(self._silent_at())
-            if (soft := self.audience.deadline(self._site.limits.soft_share)) is not None and not self._soft_done:
+            if (soft := self._due(self._site.limits.soft_share)) is not None and not self._soft_done:
                 times.append(soft)
-            if (hard := self.audience.deadline(self._site.limits.hard_share)) is not None and not self._hard_done:
+            if (hard := self._due(self._site.limits.hard_share)) is not None and not self._hard_done:
                 times.append(hard)
         if self.stage is Stage.FETCHING:
-            times.append(self._heard_at + ORIGIN_SILENCE_S)
+            times.append(self._origin_silent_at())
         return min(times) if times else None
 
     def wake(self, now: Instant) -> None:
@@ -477,9 +488,8 @@ class Acquisition:
         if self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
             return
-        if self.stage is Stage.FETCHING and self._heard_at + ORIGIN_SILENCE_S <= now:
-            self._abort_fetch()
-            self.origin_failed("the origin fell silent", now)
+        if self.stage is Stage.FETCHING and self._origin_silent_at() <= now:
+            self._origin_fell_silent(now)
             return
         if self.stage is not Stage.FOLLOWING:
             return
@@ -515,9 +525,25 @@ class Acquisition:
             wait = limits.silence_s
         return self._heard_at + wait * self._patience
 
-    def _is_due(self, share: float, now: Instant) -> bool:
+    def _origin_silent_at(self) -> Instant:
+        first = 0.0 if self._began_at is not None else self._site.ledger.usual_first_byte_s(self.stream)
+        return self._heard_at + first + ORIGIN_SILENCE_S * self._origin_patience
+
+    def _origin_fell_silent(self, now: Instant) -> None:
+        self._origin_patience *= 2
+        if self._origin_patience <= ORIGIN_PATIENCE_MAX:
+            self._origin_tries -= 1
+        self._abort_fetch()
+        self.origin_failed("the origin fell silent", now)
+
+    def _due(self, share: float) -> Instant | None:
+        """A deadline of the viewers; a parent that has only just been chosen has the floor's share at least."""
         deadline = self.audience.deadline(share)
-        return deadline is not None and deadline <= now
+        return None if deadline is None else max(deadline, self._followed_at + share * self._site.limits.slack_floor_s)
+
+    def _is_due(self, share: float, now: Instant) -> bool:
+        due = self._due(share)
+        return due is not None and due <= now
 
     def _late(self, now: Instant) -> bool:
         need = self.audience.deadline(1.0)

@@ -189,22 +189,16 @@ class Inquiry:
 
     def _decide_here(self, now: Instant, why: str) -> Found:
         self.due_at = None
-        return decide_here(self._site, self._key, self._stream, self._reason, self._avoid, now, why)
-
-
-def decide_here(
-    site: Site, key: str, stream: str, reason: str, avoid: tuple[str, ...], now: Instant, why: str
-) -> Found:
-    """Ask this device's own ledger."""
-    match site.ledger.ask(key, stream, site.me.device, reason, avoid, now):
-        case Grant(lease, hedge):
-            tell_shadow(site, key, stream, site.me, lease, now)
-            return FetchIt(None, lease, hedge, why)
-        case Following(choice):
-            contacts = tuple(contact for it in choice.parents if (contact := site.view.contact(it)) is not None)
-            return ReadFrom(contacts, choice.why)
-        case Alone(reason_alone, for_s, status):
-            return ByYourself(reason_alone, for_s, status)
+        site, me = self._site, self._site.me
+        match site.ledger.ask(self._key, self._stream, me.device, self._reason, self._avoid, self._have, now):
+            case Grant(lease, hedge):
+                tell_shadow(site, self._key, self._stream, me, lease, now)
+                return FetchIt(None, lease, hedge, why)
+            case Following(choice):
+                contacts = tuple(contact for it in choice.parents if (contact := site.view.contact(it)) is not None)
+                return ReadFrom(contacts, choice.why)
+            case Alone(reason, for_s, status):
+                return ByYourself(reason, for_s, status)
 
 
 def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:

@@ -15,12 +15,15 @@ from ecdn_proxy.core.chooser import Candidate, Choice, choose
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import View
 from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 LEASES_MAX = 2
 """The lease and one hedge: at most two origin fetches per key and site at once."""
 FAILURES_MAX = 2
 """After two devices failed at the origin everybody asks for himself: it is not one machine's fault."""
 GIVEN_HALF_LIFE_S = 10.0
+KEEPS_UP_BYTES = 12 * PIECE_BYTES
+"""A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
 
 
 @dataclass(slots=True)
@@ -90,9 +93,9 @@ class Ledger:
         return entry is not None and bool(entry.leases or entry.holders or entry.alone_until)
 
     def ask(
-        self, key: str, stream: str, device: str, reason: str, avoid: tuple[str, ...], now: Instant
+        self, key: str, stream: str, device: str, reason: str, avoid: tuple[str, ...], have: int, now: Instant
     ) -> Grant | Following | Alone:
-        """Decide for `device`, which wants the key."""
+        """Decide for `device`, which wants the key and has its first `have` pieces."""
         entry = self._entry(key, stream)
         if entry.alone_until > now:
             return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
@@ -104,21 +107,37 @@ class Ledger:
             own.granted_at = own.heard_at = now
             return Grant(own.number, hedge=False)
         choice = self._choose(entry, device, avoid, now)
-        if not entry.leases and not entry.holders:
-            return self._grant(entry, device, now, hedge=False)
-        if reason == "hedge" and len(entry.leases) < LEASES_MAX and not self._flows(entry, now):
-            return self._grant(entry, device, now, hedge=True)
-        if choice is None and reason == "parent slow" and self._flows(entry, now):
-            # the origin's link is what is slow: a second copy through it would make everybody late
+        slow = reason in ("parent slow", "hedge")
+        if choice is None and slow and self._forgivable(entry, have, now):
             choice = self._choose(entry, device, (), now)
-        if choice is None:
-            if len(entry.leases) < LEASES_MAX:
-                return self._grant(entry, device, now, hedge=bool(entry.leases))
-            return Alone("no neighbour may serve it and two are fetching it already", 0.0, 0)
+        elif reason == "hedge" and not entry.holders and not self._flows(entry, now):
+            choice = None
+        if choice is None and len(entry.leases) < LEASES_MAX:
+            return self._grant(entry, device, now, hedge=bool(entry.leases))
+        if choice is None and (choice := self._choose(entry, device, (), now)) is None:
+            return Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
         parent = choice.parents[0]
         entry.parents[device] = parent
         self._give(parent, now)
         return Following(choice)
+
+    def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
+        """Whether an avoided parent may be named again.
+
+        A fetcher that is receiving and not far ahead of the asker relays what it gets: the origin is what is slow, and a
+        second copy through a tight link would make everybody late. One that has only just been granted the lease was
+        slow for a reason that is over.
+        """
+        return any(
+            state.received_bytes - have * PIECE_BYTES <= KEEPS_UP_BYTES and self._live(entry, state, now)
+            for state in entry.leases
+        )
+
+    def _live(self, entry: Entry, state: LeaseState, now: Instant) -> bool:
+        """Whether a fetch receives, or may still wait for its first byte."""
+        if state.received_bytes:
+            return now - state.heard_at <= self._limits.silence_s
+        return now <= self._lives_until(entry, state)
 
     def progress(self, key: str, lease: int, device: str, received_bytes: int, now: Instant) -> None:
         """A lease holder is still at it."""
@@ -208,7 +227,7 @@ class Ledger:
 
     def _flows(self, entry: Entry, now: Instant) -> bool:
         """Whether a fetch is receiving: then the trouble is not at the origin, and a hedge would only add load."""
-        return any(state.received_bytes and now - state.heard_at <= self._limits.silence_s for state in entry.leases)
+        return any(state.received_bytes and self._live(entry, state, now) for state in entry.leases)
 
     def _learn_first_byte(self, stream: str, seconds: float) -> None:
         usual = self._first_byte.get(stream, seconds)
@@ -228,12 +247,12 @@ class Ledger:
         return amount * math.pow(0.5, (now - since) / GIVEN_HALF_LIFE_S)
 
     def _choose(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> Choice | None:
-        fetching = {state.device for state in entry.leases}
+        fetching = {state.device for state in entry.leases if self._live(entry, state, now)}
         candidates: list[Candidate] = []
         for other in sorted(fetching | entry.holders | entry.parents.keys()):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
-            depth = self._depth(entry, other, device)
+            depth = self._depth(entry, other, device, fetching)
             if depth is None:
                 continue
             contact = self._view.contact(other)
@@ -252,9 +271,10 @@ class Ledger:
             return self._view.serves
         return known is not None and known.serves and self._view.may_speak(device, now)
 
-    def _depth(self, entry: Entry, device: str, asker: str) -> int | None:
+    @staticmethod
+    def _depth(entry: Entry, device: str, asker: str, fetching: set[str]) -> int | None:
         """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody."""
-        roots = {state.device for state in entry.leases} | entry.holders
+        roots = fetching | entry.holders
         seen: set[str] = set()
         depth = 0
         while device not in roots:

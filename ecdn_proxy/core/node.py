@@ -425,7 +425,7 @@ class Node:
         ):
             site.send(device, Redirect(ask.request, ask.key, home))
             return
-        match site.ledger.ask(ask.key, ask.stream, device, ask.reason, ask.avoid, now):
+        match site.ledger.ask(ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now):
             case Grant(lease, hedge):
                 site.send(device, Granted(ask.request, ask.key, lease, hedge))
                 if (fetcher := site.view.contact(device)) is not None:

@@ -74,6 +74,9 @@ class Assembly:
         self._overlap: list[bytes] = []
         self._claimed: list[bytes] = []
         self._origin_at = 0
+        self._loose = b""
+        self.announced = False
+        """A viewer has been told the head: another version can no longer take this one's place."""
 
     # ---- what is here
 
@@ -137,6 +140,7 @@ class Assembly:
         if first_byte < len(self.pieces) * PIECE_BYTES:
             self._overlap = self.pieces[first_byte // PIECE_BYTES :]
         if self.head is None or not self.pieces:
+            self._may_replace(head)
             self.head, self.total_bytes = head, head.total_bytes
             self.generation = self._generation(head, utc)
             self.vouchers.clear()
@@ -148,6 +152,27 @@ class Assembly:
         del self._hashes[len(self.pieces) :]
         self._tail.clear()
         self._origin_at = first_byte
+
+    def stop_origin(self) -> None:
+        """The own fetch is given up: what is no whole piece may have reached a viewer, but is worth nothing to others."""
+        self._loose = max(self._loose, bytes(self._tail), key=len)
+        self._tail.clear()
+        self._overlap = []
+        self.sign_now()
+
+    def _may_replace(self, head: SegmentHead) -> None:
+        if self.announced and self.head is not None:
+            before = (self.head.total_bytes, self.head.etag, self.head.content_type)
+            if before != (head.total_bytes, head.etag, head.content_type):
+                raise Contradiction("there is another version of this segment now")
+
+    def _continues(self, piece: bytes) -> None:
+        """A piece must begin with what viewers may have had of it before."""
+        if self._loose:
+            shared = min(len(self._loose), len(piece))
+            if piece[:shared] != self._loose[:shared]:
+                raise Contradiction("the rest of this segment belongs to another version of it")
+            self._loose = b""
 
     def take_origin(self, data: bytes, now: Instant) -> None:
         """Body bytes of the own fetch.
@@ -187,6 +212,7 @@ class Assembly:
         digest = sha256(piece).digest()
         if self._claimed and self._claimed.pop(0) != digest:
             raise Contradiction("the origin's bytes differ from what a neighbour vouched for")
+        self._continues(piece)
         self.pieces.append(piece)
         self._hashes.append(digest)
         self._unsigned += 1
@@ -253,7 +279,9 @@ class Assembly:
             raise PeerMisbehaved(f"a voucher for pieces from {voucher.first} on before that for {len(self._hashes)}")
         self._seal.check(voucher)
         if not self.pieces and voucher.first == 0 and voucher.generation != self.generation:
-            # nothing of the other version was released: take this one from its beginning
+            # no piece of the other version was released: take this one from its beginning
+            if voucher.head is not None:
+                self._may_replace(voucher.head)
             self.vouchers.clear()
             self._hashes.clear()
             self.head, self.total_bytes = None, None
@@ -301,6 +329,7 @@ class Assembly:
             raise PeerMisbehaved(f"piece {index} has {len(data)} bytes")
         if sha256(data).digest() != self._hashes[index]:
             raise PeerMisbehaved(f"piece {index} does not match its signed hash")
+        self._continues(data)
         self.pieces.append(data)
 
     def next_piece(self) -> int:

@@ -36,7 +36,7 @@ class Bucket:
     def take(self, amount: int, now: Instant) -> bool:
         """Use `amount` if it is there."""
         self._fill(now)
-        if self._level < amount:
+        if self._level < amount - 1:  # a byte of grace: `ready_at` is rounded
             return False
         self._level -= amount
         return True
@@ -125,7 +125,7 @@ class Uploads:
 
     def wake_at(self) -> Instant | None:
         """When the budget allows more."""
-        return self._due_at
+        return self._due_at if self._children else None
 
     def pump(self, offer: Callable[[str], Offer | None], now: Instant) -> None:
         """Send what can be sent now.

@@ -304,9 +304,11 @@ class World:
         begin = self.now + origin.first_byte_s
         self.at(
             begin,
-            lambda: self.feed(device, h.OriginAnswered(fetch, status, tuple(fields.items()), UTC + self.now))
-            if alive()
-            else None,
+            lambda: (
+                self.feed(device, h.OriginAnswered(fetch, status, tuple(fields.items()), UTC + self.now))
+                if alive()
+                else None
+            ),
         )
         if status >= 300:
             return
@@ -394,10 +396,12 @@ class World:
             if device in pair:
                 self._send(device, next(iter(pair - {device})), peer.Watching(streams, serves=True))
         if self._tracker:
-            self.at(self.now + 0.01, lambda: self._tell())
+            self.at(self.now + 0.01, self._tell)
 
     def _tell(self) -> None:
-        watching = [device for device, streams in self._watching.items() if STREAM in streams and device not in self.dead]
+        watching = [
+            device for device, streams in self._watching.items() if STREAM in streams and device not in self.dead
+        ]
         committee = tuple(watching[:7])
         for device in watching:
             near = tuple((self.nodes[other].site.me, "same subnet") for other in watching if other != device)

@@ -1,0 +1,309 @@
+"""The one place that performs: what the node wants, turned into calls; what comes of them, turned into events.
+
+perform(effect)    one match, ending in assert_never
+origin callbacks   OriginAnswered OriginSent OriginEnded OriginFailed
+hub callbacks      LinkOpened LinkClosed LinkFull LinkReady Received
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import structlog
+
+from ecdn_proxy.agent.delivery import ViewerDelivery
+from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.io.link import LinkHub
+from ecdn_proxy.io.origin import Fetch, OriginClient
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Contact, PeerMessage
+
+log = structlog.get_logger(__name__)
+
+
+class Keeper(Protocol):
+    """The disk store, as the performer uses it; answers by Loaded events."""
+
+    def save(self, stored: h.StoredSegment) -> None:
+        """Keep it."""
+        ...
+
+    def load(self, key: str) -> None:
+        """Read it back."""
+        ...
+
+    def erase(self, key: str) -> None:
+        """Remove it."""
+        ...
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the performer acts upon; `hub` and `keeper` are None where there is none."""
+
+    origin: OriginClient
+    hub: LinkHub | None
+    keeper: Keeper | None
+    announce: Callable[[tuple[str, ...], bool], None]
+    raise_condition: Callable[[str, str], None]
+    clear_condition: Callable[[str], None]
+    served: Callable[[h.Served], None]
+    utc: Callable[[], float]
+
+
+class Performer:
+    """Effects in, calls out, events back through `feed`."""
+
+    def __init__(self, surroundings: Surroundings, feed: Callable[[h.Event], None]) -> None:
+        self._on = surroundings
+        self._feed = feed
+        self._viewers: dict[int, ViewerDelivery] = {}
+        self._fetches: dict[int, Fetch] = {}
+        self._owners: dict[int, ViewerDelivery] = {}
+        self._answers: dict[int, tuple[int, str, h.Headers]] = {}
+        self._direct: dict[int, Fetch] = {}
+        self._full: set[str] = set()
+
+    # ---- viewers
+
+    def expect(self, delivery: ViewerDelivery) -> None:
+        """A viewer waits for the effects that name it."""
+        self._viewers[delivery.viewer] = delivery
+
+    def left(self, delivery: ViewerDelivery) -> None:
+        """The gateway let go of a delivery."""
+        known = self._viewers.pop(delivery.viewer, None) is not None
+        if (fetch := self._direct.pop(delivery.viewer, None)) is not None:
+            fetch.abort()
+        for number, owner in list(self._owners.items()):
+            if owner is delivery:
+                del self._owners[number]
+                self._end_fetch(number, abort=True)
+        if known:
+            self._feed(h.ViewerLeft(delivery.viewer))
+
+    def viewers(self) -> int:
+        """How many answers are under way."""
+        return len(self._viewers)
+
+    def release_all(self, why: str) -> None:
+        """The node is gone: whoever has had nothing goes to the origin, the others see a broken connection."""
+        for number in list(self._fetches):
+            self._end_fetch(number, abort=True)
+        for delivery in list(self._viewers.values()):
+            if delivery.begun:
+                delivery.failed(why)
+                self._viewers.pop(delivery.viewer, None)
+            else:
+                self._pass_on(delivery, why)
+
+    # ---- effects
+
+    def perform(self, effect: h.Effect) -> None:  # noqa: C901, PLR0912 - the one big match
+        """Do what the node wants."""
+        match effect:
+            case h.Answer(viewer, head, source, why):
+                if (delivery := self._viewers.get(viewer)) is not None:
+                    delivery.head(Begun(head, source, why))
+            case h.Deliver(viewer, data):
+                if (delivery := self._viewers.get(viewer)) is not None:
+                    delivery.bytes_came(data)
+            case h.Finish(viewer):
+                if (delivery := self._viewers.pop(viewer, None)) is not None:
+                    delivery.finished()
+            case h.Abort(viewer, why):
+                if (delivery := self._viewers.pop(viewer, None)) is not None:
+                    delivery.failed(why)
+            case h.PassOn(viewer, why):
+                if (delivery := self._viewers.get(viewer)) is not None:
+                    self._pass_on(delivery, why)
+            case h.HandOver(viewer, fetch, why):
+                self._hand_over(viewer, fetch, why)
+            case h.AnswerStatus(viewer, status, why):
+                if (delivery := self._viewers.pop(viewer, None)) is not None:
+                    delivery.head(Missing(status, why))
+                    delivery.finished()
+            case h.FetchOrigin():
+                self._fetch(effect)
+            case h.AbortOrigin(fetch):
+                self._end_fetch(fetch, abort=True)
+            case h.Dial() | h.HangUp() | h.Send():
+                self._link(effect)
+            case h.AnnounceStreams(streams, serves):
+                self._on.announce(streams, serves)
+            case h.Save() | h.Load() | h.Erase():
+                self._keep(effect)
+            case h.RaiseCondition(code, detail):
+                self._on.raise_condition(code, detail)
+            case h.ClearCondition(code):
+                self._on.clear_condition(code)
+            case h.Served():
+                self._on.served(effect)
+            case _:
+                assert_never(effect)
+
+    def _link(self, effect: h.Dial | h.HangUp | h.Send) -> None:
+        hub = self._on.hub
+        match effect:
+            case h.Dial(contact):
+                if hub is None:
+                    self._feed(h.LinkClosed(contact.device, "sharing is not possible on this machine"))
+                else:
+                    hub.dial(contact)
+            case h.HangUp(device, why) if hub is not None:
+                hub.hang_up(device, why)
+            case h.Send(device, message) if hub is not None:
+                hub.send(device, message)
+                if device not in self._full and hub.is_full(device):
+                    self._full.add(device)
+                    self._feed(h.LinkFull(device))
+            case _:
+                pass
+
+    def _keep(self, effect: h.Save | h.Load | h.Erase) -> None:
+        keeper = self._on.keeper
+        match effect:
+            case h.Save(stored) if keeper is not None:
+                keeper.save(stored)
+            case h.Load(key) if keeper is not None:
+                keeper.load(key)
+            case h.Load(key):
+                self._feed(h.Loaded(key, None))
+            case h.Erase(key) if keeper is not None:
+                keeper.erase(key)
+            case _:
+                pass
+
+    # ---- the origin
+
+    def _fetch(self, effect: h.FetchOrigin) -> None:
+        number = effect.fetch
+        last = "" if effect.last_byte is None else str(effect.last_byte)
+        self._fetches[number] = self._on.origin.start(
+            effect.request.url,
+            effect.request.headers,
+            f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
+            effect.if_range,
+            on_head=lambda status, reason, headers: self._answered(number, status, reason, headers),
+            on_data=lambda data: self._sent(number, data),
+            on_end=lambda: self._ended(number),
+            on_fail=lambda why: self._failed(number, why),
+        )
+
+    def _answered(self, number: int, status: int, reason: str, headers: h.Headers) -> None:
+        if number in self._fetches:
+            self._answers[number] = (status, reason, headers)
+            self._feed(h.OriginAnswered(number, status, headers, self._on.utc()))
+
+    def _sent(self, number: int, data: bytes) -> None:
+        if (owner := self._owners.get(number)) is not None:
+            owner.bytes_came(data)
+        elif number in self._fetches:
+            self._feed(h.OriginSent(number, data))
+
+    def _ended(self, number: int) -> None:
+        owner = self._owners.pop(number, None)
+        known = self._end_fetch(number, abort=False)
+        if owner is not None:
+            owner.finished()
+        elif known:
+            self._feed(h.OriginEnded(number))
+
+    def _failed(self, number: int, why: str) -> None:
+        owner = self._owners.pop(number, None)
+        known = self._end_fetch(number, abort=False)
+        if owner is not None:
+            owner.failed(why)
+        elif known:
+            log.info("an origin fetch failed", why=why)
+            self._feed(h.OriginFailed(number, sentence(why)))
+
+    def _end_fetch(self, number: int, *, abort: bool) -> bool:
+        fetch = self._fetches.pop(number, None)
+        self._answers.pop(number, None)
+        if fetch is not None and abort:
+            fetch.abort()
+        return fetch is not None
+
+    def _hand_over(self, viewer: int, number: int, why: str) -> None:
+        """This viewer's own request is what the fetch was made with: it gets the answer as it is."""
+        delivery = self._viewers.pop(viewer, None)
+        answer = self._answers.get(number)
+        fetch = self._fetches.get(number)
+        if delivery is None or answer is None or fetch is None:
+            self._end_fetch(number, abort=True)
+            if delivery is not None:
+                self._viewers[viewer] = delivery
+                self._pass_on(delivery, why)
+            return
+        asked = dict(delivery.request.headers)
+        if "range" in asked or any(name.startswith("if-") for name in asked):
+            # the fetch asked for something else than this viewer did
+            self._end_fetch(number, abort=True)
+            self._viewers[viewer] = delivery
+            self._pass_on(delivery, why)
+            return
+        self._own(delivery, fetch, answer, why)
+        self._owners[number] = delivery
+
+    def _pass_on(self, delivery: ViewerDelivery, why: str) -> None:
+        """The viewer's own request, to the origin, for this viewer alone."""
+        self._viewers.pop(delivery.viewer, None)
+        fields = dict(delivery.request.headers)
+        viewer = delivery.viewer
+
+        def over() -> None:
+            self._direct.pop(viewer, None)
+
+        def begun(status: int, reason: str, headers: h.Headers) -> None:
+            if (fetch := self._direct.get(viewer)) is not None:
+                self._own(delivery, fetch, (status, reason, headers), why)
+
+        def ended() -> None:
+            over()
+            delivery.finished()
+
+        def failed(what: str) -> None:
+            over()
+            delivery.failed(what)
+
+        self._direct[viewer] = self._on.origin.start(
+            delivery.request.url,
+            delivery.request.headers,
+            fields.get("range"),
+            fields.get("if-range"),
+            on_head=begun,
+            on_data=delivery.bytes_came,
+            on_end=ended,
+            on_fail=failed,
+        )
+
+    @staticmethod
+    def _own(delivery: ViewerDelivery, fetch: Fetch, answer: tuple[int, str, h.Headers], why: str) -> None:
+        delivery.hold = lambda held: fetch.pause() if held else fetch.resume()
+        status, reason, headers = answer
+        delivery.head(OwnAnswer(status, reason, headers, why))
+
+    # ---- links
+
+    def link_opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
+        """See `ecdn_proxy.io.link.Told`."""
+        log.info("linked", device=contact.device[:8], address=contact.addresses[:1], rtt_ms=round(rtt_ms, 1))
+        self._feed(h.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
+
+    def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
+        """See `ecdn_proxy.io.link.Told`."""
+        level = log.warning if misbehaved else log.info
+        level("a link ended", device=device[:8], why=why, misbehaved=misbehaved)
+        self._full.discard(device)
+        self._feed(h.LinkClosed(device, sentence(why), misbehaved))
+
+    def link_ready(self, device: str) -> None:
+        """See `ecdn_proxy.io.link.Told`."""
+        self._full.discard(device)
+        self._feed(h.LinkReady(device))
+
+    def link_received(self, device: str, message: PeerMessage) -> None:
+        """See `ecdn_proxy.io.link.Told`."""
+        self._feed(h.Received(device, message))

@@ -1,0 +1,118 @@
+"""Trouble that somebody can cure: a closed set of codes, each with a title and a remedy.
+
+`Conditions` keeps those that hold now, each with its detail; the status page, the JSON and the telemetry read the same.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from ecdn_proxy.sansio.machine import Instant, impossible
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What every occurrence of a code has in common."""
+
+    title: str
+    remedy: str
+    clears_after_s: float | None = None
+    """Forgotten this long after it was last raised; None: stays until it is cleared."""
+
+
+REGISTER: dict[str, Registered] = {
+    "not-enrolled": Registered(
+        "This machine is not enrolled",
+        "Run 'ecdn-proxy enrol' with the coordinator's address, root fingerprint and a token; until then every "
+        "segment comes from the origin or this machine's own cache.",
+    ),
+    "coordinator-away": Registered(
+        "The coordinator cannot be reached",
+        "Sharing goes on with the neighbours that are known or found by mDNS. Check that this machine reaches the "
+        "coordinator's address and port (HTTPS and WebSocket, no interception in between).",
+    ),
+    "certificate-ended": Registered(
+        "This machine's certificate has ended",
+        "The coordinator was away for too long. Sharing goes on once it is renewed; if it cannot be, enrol again.",
+    ),
+    "sharing-off": Registered(
+        "Sharing is switched off",
+        "A setting or the site map says so; see the settings below for who set it.",
+    ),
+    "no-streaming-domains": Registered(
+        "No streaming domain is configured",
+        "Set intercept_domains in agent.toml or by policy; until then nothing is intercepted.",
+    ),
+    "peers-cannot-connect": Registered(
+        "Other agents cannot be met",
+        "The port of peer_listen cannot be opened; see the text. Sharing is off until the agent is started again.",
+    ),
+    "mdns-unavailable": Registered(
+        "Discovery on the local link does not work",
+        "The coordinator still names neighbours. Check that multicast to 224.0.0.251, UDP 5353, is allowed here.",
+    ),
+    "disk-cache-unavailable": Registered(
+        "The disk cache cannot be used",
+        "Segments are kept in memory only. Check the free space and the rights of the state directory.",
+    ),
+    "peer-misbehaved": Registered(
+        "Another agent sent what it must not",
+        "It is not spoken to for ten minutes, and nothing of it was played. If it happens often, look at that machine.",
+        clears_after_s=3_600.0,
+    ),
+    "host-bypassed": Registered(
+        "A streaming host is no longer intercepted",
+        "A program on this machine refused this machine's certificate for it (pinning, or the root is not trusted). "
+        "Trust authority/ca.pem, or add the host to bypass_domains.",
+        clears_after_s=3_600.0,
+    ),
+    "manifest-refused": Registered(
+        "A manifest could not be used",
+        "Its stream plays straight from the origin. The text says what is wrong with it, and where.",
+        clears_after_s=600.0,
+    ),
+    "restarted-within": Registered(
+        "A fault of ours was mended by starting anew",
+        "Viewers were sent to the origin meanwhile. Please report it with the diagnostics.",
+        clears_after_s=86_400.0,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One that holds now."""
+
+    code: str
+    title: str
+    text: str
+    remedy: str
+
+
+class Conditions:
+    """Those that hold now, oldest first."""
+
+    def __init__(self) -> None:
+        self._holding: OrderedDict[str, tuple[str, Instant]] = OrderedDict()
+
+    def raised(self, code: str, text: str, now: Instant) -> bool:
+        """One holds; says whether it is new."""
+        if code not in REGISTER:
+            impossible(f"condition {code} is not registered")
+        new = code not in self._holding
+        self._holding[code] = (text, now)
+        return new
+
+    def cleared(self, code: str) -> bool:
+        """One holds no longer; says whether it did."""
+        return self._holding.pop(code, None) is not None
+
+    def now(self, now: Instant) -> list[Condition]:
+        """Those that hold at this moment."""
+        for code, (_, at) in list(self._holding.items()):
+            after = REGISTER[code].clears_after_s
+            if after is not None and at + after <= now:
+                del self._holding[code]
+        return [
+            Condition(code, REGISTER[code].title, text, REGISTER[code].remedy)
+            for code, (text, _) in self._holding.items()
+        ]

@@ -1,0 +1,298 @@
+"""What goes wrong around a node, and what its viewers see of it: nothing, or an honest broken connection."""
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecdn_proxy.core.happenings import LinkClosed, PolicyChanged
+from ecdn_proxy.wire import peer
+from tests.core.world import STREAM, Origin, World, body_of, key_of
+
+
+def right(world: World, viewer: int, number: int) -> bool:
+    return world.answers[viewer].end == "finished" and bytes(world.answers[viewer].data) == body_of(number)
+
+
+def never_wrong(world: World, viewer: int, number: int) -> bool:
+    """What a viewer has is the beginning of the origin's bytes, and whole if it was told so."""
+    got = world.answers[viewer]
+    expected = body_of(number)
+    return expected.startswith(bytes(got.data)) and (got.end != "finished" or len(got.data) == len(expected))
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("index", range(10))
+def test_one_flipped_bit_in_any_piece_reaches_no_player(index: int) -> None:
+    """Stealthy Peers (arXiv 2212.02740): a polluter changes what it relays."""
+    world = World(3)
+    world.watch_all()
+    polluter: list[str] = []
+
+    def tamper(sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        if isinstance(message, peer.Piece) and message.index == index and (not polluter or sender in polluter):
+            polluter.append(sender)
+            return [msgspec.structs.replace(message, data=flipped(message.data, 5))]
+        return [message]
+
+    world.tamper = tamper
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(3.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert any(code == "peer-misbehaved" for _, code, _ in world.conditions)
+    assert world.copies(1) <= 2.0
+
+
+def test_a_relay_that_signs_its_own_hashes_is_caught() -> None:
+    """Hashes that match the wrong bytes, but under somebody else's name."""
+    world = World(2)
+    world.watch_all()
+
+    def tamper(_sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        if isinstance(message, peer.Vouched):
+            forged = msgspec.structs.replace(message.voucher, hashes=bytes(len(message.voucher.hashes)))
+            return [msgspec.structs.replace(message, voucher=forged)]
+        return [message]
+
+    world.tamper = tamper
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(3.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert any("signature" in detail for _, code, detail in world.conditions if code == "peer-misbehaved")
+
+
+def test_segment_n_served_as_n_plus_one_is_refused() -> None:
+    world = World(2)
+    world.watch_all()
+    kept: list[peer.Vouched] = []
+
+    def tamper(_sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        if isinstance(message, peer.Vouched):
+            kept.append(message)
+            if len(kept) > 4:
+                return [msgspec.structs.replace(message, voucher=kept[0].voucher)]
+        return [message]
+
+    world.tamper = tamper
+    for number in range(4):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(3.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
+
+
+def test_a_peer_that_says_nothing_is_replaced_before_the_viewer_needs_it() -> None:
+    world = World(3)
+    world.watch_all()
+    mute: list[str] = []
+
+    def tamper(sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        if isinstance(message, peer.Vouched | peer.Piece) and (not mute or sender in mute):
+            mute.append(sender)
+            return []
+        return [message]
+
+    world.tamper = tamper
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(5.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert world.copies(1) <= 2.0
+
+
+def test_the_origin_stalls_for_the_fetcher_and_a_hedge_goes_on_from_there() -> None:
+    world = World(3, origin=Origin(stall_after={0: 100_000}))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(6.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert world.copies(1) < 1.8
+    resumed = [first for _, _, _, first in world.origin.requests if first]
+    assert resumed
+
+
+def test_without_a_strong_validator_nothing_is_resumed() -> None:
+    world = World(2, origin=Origin(stall_after={0: 100_000}, etag=False))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(8.0)
+    assert all(never_wrong(world, viewer, 1) for viewer in viewers)
+    assert all(first == 0 for _, _, _, first in world.origin.requests)
+
+
+def test_404_is_told_to_the_waiters_and_not_multiplied() -> None:
+    world = World(4, origin=Origin(status=lambda _url, _nth: 404))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    ends = sorted(world.answers[viewer].end for viewer in viewers)
+    assert ends == ["handed over", "status 404", "status 404", "status 404"]
+    assert len(world.origin.requests) == 1
+    assert all((world.answers[viewer].ended_at or 9e9) - world.answers[viewer].asked_at < 0.5 for viewer in viewers)
+
+
+def test_a_404_is_forgotten_at_once() -> None:
+    world = World(2, origin=Origin(status=lambda _url, nth: 404 if nth == 0 else 200))
+    world.watch_all()
+    for device in world.nodes:
+        world.play(device, 1)
+    world.run(0.5)
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(2.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+
+
+def test_503_is_tried_by_another_and_then_by_everyone_alone() -> None:
+    world = World(3, origin=Origin(status=lambda _url, nth: 503 if nth == 0 else 200))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(3.0)
+    ends = sorted(world.answers[viewer].end for viewer in viewers)
+    assert ends == ["finished", "finished", "handed over"]
+    assert len(world.origin.requests) == 2
+
+
+@pytest.mark.parametrize("field", ["no-store", "private"])
+def test_what_the_origin_keeps_private_is_shared_with_nobody(field: str) -> None:
+    world = World(3, origin=Origin(headers={"cache-control": field}))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    assert sorted(world.answers[viewer].end for viewer in viewers) == ["handed over", "passed", "passed"]
+    later = [world.play(device, 2) for device in world.nodes]
+    world.run(0.1)
+    assert [world.answers[viewer].end for viewer in later] == ["passed"] * 3
+    assert world.frames.get("Piece", 0) == 0
+
+
+def test_a_set_cookie_is_shared_with_nobody() -> None:
+    world = World(2, origin=Origin(headers={"cache-control": "public, max-age=60", "set-cookie": "id=canary"}))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    assert sorted(world.answers[viewer].end for viewer in viewers) == ["handed over", "passed"]
+
+
+def test_bytes_that_differ_per_viewer_are_never_mixed() -> None:
+    """Server-side advertising and watermarks: two honest fetchers disagree, and nobody is banned."""
+    world = World(3, origin=Origin(per_viewer=True, stall_after={0: 150_000}))
+    world.watch_all()
+    viewers = {world.play(device, 1): device for device in world.nodes}
+    world.run(8.0)
+    bodies = [body_of(1)[32:]] * 3
+    for (viewer, _), tail in zip(viewers.items(), bodies, strict=True):
+        got = bytes(world.answers[viewer].data)
+        if world.answers[viewer].end == "finished":
+            assert got[32:] == tail
+    assert not any(code == "peer-misbehaved" for _, code, _ in world.conditions)
+
+
+def test_uploads_off_serves_nobody_and_still_takes() -> None:
+    world = World(3)
+    world.watch_all()
+    leech = "dev001"
+    world.feed(leech, PolicyChanged(sharing=True, uploads=False, why="the site map says leech"))
+    world.run(0.1)
+    for number in range(5):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
+    assert world.nodes[leech].uploads.sent_bytes == 0
+
+
+def test_sharing_off_goes_to_the_origin() -> None:
+    world = World(2)
+    world.watch_all()
+    world.feed("dev000", PolicyChanged(sharing=False, uploads=False, why="the site map says off"))
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(2.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert world.copies(1) == 2.0
+    assert world.frames.get("Piece", 0) == 0
+
+
+def test_the_upload_cap_holds() -> None:
+    world = World(4, uploads_mbps=1.0)
+    world.watch_all()
+    start = world.now
+    for number in range(4):
+        for device in world.nodes:
+            world.play(device, number)
+        world.run(2.0)
+    spent = world.now - start
+    for node in world.nodes.values():
+        assert node.uploads.sent_bytes * 8 <= 1e6 * (spent + world.limits.upload_burst_s) + 8 * 32_768
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(2, 7),
+    kills=st.lists(st.tuples(st.floats(0.0, 5.0), st.integers(0, 6)), max_size=3),
+    cuts=st.lists(st.tuples(st.floats(0.0, 5.0), st.integers(0, 6), st.integers(0, 6)), max_size=4),
+    polluter=st.one_of(st.none(), st.integers(0, 6)),
+    stalls=st.dictionaries(st.integers(0, 6), st.integers(0, 300_000), max_size=2),
+    slow=st.floats(0.0, 0.3),
+)
+def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(  # noqa: PLR0917
+    seed: int,
+    count: int,
+    kills: list[tuple[float, int]],
+    cuts: list[tuple[float, int, int]],
+    polluter: int | None,
+    stalls: dict[int, int],
+    slow: float,
+) -> None:
+    world = World(count, seed=seed, origin=Origin(stall_after=stalls, first_byte_s=0.02 + slow))
+    names = list(world.nodes)
+
+    def tamper(sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        bad = polluter is not None and polluter < count and sender == names[polluter]
+        if bad and isinstance(message, peer.Piece) and message.data and world.random.random() < 0.3:  # noqa: TID251
+            return [msgspec.structs.replace(message, data=flipped(message.data, 0))]
+        return [message]
+
+    world.tamper = tamper
+    world.watch_all()
+    for when, victim in kills:
+        if victim < count:
+            world.at(world.now + when, lambda victim=victim: world.kill(names[victim]))  # type: ignore[misc]
+    for when, one, two in cuts:
+        if one < count and two < count and one != two:
+            pair = frozenset((names[one], names[two]))
+            world.at(world.now + when, lambda pair=pair: (world.cut.add(pair), world._close(pair, "cable pulled")))  # type: ignore[misc]
+    asked: list[tuple[int, int, str]] = []
+    for number in range(3):
+        asked += [(world.play(device, number), number, device) for device in names if device not in world.dead]
+        world.run(2.0)
+    world.run(20.0)
+    for viewer, number, device in asked:
+        assert never_wrong(world, viewer, number)
+        if device not in world.dead:
+            assert world.answers[viewer].end, f"{device} still waits for {number}"
+            assert world.answers[viewer].end in ("finished", "passed", "aborted")
+    assert all(not node.acquiring() for device, node in world.nodes.items() if device not in world.dead)
+
+
+def test_the_same_seed_gives_the_same_log() -> None:
+    logs = []
+    for _ in range(2):
+        world = World(5, seed=7)
+        world.watch_all()
+        for number in range(2):
+            for device in world.nodes:
+                world.play(device, number)
+            world.run(2.0)
+        logs.append(world.log)
+    assert logs[0] == logs[1]
+
+
+def test_a_message_of_a_closed_link_changes_nothing() -> None:
+    world = World(2)
+    world.watch_all()
+    node = world.nodes["dev000"]
+    node.handle(LinkClosed("dev001", "gone"), world.now)
+    from ecdn_proxy.core.happenings import Received
+
+    assert node.handle(Received("dev001", peer.Ask(1, key_of(1), STREAM, "first")), world.now) == []

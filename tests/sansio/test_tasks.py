@@ -1,0 +1,42 @@
+"""Tasks have an owner that hears of their failure and outlives them."""
+
+import asyncio
+
+import pytest
+
+from ecdn_proxy.sansio.tasks import Tasks
+
+
+@pytest.mark.asyncio
+async def test_a_failure_is_reported_with_its_name() -> None:
+    heard: list[tuple[str, BaseException]] = []
+    tasks = Tasks(lambda name, error: heard.append((name, error)))
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    task = tasks.start(fail(), "reader")
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert [(name, str(error)) for name, error in heard] == [("reader", "broken")]
+    assert len(tasks) == 0
+
+
+@pytest.mark.asyncio
+async def test_close_ends_all_and_waits() -> None:
+    ended: list[int] = []
+    tasks = Tasks(lambda name, error: None)
+
+    async def forever(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(number)
+
+    for number in range(3):
+        tasks.start(forever(number), f"task {number}")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert sorted(ended) == [0, 1, 2]
+    assert len(tasks) == 0

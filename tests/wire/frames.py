@@ -1,0 +1,53 @@
+"""One example of every message of protocol 1, with fixed values: what the golden frames are made of."""
+
+from ecdn_proxy.wire import peer, tracker
+from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+
+DEVICE = "0d5f7d3e-0000-4000-8000-000000000001"
+OTHER = "0d5f7d3e-0000-4000-8000-000000000002"
+TENANT = "7e4a9f10-0000-4000-8000-000000000000"
+STREAM = "ab" * 16
+KEY = "cd" * 32
+CONTACT = peer.Contact(DEVICE, ("10.1.0.12", "fd00::12"), 7688, "wifi")
+HEAD = SegmentHead(
+    65_536, "video/mp4", '"v1"', None, 1_800_000_000.0, 3_600.0, "any", (("cache-control", "max-age=3600"),)
+)
+VOUCHER = Voucher(DEVICE, KEY, "0123456789abcdef", 0, bytes(range(64)), 65_536, HEAD, bytes(64), b"certificate")
+
+PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
+    peer.Hello(1, DEVICE, TENANT, "0.1.0", CONTACT, (STREAM,), serves=True),
+    peer.Watching((STREAM,), serves=False),
+    peer.Ping(1),
+    peer.Pong(1),
+    peer.Bye("the agent is stopping"),
+    peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1),
+    peer.Granted(2, KEY, 9, hedge=False),
+    peer.Follow(2, KEY, (CONTACT,), "it fetches from the origin"),
+    peer.Redirect(2, KEY, CONTACT),
+    peer.GoAlone(2, KEY, "the origin answered 404", 200, 404),
+    peer.Progress(KEY, 9, 32_768),
+    peer.Finished(KEY, 9, "complete", 200, ""),
+    peer.Held(KEY, STREAM),
+    peer.Dropped(KEY),
+    peer.Shadow(KEY, STREAM, CONTACT, 9),
+    peer.Get(4, KEY, STREAM, 0, None),
+    peer.Vouched(4, VOUCHER),
+    peer.Piece(4, 0, b"piece"),
+    peer.End(4),
+    peer.Refused(4, "busy"),
+    peer.Cancel(4),
+)
+FROM_AGENT: tuple[tracker.FromAgent, ...] = (
+    tracker.Here(1, "0.1.0", (tracker.Network("10.1.0.12", 16, "wired"),), 7688, serves=True),
+    tracker.Watch((STREAM,), serves=True),
+    tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",)),
+    tracker.Alive(),
+)
+FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
+    tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}),
+    tracker.Settings({"sharing": True}),
+    tracker.Neighbours(STREAM, (DEVICE,), (tracker.Near(CONTACT, "same subnet"),)),
+    tracker.Denied((OTHER,)),
+    tracker.Turned("denied", "this device was suspended", 60.0),
+    tracker.Alive(),
+)

@@ -1,0 +1,52 @@
+"""Protocol 1 as bytes. A golden frame is never edited: a message that changes needs a new protocol number."""
+
+import json
+import typing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ecdn_proxy.wire import peer, tracker
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.version import PROTOCOL
+from tests.wire import frames
+
+GOLDEN = Path(__file__).parent / "golden" / f"protocol-{PROTOCOL}.json"
+FAMILIES = {
+    "peer": (frames.PEER_MESSAGES, peer.PeerMessage, peer.read_peer_message),
+    "from_agent": (frames.FROM_AGENT, tracker.FromAgent, tracker.read_from_agent),
+    "from_coordinator": (frames.FROM_COORDINATOR, tracker.FromCoordinator, tracker.read_from_coordinator),
+}
+
+
+def golden() -> dict[str, dict[str, str]]:
+    loaded: dict[str, dict[str, str]] = json.loads(GOLDEN.read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_there_is_an_example_of_every_message(family: str) -> None:
+    examples, union, _ = FAMILIES[family]
+    assert {type(example) for example in examples} == set(typing.get_args(union))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_golden_frames_are_what_is_sent(family: str) -> None:
+    examples, _, _ = FAMILIES[family]
+    assert {type(it).__name__: pack(it).hex() for it in examples} == golden()[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_golden_frames_are_understood(family: str) -> None:
+    examples, _, read = FAMILIES[family]
+    for example in examples:
+        assert read(bytes.fromhex(golden()[family][type(example).__name__])) == example
+
+
+def test_a_voucher_is_bound_to_its_tenant_key_and_content() -> None:
+    signed = frames.VOUCHER.signed_bytes("tenant-a")
+    assert signed != frames.VOUCHER.signed_bytes("tenant-b")
+    for change in ({"key": "ee" * 32}, {"first": 8}, {"hashes": bytes(64)}, {"generation": "x"}, {"total_bytes": 1},
+                   {"signer": frames.OTHER}, {"head": None}):  # fmt: skip
+        assert msgspec.structs.replace(frames.VOUCHER, **change).signed_bytes("tenant-a") != signed
