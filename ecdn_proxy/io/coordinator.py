@@ -319,6 +319,9 @@ def _sentence(error: BaseException) -> str:
             return (
                 f"the coordinator's certificate is not of this tenant or not for this name: {error.certificate_error}"
             )
+        case aiohttp.ClientConnectorError():
+            reason = error.os_error.strerror or str(error.os_error)
+            return f"the coordinator cannot be reached: {error.host}:{error.port}: {reason}"
         case TimeoutError():
             return f"the coordinator does not answer within {ANSWER_WITHIN_S:g} s"
         case aiohttp.InvalidURL():

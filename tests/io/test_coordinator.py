@@ -22,6 +22,7 @@ from ecdn_proxy.io.coordinator import (
     retry_wait_s,
 )
 from ecdn_proxy.io.trust import Identity, load
+from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.tracker import Alive, FromAgent, FromCoordinator, Here, Network, Turned, Welcome
 from ecdn_proxy.wire.version import PROTOCOL
@@ -139,6 +140,40 @@ async def test_something_else_that_answers(
                 await enrol(url, house.sha256, "token-token", tmp_path / "s", "1.0")
         finally:
             await runner.cleanup()
+
+
+async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with opened(tmp_path) as house, opened(tmp_path / "other") as other:
+        mine, foreign, third = await house.enrolled(), await other.enrolled(), await house.enrolled()
+        given = [
+            Enrolled(i.device, i.tenant, i.certificate_pem, i.tenant_root_pem, i.salt, {}) for i in (foreign, third)
+        ]
+
+        async def odd(request: web.Request) -> web.Response:
+            body = given[0] if request.path == "/v1/enrol" else given[1]
+            return web.Response(body=msgspec.json.encode(body))
+
+        async def root(_request: web.Request) -> web.Response:
+            return web.Response(text=house.system.authority.root_pem)
+
+        app = web.Application()
+        app.router.add_post("/v1/enrol", odd)
+        app.router.add_post("/v1/renew", odd)
+        app.router.add_get("/v1/root", root)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=house.door._context).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            with pytest.raises(PeerMisbehaved, match="another tenant"):
+                await enrol(url, house.sha256, "token-token", tmp_path / "s", "1.0")
+            with pytest.raises(PeerMisbehaved, match="another device"):
+                await renew(msgspec.structs.replace(mine, coordinator=url), "1.0")
+        finally:
+            await runner.cleanup()
+        assert load(tmp_path / "s") is None
+        assert load(tmp_path / "state1") == mine
 
 
 async def test_renewal_is_due_at_two_thirds(tmp_path: Path) -> None:
