@@ -248,8 +248,10 @@ def trusted_roots(origin_ca_file: str) -> bytes:
     parts += [ssl.DER_cert_to_PEM_cert(der).encode() for der in system]
     if origin_ca_file:
         extra = Path(origin_ca_file).read_bytes()
-        if not x509.load_pem_x509_certificates(extra):
-            raise ValueError(f"{origin_ca_file} holds no certificate")
+        try:
+            x509.load_pem_x509_certificates(extra)
+        except ValueError as error:
+            raise ValueError(f"{origin_ca_file} holds no certificate") from error
         parts.append(extra)
     return b"\n".join(parts)
 

@@ -88,6 +88,7 @@ def _run_async(work: Coroutine[Any, Any, None]) -> None:
 @click.version_option(package_name="ecdn")
 def main() -> None:
     """Shares streams with the neighbours: one copy enters the office, every player there gets it."""
+    service.set_up_logs("warning")
 
 
 @main.command()

@@ -68,7 +68,9 @@ def _brotli(body: bytes, limit: int) -> bytes:
 
 
 def _zstd(body: bytes, limit: int) -> bytes:
-    with zstandard.ZstdDecompressor(max_window_size=limit).stream_reader(body) as reader:
+    if not body:
+        raise EOFError("empty")
+    with zstandard.ZstdDecompressor(max_window_size=MANIFEST_BYTES_MAX).stream_reader(body) as reader:
         out = bytearray()
         while len(out) <= limit and (more := reader.read(min(65_536, limit + 1 - len(out)))):
             out += more

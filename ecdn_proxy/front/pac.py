@@ -44,6 +44,7 @@ _NONE = "var corporate = function () { return null; };"
 _WRAPPED = """\
 // The customer's own PAC, in a function of its own so that no name collides.
 var corporate = (function () {
+var FindProxyForURL, FindProxyForURLEx;
 %s
 ;return typeof FindProxyForURL === "function" ? FindProxyForURL : FindProxyForURLEx;
 })();

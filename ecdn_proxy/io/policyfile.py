@@ -27,7 +27,7 @@ class BadSettings(Exception):
     """A setting cannot be used; the text is one sentence that says where and what is allowed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Effective[S]:
     """What is in force, and who set each value."""
 
@@ -203,7 +203,7 @@ def _allowed(hint: Any) -> str:
 
 
 def _bounds(above: float | None, least: float | None, most: float | None) -> str:
-    words = [f"above {above:g}"] if above is not None else [f"from {least:g}"] if least is not None else []
-    if most is not None:
-        words.append(f"up to {most:g}")
-    return " " + " ".join(words) if words else ""
+    bounds = (("above", above), ("from", least), ("up to", most))
+    return "".join(
+        f" {word} {int(bound) if bound == int(bound) else bound}" for word, bound in bounds if bound is not None
+    )
