@@ -58,7 +58,7 @@ def migrate(data_dir: Path) -> str:
 
 
 def _configure(engine: sa.Engine) -> None:
-    """WAL, patience, and transactions that begin as writers: no upgrade of a read lock can then fail half way."""
+    """WAL, patience, and writers that begin as such: no upgrade of a read lock can then fail half way."""
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -71,7 +71,8 @@ def _configure(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _plain(row: sa.RowMapping) -> dict[str, Any]:
@@ -85,6 +86,7 @@ class Database:
     def __init__(self, data_dir: Path) -> None:
         self._engine = create_async_engine(f"sqlite+aiosqlite:///{data_dir / FILE}", pool_size=4)
         _configure(self._engine.sync_engine)
+        self._reading = self._engine.execution_options(reads=True)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -110,7 +112,7 @@ class Database:
 
     async def token[T](self, digest: str, kind: type[T]) -> T | None:
         """The token with that hash."""
-        async with self._engine.begin() as connection:
+        async with self._reading.begin() as connection:
             row = (await connection.execute(sa.select(TOKEN).where(TOKEN.c.digest == digest))).mappings().one_or_none()
         return None if row is None else msgspec.convert(_plain(row), kind)
 
@@ -137,7 +139,7 @@ class Database:
 
     async def devices[T](self, kind: type[T]) -> list[T]:
         """Every device."""
-        async with self._engine.begin() as connection:
+        async with self._reading.begin() as connection:
             rows = (await connection.execute(sa.select(DEVICE))).mappings().all()
         return [msgspec.convert(_plain(row), kind) for row in rows]
 
@@ -152,7 +154,7 @@ class Database:
 
     async def sightings(self, since_utc: float) -> list[Sighting]:
         """Where devices were seen since then."""
-        async with self._engine.begin() as connection:
+        async with self._reading.begin() as connection:
             rows: Sequence[Any] = (
                 await connection.execute(sa.select(SIGHTING).where(SIGHTING.c.seen_utc >= since_utc))
             ).all()
@@ -168,11 +170,11 @@ class Database:
 
     async def site_map(self) -> StoredMap | None:
         """The site map in force."""
-        async with self._engine.begin() as connection:
+        async with self._reading.begin() as connection:
             row = (await connection.execute(sa.select(SITE_MAP).order_by(SITE_MAP.c.revision.desc()).limit(1))).first()
         return None if row is None else StoredMap(row.revision, row.file, row.text)
 
     async def map_revision(self) -> int:
         """Number of the site map in force; 0 when there is none."""
-        async with self._engine.begin() as connection:
+        async with self._reading.begin() as connection:
             return int(await connection.scalar(sa.select(sa.func.max(SITE_MAP.c.revision))) or 0)

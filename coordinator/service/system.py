@@ -201,7 +201,7 @@ class System:
 
     def is_admin(self, token: str) -> bool:
         """Is this the token of the file in the data directory?"""
-        return hmac.compare_digest(token.encode(), self._admin)
+        return hmac.compare_digest(token.encode(errors="surrogateescape"), self._admin)
 
     def next_session(self) -> int:
         """A number for a new socket."""

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from coordinator.core.registry import No
 from coordinator.core.sites import read_address
+from coordinator.service.system import System
 from coordinator.web.answers import answer, refusal, refused
 from coordinator.web.keys import SHOWN, SYSTEM
 from ecdn_proxy.wire.enrolment import EnrolRequest, RenewRequest
@@ -22,10 +23,8 @@ async def enrol(request: web.Request) -> web.Response:
     """POST /v1/enrol: a token for an identity."""
     system = request.app[SYSTEM]
     source = request.remote or ""
-    if (wait_s := system.enrolments.wait_s(source, asyncio.get_running_loop().time())) > 0:
-        response = refusal(429, "slow-down", f"too many enrolments from {source}; try again in {wait_s:.0f} s")
-        response.headers["Retry-After"] = str(math.ceil(wait_s))
-        return response
+    if (too_soon := _too_soon(system, source)) is not None:
+        return too_soon
     try:
         wanted = msgspec.json.decode(await request.read(), type=EnrolRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -36,9 +35,21 @@ async def enrol(request: web.Request) -> web.Response:
 
 async def renew(request: web.Request) -> web.Response:
     """POST /v1/renew: the next certificate of a device that shows its last."""
+    system, shown = request.app[SYSTEM], request[SHOWN]
+    if (too_soon := _too_soon(system, f"device {shown.device}")) is not None:
+        return too_soon
     try:
         wanted = msgspec.json.decode(await request.read(), type=RenewRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return refusal(400, "bad-request", str(error))
-    given = await request.app[SYSTEM].renew(wanted, request[SHOWN])
+    given = await system.renew(wanted, shown)
     return refused(given) if isinstance(given, No) else answer(given)
+
+
+def _too_soon(system: System, source: str) -> web.Response | None:
+    wait_s = system.enrolments.wait_s(source, asyncio.get_running_loop().time())
+    if wait_s == 0:
+        return None
+    response = refusal(429, "slow-down", f"too many requests from {source}; try again in {math.ceil(wait_s)} s")
+    response.headers["Retry-After"] = str(math.ceil(wait_s))
+    return response

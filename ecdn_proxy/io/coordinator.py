@@ -21,7 +21,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from ecdn_proxy.io.trust import Identity, new_keys_and_csr
+from ecdn_proxy.io.trust import Identity, make_folder, new_keys_and_csr
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import Enrolled, EnrolRequest, Rejected, RenewRequest
@@ -60,6 +60,7 @@ async def enrol(url: str, tenant_root_sha256: str, token: str, state_dir: Path, 
     """
     url = url.rstrip("/")
     root_pem = await _fetch_root(url, tenant_root_sha256)
+    await asyncio.to_thread(make_folder, state_dir)
     keys, csr = new_keys_and_csr()
     asked = EnrolRequest(token=token.strip(), csr=csr, signing_key=keys.signing_public(), version=version)
     enrolled = await _ask(f"{url}/v1/enrol", asked, _context(root_pem))

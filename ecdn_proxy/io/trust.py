@@ -174,8 +174,7 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
         Raises:
             OSError: the folder cannot be written.
         """
-        folder = state_dir / FOLDER
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = make_folder(state_dir)
         _write_private(folder / FILE, msgspec.json.encode(msgspec.structs.replace(self, state_dir="")))
         return msgspec.structs.replace(self, state_dir=str(state_dir))
 
@@ -189,6 +188,18 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
             raise DamagedIdentity("the certificate holds another signing key")
         if self.certificate.public_key() != self.tls_key.public_key():
             raise DamagedIdentity("the certificate is for another TLS key")
+
+
+def make_folder(state_dir: Path) -> Path:
+    """The folder of the identity, made and tried, so that no token is spent on a disk that takes nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = state_dir / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
 
 
 def load(state_dir: Path) -> Identity | None:

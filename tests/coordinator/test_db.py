@@ -1,6 +1,7 @@
 """The database: migrations lead to the tables, and every method is one transaction."""
 
 import asyncio
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,3 +79,13 @@ async def test_a_map_gets_a_number_only_when_it_differs(db: Database) -> None:
     assert found is not None
     assert (found.revision, found.text) == (2, "two")
     assert await db.map_revision() == 2
+
+
+async def test_readers_do_not_wait_for_a_writer(tmp_path: Path, db: Database) -> None:
+    writer = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        async with asyncio.timeout(5):
+            assert await db.map_revision() == 0
+    finally:
+        writer.close()

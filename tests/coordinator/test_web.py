@@ -20,7 +20,7 @@ from coordinator.core.sites import read_map
 from coordinator.io import clock
 from coordinator.web.app import ROUTES, make_app
 from ecdn_proxy.io.coordinator import CoordinatorLink, Refused, client_context, enrol, renew
-from ecdn_proxy.io.trust import Identity, new_keys_and_csr
+from ecdn_proxy.io.trust import Identity, load, new_keys_and_csr
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import EnrolRequest
 from ecdn_proxy.wire.faults import Unavailable
@@ -143,7 +143,7 @@ async def test_tokens_that_do_not_enrol(house: House, tmp_path: Path, token: str
     with pytest.raises(Refused) as caught:
         await enrol(house.url, house.sha256, token, tmp_path / "s", "1.0")
     assert caught.value.code == code
-    assert not (tmp_path / "s").exists()
+    assert load(tmp_path / "s") is None
 
 
 async def test_a_token_is_used_up_also_when_all_come_at_once(house: House, tmp_path: Path) -> None:
@@ -187,6 +187,21 @@ async def test_one_source_may_enrol_only_so_often(tmp_path: Path) -> None:
         assert 1 <= int(headers["Retry-After"]) <= 60
         with pytest.raises(Unavailable, match="too many"):
             await enrol(house.url, house.sha256, "whatever-token", tmp_path / "s", "1.0")
+
+
+async def test_one_device_may_renew_only_so_often(tmp_path: Path) -> None:
+    async with opened(tmp_path, enrol_per_minute=1) as house:
+        identity = await renew(await house.enrolled(), "1.0")
+        with pytest.raises(Unavailable, match="too many requests from device"):
+            await renew(identity, "1.0")
+
+
+async def test_a_wrong_admin_token_is_refused_whatever_its_bytes(house: House) -> None:
+    async with aiohttp.ClientSession() as session:
+        for token in ("Bearer wrong", "Bearer \udcff", "Basic x", "Bearer"):
+            headers = {"Authorization": token.encode(errors="surrogateescape").decode("latin-1")}
+            async with session.get(house.url + "/api/v1/agents", headers=headers, ssl=house.trusting()) as response:
+                assert response.status == 401
 
 
 async def test_renewal_changes_keys_and_keeps_the_device(house: House) -> None:

@@ -88,6 +88,15 @@ async def test_enrolled_is_on_disk(tmp_path: Path) -> None:
         assert load(tmp_path / "state1") == renewed != identity
 
 
+async def test_a_disk_that_takes_nothing_costs_no_token(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        token = await house.token()
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="file"):
+            await enrol(house.url, house.sha256, token, tmp_path / "file", "1.0")
+        assert (await enrol(house.url, house.sha256, token, tmp_path / "s", "1.0")).device
+
+
 async def test_by_name_as_well_as_by_address(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
         url = f"https://localhost:{house.door.port}/"
