@@ -15,7 +15,7 @@ from ecdn_proxy.agent.delivery import ViewerDelivery
 from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.io.link import LinkHub
-from ecdn_proxy.io.origin import Fetch, OriginClient
+from ecdn_proxy.io.origin import Fetch, FetchTold, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
 
@@ -61,7 +61,7 @@ class Performer:
         self._viewers: dict[int, ViewerDelivery] = {}
         self._fetches: dict[int, Fetch] = {}
         self._owners: dict[int, ViewerDelivery] = {}
-        self._answers: dict[int, tuple[int, str, h.Headers]] = {}
+        self._answers: dict[int, Response] = {}
         self._direct: dict[int, Fetch] = {}
         self._full: set[str] = set()
 
@@ -185,16 +185,20 @@ class Performer:
             effect.request.headers,
             f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
             effect.if_range,
-            on_head=lambda status, reason, headers: self._answered(number, status, reason, headers),
-            on_data=lambda data: self._sent(number, data),
-            on_end=lambda: self._ended(number),
-            on_fail=lambda why: self._failed(number, why),
+            FetchTold(
+                head=lambda response: self._answered(number, response),
+                data=lambda data: self._sent(number, data),
+                end=lambda: self._ended(number),
+                fail=lambda why: self._failed(number, why),
+            ),
         )
 
-    def _answered(self, number: int, status: int, reason: str, headers: h.Headers) -> None:
+    def _answered(self, number: int, response: Response) -> None:
         if number in self._fetches:
-            self._answers[number] = (status, reason, headers)
-            self._feed(h.OriginAnswered(number, status, headers, self._on.utc()))
+            self._answers[number] = response
+            self._feed(
+                h.OriginAnswered(number, response.status, response.headers, self._on.utc(), framed=response.framed)
+            )
 
     def _sent(self, number: int, data: bytes) -> None:
         if (owner := self._owners.get(number)) is not None:
@@ -256,9 +260,9 @@ class Performer:
         def over() -> None:
             self._direct.pop(viewer, None)
 
-        def begun(status: int, reason: str, headers: h.Headers) -> None:
+        def begun(response: Response) -> None:
             if (fetch := self._direct.get(viewer)) is not None:
-                self._own(delivery, fetch, (status, reason, headers), why)
+                self._own(delivery, fetch, response, why)
 
         def ended() -> None:
             over()
@@ -273,17 +277,13 @@ class Performer:
             delivery.request.headers,
             fields.get("range"),
             fields.get("if-range"),
-            on_head=begun,
-            on_data=delivery.bytes_came,
-            on_end=ended,
-            on_fail=failed,
+            FetchTold(head=begun, data=delivery.bytes_came, end=ended, fail=failed),
         )
 
     @staticmethod
-    def _own(delivery: ViewerDelivery, fetch: Fetch, answer: tuple[int, str, h.Headers], why: str) -> None:
+    def _own(delivery: ViewerDelivery, fetch: Fetch, answer: Response, why: str) -> None:
         delivery.hold = lambda held: fetch.pause() if held else fetch.resume()
-        status, reason, headers = answer
-        delivery.head(OwnAnswer(status, reason, headers, why))
+        delivery.head(OwnAnswer(answer.status, answer.reason, answer.headers, why))
 
     # ---- links
 

@@ -323,6 +323,8 @@ class Acquisition:
             utc=event.utc,
         )
         self._heard_at = now
+        if not event.framed and isinstance(verdict, Shareable):
+            verdict = Private("the origin does not say where the body ends")
         match verdict:
             case Shareable(head, first_byte):
                 try:

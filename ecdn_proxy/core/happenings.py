@@ -83,6 +83,8 @@ class OriginAnswered:
     status: int
     headers: Headers
     utc: float
+    framed: bool = True
+    """The body's end can be told from a broken connection (Content-Length or chunks)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class LanSeen:
     """mDNS shows an agent of this tenant on the link."""
 
     contact: Contact
-    streams: tuple[str, ...]
+    tags: tuple[str, ...]
+    """The first digits of the streams that it watches."""
+    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,8 +321,8 @@ class Node:
     ) -> None:
         view = self.site.view
         match event:
-            case LanSeen(contact, tags):
-                view.lan_seen(contact, tags)
+            case LanSeen(contact, tags, serves):
+                view.lan_seen(contact, tags, serves=serves)
                 self.house.register(self.house.watched(), now)
             case LanLost(device):
                 view.lan_lost(device)

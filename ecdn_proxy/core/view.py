@@ -81,11 +81,13 @@ class View:
         known.why = known.why or why
         return known
 
-    def lan_seen(self, contact: Contact, tags: tuple[str, ...]) -> None:
+    def lan_seen(self, contact: Contact, tags: tuple[str, ...], *, serves: bool) -> None:
         """A device is shown by mDNS."""
         known = self.met(contact, "found by mDNS on this link")
         known.on_lan, known.tags = True, frozenset(tags)
         known.away_until = 0.0
+        if not known.linked:
+            known.serves = serves
 
     def lan_lost(self, device: str) -> None:
         """A device is no longer shown by mDNS."""

@@ -1,0 +1,64 @@
+"""Where this machine may share: its addresses inside the allowed networks, and what its link counts as."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.scope import place
+from ecdn_proxy.io.host import Interface, interfaces, parse_networks, private_networks, shareable
+from ecdn_proxy.wire.peer import LinkKind
+from ecdn_proxy.wire.tracker import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This machine on its networks."""
+
+    listen: tuple[str, int]
+    addresses: tuple[str, ...]
+    """Where others may dial it."""
+    allowed: tuple[IPv4Network | IPv6Network, ...]
+    """Who may be spoken to."""
+    networks: tuple[Network, ...]
+    """The same for the coordinator."""
+    link: LinkKind
+
+
+def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -> Place:
+    """Read the interfaces and the settings.
+
+    Raises:
+        Unavailable: the interfaces cannot be listed or a network is malformed.
+    """
+    found = interfaces() if found is None else found
+    allowed = parse_networks(settings.peer_networks) if settings.peer_networks else private_networks(found)
+    host, port = place(settings.peer_listen)
+    concrete = not ip_address(host).is_unspecified
+    usable = [
+        it
+        for it in (found if settings.peer_networks else shareable(found))
+        if not it.vpn and any(_inside(it.address, network) for network in allowed)
+    ]
+    if concrete:
+        addresses: tuple[str, ...] = (host,)
+        networks = tuple(
+            Network(host, network.prefixlen, _link(settings, usable), vpn=False)
+            for network in allowed
+            if _inside(host, network)
+        )[:1]
+    else:
+        addresses = tuple(dict.fromkeys(it.address for it in usable))[:8]
+        networks = tuple(Network(it.address, it.prefix, it.link, it.vpn) for it in usable)[:16]
+    return Place((host, port), addresses, allowed, networks, _link(settings, usable))
+
+
+def _inside(address: str, network: IPv4Network | IPv6Network) -> bool:
+    known = ip_address(address)
+    return known.version == network.version and known in network
+
+
+def _link(settings: Settings, usable: list[Interface]) -> LinkKind:
+    if settings.link != "auto":
+        return settings.link
+    kinds = {it.link for it in usable}
+    return "wired" if "wired" in kinds or not kinds else "wifi"
