@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from coordinator.core.tracker import Present
+from coordinator.core.neighbours import Present
 from coordinator.web.answers import answer, refusal
 from coordinator.web.keys import SYSTEM
 
