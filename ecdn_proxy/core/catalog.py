@@ -58,9 +58,9 @@ class Listed:
         byte_range: what of the resource the key covers; None for all of it.
         tokens: what of the URL may be a credential; never to be logged.
         why: the reason in words.
-        proof: what must be proven for a viewer (`Entitlements`): the stream, or for a resource on another origin than
-            its
-            manifest's a name of its own, so that nobody reaches another origin's segments by naming them in a manifest.
+        proof: what must be proven for a viewer (`Entitlements`): the stream at this origin. The stream's own name where
+            the stream's first manifest lives, another name at any other origin, so that nobody reaches another origin's
+            segments by naming them, or their playlist, in a manifest of his own.
     """
 
     stream: str
@@ -125,7 +125,7 @@ class Catalog:
         own = self._profiles.canonical(presentation.url)
         stream = self._streams.of(_named(own), own.identity, presentation, utc)
         for child in presentation.child_manifests:
-            self._streams.adopt(stream, _named(self._profiles.canonical(child)), override=presentation.is_master)
+            self._adopt(stream, own, self._profiles.canonical(child), presentation.is_master)
         if presentation.is_master:
             named = ((_named(self._profiles.canonical(r.url)), r.id) for r in presentation.renditions if r.url)
             stream.names.update((child, label) for child, label in named if child in stream.children)
@@ -136,6 +136,12 @@ class Catalog:
             self._list(stream, own, presentation, utc)
         self._streams.bound(stream)
         return stream.id
+
+    def proof_of(self, url: str) -> str:
+        """What a 2xx to this manifest proves (`Listed.proof` of the segments at its origin); "" for an unknown one."""
+        own = self._profiles.canonical(url)
+        stream = self._streams.of_manifest(_named(own))
+        return self._proof(stream, own) if stream is not None else ""
 
     def variables_for(self, url: str) -> tuple[tuple[str, str], ...]:
         """HLS variables that the master of this media playlist defined."""
@@ -189,10 +195,21 @@ class Catalog:
         """Assert what always holds; for tests."""
         self._streams.check()
 
+    def _adopt(self, stream: Stream, own: Canonical, child: Canonical, is_master: bool) -> None:
+        """Take a manifest in; from a stream at the manifest's own origin only a master at that origin may take it."""
+        known = self._streams.of_manifest(_named(child))
+        home = _place(child.identity)
+        override = is_master and (known is None or _place(own.identity) == home or _place(known.url) != home)
+        self._streams.adopt(stream, _named(child), override=override)
+
+    def _proof(self, stream: Stream, at: Canonical) -> str:
+        place = _place(at.identity)
+        return stream.id if place == _place(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
+
     def _list(self, stream: Stream, own: Canonical, presentation: Presentation, utc: float) -> None:
         """Replace or extend what this manifest lists."""
         name = _named(own) if presentation.format is Format.HLS else ""
-        playlist = stream.playlists.pop(name, None) or Playlist(stream, name, _place(own.identity), False, utc)
+        playlist = stream.playlists.pop(name, None) or Playlist(stream, name, False, utc)
         stream.playlists[name] = playlist
         playlist.live, playlist.used_utc = presentation.live, utc
         memo, playlist.memo = playlist.memo, {}
@@ -330,8 +347,6 @@ class Catalog:
         self._streams.used(stream, utc)
         written = "" if covers is None else f"{covers.first}-{'' if covers.last is None else covers.last}"
         content = "\n".join(("segment", *identities, written))
-        place = _place(asked.identity)
-        proof = stream.id if place == item.playlist.place else self._streams.id_of(f"{stream.identity}\nat {place}")
         how = "computed from a template of" if isinstance(item, Computed) else "listed by"
         return Listed(
             stream=stream.id,
@@ -344,7 +359,7 @@ class Catalog:
             byte_range=covers,
             tokens=asked.tokens,
             why=f"{how} the {stream.format.upper()} manifest of stream {stream.id[:8]}; {asked.rule}",
-            proof=proof,
+            proof=self._proof(stream, asked),
         )
 
 

@@ -40,11 +40,10 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class Playlist:
-    """One manifest's list; `place` is the manifest's origin, by its identity."""
+    """One manifest's list."""
 
     stream: Stream
     name: str
-    place: str
     live: bool
     used_utc: float
     entries: "dict[tuple[tuple[str, ...], ByteRange | None], Entry]" = field(default_factory=dict)

@@ -397,6 +397,25 @@ def test_another_origins_segments_need_their_own_proof() -> None:
     other = found(catalog, "https://other.example/b.ts")
     assert (other.stream, len(other.proof)) == (stream, 32)
     assert other.proof != stream
+    assert catalog.proof_of(BASE + "index.m3u8") == stream
+    assert catalog.proof_of(BASE + "none.m3u8") == ""
+
+
+def test_a_strangers_master_proves_nothing_at_the_playlists_origin() -> None:
+    catalog = make()
+    child = "https://victim.example/child.m3u8"
+    catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
+    stream = catalog.manifest_arrived(hls(*segments("a.ts"), url=child), utc=UTC)
+    listed = found(catalog, "https://victim.example/a.ts")
+    assert listed.stream == stream == catalog.proof_of("https://evil.example/m.m3u8")
+    assert listed.proof == catalog.proof_of(child) != stream
+    own = catalog.manifest_arrived(
+        hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://victim.example/m.m3u8"), utc=UTC
+    )
+    assert found(catalog, "https://victim.example/a.ts").proof == own == catalog.proof_of(child)
+    catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
+    assert found(catalog, "https://victim.example/a.ts").stream == own
+    catalog.check()
 
 
 def test_the_newest_listing_counts_and_the_older_stays() -> None:

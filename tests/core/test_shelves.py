@@ -8,7 +8,7 @@ from ecdn_proxy.core.shelves import Computed, Entry, Index, Playlist, Stream
 
 def playlist() -> Playlist:
     stream = Stream("id", "unknown|https://h/m", "https://h/m", Format.DASH, 0.0)
-    return Playlist(stream, "", "unknown|https://h", False, 0.0)
+    return Playlist(stream, "", False, 0.0)
 
 
 def computed(*patterns: str) -> Computed:
