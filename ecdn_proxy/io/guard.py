@@ -10,11 +10,13 @@ answer of a rebinding resolver made of it (security.md: open proxy, SSRF).
 
 import socket
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+
+_NAT64 = ip_network("64:ff9b::/96")
 
 
 class Forbidden(OSError):
@@ -27,6 +29,8 @@ def forbidden(address: str) -> str | None:
         known: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     except ValueError:
         return "not an address"
+    if isinstance(known, IPv6Address) and known in _NAT64:  # what an IPv6-only network makes of an IPv4 origin
+        return forbidden(str(IPv4Address(int(known) & 0xFFFF_FFFF)))
     if isinstance(known, IPv6Address):
         inner = known.ipv4_mapped or known.sixtofour or (known.teredo[1] if known.teredo else None)
         if inner is not None:

@@ -192,6 +192,8 @@ class OriginClient:
         """The first answer that is no redirect."""
         try:
             return await self._follow(_checked(URL(url, encoded=True)), headers)
+        except aiohttp.ClientConnectorError:  # also a ValueError when it is about a certificate
+            raise
         except ValueError as error:  # aiohttp and yarl say so of an address or a field that cannot be sent
             raise Unavailable("not a request that can be sent") from error
 

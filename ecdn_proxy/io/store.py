@@ -102,6 +102,10 @@ class Store:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    def held(self) -> list[tuple[str, int]]:
+        """What lies here: keys and sizes in bytes, least recently used first."""
+        return list(self._sizes.items())
+
     async def begin(self) -> None:
         """Make the directory and read what lies there."""
         await self._work(self._begin)
