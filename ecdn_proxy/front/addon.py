@@ -219,7 +219,12 @@ class Addon:
         response.stream = passage.count
         if passage.viewer.method != "GET" or response.status_code in {101, 204, 304}:
             return
-        if not self._agent.wants_body(passage.viewer, passage.status, passage.headers):
+        try:
+            wanted = self._agent.wants_body(passage.viewer, passage.status, passage.headers)
+        except Exception:
+            _log.exception("looking for a manifest failed; the response passes")
+            return
+        if not wanted:
             return
         length = first_of(passage.headers, "content-length") or ""
         if length.isdigit() and len(length) < 10 and int(length) <= HELD_BYTES_MAX:

@@ -23,8 +23,11 @@ _NEVER_NAMED: Final = frozenset({
     b"authorization", b"content-length", b"cookie", b"host", b"origin", b"range", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 """Fields that `Connection` must not remove: whoever names them wants to confuse the origin."""
-_FRAMING: Final = frozenset({b"connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+_HOP_BY_HOP: Final = frozenset(name.encode() for name in HOP_BY_HOP)
+_FRAMING: Final = frozenset({b"transfer-encoding", b"upgrade"})
 """Hop-by-hop fields that stay because the proxy engine frames and upgrades by them."""
+_CONNECTION_WORDS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
+"""What is left of `Connection`: the engine ends or keeps connections by it."""
 
 
 def clean(request: http.Request) -> str | None:
@@ -44,11 +47,16 @@ def clean(request: http.Request) -> str | None:
     named = {
         word.strip().lower() for key, value in fields if key.lower() == b"connection" for word in value.split(b",")
     }
-    drop = (named - _NEVER_NAMED) | ({name.encode() for name in HOP_BY_HOP} - _FRAMING)
-    drop -= {b"close", b"keep-alive", b""} - {name.encode() for name in HOP_BY_HOP}
-    request.headers.fields = tuple(
-        (name, value) for name, value in fields if name.lower() not in drop and not name.lower().startswith(b"x-ecdn-")
-    )
+    drop = (named | _HOP_BY_HOP) - _NEVER_NAMED - _FRAMING
+    kept = [
+        (name, value)
+        for name, value in fields
+        if name.lower() not in drop and name.lower() != b"connection" and not name.lower().startswith(b"x-ecdn-")
+    ]
+    ours = named & _CONNECTION_WORDS
+    if ours:
+        kept.append((b"connection", b", ".join(sorted(ours))))
+    request.headers.fields = tuple(kept)
     return None
 
 

@@ -71,13 +71,16 @@ class Interception(TlsConfig):
     def tls_clienthello(self, tls_clienthello: tls.ClientHelloData) -> None:
         """A name inside that is not in scope: a byte tunnel as well."""
         sni = tls_clienthello.client_hello.sni
-        tls_clienthello.ignore_connection = sni is not None and not self.intercepts(sni)
+        tunnel = tls_clienthello.context.server.address is not None  # else it is TLS to the proxy itself: refused
+        tls_clienthello.ignore_connection = tunnel and sni is not None and not self.intercepts(sni)
         super().tls_clienthello(tls_clienthello)
 
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
         """Speak for the host with a leaf of this machine's authority."""
         address = tls_start.context.server.address
-        host = tls_start.context.client.sni or (address[0] if address else "")
+        if address is None:
+            return  # TLS to the proxy itself
+        host = tls_start.context.client.sni or address[0]
         try:
             leaf = self._authority.leaf(host)
         except OutOfScope:

