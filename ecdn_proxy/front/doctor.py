@@ -55,8 +55,11 @@ def examine(settings: Settings, state_dir: Path, utc: float) -> Iterator[Finding
     yield _authority(settings, state_dir, utc)
     yield _enrolment(state_dir, utc)
     if status is not None:
-        yield _coordinator(status)
+        if status.enrolled:
+            yield _coordinator(status)
         for condition in status.conditions:
+            if condition.code == "not-enrolled":
+                continue  # said above
             yield Finding(condition.title, condition.text, condition.remedy)
 
 

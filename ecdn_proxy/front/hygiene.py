@@ -44,6 +44,7 @@ def clean(request: http.Request) -> str | None:
     wrong = _host(request)
     if wrong is not None:
         return wrong
+    fields = request.headers.fields
     named = {
         word.strip().lower() for key, value in fields if key.lower() == b"connection" for word in value.split(b",")
     }

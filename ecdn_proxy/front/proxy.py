@@ -7,7 +7,9 @@ factory and an exception handler for everything else in the loop, and it goes on
 """
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,8 +91,8 @@ class Proxy:
         if failed or not self._server.listen_addrs():
             await self._master.done()
             raise CannotListen(
-                f"The proxy cannot listen on {self._settings.listen}: {failed[0] if failed else 'no address'}. Is "
-                "another ecdn agent or proxy running? Stop it, or set another address with the setting listen."
+                f"The proxy cannot listen on {self._settings.listen}: {_reason(failed)}. Is another ecdn agent or proxy "
+                "running? Stop it, or set another address with the setting listen."
             )
         await self._master.running()
         self._own_ports()
@@ -196,9 +198,17 @@ class _WideReader:
         return await self._reader.read(READ_BYTES)
 
 
+def _reason(failed: list[Exception]) -> str:
+    number = getattr(failed[0], "errno", None) if failed else None
+    if number == errno.EADDRINUSE:
+        return "the port is in use"
+    return os.strerror(number) if number is not None else "no address could be had"
+
+
 def _quieten() -> None:
     """Silence what mitmproxy narrates of each connection, with hosts and paths: none of that belongs in a log."""
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
+    logging.getLogger("mitmproxy.addons.proxyserver").setLevel(logging.CRITICAL)  # a port in use: we say it ourselves
     engine = logging.getLogger("mitmproxy.proxy.server")
     if _not_our_fault not in engine.filters:
         engine.addFilter(_not_our_fault)

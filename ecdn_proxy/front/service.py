@@ -20,15 +20,17 @@ import structlog
 from ecdn_proxy.agent.doors import Agent
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.providers import BadProfile
 from ecdn_proxy.core.scope import Scope
 from ecdn_proxy.front.authority import Authority, write_private
 from ecdn_proxy.front.gateway import Gateway
 from ecdn_proxy.front.page import Page
 from ecdn_proxy.front.proxy import CannotListen, Proxy
-from ecdn_proxy.io import clock
+from ecdn_proxy.io import clock, trust
 
 DRAIN_S: Final = 5.0
 """Running requests get this long at the end; a 2 s segment takes less, and service managers wait 10 s and more."""
+_FIRST: Final = ("timestamp", "level", "logger", "event")
 _log = structlog.get_logger("ecdn")
 
 
@@ -60,7 +62,10 @@ async def serve(
         _log.warning("setting", why=warning)
     prepare_state(state_dir)
     async with AsyncExitStack() as stack:
-        agent = await stack.enter_async_context(system())
+        try:
+            agent = await stack.enter_async_context(system())
+        except (OSError, trust.DamagedIdentity, BadProfile) as error:
+            raise CannotStart(f"The agent cannot start: {error}.") from error
         proxy, page = await _listen(stack, agent, effective.settings, state_dir)
         with _signals(stop):
             if ready_file is not None:
@@ -171,7 +176,9 @@ def set_up_logs(level: str) -> None:
     ]
     colours = sys.stderr.isatty()
     last: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if colours else structlog.processors.LogfmtRenderer(bool_as_flag=False)
+        structlog.dev.ConsoleRenderer()
+        if colours
+        else structlog.processors.LogfmtRenderer(key_order=_FIRST, bool_as_flag=False)
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

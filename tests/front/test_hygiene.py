@@ -34,7 +34,7 @@ def test_a_browsers_request_stays_as_it_is() -> None:
 def test_connection_names_what_goes_but_nothing_that_matters() -> None:
     made = request(
         HOST, (b"Connection", b"close, X-Hop, Cookie, Host, x-ecdn-secret"), (b"X-Hop", b"1"), (b"Cookie", b"a"),
-        (b"X-Ecdn-Secret", b"guess"), (b"Proxy-Authorization", b"p"), (b"Proxy-Connection", b"k"), (b"Keep-Alive", b"k"),
+        (b"X-Ecdn-Secret", b"guess"), (b"Proxy-Authorization", b"p"), (b"Proxy-Connection", b"k"), (b"Keep-Alive", b""),
     )  # fmt: skip
     assert clean(made) is None
     assert viewer_headers(made) == (("host", "a.test:8443"), ("cookie", "a"), ("connection", "close"))
