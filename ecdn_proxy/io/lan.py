@@ -23,7 +23,6 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from zeroconf import (  # type: ignore[attr-defined]  # the package keeps the DNS classes there without listing them
     DNSOutgoing,
@@ -38,6 +37,7 @@ from zeroconf import (  # type: ignore[attr-defined]  # the package keeps the DN
 from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from ecdn_proxy.io.sockets import Networks, allowed
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact, LinkKind
@@ -93,7 +93,7 @@ class Lan(RecordUpdateListener):
         self,
         ourselves: Announced,
         addresses: Sequence[str],
-        networks: Sequence[IPv4Network | IPv6Network],
+        networks: Networks,
         told: LanTold,
     ) -> None:
         self._ourselves = ourselves
@@ -229,15 +229,11 @@ class Lan(RecordUpdateListener):
             return None
         if said.get("t") != self._ourselves.tenant_tag or not info.port:
             return None
-        addresses = tuple(address for address in info.parsed_addresses()[:16] if self._allowed(address))[:8]
+        addresses = tuple(address for address in info.parsed_addresses()[:16] if allowed(address, self._networks))[:8]
         if not addresses:
             return None
         tags = tuple(tag for tag in (said.get("s") or "").split(",")[:STREAM_TAGS_MAX] if _TAG.fullmatch(tag))
         return Contact(device, addresses, info.port, link), tags, said.get("up") == "1"
-
-    def _allowed(self, address: str) -> bool:
-        known = ip_address(address.partition("%")[0])
-        return any(known in network for network in self._networks if network.version == known.version)
 
 
 def _device_in(name: str) -> str | None:

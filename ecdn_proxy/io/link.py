@@ -16,20 +16,16 @@ the other agent has started anew, so the old link is closed and the new one open
 """
 
 import asyncio
-import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
+from ecdn_proxy.io.sockets import Networks, allowed, listening, towards, why
 from ecdn_proxy.sansio.tasks import Tasks
-from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact, Hello, LinkKind, PeerMessage, Watching
 from ecdn_proxy.wire.version import PROTOCOL
-
-Networks = Sequence[IPv4Network | IPv6Network]
 
 CONNECT_S = 1.5
 """One address of a contact gets this long for TCP and TLS; a LAN answers in milliseconds or not at all."""
@@ -40,6 +36,7 @@ DIALS_MAX = 32
 SAME_TIME_S = 5.0
 """Links that open within this time of each other are a race of two dials, bounded by the dials' own time-outs."""
 DUPLICATE = "another link between these two is kept"
+_NO_ROOM = "this agent has all the links it may have"
 _PENDING_MAX = 1_024
 """Messages kept while a link moves from one connection to the other; it takes one round trip."""
 _ADDRESSES_MAX = 8
@@ -128,19 +125,8 @@ class LinkHub:
         Raises:
             Unavailable: the address cannot be listened on.
         """
-        host, port = self._listen
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind((host, port))
-            listener.listen(STRANGERS_MAX)
-        except OSError as error:
-            listener.close()
-            raise Unavailable(f"cannot listen for other agents on {host}:{port}: {error.strerror}") from error
+        listener = self._listener = listening(*self._listen)
         self.port = listener.getsockname()[1]
-        self._listener = listener
         self._tasks.start(self._accept(listener), "accept")
 
     async def close(self) -> None:
@@ -164,7 +150,7 @@ class LinkHub:
         if device == self._ourselves.device:
             self._told.closed(device, "that is this agent itself", False)
         elif len(self._links) >= LINKS_MAX or len(self._dialling) >= DIALS_MAX:
-            self._told.closed(device, "this agent has all the links it may have", False)
+            self._told.closed(device, _NO_ROOM, False)
         else:
             self._dialling[device] = ""
             self._tasks.start(self._dial(contact), f"dial {device}")
@@ -226,7 +212,7 @@ class LinkHub:
                 await asyncio.sleep(0.1)
                 continue
             address = peer[0]
-            if not self._allowed(address):
+            if not allowed(address, self._networks):
                 self._refuse(accepted, address, "outside the networks that this agent shares in")
             elif self._strangers >= STRANGERS_MAX:
                 self._refuse(accepted, address, "too many connections that have not said who they are")
@@ -251,34 +237,34 @@ class LinkHub:
             )
         except OSError as error:
             accepted.close()
-            self._told.refused(address, _why(error))
+            self._told.refused(address, why(error))
         else:
             await connection.settled.wait()
         finally:
             self._strangers -= 1
 
     async def _dial(self, contact: Contact) -> None:
-        why = "none of its addresses is in a network that this agent shares in"
+        reason = "none of its addresses is in a network that this agent shares in"
         try:
             for address in contact.addresses:
-                if not self._allowed(address):
+                if not allowed(address, self._networks):
                     continue
                 outcome = await self._try(contact.device, address, contact.port)
                 if outcome is None or contact.device in self._links:
                     return
-                why = outcome.why
+                reason = outcome.why
                 if outcome.misbehaved:
-                    self._told.closed(contact.device, why, True)
+                    self._told.closed(contact.device, reason, True)
                     return
         finally:
             self._dialling.pop(contact.device, None)
-        self._told.closed(contact.device, why, False)
+        self._told.closed(contact.device, reason, False)
 
     async def _try(self, device: str, address: str, port: int) -> End | None:
         """One address; None when the link is open."""
         loop = asyncio.get_running_loop()
         connection = Connection(self, self._ourselves.tenant, device)
-        dialler = self._socket_towards(address)
+        dialler = towards(address, self._listen[0])
         if dialler is None:
             return End("not reachable from the address that this agent listens on")
         try:
@@ -298,36 +284,12 @@ class LinkHub:
             return End(f"{address} does not answer")
         except OSError as error:
             dialler.close()
-            return End(f"{address}: {_why(error)}")
+            return End(f"{address}: {why(error)}")
         except asyncio.CancelledError:
             dialler.close()
             raise
         await connection.settled.wait()
         return None if connection.open else connection.end
-
-    def _socket_towards(self, address: str) -> socket.socket | None:
-        """A socket bound to the listening address when that is a concrete one."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        own = ip_address(self._listen[0])
-        if not own.is_unspecified and (own.version == 6) != (family == socket.AF_INET6):
-            return None
-        made = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            made.setblocking(False)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not own.is_unspecified:
-                made.bind((str(own), 0))
-        except OSError:
-            made.close()
-            return None
-        return made
-
-    def _allowed(self, address: str) -> bool:
-        try:
-            known = ip_address(address)
-        except ValueError:
-            return False
-        return any(known in network for network in self._networks if network.version == known.version)
 
     def _failed(self, name: str, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
@@ -349,10 +311,9 @@ class LinkHub:
         """A good Hello: the connection becomes the device's link, or loses against the one that is."""
         device = connection.device
         if device == self._ourselves.device or (device not in self._links and len(self._links) >= LINKS_MAX):
-            why = "this agent has all the links it may have"
-            connection.close(why)
+            connection.close(_NO_ROOM)
             if connection.dialled:
-                self._told.closed(device, why, False)
+                self._told.closed(device, _NO_ROOM, False)
             return
         said = connection.said
         if said is not None and (said.streams, said.serves) != (self._streams, self._serves):
@@ -411,7 +372,9 @@ class LinkHub:
     def _open(self, connection: Connection, hello: Hello) -> None:
         self._links[connection.device] = _Link(connection)
         said = hello.contact
-        others = (address for address in said.addresses if address != connection.address and self._allowed(address))
+        others = (
+            address for address in said.addresses if address != connection.address and allowed(address, self._networks)
+        )
         addresses = (connection.address, *others)[:_ADDRESSES_MAX]
         contact = Contact(said.device, addresses, said.port, said.link)
         self._told.opened(contact, "lan", hello.streams, hello.serves, connection.rtt_ms)
@@ -440,14 +403,3 @@ class LinkHub:
             if connection is not None:
                 connection.close(end.why, misbehaved=end.misbehaved)
         self._told.closed(device, end.why, end.misbehaved)
-
-
-def _why(error: OSError) -> str:
-    """A sentence for a socket or TLS that did not come to be."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not one of this tenant: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason}"
-    if isinstance(error, TimeoutError):
-        return "no TLS handshake in time"
-    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

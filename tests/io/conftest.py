@@ -8,6 +8,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from ecdn_proxy.io.sockets import Networks
+from tests.io.agents import LOOPBACK, Agent, Start
 from tests.io.material import Root, root
 
 
@@ -36,3 +38,19 @@ async def nothing_left() -> AsyncIterator[None]:
     assert not left
     assert _sockets() <= sockets
     assert not _threads() - threads
+
+
+@pytest_asyncio.fixture
+async def start(tenant_root: Root) -> AsyncIterator[Start]:
+    """Start agents; all are closed afterwards."""
+    started: list[Agent] = []
+
+    async def make(device: str, address: str, networks: Networks = LOOPBACK) -> Agent:
+        agent = Agent(device, address, tenant_root.contexts(device), networks)
+        started.append(agent)
+        await agent.hub.start()
+        return agent
+
+    yield make
+    for agent in started:
+        await agent.hub.close()

@@ -1,0 +1,82 @@
+"""Agents for the tests: a hub on its own loopback address and what it told, and peers whose bytes a test writes.
+
+Agent(device, address, contexts)    by_hand(agent, context, hello)    hello_of(device)    messages_of(reader)
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_network
+
+from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
+from ecdn_proxy.io.sockets import Networks
+from ecdn_proxy.wire.codec import Splitter, encode
+from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
+from ecdn_proxy.wire.version import PROTOCOL
+from tests.io.material import TENANT
+from tests.io.waiting import DEADLINE_S, Record
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+class Agent:
+    """A hub on its own loopback address, and what it told."""
+
+    def __init__(self, device: str, address: str, contexts: Contexts, networks: Networks = LOOPBACK) -> None:
+        self.device, self.address = device, address
+        self.record = Record()
+        self.on_opened: Callable[[str], None] = lambda _: None
+        told = Told(
+            opened=self._opened,
+            closed=self.record.tell("closed"),
+            received=self.record.tell("received"),
+            ready=self.record.tell("ready"),
+            refused=self.record.tell("refused"),
+        )
+        ourselves = Ourselves(device, TENANT, "test", (address,))
+        self.hub = LinkHub(ourselves, (address, 0), contexts, networks, told)
+
+    def _opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
+        self.record.tell("opened")(contact, kind, streams, serves, rtt_ms)
+        self.on_opened(contact.device)
+
+    @property
+    def contact(self) -> Contact:
+        return Contact(self.device, (self.address,), self.hub.port)
+
+    def messages(self, kind: type[PeerMessage]) -> list[PeerMessage]:
+        return [message for _, message in self.record.all("received") if isinstance(message, kind)]
+
+
+Start = Callable[..., Awaitable[Agent]]
+
+
+@contextlib.asynccontextmanager
+async def by_hand(
+    agent: Agent, context: ssl.SSLContext, hello: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A peer whose bytes the test writes."""
+    reader, writer = await asyncio.open_connection(
+        agent.address, agent.hub.port, ssl=context, server_hostname="", local_addr=("127.0.0.9", 0)
+    )
+    try:
+        writer.write(hello)
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def hello_of(device: str, tenant: str = TENANT, protocol: int = PROTOCOL) -> bytes:
+    return encode(Hello(protocol, device, tenant, "test", Contact(device, ("127.0.0.9",), 7688), (), True))
+
+
+async def messages_of(reader: asyncio.StreamReader) -> AsyncIterator[PeerMessage]:
+    splitter = Splitter(read_peer_message)
+    async with asyncio.timeout(DEADLINE_S):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                for message in splitter.feed(data):
+                    yield message
