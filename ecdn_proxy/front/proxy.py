@@ -91,8 +91,8 @@ class Proxy:
         if failed or not self._server.listen_addrs():
             await self._master.done()
             raise CannotListen(
-                f"The proxy cannot listen on {self._settings.listen}: {_reason(failed)}. Is another ecdn agent or proxy "
-                "running? Stop it, or set another address with the setting listen."
+                f"The proxy cannot listen on {self._settings.listen}: {_reason(failed)}. Is another ecdn agent or "
+                "proxy running? Stop it, or set another address with the setting listen."
             )
         await self._master.running()
         self._own_ports()

@@ -175,7 +175,7 @@ def test_trusted_roots_only_grow(tmp_path: Path) -> None:
     system = trusted_roots("")
     more = trusted_roots(str(made.ca_file))
     assert more.startswith(system)
-    assert len(x509.load_pem_x509_certificates(system)) > 50
+    assert system.count(b"BEGIN CERTIFICATE") > 50
     assert made.ca_file.read_bytes() in more
     (tmp_path / "empty.pem").write_text("nothing")
     with pytest.raises(ValueError, match="certificate"):
