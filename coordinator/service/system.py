@@ -31,9 +31,9 @@ from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
 from coordinator.io.files import InUse, create_private, held
 from coordinator.service import maps
-from coordinator.service.driving import AnyLoopDriver
 from coordinator.service.performer import Performer
 from coordinator.service.settings import Unusable
+from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.enrolment import Enrolled, EnrolRequest, RenewRequest
 
@@ -121,7 +121,7 @@ class System:
             spacing_s=settings.spacing_s,
             agents_max=settings.agents_max,
         )
-        self.driver: AnyLoopDriver[Event, Effect] = AnyLoopDriver(self.tracker, self.performer.perform, self._fault)
+        self.driver: Driver[Event, Effect] = Driver(self.tracker, self.performer.perform, self._fault)
         self.tasks = Tasks(lambda name, error: log.error("task failed", task=name, exc_info=error))
         self.enrolments = Throttle(settings.enrol_per_minute)
         self.messages = Throttle(MESSAGES_PER_MINUTE)

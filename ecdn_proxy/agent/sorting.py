@@ -92,7 +92,7 @@ class Sorter:
         stream = self.catalog.manifest_arrived(presentation, utc=utc)
         fields = dict(request.headers)
         self._entitled.manifest_fetched(
-            stream,
+            self.catalog.proof_of(request.url),
             self.catalog.listed_tokens(request.url),
             url_tokens=self._profiles.canonical(request.url).tokens,
             cookie=fields.get("cookie"),

@@ -148,7 +148,7 @@ class Inquiry:
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
 
     def _ask_elder(self, elder: str, now: Instant) -> Found | None:
-        found = self._decide_here(now, "this machine keeps the segment's ledger")
+        found = self._decide_here(now, "this machine keeps the segment's ledger", tell=False)
         if not isinstance(found, FetchIt) or not self._put(elder, now, "elder"):
             return found
         self._own = found
@@ -187,12 +187,13 @@ class Inquiry:
         self.due_at = now + (site.answer_wait_s() if linked else site.limits.home_answer_max_s)
         return True
 
-    def _decide_here(self, now: Instant, why: str) -> Found:
+    def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> Found:
         self.due_at = None
         site, me = self._site, self._site.me
         match site.ledger.ask(self._key, self._stream, me.device, self._reason, self._avoid, self._have, now):
             case Grant(lease, hedge):
-                tell_shadow(site, self._key, self._stream, me, lease, now)
+                if tell:
+                    tell_shadow(site, self._key, self._stream, me, lease, now)
                 return FetchIt(None, lease, hedge, why)
             case Following(choice):
                 contacts = tuple(contact for it in choice.parents if (contact := site.view.contact(it)) is not None)

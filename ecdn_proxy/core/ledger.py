@@ -92,6 +92,12 @@ class Ledger:
         entry = self._entries.get(key)
         return entry is not None and bool(entry.leases or entry.holders or entry.alone_until)
 
+    def elder(self, key: str, device: str, now: Instant) -> Following | None:
+        """What an older ledger knows for a new home: whom to follow, or nothing. Nothing is granted."""
+        entry = self._entries.get(key)
+        choice = None if entry is None else self._choose(entry, device, (), now)
+        return None if choice is None else Following(choice)
+
     def ask(
         self, key: str, stream: str, device: str, reason: str, avoid: tuple[str, ...], have: int, now: Instant
     ) -> Grant | Following | Alone:

@@ -412,8 +412,12 @@ class Node:
             why = f"{site.me.device[:8]} has it or is receiving it"
             site.send(device, Follow(ask.request, ask.key, (site.me,), why))
             return
-        if ask.reason == "elder" and not site.ledger.knows(ask.key):
-            site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
+        if ask.reason == "elder":
+            known = site.ledger.elder(ask.key, device, now)
+            if known is None:
+                site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
+            else:
+                self._name_parents(device, ask, known)
             return
         better = site.view.homes(ask.stream, ask.key, now)[0]
         elsewhere = better not in (site.me.device, device, *ask.avoid)
@@ -431,10 +435,14 @@ class Node:
                 if (fetcher := site.view.contact(device)) is not None:
                     tell_shadow(site, ask.key, ask.stream, fetcher, lease, now)
             case Following(choice):
-                contacts = tuple(it for device_ in choice.parents if (it := site.view.contact(device_)) is not None)
-                site.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
+                self._name_parents(device, ask, Following(choice))
             case Alone(why, for_s, status):
                 site.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
+
+    def _name_parents(self, device: str, ask: Ask, following: Following) -> None:
+        choice = following.choice
+        contacts = tuple(it for parent in choice.parents if (it := self.site.view.contact(parent)) is not None)
+        self.site.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
 
     def _offers_itself(self, device: str, ask: Ask, now: Instant) -> bool:
         """Not the home by its own view or new to the ledger, but it has the segment: that is an answer too."""

@@ -25,7 +25,8 @@ class Driver[Event, Effect]:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Event] = deque()
         self._busy = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at: Instant | None = None
         self._closed = False
 
     def now(self) -> Instant:
@@ -72,9 +73,10 @@ class Driver[Event, Effect]:
             return
         when = self._machine.wake_at()
         if self._timer is not None:
-            if when is not None and self._timer.when() == when:
+            if when == self._rings_at:
                 return
             self._timer.cancel()
             self._timer = None
         if when is not None:
-            self._timer = self._loop.call_at(when, self._wake)
+            # uvloop returns a handle without `when()` for a time that is due at once, so the driver remembers it
+            self._timer, self._rings_at = self._loop.call_at(when, self._wake), when

@@ -102,7 +102,7 @@ class Neighbours(TrackerMessage, frozen=True, tag=22):
 class Denied(TrackerMessage, frozen=True, tag=23):
     """Devices that may no longer be spoken to; the whole set."""
 
-    devices: Annotated[tuple[ids.Device, ...], Meta(max_length=10_000)]
+    devices: Annotated[tuple[ids.Device, ...], Meta(max_length=1_600)]
 
 
 class Turned(TrackerMessage, frozen=True, tag=24):
