@@ -162,6 +162,8 @@ class LinkHub:
             link.current.close(why)
         elif link is not None:
             self._drop(device, End(why))
+            for connection in [each for each in self._connections if each.device == device]:
+                connection.close(why)
 
     def send(self, device: str, message: PeerMessage) -> None:
         """Send one message; it is dropped when the link has closed meanwhile."""

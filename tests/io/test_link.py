@@ -1,6 +1,6 @@
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 
 import pytest
@@ -8,10 +8,11 @@ import pytest
 from ecdn_proxy.io import link
 from ecdn_proxy.io.link import LinkHub, Ourselves, Told
 from ecdn_proxy.io.tls import client_context
+from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Cancel, Contact, Piece, Watching
-from tests.io.agents import LOOPBACK, Agent, Start, by_hand, hello_of
+from ecdn_proxy.wire.peer import Bye, Cancel, Contact, Hello, PeerMessage, Piece, Watching
+from tests.io.agents import LOOPBACK, Agent, Start, by_hand, hello_of, messages_of
 from tests.io.material import TENANT, Root, root
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
@@ -206,3 +207,127 @@ async def test_a_taken_port_is_said(start: Start, tenant_root: Root) -> None:
     with pytest.raises(Unavailable, match="cannot listen"):
         await second.start()
     await second.close()
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@contextlib.asynccontextmanager
+async def served_by_hand(contexts: link.Contexts | None) -> AsyncIterator[tuple[Contact, asyncio.Queue[Streams]]]:
+    """Agent "a" as a listener whose bytes the test writes; without contexts it does not even speak TLS."""
+    accepted: asyncio.Queue[Streams] = asyncio.Queue()
+    writers = []
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        accepted.put_nowait((reader, writer))
+
+    server = await asyncio.start_server(take, "127.0.0.9", 0, ssl=contexts.server if contexts else None)
+    async with server:
+        try:
+            yield Contact("a", ("127.0.0.9",), server.sockets[0].getsockname()[1]), accepted
+        finally:
+            for writer in writers:
+                writer.transport.abort()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+
+async def _next(reader: asyncio.StreamReader, kind: type[PeerMessage]) -> PeerMessage:
+    async for message in messages_of(reader):
+        if isinstance(message, kind):
+            return message
+    raise AssertionError(f"no {kind.__name__}")
+
+
+@pytest.mark.parametrize("survives", [True, False])
+async def test_a_bye_on_the_loser_may_come_before_the_winners_hello(
+    start: Start, tenant_root: Root, survives: bool
+) -> None:
+    contexts = tenant_root.contexts("a")
+    b = await start("b", "127.0.0.3")
+    async with served_by_hand(contexts) as (contact, accepted):
+        b.hub.dial(contact)
+        _, loser = await accepted.get()
+        loser.write(hello_of("a"))
+        await b.record.first("opened")
+        async with by_hand(b, contexts.client) as (reader, winner):
+            await _next(reader, Hello)
+            loser.write(encode(Bye(link.DUPLICATE)))
+            await b.record.until(lambda: not b.hub.stats())
+            b.hub.send("a", Cancel(1))
+            assert not b.hub.is_full("a")
+            if survives:
+                winner.write(hello_of("a"))
+                assert await _next(reader, Cancel) == Cancel(1)
+                assert not b.record.all("closed")
+            else:
+                winner.transport.abort()
+                assert (await b.record.first("closed"))[0] == "a"
+    await b.record.first("closed")
+    assert len(b.record.all("opened")) == len(b.record.all("closed")) == 1
+
+
+async def test_a_link_that_moves_can_be_hung_up_and_holds_a_bounded_amount(
+    start: Start, tenant_root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_PENDING_MAX", 2)
+    contexts = tenant_root.contexts("a")
+    b = await start("b", "127.0.0.3")
+    for why in ("enough", "the link was lost while it moved"):
+        b.record.told.clear()
+        async with served_by_hand(contexts) as (contact, accepted):
+            b.hub.dial(contact)
+            _, loser = await accepted.get()
+            loser.write(hello_of("a"))
+            await b.record.first("opened")
+            async with by_hand(b, contexts.client) as (reader, _):
+                await _next(reader, Hello)
+                loser.write(encode(Bye(link.DUPLICATE)))
+                await b.record.until(lambda: not b.hub.stats())
+                if why == "enough":
+                    b.hub.hang_up("a", why)
+                else:
+                    for number in range(3):
+                        b.hub.send("a", Cancel(number))
+                assert await b.record.first("closed") == ("a", why, False)
+
+
+async def test_a_dialled_agent_that_misbehaves(start: Start, tenant_root: Root) -> None:
+    b = await start("b", "127.0.0.3")
+    async with served_by_hand(tenant_root.contexts("a")) as (contact, accepted):
+        b.hub.dial(contact)
+        _, writer = await accepted.get()
+        writer.write(hello_of("c"))
+        assert await b.record.first("closed") == ("a", "a Hello in the name of another device", True)
+
+
+async def test_a_dialled_agent_that_misbehaves_on_a_second_link(start: Start, tenant_root: Root) -> None:
+    b = await start("b", "127.0.0.3")
+    context = tenant_root.contexts("a").client
+    async with by_hand(b, context, hello_of("a")):
+        await b.record.first("opened")
+        async with by_hand(b, context, hello_of("c")):
+            assert (await b.record.first("closed"))[::2] == ("a", True)
+    assert not b.hub.stats()
+
+
+async def test_a_dial_into_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "CONNECT_S", 0.1)
+    b = await start("b", "127.0.0.3")
+    async with served_by_hand(None) as (contact, _):
+        b.hub.dial(contact)
+        assert await b.record.first("closed") == ("a", "127.0.0.9 does not answer", False)
+
+
+async def test_closing_breaks_off_dials_and_handshakes(start: Start) -> None:
+    a, b = await start("a", "127.0.0.2"), await start("b", "127.0.0.3")
+    async with served_by_hand(None) as (contact, accepted):
+        b.hub.dial(contact)
+        await accepted.get()
+        async with asyncio.timeout(5):
+            await b.hub.close()
+    a.hub.dial(b.contact)
+    await a.hub.close()
+    a.hub.dial(b.contact)
+    assert not a.record.all("opened")

@@ -4,11 +4,13 @@ Record.tell(name) -> a callback that appends (name, *arguments);  await Record.u
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 DEADLINE_S = 20.0
 """For a machine under load; nothing that passes waits this long."""
+LOOK_S = 0.02
 
 
 class Record:
@@ -32,7 +34,8 @@ class Record:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 while not holds():
-                    await self._news.wait()
+                    with contextlib.suppress(TimeoutError):  # what is waited for need not be something told
+                        await asyncio.wait_for(self._news.wait(), LOOK_S)
                     self._news.clear()
         except TimeoutError:
             raise AssertionError(f"waited in vain; told so far: {self.told[-20:]}") from None
