@@ -1,8 +1,7 @@
 """What a person reads when the proxy itself must answer: what happened, whose fault it is, what helps.
 
-Map: `page` (one plain HTML page) · `instead_of_mitmproxys` (takes the place of the proxy engine's own page, for which
-it has no hook; `install` puts it there once) · `REFUSED`, `UNRESOLVED` (how the addon marks a connection that it did
-not allow).
+Map: `page` (one plain HTML page) · `instead_of_mitmproxys` (takes the place of the proxy engine's own page) ·
+`REFUSED`, `UNRESOLVED` (how the addon marks a connection that it did not allow).
 """
 
 import html
@@ -10,7 +9,6 @@ from typing import Final
 
 from mitmproxy import http
 from mitmproxy.net.http import http1
-from mitmproxy.proxy.layers.http import _http1
 
 REFUSED: Final = "ecdn refused: "
 UNRESOLVED: Final = "ecdn found no address: "
@@ -97,8 +95,3 @@ def instead_of_mitmproxys(status_code: int, message: str = "") -> bytes:
     else:
         response = unreachable(message)
     return bytes(http1.assemble_response(response))  # type: ignore[no-untyped-call]
-
-
-def install() -> None:
-    """Let the proxy engine use our pages."""
-    _http1.make_error_response = instead_of_mitmproxys

@@ -24,7 +24,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from ecdn_proxy.agent.doors import Agent
 from ecdn_proxy.core.limits import Settings
 from ecdn_proxy.core.scope import Scope, place
-from ecdn_proxy.front import errorpage, interception
+from ecdn_proxy.front import engine, interception
 from ecdn_proxy.front.addon import Addon
 from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
 from ecdn_proxy.front.gateway import Gateway
@@ -81,7 +81,7 @@ class Proxy:
             OSError: the state directory cannot be written, or origin_ca_file cannot be read.
             ValueError: origin_ca_file holds no certificate.
         """
-        errorpage.install()
+        engine.install()
         _quieten()
         roots = self._state_dir / "origin-roots.pem"
         write_private(roots, trusted_roots(self._settings.origin_ca_file))

@@ -393,3 +393,31 @@ async def test_draining_lets_a_transfer_end(tmp_path: Path) -> None:
         await draining
         with pytest.raises(ConnectionError):
             await asyncio.open_connection(*address)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 \r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n2\r\nok\r\n0\r\nx: y\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_interim_responses_and_trailers_do_no_harm(front: Rig, answer: bytes, at_once: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            for part in [answer] if at_once else [answer[at : at + 1] for at in range(len(answer))]:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://{OTHER}:{server.sockets[0].getsockname()[1]}/"
+    for _ in range(2):
+        async with front.session.get(url) as got:
+            assert (got.status, await got.read()) == (200, b"ok")
+    server.close()
