@@ -130,8 +130,8 @@ class Ledger:
     def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
         """Whether an avoided parent may be named again.
 
-        A fetcher that is receiving and not far ahead of the asker relays what it gets: the origin is what is slow, and a
-        second copy through a tight link would make everybody late. One that has only just been granted the lease was
+        A fetcher that is receiving and not far ahead of the asker relays what it gets: the origin is what is slow, and
+        a second copy through a tight link would make everybody late. One that has only just been granted the lease was
         slow for a reason that is over.
         """
         return any(

@@ -3,8 +3,9 @@
     handle(event, now) -> effects        wake(now) -> effects        wake_at()
 
 It joins the parts: `acquisition` (a segment for viewers here), `ledger` and `inquiry` (who goes to the origin),
-`upload` (what others get), `view` (who is near), `cache`. No clock, socket, disk or log: the performer and the simulator
-do what the effects say, and tests read as timetables. `check()` holds the invariants that every test ends with.
+`home` (answers other agents), `upload` (what they get), `view` (who is near), `cache`. No clock, socket, disk or log:
+the performer and the simulator do what the effects say, and tests read as timetables. `check()` holds the invariants
+that every test ends with.
 """
 
 from collections import OrderedDict
@@ -43,9 +44,8 @@ from ecdn_proxy.core.happenings import (
     ViewerLeft,
     Wanted,
 )
+from ecdn_proxy.core.home import Home
 from ecdn_proxy.core.housekeeping import Housekeeping
-from ecdn_proxy.core.inquiry import tell_shadow
-from ecdn_proxy.core.ledger import Alone, Following, Grant
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.segment import Seal
 from ecdn_proxy.core.shareable import is_fresh
@@ -53,7 +53,6 @@ from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Offer, Uploads
 from ecdn_proxy.sansio.machine import Instant, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import (
     Ask,
@@ -104,6 +103,9 @@ class Node:
         self.house = Housekeeping(self.site, share_after_watching_s)
         self._limits = limits
         self._cadence = Cadence(limits)
+        self._home = Home(
+            self.site, lambda key: self.cache.peek(key) is not None, lambda key: self._acquisitions.get(key)
+        )
         self._acquisitions: dict[str, Acquisition] = {}
         self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
 
@@ -358,7 +360,6 @@ class Node:
             self._ban(device, fault.why, now)
 
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
-        ledger = self.site.ledger
         match message:
             case Vouched() | Piece() | End() | Refused():
                 for acquisition in self._acquisitions.values():
@@ -368,13 +369,23 @@ class Node:
             case Get():
                 self._get(device, message, now)
             case Cancel(request):
-                if (key := self.uploads.cancel(device, request)) is not None and key in self._acquisitions:
-                    self._acquisitions[key].children = self.uploads.of(key)
-                    self._acquisitions[key].child_left(now)
+                self._cancelled(device, request, now)
             case Ask():
-                self._asked(device, message, now)
+                self._home.asked(device, message, now)
             case Granted() | Follow() | Redirect() | GoAlone():
                 self._answered(device, message, now)
+            case Progress() | Finished() | Held() | Dropped() | Shadow():
+                self._reported(device, message, now)
+            case Watching(streams, serves):
+                self.site.view.watching(device, streams, serves=serves)
+                self.house.register(streams, now)
+            case Hello() | Ping() | Pong() | Bye():
+                impossible(f"{type(message).__name__} belongs to the link, not to the node")
+
+    def _reported(self, device: str, message: Progress | Finished | Held | Dropped | Shadow, now: Instant) -> None:
+        """News for the ledger kept here."""
+        ledger = self.site.ledger
+        match message:
             case Progress(key, lease, received):
                 ledger.progress(key, lease, device, received, now)
             case Finished(key, lease, outcome, status, why):
@@ -383,15 +394,18 @@ class Node:
                 ledger.held(key, stream, device)
             case Dropped(key):
                 ledger.dropped(key, device)
-            case Shadow(key, stream, fetcher, lease):
-                if fetcher.device != self.site.me.device:
-                    self.site.view.met(fetcher, f"named by {device[:8]}")
-                    ledger.shadow(key, stream, fetcher.device, lease, now)
-            case Watching(streams, serves):
-                self.site.view.watching(device, streams, serves=serves)
-                self.house.register(streams, now)
-            case Hello() | Ping() | Pong() | Bye():
-                impossible(f"{type(message).__name__} belongs to the link, not to the node")
+            case Shadow(key, stream, fetcher, lease) if fetcher.device != self.site.me.device:
+                self.site.view.met(fetcher, f"named by {device[:8]}")
+                ledger.shadow(key, stream, fetcher.device, lease, now)
+            case Shadow():
+                pass
+
+    def _cancelled(self, device: str, request: int, now: Instant) -> None:
+        key = self.uploads.cancel(device, request)
+        acquisition = None if key is None else self._acquisitions.get(key)
+        if acquisition is not None:
+            acquisition.children = self.uploads.of(acquisition.key)
+            acquisition.child_left(now)
 
     def _answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
         for acquisition in self._acquisitions.values():
@@ -405,58 +419,6 @@ class Node:
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
             self.site.send(device, outcome)
 
-    def _asked(self, device: str, ask: Ask, now: Instant) -> None:
-        """This node is asked as a key's home."""
-        site = self.site
-        if self._offers_itself(device, ask, now):
-            why = f"{site.me.device[:8]} has it or is receiving it"
-            site.send(device, Follow(ask.request, ask.key, (site.me,), why))
-            return
-        if ask.reason == "elder":
-            known = site.ledger.elder(ask.key, device, now)
-            if known is None:
-                site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
-            else:
-                self._name_parents(device, ask, known)
-            return
-        better = site.view.homes(ask.stream, ask.key, now)[0]
-        elsewhere = better not in (site.me.device, device, *ask.avoid)
-        if (
-            elsewhere
-            and ask.reason not in ("home lost", "elder")
-            and ask.hops < 2
-            and (home := site.view.contact(better)) is not None
-        ):
-            site.send(device, Redirect(ask.request, ask.key, home))
-            return
-        match site.ledger.ask(ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now):
-            case Grant(lease, hedge):
-                site.send(device, Granted(ask.request, ask.key, lease, hedge))
-                if (fetcher := site.view.contact(device)) is not None:
-                    tell_shadow(site, ask.key, ask.stream, fetcher, lease, now)
-            case Following(choice):
-                self._name_parents(device, ask, Following(choice))
-            case Alone(why, for_s, status):
-                site.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
-
-    def _name_parents(self, device: str, ask: Ask, following: Following) -> None:
-        choice = following.choice
-        contacts = tuple(it for parent in choice.parents if (it := self.site.view.contact(parent)) is not None)
-        self.site.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
-
-    def _offers_itself(self, device: str, ask: Ask, now: Instant) -> bool:
-        """Not the home by its own view or new to the ledger, but it has the segment: that is an answer too."""
-        site = self.site
-        if site.me.device in ask.avoid or not site.view.serves or site.ledger.knows(ask.key):
-            return False
-        if self.cache.peek(ask.key) is not None:
-            return True
-        acquisition = self._acquisitions.get(ask.key)
-        if acquisition is None:
-            return False
-        follows = ask.reason in ("first", "home lost") and acquisition.parent not in (None, device)
-        return acquisition.fetching or follows
-
     # ---- giving
 
     def _get(self, device: str, get: Get, now: Instant) -> None:
@@ -466,9 +428,8 @@ class Node:
             return
         acquisition = self._acquisitions.get(get.key)
         stored = self.cache.peek(get.key)
-        if (stored is None and acquisition is None and not self.cache.on_disk(get.key)) or (
-            acquisition is not None and acquisition.parent == device
-        ):
+        here = stored is not None or acquisition is not None or self.cache.on_disk(get.key)
+        if not here or (acquisition is not None and acquisition.parent == device):
             site.send(device, Refused(get.request, "unknown"))
         elif not self.uploads.begin(device, get):
             site.send(device, Refused(get.request, "busy"))

@@ -154,7 +154,7 @@ class Assembly:
         self._origin_at = first_byte
 
     def stop_origin(self) -> None:
-        """The own fetch is given up: what is no whole piece may have reached a viewer, but is worth nothing to others."""
+        """The own fetch is given up: part of a piece may have reached a viewer, but is worth nothing to others."""
         self._loose = max(self._loose, bytes(self._tail), key=len)
         self._tail.clear()
         self._overlap = []

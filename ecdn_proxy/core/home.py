@@ -1,0 +1,81 @@
+"""Answers the agents that ask this one about a key: as the home of its ledger, or as one who happens to have it.
+
+Home.asked(device, ask, now)     exactly one answer goes back: Granted, Follow, Redirect or GoAlone
+"""
+
+from collections.abc import Callable
+
+from ecdn_proxy.core.acquisition import Acquisition
+from ecdn_proxy.core.inquiry import HOPS_MAX, tell_shadow
+from ecdn_proxy.core.ledger import Alone, Following, Grant
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect
+
+
+class Home:
+    """The ledger's desk."""
+
+    def __init__(
+        self, site: Site, holds: Callable[[str], bool], acquiring: Callable[[str], Acquisition | None]
+    ) -> None:
+        self._site = site
+        self._holds = holds
+        self._acquiring = acquiring
+
+    def asked(self, device: str, ask: Ask, now: Instant) -> None:
+        """Answer one question."""
+        if self._offers_itself(device, ask):
+            me = self._site.me
+            why = f"{me.device[:8]} has it or is receiving it"
+            self._site.send(device, Follow(ask.request, ask.key, (me,), why))
+        elif ask.reason == "elder":
+            known = self._site.ledger.elder(ask.key, device, now)
+            if known is None:
+                self._site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
+            else:
+                self._follow(device, ask, known)
+        elif not self._redirected(device, ask, now):
+            self._decide(device, ask, now)
+
+    def _decide(self, device: str, ask: Ask, now: Instant) -> None:
+        site = self._site
+        match site.ledger.ask(ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now):
+            case Grant(lease, hedge):
+                site.send(device, Granted(ask.request, ask.key, lease, hedge))
+                if (fetcher := site.view.contact(device)) is not None:
+                    tell_shadow(site, ask.key, ask.stream, fetcher, lease, now)
+            case Following() as following:
+                self._follow(device, ask, following)
+            case Alone(why, for_s, status):
+                site.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
+
+    def _redirected(self, device: str, ask: Ask, now: Instant) -> bool:
+        """Send the asker to a better-ranked home that it does not know or did not think of."""
+        site = self._site
+        better = site.view.homes(ask.stream, ask.key, now)[0]
+        if better in (site.me.device, device, *ask.avoid) or ask.reason == "home lost" or ask.hops >= HOPS_MAX:
+            return False
+        home = site.view.contact(better)
+        if home is not None:
+            site.send(device, Redirect(ask.request, ask.key, home))
+        return home is not None
+
+    def _follow(self, device: str, ask: Ask, following: Following) -> None:
+        choice = following.choice
+        contacts = tuple(it for parent in choice.parents if (it := self._site.view.contact(parent)) is not None)
+        self._site.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
+
+    def _offers_itself(self, device: str, ask: Ask) -> bool:
+        """The ledger here says nothing of the key, but this machine has it: that is an answer too."""
+        site = self._site
+        if site.me.device in ask.avoid or not site.view.serves or site.ledger.knows(ask.key):
+            return False
+        if self._holds(ask.key):
+            return True
+        acquisition = self._acquiring(ask.key)
+        if acquisition is None:
+            return False
+        follows = ask.reason in ("first", "home lost") and acquisition.parent not in (None, device)
+        return acquisition.fetching or follows
