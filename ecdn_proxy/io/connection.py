@@ -15,6 +15,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.tls import peer_identity
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
@@ -278,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
             self._finish(End(f"{UNANSWERED_MAX} pings unanswered"), at_once=True)
             return
         self._ping = (self._ping + 1) % 2**32
-        self._pinged_at = self._loop.time()
+        self._pinged_at = monotonic()  # uvloop's own time has whole milliseconds only
         self._unanswered += 1
         self._timer = self._loop.call_later(PING_S, self._send_ping)
         self.send(Ping(self._ping))
@@ -287,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unanswered = 0
         if number != self._ping or not self._pinged_at:
             return
-        sample = (self._loop.time() - self._pinged_at) * 1_000
+        sample = (monotonic() - self._pinged_at) * 1_000
         self._pinged_at = 0.0
         self.rtt_ms = self.rtt_ms + _RTT_WEIGHT * (sample - self.rtt_ms) if self._measured else sample
         self._measured = True

@@ -21,6 +21,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
 from ecdn_proxy.io.sockets import Networks, allowed, listening, towards, why
 from ecdn_proxy.sansio.tasks import Tasks
@@ -271,9 +272,9 @@ class LinkHub:
             return End("not reachable from the address that this agent listens on")
         try:
             async with asyncio.timeout(CONNECT_S):
-                begun = loop.time()
+                begun = monotonic()
                 await loop.sock_connect(dialler, (address, port))
-                connection.rtt_ms = (loop.time() - begun) * 1_000
+                connection.rtt_ms = (monotonic() - begun) * 1_000
                 await loop.create_connection(
                     lambda: connection,
                     sock=dialler,

@@ -18,12 +18,16 @@ def tenant_root() -> Root:
     return root()
 
 
+_LOOP_THREADS = ("asyncio_", "uvloop_")
+"""The loop's own executor lives as long as the loop."""
+
+
 def _sockets() -> int:
     return len(psutil.Process().net_connections(kind="inet"))
 
 
 def _threads() -> set[str]:
-    return {each.name for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+    return {each.name for each in threading.enumerate() if not each.name.startswith(_LOOP_THREADS)}
 
 
 @pytest_asyncio.fixture
