@@ -1,0 +1,135 @@
+"""Writes what the documentation says of settings, conditions and messages, out of their declarations.
+
+    python -m tests.repository.generate        (make docs)
+
+Map: `pages` (every generated file's text) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
+between `<!-- generated: name -->` and `<!-- end -->`) · `protocol` (a whole page).
+"""
+
+import re
+import sys
+from types import ModuleType
+
+import msgspec
+
+from ecdn_proxy.core.conditions import REGISTER
+from ecdn_proxy.core.limits import Settings, describe
+from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, tracker
+from ecdn_proxy.wire.version import PROTOCOL
+from tests.repository.files import ROOT
+from tests.repository.words import attribute_docs, hints, named, structs, words
+
+BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CARRIED_BLOCKS = ("docs/admin.md", "docs/helpdesk.md")
+MODULES = (
+    ("Between agents", peer),
+    ("Vouchers: who says that these are the bytes", integrity),
+    ("Between an agent and the coordinator", tracker),
+    ("Enrolment", enrolment),
+)
+
+
+def pages() -> dict[str, str]:
+    """Text by path."""
+    blocks = {"settings": settings_table(), "conditions": conditions_table()}
+    found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
+    return found | {"docs/protocol.md": protocol()}
+
+
+def with_blocks(page: str, blocks: dict[str, str]) -> str:
+    """A page with its generated blocks filled anew."""
+    return BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match[2]]}\n{match[3]}", page)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |\n"
+
+
+def _table(*head: str) -> str:
+    return _row(*head) + "|" + "---|" * len(head) + "\n"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return "`true`" if value else "`false`"
+        case str():
+            return f'`"{value}"`'
+        case tuple() | dict() if not value:
+            return "`[]`" if isinstance(value, tuple) else "`{}`"
+        case _:
+            return f"`{value}`"
+
+
+def settings_table() -> str:
+    """The agent's settings, as `core/limits` declares them."""
+    kinds = hints(Settings)
+    rows = [
+        _row(f"`{name}`", _shown(default), words(kinds[name], {}), meaning)
+        for name, default, meaning in describe(Settings)
+    ]
+    return _table("setting", "default", "values", "meaning") + "".join(rows)
+
+
+def conditions_table() -> str:
+    """The conditions, as `core/conditions` registers them."""
+    rows = [_row(f"`{code}`", each.title, each.remedy) for code, each in REGISTER.items()]
+    return _table("code", "what the page says", "what to do") + "".join(rows)
+
+
+def protocol() -> str:
+    """docs/protocol.md."""
+    modules = (ids, peer, integrity, tracker, enrolment)
+    names = {name: alias for module in modules for name, alias in named(module).items()}
+    meanings = {name: text for module in modules for name, text in attribute_docs(module).items()}
+    rows = [
+        _row(
+            f"`{name}`", words(kind, {other: names[other] for other in names if other != name}), meanings.get(name, "")
+        )
+        for name, kind in names.items()
+    ]
+    text = (
+        "# The protocol, message by message\n\n"
+        "<!-- Generated from ecdn_proxy/wire by `make docs`; do not edit. -->\n\n"
+        f"Protocol number {PROTOCOL}. Messages are MessagePack arrays: the tag first, then the fields in the\n"
+        "order of the tables; those at the end that have a default may be missing, further ones are ignored. What\n"
+        "breaks a bound is refused as a whole. Enrolment is JSON.\n\n"
+        f"## Frames\n\n{codec.__doc__ or ''}\n"
+        f"`FRAME_BYTES_MAX` is {codec.FRAME_BYTES_MAX:,} bytes.\n\n"
+        "## Names that stand for a type\n\n" + _table("name", "values", "meaning") + "".join(rows) + "\n"
+    )
+    return text + "\n".join(_section(title, module, names) for title, module in MODULES)
+
+
+def _section(title: str, module: ModuleType, names: dict[str, object]) -> str:
+    parts = [f"## {title}\n\n{module.__doc__ or ''}"]
+    for struct in structs(module):
+        tag = struct.__struct_config__.tag
+        lines = [f"### {struct.__name__}\n", struct.__doc__ or "", ""]
+        if tag is not None:
+            lines.insert(1, f"Tag {tag}.")
+        kinds, docs = hints(struct), attribute_docs(struct)
+        rows = [
+            _row(f"`{field.encode_name}`", words(kinds[field.name], names) + _default(field), docs.get(field.name, ""))
+            for field in msgspec.structs.fields(struct)
+        ]
+        lines.append(_table("field", "values", "meaning") + "".join(rows) if rows else "No fields.\n")
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    return "" if field.default is msgspec.NODEFAULT or field.default is None else f"; else {_shown(field.default)}"
+
+
+def main() -> int:
+    for name, text in pages().items():
+        path = ROOT / name
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            sys.stdout.write(f"{name} is written anew\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
