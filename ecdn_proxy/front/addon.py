@@ -211,6 +211,7 @@ class Addon:
         if not isinstance(passage, Passage):
             response.stream = True
             return
+        self._interception.answered(flow.request.host, response.status_code)
         passage.status = response.status_code
         passage.headers = tuple(
             (name.decode("latin-1").lower(), value.decode("utf-8", "replace"))
@@ -263,8 +264,12 @@ class Addon:
         """A request ended early: refused, broken off, or its viewer left."""
         self._done(flow)
         passage = flow.metadata.get(_PASSAGE)
-        if isinstance(passage, Passage) and passage.status:
+        if not isinstance(passage, Passage):
+            return
+        if passage.status:
             self._passed(passage)
+        elif flow.server_conn.tls_established and flow.client_conn.connected:
+            self._interception.unanswered(flow.request.host)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """Messages pass; mitmproxy would keep each of them for as long as the connection lives."""

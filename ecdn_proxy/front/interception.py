@@ -17,6 +17,7 @@ from mitmproxy.proxy import layer, layers
 from OpenSSL import SSL
 
 from ecdn_proxy.core.scope import Scope, host_name
+from ecdn_proxy.front import engine
 from ecdn_proxy.front.authority import Authority, OutOfScope
 
 CIPHERS: Final = (
@@ -28,6 +29,8 @@ FAILURES_MAX: Final = 3
 """One alert may be a person who clicked away a warning; three in a row are a program that will never trust us."""
 
 _CERTIFICATE_OPTIONS = frozenset({"certs", "confdir", "key_size", "cert_passphrase"})
+_WITHOUT_CERTIFICATE: Final = frozenset({400, 403, 495, 496})
+"""What nginx and IIS answer a client that has not shown the certificate that they asked for."""
 _log = structlog.get_logger("ecdn.interception")
 
 
@@ -40,7 +43,7 @@ class Interception(TlsConfig):
         self._scope = scope
         self._authority = authority
         self._report = bypassed
-        self._failures: dict[str, int] = {}
+        self._failures: dict[tuple[str, str], int] = {}
         self._bypassed: set[str] = set()
         self._contexts: dict[int, SSL.Context] = {}
 
@@ -100,27 +103,36 @@ class Interception(TlsConfig):
 
     def tls_established_client(self, data: tls.TlsData) -> None:
         """Somebody trusts us for this host."""
-        self._failures.pop(_host_of(data), None)
+        self._failures.pop(("client", _host_of(data)), None)
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
         """Count the client's alerts; hanging up without one says nothing."""
         if "alert" in (data.conn.error or "").lower():
-            self._count(
-                _host_of(data), f"a program here does not accept this machine's certificate ({data.conn.error})"
-            )
+            why = f"a program here does not accept this machine's certificate ({data.conn.error})"
+            self._count("client", _host_of(data), why)
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
         """An origin that wants the viewer's own certificate can only be tunnelled to."""
-        error = (data.conn.error or "").lower()
-        if "alert" in error and ("certificate required" in error or "handshake failure" in error):
-            self._count(host_name(str(data.conn.sni or "")), f"the origin refused our handshake ({data.conn.error})")
+        self.unanswered(str(data.conn.sni or ""))
 
-    def _count(self, host: str, why: str) -> None:
+    def unanswered(self, host: str) -> None:
+        """An origin ended a connection instead of answering, or answered as one does without a certificate."""
+        if host_name(host) in engine.ASKED_FOR_CERTIFICATE:
+            self._count("origin", host_name(host), "the origin asks for a certificate of the viewer's own")
+
+    def answered(self, host: str, status: int) -> None:
+        """An origin answered."""
+        if status in _WITHOUT_CERTIFICATE:
+            self.unanswered(host)
+        elif self._failures:
+            self._failures.pop(("origin", host_name(host)), None)
+
+    def _count(self, side: str, host: str, why: str) -> None:
         if not host or host in self._bypassed:
             return
-        self._failures[host] = self._failures.get(host, 0) + 1
-        if self._failures[host] >= FAILURES_MAX:
-            del self._failures[host]
+        self._failures[side, host] = self._failures.get((side, host), 0) + 1
+        if self._failures[side, host] >= FAILURES_MAX:
+            del self._failures[side, host]
             self._bypassed.add(host)
             _log.warning("host bypassed: it is tunnelled from now on", host=host, why=why)
             self._report(host, why)

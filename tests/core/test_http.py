@@ -142,6 +142,7 @@ def test_range_of_a_part_exactly() -> None:
     assert value(answer((("range", "bytes=500-599"),), head(100, headers=(("content-range", "bytes 500-599/*"),))),
                  "content-range") == "bytes 500-599/*"  # fmt: skip
     assert answer((), made).status == 502
+    assert answer((("range", "bytes=600-699"),), made).status == 502
     assert answer((("range", "bytes=-10"),), head(100, headers=(("content-range", "bytes 500-599/*"),))).status == 502
 
 

@@ -29,7 +29,18 @@ def test_scope(host: str, ours: bool) -> None:
 
 def test_domain() -> None:
     assert domain(" *.Bücher.Example. ") == "xn--bcher-kva.example"
-    for bad in ("https://a.test", "a.test:443", "", ".", "a..b", "-a.test", "10.0.0.1", "a b", "x" * 64 + ".test"):
+    for bad in (
+        "https://a.test",
+        "a.test:443",
+        "",
+        ".",
+        "a..b",
+        "-a.test",
+        "10.0.0.1",
+        "a b",
+        "x" * 64 + ".test",
+        "ü" * 80,
+    ):
         with pytest.raises(ValueError, match="no domain name"):
             domain(bad)
 

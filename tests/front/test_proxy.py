@@ -15,7 +15,7 @@ from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
 from ecdn_proxy.core.happenings import StoredSegment
 from ecdn_proxy.front.proxy import CannotListen, Proxy
 from ecdn_proxy.wire.faults import Unavailable
-from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Rig, ToldDelivery, head, rig, settings_for
+from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Authorities, Rig, ToldDelivery, head, rig, settings_for
 
 BODY = bytes(range(256)) * 400
 
@@ -354,6 +354,33 @@ async def test_a_client_that_pins_gets_its_tunnel_after_three_alerts(front: Rig)
         assert answer.status == 200
     async with front.session.get(front.url("/hello", "b.stream.test")) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_origin_that_wants_the_viewers_certificate_gets_its_tunnel(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    def demanding(one: Authorities) -> ssl.SSLContext:
+        context = one.server("*.stream.test")
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(one.ca)
+        context.maximum_version = version
+        return context
+
+    async with rig(tmp_path, context=demanding) as front:
+        for _ in range(3):
+            async with front.session.get(front.url("/hello")) as answer:
+                assert answer.status == 502
+        assert await front.bypassed.get() == STREAM
+
+
+@pytest.mark.asyncio
+async def test_a_large_body_to_a_refused_target_is_not_read(front: Rig) -> None:
+    target = f"127.0.0.1:{front.gateway.address[1]}"
+    for framing in ("Content-Length: 99999999", "Transfer-Encoding: chunked"):
+        line = f"POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\n{framing}\r\n\r\n"
+        assert await front.raw(line.encode()) == b""
 
 
 @pytest.mark.asyncio
