@@ -204,6 +204,11 @@ class Stage:
         command += ["-p", str(PROXY_PORT), "--map-remote", f"|{there}|{here}"]
         return await self.processes.start(agent.name, command + [a for s in settings for a in ("--set", s)])
 
+    @property
+    def invitation(self) -> dict[str, str]:
+        """What one more machine needs to enrol: coordinator, tenant_root_sha256, token."""
+        return dict(self._join)
+
     # The event
 
     async def start_viewers(self) -> None:
