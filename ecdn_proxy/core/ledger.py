@@ -246,7 +246,11 @@ class Ledger:
         return self._first_byte.get(stream, self._limits.first_byte_unknown_s)
 
     def _give(self, parent: str, now: Instant) -> None:
-        self._given[parent] = (self._given_to(parent, now) + 1.0, now)
+        given = self._given_to(parent, now)
+        self._given.pop(parent, None)
+        self._given[parent] = (given + 1.0, now)
+        if len(self._given) > self._limits.neighbours_max:
+            self._given.pop(next(iter(self._given)))
 
     def _given_to(self, parent: str, now: Instant) -> float:
         amount, since = self._given.get(parent, (0.0, now))

@@ -117,6 +117,12 @@ class Limits:
     """Entries of a ledger; a two-hour event of 2 s segments in two tracks is 7,200, of which the oldest go first."""
     acquisitions_max: int = 256
     """Segments being fetched at once; beyond it viewers go to the origin."""
+    in_flight_bytes_max: int = 256 * 1024 * 1024
+    """Bytes of unfinished segments in memory; beyond it viewers go to the origin."""
+    neighbours_max: int = 1_024
+    """Devices remembered; those only heard of through others go first."""
+    gets_per_device_max: int = 64
+    """Segments that one device may be reading from here at once: a player asks for two or three."""
     recent_max: int = 50
     """Served segments that the status page explains."""
     piece_burst: int = 32

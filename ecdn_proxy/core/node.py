@@ -20,6 +20,7 @@ from ecdn_proxy.core.happenings import (
     Effect,
     Event,
     Finish,
+    HangUp,
     LanLost,
     LanSeen,
     LinkClosed,
@@ -181,7 +182,7 @@ class Node:
             return
         acquisition = self._acquisitions.get(event.key)
         if acquisition is None:
-            if len(self._acquisitions) >= self._limits.acquisitions_max:
+            if self._is_overfull():
                 self._pass(event, "too many segments are being fetched at once")
                 return
             newcomer = self.house.is_newcomer(event.stream, now)
@@ -190,6 +191,11 @@ class Node:
             self._start(acquisition, now)
         else:
             acquisition.want(event, slack_s, now)
+
+    def _is_overfull(self) -> bool:
+        in_flight = sum(it.assembly.available_bytes for it in self._acquisitions.values())
+        limits = self._limits
+        return len(self._acquisitions) >= limits.acquisitions_max or in_flight >= limits.in_flight_bytes_max
 
     def _start(self, acquisition: Acquisition, now: Instant) -> None:
         if self.cache.on_disk(acquisition.key) and acquisition.stage is Stage.JOINING:
@@ -291,17 +297,24 @@ class Node:
     def _link(self, event: LinkOpened | LinkClosed, now: Instant) -> None:
         match event:
             case LinkOpened(contact, kind, streams, serves, rtt_ms):
+                if self.site.view.is_barred(contact.device, now):
+                    self.site.out.append(HangUp(contact.device, "this device may not be spoken to now"))
+                    return
                 self.site.view.linked(contact, streams, serves=serves)
                 self.site.opened(contact, kind, rtt_ms)
                 self.house.register(streams, now)
             case LinkClosed(device, why, misbehaved):
                 if misbehaved:
-                    self.site.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
-                self._device_left(device, self._limits.ban_s if misbehaved else self._limits.dial_retry_s, now)
+                    self._bar(device, why, now)
+                self._device_left(device, now)
 
-    def _device_left(self, device: str, away_s: float, now: Instant) -> None:
+    def _bar(self, device: str, why: str, now: Instant) -> None:
+        self.site.view.banned(device, now + self._limits.ban_s)
+        self.site.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
+
+    def _device_left(self, device: str, now: Instant) -> None:
         stood = self.site.closed(device)
-        self.site.view.unlinked(device, now + away_s)
+        self.site.view.unlinked(device, now + self._limits.dial_retry_s)
         if stood:
             self.site.ledger.left(device)
         self.uploads.device_left(device)
@@ -315,8 +328,8 @@ class Node:
 
     def _ban(self, device: str, why: str, now: Instant) -> None:
         self.site.hang_up(device, why)
-        self.site.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
-        self._device_left(device, self._limits.ban_s, now)
+        self._bar(device, why, now)
+        self._device_left(device, now)
 
     def _neighbourhood(
         self, event: LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | PolicyChanged, now: Instant
@@ -336,8 +349,9 @@ class Node:
                 self.house.tracker_connected = connected
             case DevicesDenied(devices):
                 view.denied(devices)
-                for device in devices & self.site.links.keys():
-                    self._ban(device, "the coordinator denied this device", now)
+                for device in sorted(devices & self.site.links.keys()):
+                    self.site.hang_up(device, "the coordinator denied this device")
+                    self._device_left(device, now)
             case PolicyChanged(sharing, uploads, why):
                 self.site.sharing, view.serves = sharing, uploads and sharing
                 self.house.announce()

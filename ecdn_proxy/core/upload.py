@@ -99,6 +99,8 @@ class Uploads:
         """Take on a child; False when there are enough."""
         if self.of(get.key) >= fan_out(self._site.me.link, self._limits) + FAN_OUT_SLACK:
             return False
+        if sum(1 for child in self._children if child.device == device) >= self._limits.gets_per_device_max:
+            return False
         end = None if get.count is None else get.first + get.count
         self._children.append(Child(device, get.request, get.key, get.first, end))
         return True

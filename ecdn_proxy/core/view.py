@@ -35,7 +35,9 @@ class Neighbour:
     serves: bool = True
     on_lan: bool = False
     away_until: Instant = 0.0
-    """Not tried again before."""
+    """It could not be reached; not dialled again before."""
+    banned_until: Instant = 0.0
+    """It broke the protocol; not spoken to before, whoever dials."""
     why: str = ""
     """How this device came to be known, for the status page."""
 
@@ -67,7 +69,7 @@ class View:
     def may_speak(self, device: str, now: Instant) -> bool:
         """Whether a device may be spoken to now."""
         known = self._known.get(device)
-        return device not in self._denied and (known is None or known.away_until <= now)
+        return not self.is_barred(device, now) and (known is None or known.away_until <= now)
 
     # ---- what is learnt
 
@@ -75,11 +77,23 @@ class View:
         """A device is heard of; its contact is brought up to date."""
         known = self._known.get(contact.device)
         if known is None:
+            self._make_room()
             known = self._known[contact.device] = Neighbour(contact, why=why)
         elif not known.linked:
             known.contact = contact
         known.why = known.why or why
         return known
+
+    def _make_room(self) -> None:
+        """A neighbour can name devices that do not exist; they must not fill the memory."""
+        if len(self._known) < self._limits.neighbours_max:
+            return
+        named = {device for devices in self._named.values() for device in devices}
+        for device, known in list(self._known.items()):
+            if not (known.linked or known.on_lan or device in named):
+                del self._known[device]
+                return
+        del self._known[next(iter(self._known))]
 
     def lan_seen(self, contact: Contact, tags: tuple[str, ...], *, serves: bool) -> None:
         """A device is shown by mDNS."""
@@ -105,6 +119,11 @@ class View:
         """A linked device says what it watches now."""
         if (known := self._known.get(device)) is not None:
             known.streams, known.serves = set(streams), serves
+
+    def banned(self, device: str, until: Instant) -> None:
+        """A device broke the protocol."""
+        if (known := self._known.get(device)) is not None:
+            known.banned_until = until
 
     def unlinked(self, device: str, away_until: Instant) -> None:
         """A link ended or could not be made."""
@@ -138,8 +157,13 @@ class View:
     def _forget_if_unknown(self, device: str) -> None:
         known = self._known.get(device)
         named = any(device in devices for devices in self._named.values())
-        if known is not None and not (known.linked or known.on_lan or named or known.away_until):
+        if known is not None and not (known.linked or known.on_lan or named or known.away_until or known.banned_until):
             del self._known[device]
+
+    def is_barred(self, device: str, now: Instant) -> bool:
+        """Whether the coordinator denied this device, or it broke the protocol lately."""
+        known = self._known.get(device)
+        return device in self._denied or (known is not None and known.banned_until > now)
 
     # ---- what follows from it
 
