@@ -118,6 +118,10 @@ class Agent(Protocol):
         """A request went to the origin untouched and ended."""
         ...
 
+    def bypassed(self, host: str, why: str) -> None:
+        """A host is tunnelled from now on: a program on this machine refuses our certificate for it."""
+        ...
+
     def open(self, ticket: str) -> Delivery:
         """Begin to answer a ticket.
 

@@ -59,6 +59,8 @@ class Sorter:
         listed = self.catalog.look_up(request.url, span, utc=utc)
         if listed is None:
             return Pass("no manifest fetched here lists this as a segment")
+        if "if-range" in fields and listed.byte_range is not None:
+            return Pass("a conditional range of a resource that is here only in part passes")
         credential = self._credential(listed.tokens, fields)
         verdict = self._entitled.is_entitled(listed.proof, credential, utc)
         if not verdict.allowed:

@@ -391,7 +391,7 @@ class System:
         self._sorter.passed(request, status, clock.utc())
 
     def bypassed(self, host: str, why: str) -> None:
-        """A host is tunnelled from now on: a program here does not trust this machine's certificate for it."""
+        """See `doors.Agent`."""
         self._raise("host-bypassed", f"{host}: {why}")
 
     def status(self) -> Status:

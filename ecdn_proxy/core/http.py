@@ -297,6 +297,8 @@ def _headers(
 def _cross_origin(fields: _Fields, head: SegmentHead, request: Headers, now: Circumstance) -> None:
     """Fetch standard section 3.2: rebuilt for each asker, and only what the origin itself proved."""
     if head.cors == "none":
+        if (fixed := first_of(head.headers, "access-control-allow-origin")) is not None:
+            fields.add("access-control-allow-origin", fixed)
         return
     if now.show_source:
         exposed = first_of(head.headers, "access-control-expose-headers")

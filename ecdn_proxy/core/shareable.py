@@ -93,9 +93,17 @@ def judge(
     total, begins = placed
     date = _date(fields.get("date")) or utc
     age = _seconds(fields.get("age")) or 0.0
+    cors = _cors(fields, headers)
     kept = [(name, value) for name, value in headers if name in _KEPT and len(value) <= 2_000]
-    if wanted is not None and wanted.last is not None and (size := _resource_bytes(fields)) is not None:
-        kept.append(("content-range", f"bytes {wanted.first}-{min(wanted.last, size - 1)}/{size}"))
+    if cors == "none" and (fixed := fields.get("access-control-allow-origin")):
+        kept.append(("access-control-allow-origin", fixed[:2_000]))
+    if cors == "echo" and fields.get("access-control-allow-credentials") == "true":
+        kept.append(("access-control-allow-credentials", "true"))
+    if wanted is not None:
+        size = _resource_bytes(fields)
+        kept.append(
+            ("content-range", f"bytes {wanted.first}-{wanted.first + total - 1}/{'*' if size is None else size}")
+        )
     head = SegmentHead(
         total_bytes=total,
         content_type=fields.get("content-type", "application/octet-stream")[:2_000],
@@ -103,7 +111,7 @@ def judge(
         last_modified=fields.get("last-modified"),
         date_utc=min(date, utc) - age,
         fresh_s=_fresh_s(fields, control, date),
-        cors=_cors(fields),
+        cors=cors,
         headers=tuple(kept[:16]),
     )
     return Shareable(head, begins)
@@ -136,9 +144,8 @@ def _forbidden(fields: dict[str, str], headers: Headers, control: dict[str, str]
         return "the origin said Cache-Control: private"
     if any(name == "set-cookie" for name, _ in headers):
         return "the origin set a cookie"
-    varies = {item.strip().lower() for name, value in headers if name == "vary" for item in value.split(",")} - {""}
-    if varies - _VARY_ALLOWED:
-        return f"the answer varies by {', '.join(sorted(varies - _VARY_ALLOWED))}"
+    if further := _varies(headers) - _VARY_ALLOWED:
+        return f"the answer varies by {', '.join(sorted(further))}"
     if authorized and not control.keys() & {"public", "s-maxage", "must-revalidate"}:
         return "the request carried Authorization and the origin did not say public"
     if fields.get("content-encoding", "identity").lower() != "identity":
@@ -223,11 +230,19 @@ def _fresh_s(fields: dict[str, str], control: dict[str, str], date: float) -> fl
     return FRESH_BY_DEFAULT_S
 
 
-def _cors(fields: dict[str, str]) -> Literal["none", "any", "echo"]:
-    match fields.get("access-control-allow-origin"):
-        case None | "":
-            return "none"
-        case "*":
-            return "any"
-        case _:
-            return "echo"
+def _cors(fields: dict[str, str], headers: Headers) -> Literal["none", "any", "echo"]:
+    """What the origin proved of cross-origin reading.
+
+    `*` is for anybody; one name without `Vary: Origin` is the same for everybody, and kept as it is; a name that varies
+    was given because this asker's Origin was allowed.
+    """
+    allowed = fields.get("access-control-allow-origin")
+    if not allowed:
+        return "none"
+    if allowed == "*":
+        return "any"
+    return "echo" if "origin" in _varies(headers) else "none"
+
+
+def _varies(headers: Headers) -> set[str]:
+    return {item.strip().lower() for name, value in headers if name == "vary" for item in value.split(",")} - {""}

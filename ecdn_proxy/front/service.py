@@ -101,7 +101,7 @@ async def _listen(stack: AsyncExitStack, agent: Agent, settings: Settings, state
         gateway = Gateway(agent, source_headers=settings.source_headers, clock=clock.utc)
         await gateway.start()
         stack.push_async_callback(gateway.close)
-        proxy = Proxy(agent, settings, state_dir, gateway, authority, bypassed=_bypassed(agent))
+        proxy = Proxy(agent, settings, state_dir, gateway, authority, bypassed=agent.bypassed)
         await proxy.start()
         stack.push_async_callback(proxy.drain_and_close, 0.0)
     except CannotListen as error:
@@ -125,12 +125,6 @@ async def _listen(stack: AsyncExitStack, agent: Agent, settings: Settings, state
 def _text(address: tuple[str, int]) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bypassed(agent: Agent) -> Callable[[str, str], None]:
-    """Tell the agent of a host that is tunnelled from now on, if it wants to know."""
-    told: Callable[[str, str], None] | None = getattr(agent, "bypassed", None)
-    return told if told is not None else lambda host, why: None
 
 
 def _ready(file: Path, proxy: Proxy, page: Page, stack: AsyncExitStack) -> None:

@@ -261,7 +261,7 @@ def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(  # noqa: PLR0917
     for when, one, two in cuts:
         if one < count and two < count and one != two:
             pair = frozenset((names[one], names[two]))
-            world.at(world.now + when, lambda pair=pair: (world.cut.add(pair), world._close(pair, "cable pulled")))  # type: ignore[misc]
+            world.at(world.now + when, lambda pair=pair: world.pull(pair))  # type: ignore[misc]
     asked: list[tuple[int, int, str]] = []
     for number in range(3):
         asked += [(world.play(device, number), number, device) for device in names if device not in world.dead]

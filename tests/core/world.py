@@ -214,6 +214,11 @@ class World:
         for pair in [pair for pair in self.open_links if device in pair]:
             self._close(pair, "connection lost")
 
+    def pull(self, pair: frozenset[str]) -> None:
+        """The cable between two hosts is pulled and stays out."""
+        self.cut.add(pair)
+        self._close(pair, "cable pulled")
+
     def copies(self, number: int) -> float:
         url = f"https://origin.test/{number}"
         return self.origin.sent.get(url, 0) / len(self.origin.body(url))

@@ -86,6 +86,7 @@ class ToldAgent:
         self.learnt: list[tuple[str, bytes]] = []
         self.books: list[tuple[str, int, int]] = []
         self.booked = asyncio.Event()
+        self.left_alone: list[str] = []
 
     def gateway(self, path: str, delivery: ToldDelivery) -> None:
         """Send the path's next request to the gateway."""
@@ -107,6 +108,9 @@ class ToldAgent:
     def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
         self.books.append((request.url, status, received_bytes))
         self.booked.set()
+
+    def bypassed(self, host: str, why: str) -> None:
+        self.left_alone.append(host)
 
     def open(self, ticket: str) -> Delivery:
         return self.deliveries.pop(ticket)
