@@ -1,0 +1,162 @@
+"""What a simulated site came to, small enough to be sent between processes and added up.
+
+Spread     a distribution in bins of 2 %: percentiles of any number of values, mergeable
+SiteFigures   one site
+"""
+
+import math
+from dataclasses import dataclass, field
+
+_STEP = math.log(1.02)
+_FLOOR = 1e-4
+"""Values below are counted as this."""
+
+
+@dataclass(slots=True)
+class Spread:
+    """Counts by size."""
+
+    bins: dict[int, int] = field(default_factory=dict)
+    count: int = 0
+    total: float = 0.0
+    most: float = 0.0
+
+    def add(self, value: float) -> None:
+        """One more."""
+        at = int(math.log(value / _FLOOR) / _STEP) if value > _FLOOR else 0
+        self.bins[at] = self.bins.get(at, 0) + 1
+        self.count += 1
+        self.total += value
+        self.most = max(self.most, value)
+
+    def merge(self, other: "Spread") -> None:
+        """All of another's."""
+        for at, count in other.bins.items():
+            self.bins[at] = self.bins.get(at, 0) + count
+        self.count += other.count
+        self.total += other.total
+        self.most = max(self.most, other.most)
+
+    def percentile(self, percent: float) -> float:
+        """The value that so many percent do not exceed; 0 without values."""
+        if not self.count:
+            return 0.0
+        rank = percent / 100 * self.count
+        seen = 0
+        for at in sorted(self.bins):
+            seen += self.bins[at]
+            if seen >= rank:
+                return 0.0 if at == 0 else min(self.most, _FLOOR * math.exp((at + 0.5) * _STEP))
+        return self.most
+
+    @property
+    def mean(self) -> float:
+        """Their mean; 0 without values."""
+        return self.total / self.count if self.count else 0.0
+
+
+@dataclass(slots=True)
+class SiteFigures:
+    """One site's event. Bytes and rates are unscaled: as the office would see them."""
+
+    name: str
+    viewers: int
+    wan_mbps: float
+    lone_s: float
+    """A fetch of a segment of the top rendition in use on the idle link takes so long."""
+    segments: int = 0
+    """Pairs of segment and rendition that anybody wanted."""
+    viewer_bytes: float = 0.0
+    unique_bytes: float = 0.0
+    origin_bytes: float = 0.0
+    steady_unique_bytes: float = 0.0
+    steady_origin_bytes: float = 0.0
+    """Of segments that appeared after everybody had started."""
+    manifest_mbps: float = 0.0
+    link_mean_mbps: float = 0.0
+    link_peak_mbps: float = 0.0
+    """Busiest second."""
+    took: Spread = field(default_factory=Spread)
+    """Seconds of segments asked for at the live edge."""
+    added: Spread = field(default_factory=Spread)
+    """The same over a lone fetch."""
+    startup: Spread = field(default_factory=Spread)
+    """From opening the player to its first picture."""
+    outcomes: int = 0
+    late: int = 0
+    unfinished: int = 0
+    stalls: int = 0
+    stalled_s: float = 0.0
+    viewers_stalled: int = 0
+    watched_s: float = 0.0
+    passed: int = 0
+    """Segments that players fetched outside the swarm."""
+    fetches: int = 0
+    hedges: int = 0
+    copies_worst: float = 0.0
+    sources: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+    control_bytes: int = 0
+    uploads_mb: list[float] = field(default_factory=list)
+    links_most: int = 0
+    no_room: int = 0
+    conditions: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
+    events: int = 0
+    cpu_s: float = 0.0
+
+    @property
+    def offload(self) -> float:
+        """Part of what viewers got that did not come through the site's link."""
+        return 1 - self.origin_bytes / self.viewer_bytes if self.viewer_bytes else 0.0
+
+    @property
+    def bound(self) -> float:
+        """The same with exactly one copy of each segment that anybody wanted: 1 − R/N."""
+        return 1 - self.unique_bytes / self.viewer_bytes if self.viewer_bytes else 0.0
+
+    @property
+    def copies(self) -> float:
+        """Origin copies per site and segment."""
+        return self.origin_bytes / self.unique_bytes if self.unique_bytes else 0.0
+
+    @property
+    def steady_copies(self) -> float:
+        """The same for segments that appeared after everybody had started."""
+        return self.steady_origin_bytes / self.steady_unique_bytes if self.steady_unique_bytes else 0.0
+
+    @property
+    def control_per_viewer_s(self) -> float:
+        """Messages other than pieces, per viewer and second."""
+        messages = sum(count for kind, count in self.frames.items() if kind != "Piece")
+        return messages / self.watched_s if self.watched_s else 0.0
+
+    @property
+    def late_rate(self) -> float:
+        """Part of the segments that came after their player had run dry, or never."""
+        return (self.late + self.unfinished) / max(1, self.outcomes + self.unfinished)
+
+    def merge(self, other: "SiteFigures") -> None:
+        """Add another site: counts, bytes and spreads; peaks and bests stay the larger."""
+        for name in (
+            "viewers", "wan_mbps", "segments", "viewer_bytes", "unique_bytes", "origin_bytes", "manifest_mbps",
+            "steady_unique_bytes", "steady_origin_bytes",
+            "link_mean_mbps", "outcomes", "late", "unfinished", "stalls", "stalled_s", "viewers_stalled", "watched_s",
+            "passed", "fetches", "hedges", "control_bytes", "no_room", "events", "cpu_s",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("lone_s", "link_peak_mbps", "copies_worst", "links_most"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        for name in ("took", "added", "startup"):
+            getattr(self, name).merge(getattr(other, name))
+        for name in ("sources", "frames", "conditions"):
+            mine = getattr(self, name)
+            for key, count in getattr(other, name).items():
+                mine[key] = mine.get(key, 0) + count
+        self.uploads_mb += other.uploads_mb
+
+
+def jain(values: list[float]) -> float:
+    """Jain's index of fairness: 1 when all are equal, 1/n when one has all."""
+    squares = sum(it * it for it in values)
+    return sum(values) ** 2 / (len(values) * squares) if squares else 1.0

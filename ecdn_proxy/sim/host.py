@@ -1,0 +1,321 @@
+"""One machine: the shipped node, its player, its network card.
+
+    feed(event)     the one way in: node.handle, then what it wants is done, then its alarm is set
+    _DO             effect → method, as `ecdn_proxy.agent.performer` does it with sockets
+
+What lies between machines (links, the origin, the coordinator) is the office's, which is handed in.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.node import Node
+from ecdn_proxy.sansio.machine import Impossible, Instant
+from ecdn_proxy.sim.links import Flow, Uplink, Wire
+from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip
+from ecdn_proxy.sim.viewer import Player
+from ecdn_proxy.sim.world import World
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.peer import Contact, PeerMessage, Piece
+
+IDLE_WAKES_MAX = 2_000
+"""A node that wants to be woken so often at one instant does not get anywhere."""
+_FRAME_BYTES = 24
+"""A piece's frame around its bytes."""
+
+
+class Around(Protocol):
+    """The office, as its hosts see it."""
+
+    world: World
+    frames: dict[str, int]
+    control_bytes: int
+    strict: Callable[[PeerMessage], PeerMessage] | None
+
+    def dial(self, host: "Host", contact: Contact) -> None:
+        """Open a link."""
+        ...
+
+    def hang_up(self, host: "Host", device: str) -> None:
+        """Close a link."""
+        ...
+
+    def fetch(self, host: "Host", effect: h.FetchOrigin) -> None:
+        """Ask the origin."""
+        ...
+
+    def pass_on(self, host: "Host", player: Player) -> None:
+        """A player asks the origin by itself."""
+        ...
+
+    def hand_over(self, host: "Host", player: Player, fetch: int) -> None:
+        """A running fetch becomes a player's."""
+        ...
+
+    def announce(self, host: "Host") -> None:
+        """Streams watched, or whether the host serves, changed."""
+        ...
+
+    def served(self, host: "Host", served: h.Served) -> None:
+        """A segment reached a player."""
+        ...
+
+    def condition(self, host: "Host", code: str, detail: str) -> None:
+        """Something is to be cured."""
+        ...
+
+
+class Host:
+    """A machine of the office."""
+
+    __slots__ = (
+        "armed_at",
+        "around",
+        "contact",
+        "device",
+        "dialling",
+        "fetches",
+        "idle_wakes",
+        "life",
+        "node",
+        "number",
+        "player",
+        "pollutes",
+        "reachable",
+        "seen_bytes",
+        "serves",
+        "streams",
+        "up_bytes",
+        "uplink",
+        "viewer",
+        "wires",
+    )
+
+    def __init__(self, around: Around, number: int, contact: Contact, uplink: Uplink) -> None:
+        self.around = around
+        self.number = number
+        self.contact = contact
+        self.device = contact.device
+        self.uplink = uplink
+        self.node: Node | None = None
+        self.player: Player | None = None
+        self.viewer = 0
+        """The number under which the node knows the player's present request."""
+        self.life = 0
+        """Counts starts: what was on its way to an earlier life is lost."""
+        self.reachable = True
+        self.wires: dict[str, Wire] = {}
+        """Open links by device; each is the direction away from here."""
+        self.dialling: set[str] = set()
+        self.fetches: dict[int, Flow] = {}
+        self.streams: tuple[str, ...] = ()
+        self.serves = True
+        self.pollutes = False
+        self.armed_at: Instant | None = None
+        self.idle_wakes = 0
+        self.seen_bytes = 0
+        self.up_bytes = 0
+
+    # ---- events in
+
+    def feed(self, event: h.Event) -> None:
+        """Something happened."""
+        node = self.node
+        if node is None:
+            return
+        for effect in node.handle(event, self.around.world.now):
+            _DO[type(effect)](self, effect)
+        self._arm()
+
+    def received(self, device: str, messages: list[PeerMessage]) -> None:
+        """Messages arrived together."""
+        node = self.node
+        if node is None:
+            return
+        now = self.around.world.now
+        for message in messages:
+            for effect in node.handle(h.Received(device, message), now):
+                _DO[type(effect)](self, effect)
+            if device not in self.wires:
+                break
+        self._arm()
+
+    def _arm(self) -> None:
+        node = self.node
+        if node is None:
+            return
+        at = node.wake_at()
+        if at is None:
+            return
+        armed_at = self.armed_at
+        if armed_at is None or at < armed_at:
+            world = self.around.world
+            self.armed_at = at = max(at, world.now)
+            world.at(at, self._wake, at, self.life)
+
+    def _wake(self, at: Instant, life: int) -> None:
+        node = self.node
+        if node is None or self.armed_at != at or self.life != life:
+            return
+        self.armed_at = None
+        now = self.around.world.now
+        due = node.wake_at()
+        if due is not None and due <= now:
+            for effect in node.wake(now):
+                _DO[type(effect)](self, effect)
+            again = node.wake_at()
+            self.idle_wakes = self.idle_wakes + 1 if again is not None and again <= now else 0
+            if self.idle_wakes > IDLE_WAKES_MAX:
+                raise Impossible(f"{self.device} wants to be woken again and again at {now}: {node.acquiring()}")
+        self._arm()
+
+    # ---- the player
+
+    def ask(self, player: Player, clip: Clip) -> None:
+        """The player's request."""
+        world = self.around.world
+        if self.node is None or player is not self.player:
+            return
+        clip.wanted += 1
+        self.viewer += 1
+        self.seen_bytes = 0
+        self.feed(
+            h.Wanted(
+                viewer=self.viewer,
+                stream=STREAM,
+                rendition=clip.rendition,
+                key=clip.key,
+                number=clip.number,
+                duration_s=self.player_segment_s(),
+                live=True,
+                resource_range=None,
+                origin=h.OriginRequest(clip.url, ()),
+                utc=world.now + UTC_MINUS_NOW,
+            )
+        )
+
+    def player_segment_s(self) -> float:
+        """Seconds of a segment."""
+        assert self.player is not None
+        return self.player.segment_s
+
+    def _waits(self, viewer: int) -> Player | None:
+        player = self.player
+        return player if player is not None and viewer == self.viewer and player.waiting_for is not None else None
+
+    # ---- effects
+
+    def _send(self, effect: h.Send) -> None:
+        wire = self.wires.get(effect.device)
+        if wire is None:
+            return
+        around, message = self.around, effect.message
+        frames = around.frames
+        kind = type(message)
+        name = kind.__name__
+        frames[name] = frames.get(name, 0) + 1
+        if kind is Piece:
+            assert isinstance(message, Piece)
+            size = len(message.data) + _FRAME_BYTES
+            self.up_bytes += size
+            if self.pollutes:
+                message = msgspec.structs.replace(message, data=bytes(len(message.data)))
+            self.uplink.send(wire, message, size, bulk=True)
+            return
+        body = pack(message)
+        if around.strict is not None:
+            message = around.strict(message)
+        around.control_bytes += len(body) + 4
+        self.uplink.send(wire, message, len(body) + 4, bulk=False)
+
+    def _deliver(self, effect: h.Deliver) -> None:
+        player = self._waits(effect.viewer)
+        if player is None:
+            return
+        clip = player.waiting_for
+        assert clip is not None
+        at, size = self.seen_bytes, len(effect.data)
+        if effect.data != clip.body[at : at + size]:
+            raise Impossible(f"{self.device} gave its player wrong bytes of segment {clip.number} at {at}")
+        self.seen_bytes = player.got_bytes = at + size
+
+    def _finish(self, effect: h.Finish) -> None:
+        player = self._waits(effect.viewer)
+        if player is None or self.node is None:
+            return
+        clip = player.waiting_for
+        assert clip is not None
+        if self.seen_bytes != len(clip.body):
+            raise Impossible(f"{self.device} gave its player {self.seen_bytes} of {len(clip.body)} bytes")
+        stored = self.node.cache.peek(clip.key)
+        if stored is not None and stored.body is not clip.body:
+            # every node joins its pieces to a body of its own: keep one for all, memory is what limits a site's size
+            self.node.cache.loaded(
+                h.StoredSegment(stored.key, stored.stream, stored.head, clip.body, stored.vouchers, stored.stored_utc)
+            )
+        player.finished()
+
+    def _abort(self, effect: h.Abort | h.AnswerStatus) -> None:
+        if (player := self._waits(effect.viewer)) is not None:
+            player.broken()
+
+    def _pass_on(self, effect: h.PassOn) -> None:
+        if (player := self._waits(effect.viewer)) is not None:
+            self.around.pass_on(self, player)
+
+    def _hand_over(self, effect: h.HandOver) -> None:
+        if (player := self._waits(effect.viewer)) is not None:
+            self.around.hand_over(self, player, effect.fetch)
+
+    def _fetch(self, effect: h.FetchOrigin) -> None:
+        self.around.fetch(self, effect)
+
+    def _abort_origin(self, effect: h.AbortOrigin) -> None:
+        flow = self.fetches.pop(effect.fetch, None)
+        if flow is not None:
+            flow.cancel()
+
+    def _dial(self, effect: h.Dial) -> None:
+        self.around.dial(self, effect.contact)
+
+    def _hang_up(self, effect: h.HangUp) -> None:
+        self.around.hang_up(self, effect.device)
+
+    def _announce(self, effect: h.AnnounceStreams) -> None:
+        self.streams, self.serves = effect.streams, effect.serves
+        self.around.announce(self)
+
+    def _served(self, effect: h.Served) -> None:
+        self.around.served(self, effect)
+
+    def _condition(self, effect: h.RaiseCondition) -> None:
+        self.around.condition(self, effect.code, effect.detail)
+
+    def _nothing(self, _: h.Effect) -> None:
+        """Needs no doing here."""
+
+
+_DO: dict[type[Any], Callable[[Host, Any], None]] = {
+    h.Answer: Host._nothing,
+    h.Deliver: Host._deliver,
+    h.Finish: Host._finish,
+    h.Abort: Host._abort,
+    h.PassOn: Host._pass_on,
+    h.HandOver: Host._hand_over,
+    h.AnswerStatus: Host._abort,
+    h.FetchOrigin: Host._fetch,
+    h.AbortOrigin: Host._abort_origin,
+    h.Dial: Host._dial,
+    h.HangUp: Host._hang_up,
+    h.Send: Host._send,
+    h.AnnounceStreams: Host._announce,
+    h.Save: Host._nothing,
+    h.Load: Host._nothing,
+    h.Erase: Host._nothing,
+    h.RaiseCondition: Host._condition,
+    h.ClearCondition: Host._nothing,
+    h.Served: Host._served,
+}

@@ -1,0 +1,423 @@
+"""One site: hosts, the links between them, the way to the origin and to the coordinator.
+
+    Office(site, scenario, number).run() -> SiteFigures
+
+Links open in three round trips and the time of a handshake; a link that is to close tells both ends. The origin answers
+after its first byte's time and shares the site's link evenly. What goes wrong is in `faults`.
+"""
+
+import random
+import time
+from collections.abc import Callable
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.node import Node
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.sim.faults import Faulting
+from ecdn_proxy.sim.figures import SiteFigures
+from ecdn_proxy.sim.host import Host
+from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink, Uplink, Wire, connection_cap
+from ecdn_proxy.sim.scenario import Scenario, Site
+from ecdn_proxy.sim.seal import QuickSeal
+from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip, Show
+from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
+from ecdn_proxy.sim.viewer import Outcome, Player
+from ecdn_proxy.sim.world import BEGINS, World
+from ecdn_proxy.wire.peer import Contact, PeerMessage, Watching
+
+HANDSHAKE_S = 0.004
+"""CPU of both ends for mutual TLS 1.3 with P-256."""
+CONNECT_S = 1.5
+"""A dial to a machine that does not answer ends after this, as in io/link."""
+AFTERWARDS_S = 10.0
+"""What has not come by then after the last segment appeared never will."""
+
+
+class Office:
+    """See the head of this file; `strict` decodes every control message anew, as a receiver would."""
+
+    def __init__(
+        self,
+        site: Site,
+        scenario: Scenario,
+        number: int = 0,
+        *,
+        tracker: Callable[[], Tracker] = Seniority,
+        strict: Callable[[PeerMessage], PeerMessage] | None = None,
+    ) -> None:
+        self.site, self.scenario = site, scenario
+        self.world = World()
+        self.dice = random.Random(f"{scenario.seed} {number} {site.name}")
+        self.strict = strict
+        self.frames: dict[str, int] = {}
+        self.control_bytes = 0
+        stream, viewers = scenario.stream, scenario.viewers
+        self.show = Show(scenario, BEGINS - (viewers.behind_segments + 1) * stream.segment_s)
+        self.within_s = viewers.within_s if viewers.start == "within" else stream.segments * stream.segment_s
+        started = BEGINS + (viewers.within_s if viewers.start == "within" else 0.0)
+        self.first_steady = self.show.edge(started) + 1
+        self.last = self.show.edge(started) + stream.segments
+        self.ends = self.show.published_at(self.last) + AFTERWARDS_S
+        scale = scenario.scale
+        loss = site.loss_percent / 100
+        self.manifest_mbps = site.viewers * stream.manifest_bytes * 8 / stream.segment_s / 1e6
+        media_mbps = max(site.wan_mbps * (1 - loss) - self.manifest_mbps, 0.05 * site.wan_mbps)
+        cap = connection_cap(site.rtt_ms / 1e3, loss) / scale
+        self.wan = SharedLink(self.world, media_mbps * 1e6 / 8 / scale, cap)
+        self.wan_bytes: dict[int, float] = {}
+        self.new_tracker = tracker
+        self.tracker = tracker()
+        self.connected = True
+        self._limits = Limits()
+        self.hosts = [self._host(at, number) for at in range(site.viewers)]
+        self.by_device = {host.device: host for host in self.hosts}
+        fastest = min(self.wan.bytes_per_s, cap)
+        self.lone_s = [
+            site.first_byte_ms / 1e3 + self.show.size_bytes(at) / fastest for at in range(len(stream.bitrates_mbps))
+        ]
+        self.figures = SiteFigures(site.name, site.viewers, site.wan_mbps, max(self.lone_s))
+        self._stalled: set[str] = set()
+        self.faults = Faulting(self)
+
+    def _host(self, at: int, number: int) -> Host:
+        site, scale = self.site, self.scenario.scale
+        wifi = self.dice.random() * 100 < site.wifi_percent
+        up_mbps = self.dice.uniform(*site.wifi_uplink_mbps) if wifi else site.uplink_mbps
+        delay_s = (site.wifi_delay_ms if wifi else site.lan_delay_ms) / 1e3
+        contact = Contact(f"s{number}-{at:05d}", ("10.0.0.1",), 7688, "wifi" if wifi else "wired")
+        rate = 1e6 / 8 / scale * (1 - self.scenario.faults.lan_loss_percent / 100)
+        uplink = Uplink(self.world, up_mbps * rate, site.downlink_mbps * rate, delay_s, scale)
+        return Host(self, at, contact, uplink)
+
+    # ---- the event
+
+    def run(self) -> SiteFigures:
+        """Let it happen."""
+        began = time.process_time()
+        for host in self.hosts:
+            self.world.at(BEGINS + self.dice.uniform(0, self.within_s), self.start, host)
+        self.faults.plan()
+        self.world.run(self.ends)
+        figures = self._sum_up()
+        figures.cpu_s = time.process_time() - began
+        return figures
+
+    def start(self, host: Host) -> None:
+        """A machine is there (again), and its viewer opens the stream."""
+        scenario = self.scenario
+        agent, stream = scenario.agent, scenario.stream
+        host.life += 1
+        host.reachable = True
+        host.armed_at = None
+        host.node = Node(
+            host.contact,
+            QuickSeal(host.device),
+            limits=self._limits,
+            memory_bytes=round(agent.cache_memory_mb * 1e6 / scenario.scale),
+            disk_bytes=0,
+            upload_mbps=agent.upload_mbps_max / scenario.scale,
+            share_after_watching_s=60.0,
+        )
+        if not agent.sharing:
+            host.feed(h.PolicyChanged(sharing=False, uploads=False, why="the scenario says so"))
+        if self.connected:
+            host.feed(h.TrackerChanged(connected=True))
+        host.feed(h.StreamOpened(STREAM))
+        shares = stream.shares_percent or (1.0,) * len(stream.bitrates_mbps)
+        rendition = self.dice.choices(range(len(shares)), shares)[0]
+        host.player = Player(
+            self.world,
+            self.show,
+            host.ask,
+            lambda _, outcome: self._outcome(host, outcome),
+            rendition=rendition,
+            abr=stream.abr,
+            together=scenario.viewers.reload == "together",
+            behind=scenario.viewers.behind_segments,
+            last=self.last,
+        )
+        host.player.join()
+
+    def stop(self, host: Host, *, silent: bool) -> None:
+        """A machine goes away with everything on it."""
+        if host.node is None:
+            return
+        host.node = None
+        host.life += 1
+        host.reachable = not silent
+        self._leave(host)
+        for flow in list(host.fetches.values()):
+            flow.cancel()
+        host.fetches.clear()
+        host.dialling.clear()
+        host.streams = ()
+        for device, wire in list(host.wires.items()):
+            wire.is_open = False
+            other = self.by_device[device]
+            back = other.wires.get(host.device)
+            if back is not None:
+                back.is_open = False
+                wait = self.faults.unheard_s if silent else host.uplink.delay_s
+                self.world.at(self.world.now + wait, self._lost, other, other.life, host.device, back, "it went away")
+        host.wires.clear()
+        wait = self.faults.unheard_s if silent else self.scenario.agent.tracker_ms / 1e3
+        self.world.at(self.world.now + wait, self._tracker_left, host, host.life)
+
+    def _leave(self, host: Host) -> None:
+        player = host.player
+        if player is None:
+            return
+        self.figures.watched_s += self.world.now - player.joined_at
+        if (stalled := player.left(self.world.now)) > 0:
+            self._stall(host, stalled)
+        host.player = None
+
+    # ---- links between agents
+
+    def dial(self, host: Host, contact: Contact) -> None:
+        """See `Around`."""
+        device = contact.device
+        if device in host.dialling:
+            return
+        host.dialling.add(device)
+        other = self.by_device.get(device)
+        if other is None or (other.node is None and not other.reachable):
+            wait = CONNECT_S
+        else:
+            wait = 3 * (host.uplink.delay_s + other.uplink.delay_s) + HANDSHAKE_S
+        self.world.at(self.world.now + wait, self._dialled, host, host.life, device)
+
+    def _dialled(self, host: Host, life: int, device: str) -> None:
+        if host.life != life:
+            return
+        host.dialling.discard(device)
+        other = self.by_device.get(device)
+        if other is None or other.node is None:
+            host.feed(h.LinkClosed(device, "it could not be reached"))
+            return
+        if device in host.wires and host.wires[device].is_open:
+            return
+        most = self.scenario.agent.links_max
+        if len(host.wires) >= most or len(other.wires) >= most:
+            self.figures.no_room += 1
+            host.feed(h.LinkClosed(device, "there are links enough"))
+            return
+        for one, two in ((host, other), (other, host)):
+            if (stale := one.wires.pop(two.device, None)) is not None:
+                stale.is_open = False
+                one.feed(h.LinkClosed(two.device, "replaced by a newer link"))
+        for one, two in ((host, other), (other, host)):
+            one.wires[two.device] = self._wire(one, two)
+            self.figures.links_most = max(self.figures.links_most, len(one.wires))
+        rtt_ms = 1e3 * (host.uplink.delay_s + other.uplink.delay_s)
+        for one, two in ((host, other), (other, host)):
+            one.feed(h.LinkOpened(two.contact, "lan", two.streams, serves=two.serves, rtt_ms=rtt_ms))
+
+    def _wire(self, one: Host, two: Host) -> Wire:
+        def deliver(messages: list[PeerMessage]) -> None:
+            two.received(one.device, messages)
+
+        def say_full(full: bool) -> None:
+            one.feed(h.LinkFull(two.device) if full else h.LinkReady(two.device))
+
+        return Wire(two.uplink, deliver, say_full)
+
+    def hang_up(self, host: Host, device: str) -> None:
+        """See `Around`."""
+        other = self.by_device[device]
+        for one, two in ((host, other), (other, host)):
+            wire = one.wires.get(two.device)
+            if wire is not None:
+                wire.is_open = False
+                wait = 0.0 if one is host else host.uplink.delay_s
+                self.world.at(self.world.now + wait, self._lost, one, one.life, two.device, wire, "it hung up")
+
+    def _lost(self, host: Host, life: int, device: str, wire: Wire, why: str) -> None:
+        if host.life == life and host.wires.get(device) is wire:
+            del host.wires[device]
+            host.feed(h.LinkClosed(device, why))
+
+    # ---- the origin
+
+    def fetch(self, host: Host, effect: h.FetchOrigin) -> None:
+        """See `Around`."""
+        clip = self.show.by_url[effect.request.url]
+        number, size, begins = effect.fetch, len(clip.body), effect.first_byte
+        fields = clip.headers
+        status = 200
+        if effect.ranged and begins:
+            status, fields = 206, (*fields, ("content-range", f"bytes {begins}-{size - 1}/{size}"))
+        fields = (*fields, ("content-length", str(size - begins)))
+        self.figures.fetches += 1
+        flow = self._flow(host, clip, begins)
+        host.fetches[number] = flow
+
+        def arrived(size_bytes: int) -> None:
+            at = size - flow.left_bytes - size_bytes
+            whole = at % CHUNK_BYTES == 0 and size_bytes == len(clip.chunks[at // CHUNK_BYTES])
+            data = clip.chunks[at // CHUNK_BYTES] if whole else clip.body[at : at + size_bytes]
+            host.feed(h.OriginSent(number, data))
+            if not flow.left_bytes and flow.wanted:
+                host.fetches.pop(number, None)
+                host.feed(h.OriginEnded(number))
+            elif clip.doomed and 2 * flow.left_bytes <= size:
+                clip.doomed = False
+                self.world.at(self.world.now, self.faults.kill, host, host.life)
+
+        def answered() -> None:
+            if flow.wanted:
+                host.feed(h.OriginAnswered(number, status, fields, self.world.now + UTC_MINUS_NOW))
+            if flow.wanted:
+                self.wan.add(flow)
+
+        flow.arrived = arrived
+        self.world.at(self.world.now + self.site.first_byte_ms / 1e3, answered)
+
+    def _flow(self, host: Host, clip: Clip, begins: int) -> Flow:
+        del host
+
+        def carried(size_bytes: float) -> None:
+            clip.origin_bytes += size_bytes
+            second = int(self.world.now)
+            self.wan_bytes[second] = self.wan_bytes.get(second, 0.0) + size_bytes
+
+        return Flow(self.wan, len(clip.body) - begins, lambda _: None, carried)
+
+    def pass_on(self, host: Host, player: Player) -> None:
+        """See `Around`."""
+        clip = player.waiting_for
+        assert clip is not None
+        self.figures.passed += 1
+        flow = self._flow(host, clip, 0)
+        host.fetches[-host.viewer] = flow
+        flow.arrived = lambda _: self._passed(host, player, flow)
+        self.world.at(
+            self.world.now + self.site.first_byte_ms / 1e3, lambda: self.wan.add(flow) if flow.wanted else None
+        )
+
+    def hand_over(self, host: Host, player: Player, fetch: int) -> None:
+        """See `Around`."""
+        self.figures.passed += 1
+        flow = host.fetches[fetch]
+        flow.arrived = lambda _: self._passed(host, player, flow)
+
+    def _passed(self, host: Host, player: Player, flow: Flow) -> None:
+        if not flow.left_bytes and host.player is player and player.waiting_for is not None:
+            player.got_bytes = len(player.waiting_for.body)
+            player.finished()
+
+    # ---- the coordinator and mDNS
+
+    def announce(self, host: Host) -> None:
+        """See `Around`."""
+        for wire in host.wires.values():
+            self.frames["Watching"] = self.frames.get("Watching", 0) + 1
+            host.uplink.send(wire, Watching(host.streams, host.serves), 64, bulk=False)
+        if self.connected and self.scenario.agent.sharing:
+            wait = self.scenario.agent.tracker_ms / 1e3
+            self.world.at(self.world.now + wait, self.watch, host, host.life)
+        if self.scenario.agent.lan_discovery:
+            for other in self.hosts:
+                if other is not host and other.node is not None:
+                    when = self.world.now + self.dice.uniform(0.02, 0.3)
+                    self.world.at(when, self._seen, other, other.life, host)
+                    self.world.at(when, self._seen, host, host.life, other)
+
+    def _seen(self, host: Host, life: int, other: Host) -> None:
+        if host.life == life and other.streams and not self.faults.hidden(host, other.device):
+            host.feed(h.LanSeen(other.contact, tuple(it[:8] for it in other.streams), serves=other.serves))
+
+    def watch(self, host: Host, life: int) -> None:
+        """The coordinator hears what a host watches."""
+        if host.life == life and self.connected:
+            self.tracker.watch(host.contact, host.streams, self.world.now, serves=host.serves)
+            self.arm_tracker()
+
+    def _tracker_left(self, host: Host, life: int) -> None:
+        if host.life == life and self.connected:
+            self.tracker.leave(host.device, self.world.now)
+            self.arm_tracker()
+
+    def arm_tracker(self) -> None:
+        """Lists go out when they are due."""
+        if (at := self.tracker.wake_at()) is not None:
+            self.world.at(at, self._flush, at)
+
+    def _flush(self, at: Instant) -> None:
+        if not self.connected or self.tracker.wake_at() != at:
+            return
+        wait = self.scenario.agent.tracker_ms / 1e3
+        for told in self.tracker.wake(self.world.now):
+            host = self.by_device[told.device]
+            self.world.at(self.world.now + wait, self._tell, host, host.life, told)
+        self.arm_tracker()
+
+    def _tell(self, host: Host, life: int, told: Told) -> None:
+        if host.life == life and self.connected:
+            contacts = tuple(it for it in told.contacts if not self.faults.hidden(host, it[0].device))
+            host.feed(h.TrackerSaid(told.stream, told.committee, contacts))
+
+    # ---- what comes of it
+
+    def served(self, host: Host, served: h.Served) -> None:
+        """See `Around`."""
+        del host
+        sources = self.figures.sources
+        sources[served.source] = sources.get(served.source, 0) + 1
+
+    def condition(self, host: Host, code: str, detail: str) -> None:
+        """See `Around`."""
+        del host, detail
+        self.figures.conditions[code] = self.figures.conditions.get(code, 0) + 1
+
+    def _outcome(self, host: Host, it: Outcome) -> None:
+        figures = self.figures
+        figures.outcomes += 1
+        figures.viewer_bytes += len(it.clip.body)
+        if it.first:
+            figures.startup.add(self.world.now - it.joined_at)
+        if not it.startup:
+            figures.took.add(it.took_s)
+            lone_s = self.lone_s[int(it.clip.rendition[1:])]
+            figures.added.add(max(0.0, it.took_s - lone_s))
+        if it.stalled_s > 0:
+            figures.late += 1
+            self._stall(host, it.stalled_s)
+        self.world.log(host.number, it.clip.number, it.clip.rendition, it.took_s)
+
+    def _stall(self, host: Host, seconds: float) -> None:
+        self.figures.stalls += 1
+        self.figures.stalled_s += seconds
+        self._stalled.add(host.device)
+
+    def _sum_up(self) -> SiteFigures:
+        figures, scale = self.figures, self.scenario.scale
+        for host in self.hosts:
+            if host.player is not None and host.player.waiting_for is not None:
+                figures.unfinished += 1
+            self._leave(host)
+            if host.node is not None:
+                host.node.check()
+        figures.viewers_stalled = len(self._stalled)
+        clips = [clip for clip in self.show.clips() if clip.wanted]
+        figures.segments = len(clips)
+        figures.unique_bytes = sum(len(clip.body) for clip in clips) * scale
+        figures.origin_bytes = sum(clip.origin_bytes for clip in clips) * scale
+        steady = [clip for clip in clips if clip.number >= self.first_steady]
+        figures.steady_unique_bytes = sum(len(clip.body) for clip in steady) * scale
+        figures.steady_origin_bytes = sum(clip.origin_bytes for clip in steady) * scale
+        figures.copies_worst = max((clip.origin_bytes / len(clip.body) for clip in clips), default=0.0)
+        figures.viewer_bytes *= scale
+        figures.manifest_mbps = self.manifest_mbps
+        watched_s = max(1.0, self.ends - AFTERWARDS_S - BEGINS)
+        figures.link_mean_mbps = figures.origin_bytes * 8e-6 / watched_s
+        figures.link_peak_mbps = max(self.wan_bytes.values(), default=0.0) * 8e-6 * scale
+        figures.uploads_mb = [host.up_bytes * scale / 1e6 for host in self.hosts]
+        figures.frames = self.frames
+        figures.control_bytes = self.control_bytes
+        self.world.log(sorted(self.frames.items()), figures.origin_bytes, figures.uploads_mb)
+        figures.digest = self.world.digest
+        figures.events = self.world.events
+        self.world.clear()
+        return figures

@@ -1,0 +1,96 @@
+"""What is watched: segments' names, times and bytes.
+
+Bytes are made from the seed once and shared by every node; they exist because the shipped assembly hashes them.
+"""
+
+import random
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.sim.links import CHUNK_BYTES
+from ecdn_proxy.sim.scenario import Scenario
+
+UTC_MINUS_NOW = 1_800_000_000.0
+STREAM = sha256(b"the stream").hexdigest()[:32]
+_KEPT_BYTES = 64_000_000
+_bodies: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+
+def _body(number: int, size: int) -> bytes:
+    """Bytes that differ between segments; kept for the next site, bounded."""
+    found = _bodies.get((number, size))
+    if found is None:
+        found = _bodies[number, size] = random.Random(number * 1_000_003 + size).randbytes(size)
+        while sum(key[1] for key in _bodies) > _KEPT_BYTES:
+            _bodies.popitem(last=False)
+    return found
+
+
+@dataclass(eq=False, slots=True)
+class Clip:
+    """One segment of one rendition."""
+
+    key: str
+    number: int
+    rendition: str
+    url: str
+    body: bytes
+    chunks: list[bytes]
+    headers: tuple[tuple[str, str], ...]
+    origin_bytes: float = 0.0
+    wanted: int = 0
+    """Viewers that asked for it."""
+    fetches: int = 0
+    doomed: bool = False
+    """Its fetcher dies of it."""
+
+
+class Show:
+    """One live stream with a fixed cadence; segment 0 appears at `begins`."""
+
+    def __init__(self, scenario: Scenario, begins: Instant) -> None:
+        stream = scenario.stream
+        self.segment_s = stream.segment_s
+        self.begins = begins
+        self.bitrates_mbps = stream.bitrates_mbps
+        self._sizes = [
+            max(1_000, round(mbps * 1e6 / 8 * stream.segment_s / scenario.scale)) for mbps in stream.bitrates_mbps
+        ]
+        self._clips: dict[tuple[int, int], Clip] = {}
+        self.by_key: dict[str, Clip] = {}
+        self.by_url: dict[str, Clip] = {}
+
+    def published_at(self, number: int) -> Instant:
+        """When a segment is first listed."""
+        return self.begins + number * self.segment_s
+
+    def edge(self, now: Instant) -> int:
+        """The newest segment listed."""
+        return int((now - self.begins) / self.segment_s + 1e-9)
+
+    def size_bytes(self, rendition: int) -> int:
+        """Bytes of a segment of this rendition, scaled."""
+        return self._sizes[rendition]
+
+    def clip(self, rendition: int, number: int) -> Clip:
+        """One segment."""
+        found = self._clips.get((rendition, number))
+        if found is None:
+            body = _body(number, self._sizes[rendition])
+            url = f"https://origin.example/v{rendition}/{number}"
+            key = sha256(url.encode()).hexdigest()
+            headers = (
+                ("content-type", "video/mp2t"),
+                ("etag", f'"{key[:12]}"'),
+                ("cache-control", "public, max-age=3600"),
+            )
+            chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
+            found = Clip(key, number, f"v{rendition}", url, body, chunks, headers)
+            self._clips[rendition, number] = self.by_key[key] = self.by_url[url] = found
+        return found
+
+    def clips(self) -> list[Clip]:
+        """All that anybody asked for."""
+        return list(self._clips.values())

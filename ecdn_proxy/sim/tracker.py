@@ -1,0 +1,167 @@
+"""Who is told of whom: the coordinator's part, as a plug.
+
+Tracker     what the simulator asks of one
+Seniority   the coordinator's rules for one site: a committee of at most 7 by seniority, wired first, members keep their
+            seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm has settled,
+            at most one a second
+
+This floor may not import the coordinator. Tests plug its own tracker in and compare.
+"""
+
+import heapq
+from bisect import bisect_right
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
+
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
+
+SETTLE_S = 0.05
+SPACING_S = 1.0
+MEMBERS_PER_S = 2_000.0
+"""As the coordinator's `limits`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One list for one device."""
+
+    device: str
+    stream: str
+    committee: tuple[str, ...]
+    contacts: tuple[tuple[Contact, str], ...]
+
+
+class Tracker(Protocol):
+    """Membership of one site."""
+
+    def watch(self, contact: Contact, streams: tuple[str, ...], now: Instant, *, serves: bool) -> None:
+        """A device watches these streams now."""
+        ...
+
+    def leave(self, device: str, now: Instant) -> None:
+        """A device's socket ended."""
+        ...
+
+    def wake_at(self) -> Instant | None:
+        """When lists go out next."""
+        ...
+
+    def wake(self, now: Instant) -> list[Told]:
+        """The lists that are due."""
+        ...
+
+
+@dataclass(slots=True)
+class _Member:
+    contact: Contact
+    order: int
+    ring: bytes
+    serves: bool
+
+    @property
+    def grade(self) -> int:
+        return 2 * (not self.serves) + (self.contact.link != "wired")
+
+
+class _Swarm:
+    def __init__(self) -> None:
+        self.members: dict[str, _Member] = {}
+        self.committee: tuple[str, ...] = ()
+        self.sent: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self.flushed_at: Instant | None = None
+        self.due_at: Instant | None = None
+
+
+class Seniority:
+    """The built-in tracker."""
+
+    def __init__(self) -> None:
+        self._swarms: dict[str, _Swarm] = {}
+        self._order = 0
+
+    def watch(self, contact: Contact, streams: tuple[str, ...], now: Instant, *, serves: bool) -> None:
+        """See `Tracker`."""
+        for stream in streams:
+            swarm = self._swarms.setdefault(stream, _Swarm())
+            known = swarm.members.get(contact.device)
+            if known is not None and known.serves == serves:
+                continue
+            self._order += 1
+            order = self._order if known is None else known.order
+            ring = blake2b(contact.device.encode(), digest_size=8).digest()
+            swarm.members[contact.device] = _Member(contact, order, ring, serves)
+            self._touch(swarm, now)
+        for stream, swarm in self._swarms.items():
+            if stream not in streams and swarm.members.pop(contact.device, None) is not None:
+                swarm.sent.pop(contact.device, None)
+                self._touch(swarm, now)
+
+    def leave(self, device: str, now: Instant) -> None:
+        """See `Tracker`."""
+        for swarm in self._swarms.values():
+            if swarm.members.pop(device, None) is not None:
+                swarm.sent.pop(device, None)
+                self._touch(swarm, now)
+
+    @staticmethod
+    def _touch(swarm: _Swarm, now: Instant) -> None:
+        if swarm.due_at is not None:
+            return
+        swarm.due_at = now + SETTLE_S
+        if swarm.flushed_at is not None:
+            spacing = max(SPACING_S, len(swarm.members) / MEMBERS_PER_S)
+            swarm.due_at = max(swarm.due_at, swarm.flushed_at + spacing)
+
+    def wake_at(self) -> Instant | None:
+        """See `Tracker`."""
+        return min((it.due_at for it in self._swarms.values() if it.due_at is not None), default=None)
+
+    def wake(self, now: Instant) -> list[Told]:
+        """See `Tracker`."""
+        told: list[Told] = []
+        for stream, swarm in self._swarms.items():
+            if swarm.due_at is not None and swarm.due_at <= now:
+                swarm.due_at, swarm.flushed_at = None, now
+                told += self._lists(stream, swarm)
+        return told
+
+    def _lists(self, stream: str, swarm: _Swarm) -> list[Told]:
+        members = swarm.members
+        seated = frozenset(swarm.committee)
+        elected = heapq.nsmallest(
+            COMMITTEE_MAX,
+            members.items(),
+            key=lambda it: (not (it[1].serves and it[0] in seated), it[1].grade, it[1].order),
+        )
+        swarm.committee = committee = tuple(sorted(device for device, _ in elected))
+        rings: list[tuple[list[bytes], list[str]]] = []
+        for grade in range(4):
+            ring = sorted((it.ring, device) for device, it in members.items() if it.grade == grade)
+            rings.append(([at for at, _ in ring], [device for _, device in ring]))
+        told: list[Told] = []
+        for device, member in members.items():
+            near = self._near(device, member, committee, rings)
+            if swarm.sent.get(device) == (committee, near):
+                continue
+            swarm.sent[device] = (committee, near)
+            contacts = tuple((members[it].contact, "same subnet") for it in near)
+            told.append(Told(device, stream, committee, contacts))
+        return told
+
+    @staticmethod
+    def _near(
+        device: str, member: _Member, committee: tuple[str, ...], rings: list[tuple[list[bytes], list[str]]]
+    ) -> tuple[str, ...]:
+        chosen = dict.fromkeys(it for it in committee if it != device)
+        for keys, ring in rings:
+            start = bisect_right(keys, member.ring)
+            for step in range(len(ring)):
+                if len(chosen) >= NEIGHBOURS_MAX:
+                    return tuple(chosen)
+                other = ring[(start + step) % len(ring)]
+                if other != device:
+                    chosen.setdefault(other)
+        return tuple(chosen)
