@@ -2,6 +2,7 @@
 
     agent        Here Watch Beat Alive
     coordinator  Welcome Settings Neighbours Denied Turned Alive
+    both         Call Offer Answer Bye, for another agent (wire/signalling); Undeliverable from the coordinator
 
 The socket may end at any time; both sides begin again from `Here`.
 """
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ecdn_proxy.wire import ids
+from ecdn_proxy.wire import ids, signalling
 from ecdn_proxy.wire.codec import decoder
 from ecdn_proxy.wire.peer import Contact, LinkKind
 
@@ -113,8 +114,11 @@ class Turned(TrackerMessage, frozen=True, tag=24):
     retry_s: Annotated[float, Meta(ge=0, le=3_600)]
 
 
-FromAgent = Here | Watch | Beat | Alive
-FromCoordinator = Welcome | Settings | Neighbours | Denied | Turned | Alive
+FromAgent = Here | Watch | Beat | Alive | signalling.Call | signalling.Offer | signalling.Answer | signalling.Bye
+FromCoordinator = (
+    Welcome | Settings | Neighbours | Denied | Turned | Alive
+    | signalling.Call | signalling.Offer | signalling.Answer | signalling.Bye | signalling.Undeliverable
+)  # fmt: skip
 
 read_from_agent: Callable[[bytes | memoryview], FromAgent] = decoder(FromAgent)  # type: ignore[arg-type]  # a union is a type form
 read_from_coordinator: Callable[[bytes | memoryview], FromCoordinator] = decoder(FromCoordinator)  # type: ignore[arg-type]  # a union is a type form

@@ -1,6 +1,6 @@
 """One example of every message of protocol 1, with fixed values: what the golden frames are made of."""
 
-from ecdn_proxy.wire import peer, tracker
+from ecdn_proxy.wire import peer, signalling, tracker
 from ecdn_proxy.wire.integrity import SegmentHead, Voucher
 
 DEVICE = "0d5f7d3e-0000-4000-8000-000000000001"
@@ -37,11 +37,19 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Refused(4, "busy"),
     peer.Cancel(4),
 )
+ATTEMPT = "0123456789abcdef"
+RELAYED: tuple[signalling.Relayed, ...] = (
+    signalling.Call(OTHER, DEVICE, ATTEMPT, CONTACT),
+    signalling.Offer(OTHER, DEVICE, ATTEMPT, "v=0", bytes(16), 1_800_000_030.0, bytes(64), b"certificate"),
+    signalling.Answer(DEVICE, OTHER, ATTEMPT, "v=0", bytes(16), 1_800_000_030.0, bytes(64), b"certificate"),
+    signalling.Bye(OTHER, DEVICE, ATTEMPT, "a TLS link stands"),
+)
 FROM_AGENT: tuple[tracker.FromAgent, ...] = (
     tracker.Here(1, "0.1.0", (tracker.Network("10.1.0.12", 16, "wired"),), 7688, serves=True),
     tracker.Watch((STREAM,), serves=True),
     tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",)),
     tracker.Alive(),
+    *RELAYED,
 )
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}),
@@ -50,4 +58,6 @@ FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Denied((OTHER,)),
     tracker.Turned("denied", "this device was suspended", 60.0),
     tracker.Alive(),
+    *RELAYED,
+    signalling.Undeliverable(OTHER, ATTEMPT, "no-common-stream", "they watch no stream in common"),
 )
