@@ -1,12 +1,12 @@
 """Who is near and watches the same: the machine behind every agent's socket.
 
-    Arrived Watched Beaten Left  MapChanged SettingsChanged DenyChanged  ->  handle  ->  Send Close Note
+    Arrived Watched Beaten Signalled Left  MapChanged SettingsChanged DenyChanged  ->  handle  ->  Send Close Note Audit
 
 A *swarm* is one site and one stream. Its lists are worked out when it has settled, at most once a second, and an
 agent is sent its list only when that differs from the last: 200 agents that join within a second cost a few hundred
 messages.
 
-Who stands on a list is decided in `neighbours`.
+Who stands on a list is decided in `neighbours`; messages from agent to agent pass through `switchboard`.
 """
 
 import hashlib
@@ -19,8 +19,10 @@ import msgspec
 from coordinator.core import limits
 from coordinator.core.neighbours import Present, elect, neighbours
 from coordinator.core.sites import Address, Interface, SiteMap, place
+from coordinator.core.switchboard import Audit, Switchboard
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import (
     Beat,
     Denied,
@@ -59,6 +61,13 @@ class Beaten(msgspec.Struct, frozen=True):
     beat: Beat
 
 
+class Signalled(msgspec.Struct, frozen=True):
+    """An agent has a message for another."""
+
+    session: int
+    message: Relayed
+
+
 class Left(msgspec.Struct, frozen=True):
     """A socket has ended."""
 
@@ -83,7 +92,7 @@ class DenyChanged(msgspec.Struct, frozen=True):
     devices: tuple[str, ...]
 
 
-Event = Arrived | Watched | Beaten | Left | MapChanged | SettingsChanged | DenyChanged
+Event = Arrived | Watched | Beaten | Signalled | Left | MapChanged | SettingsChanged | DenyChanged
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -111,7 +120,7 @@ class Note(msgspec.Struct, frozen=True):
     version: str
 
 
-Effect = Send | Close | Note
+Effect = Send | Close | Note | Audit
 
 
 class Totals(msgspec.Struct):
@@ -165,6 +174,7 @@ class Tracker:
         self._due: list[tuple[Instant, _Key]] = []
         self._arrived = 0
         self.totals = Totals()
+        self.switchboard = Switchboard(lambda device: self._agents.get(device))
 
     def agents(self) -> Iterator[Present]:
         """Everyone connected, in no order."""
@@ -205,6 +215,8 @@ class Tracker:
             case Beaten():
                 self._beat(event)
                 return []
+            case Signalled():
+                return self._signal(event, now)
             case Left():
                 return self._leave(event.session, now)
             case MapChanged():
@@ -290,6 +302,13 @@ class Tracker:
         totals.bytes_origin += beat.bytes_origin
         totals.bytes_up += beat.bytes_up
         totals.segments += beat.segments
+
+    def _signal(self, event: Signalled, now: Instant) -> list[Effect]:
+        agent = self._of(event.session)
+        if agent is None:
+            return []
+        told = self.switchboard.relay(agent.device, event.message, now)
+        return [one if isinstance(one, Audit) else Send(one.session, one.message) for one in told]
 
     def _leave(self, session: int, now: Instant) -> list[Effect]:
         agent = self._of(session)

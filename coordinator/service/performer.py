@@ -2,10 +2,15 @@
 
 from typing import Protocol, assert_never
 
+import structlog
+
+from coordinator.core.switchboard import Audit
 from coordinator.core.tracker import Close, Effect, Note, Send
 from coordinator.io import clock
 from coordinator.io.db import Database, Sighting
 from ecdn_proxy.wire.tracker import FromCoordinator, Network, Turned
+
+LOG = structlog.get_logger("coordinator.audit")
 
 
 class Socket(Protocol):
@@ -38,6 +43,8 @@ class Performer:
                 networks = tuple(Network(str(i.address), i.subnet.prefixlen, i.link, i.vpn) for i in effect.interfaces)
                 seen = Sighting(effect.device, clock.utc(), str(effect.remote), networks, effect.version)
                 self._seen[effect.device] = seen
+            case Audit():
+                LOG.warning("signal refused", device=effect.device, to=effect.to, code=effect.code, why=effect.why)
             case _ as never:
                 assert_never(never)
 

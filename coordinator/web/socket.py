@@ -13,10 +13,11 @@ from aiohttp import WSMsgType, web
 from coordinator.core import limits
 from coordinator.core.registry import No
 from coordinator.core.sites import read_address, read_networks
-from coordinator.core.tracker import Arrived, Beaten, Left, Watched
+from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
 from coordinator.web.answers import refused
 from coordinator.web.keys import SHOWN, SYSTEM
+from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.ids import sentence
@@ -137,6 +138,8 @@ def _tell(system: System, session: int, device: str, remote: str, message: FromA
             system.driver.feed(Watched(session, message))
         case Beat():
             system.driver.feed(Beaten(session, message))
+        case signalling.Call() | signalling.Offer() | signalling.Answer() | signalling.Bye():
+            system.driver.feed(Signalled(session, message))
         case Alive():
             if (socket := system.performer.sockets.get(session)) is not None:
                 socket.send(Alive())
