@@ -13,7 +13,7 @@ from tests.repository.files import ROOT, text, tracked
 
 ELSEWHERE: dict[str, tuple[str, str]] = {
     # The command lines are tried as processes.
-    "ecdn_proxy/__main__.py": ("tests/demo/test_stage.py", "run and enrol, as processes"),
+    "ecdn_proxy/__main__.py": ("tests/product/test_demo.py", "run and enrol, as processes"),
     "ecdn_proxy/front/cli.py": ("tests/front/test_service.py", "each command's words and exit code"),
     "ecdn_proxy/front/doctor.py": ("tests/front/test_service.py", "what it finds on a machine"),
     "coordinator/__main__.py": ("tests/coordinator/test_cli.py", "every command, as processes"),
@@ -64,19 +64,19 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "coordinator/web/socket.py": ("tests/coordinator/test_web.py", "an agent's conversation"),
     "coordinator/web/tls.py": ("tests/coordinator/test_web.py", "who is let in"),
     # Tried only as running agents so far; each is owed a test file of its own.
-    "ecdn_proxy/agent/delivery.py": ("tests/demo/test_stage.py", "players get every byte"),
+    "ecdn_proxy/agent/delivery.py": ("tests/product/test_demo.py", "players get every byte"),
     "ecdn_proxy/agent/doors.py": ("tests/front/filled.py", "the front's tests stand in for an agent by it"),
-    "ecdn_proxy/agent/performer.py": ("tests/demo/test_stage.py", "running agents"),
-    "ecdn_proxy/agent/place.py": ("tests/demo/test_stage.py", "running agents"),
+    "ecdn_proxy/agent/performer.py": ("tests/product/test_demo.py", "running agents"),
+    "ecdn_proxy/agent/place.py": ("tests/product/test_demo.py", "running agents"),
     "ecdn_proxy/agent/report.py": ("tests/front/test_page.py", "the structure, shown"),
-    "ecdn_proxy/agent/reporter.py": ("tests/demo/test_stage.py", "agents with a coordinator"),
-    "ecdn_proxy/agent/seal.py": ("tests/demo/test_stage.py", "pieces between agents"),
+    "ecdn_proxy/agent/reporter.py": ("tests/product/test_loss.py", "agents with and without a coordinator"),
+    "ecdn_proxy/agent/seal.py": ("tests/product/test_demo.py", "pieces between agents"),
     "ecdn_proxy/agent/shelf.py": ("tests/io/test_store.py", "the store below it"),
-    "ecdn_proxy/agent/sorting.py": ("tests/demo/test_stage.py", "running agents"),
-    "ecdn_proxy/agent/statusbook.py": ("tests/demo/test_stage.py", "the demo's sums are read from it"),
-    "ecdn_proxy/agent/system.py": ("tests/demo/test_stage.py", "running agents"),
-    "ecdn_proxy/core/conditions.py": ("tests/demo/test_stage.py", "running agents"),
-    "ecdn_proxy/core/meter.py": ("tests/demo/test_stage.py", "the demo's sums are read from it"),
+    "ecdn_proxy/agent/sorting.py": ("tests/product/test_privacy.py", "whose session gets what"),
+    "ecdn_proxy/agent/statusbook.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
+    "ecdn_proxy/agent/system.py": ("tests/product/test_demo.py", "running agents"),
+    "ecdn_proxy/core/conditions.py": ("tests/front/test_page.py", "as people see them"),
+    "ecdn_proxy/core/meter.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
 }
 """Source file: the test file that covers it, and what of it."""
 
