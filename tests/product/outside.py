@@ -4,13 +4,15 @@ Map:
     until              a state that must come, within a bound
     through            an HTTP client behind one desk's agent, or past all of them
     leaf               the certificate that a host shows through a proxy
-    settled, Copies    viewers that play; copies at the origin from a moment on
+    settled            viewers that play
+    Copies, per_segment  what the origin sends from a moment on
     stalls, wrong      what the viewers' own books say
 """
 
 import asyncio
 import contextlib
 import hashlib
+import socket
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -20,11 +22,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.demo import pki
+from aiohttp.abc import AbstractResolver, ResolveResult
+
 from tests.demo.clock import seconds
 from tests.demo.parts import PROXY_PORT, Agent, Watched
 from tests.demo.stage import Stage
-from tests.demo.viewer import FixedResolver
 
 WITHIN_SECONDS = 30.0
 """Long enough for a busy machine; nothing that passes waits this long."""
@@ -47,6 +49,18 @@ async def until(
         await asyncio.sleep(_LOOK_SECONDS)
 
 
+class _Here(AbstractResolver):
+    """Every name is this machine."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        return
+
+
 @contextlib.asynccontextmanager
 async def through(
     agent: Agent | None, *roots: Path, names: bool = True, **options: Any
@@ -60,8 +74,7 @@ async def through(
     for root in trusted[1:]:
         context.load_verify_locations(cafile=root)
     context.check_hostname = names
-    resolver = FixedResolver({pki.ORIGIN: "127.0.0.1"})
-    connector = aiohttp.TCPConnector(resolver=resolver, ssl=context)
+    connector = aiohttp.TCPConnector(resolver=_Here(), ssl=context)
     timeout = aiohttp.ClientTimeout(total=60, sock_connect=5)
     proxy = agent.proxy_url if agent else None
     options.setdefault("auto_decompress", False)
@@ -128,8 +141,8 @@ class Copies:
                 found[entry["path"]] += entry["bytes"] / entry["size"] if entry["size"] else 0.0
         return dict(found)
 
-    async def each(self, containing: str = "") -> float:
-        """Copies per segment."""
-        copies = await self.by_path(containing)
-        assert copies, "the origin was asked for no new segment"
-        return sum(copies.values()) / len(copies)
+
+def per_segment(copies: dict[str, float]) -> float:
+    """Mean of `Copies.by_path`."""
+    assert copies, "the origin was asked for no new segment"
+    return sum(copies.values()) / len(copies)
