@@ -50,8 +50,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 25_000
     spacing_s: Annotated[
-        float, _number(0.1, 60, "s", "Least time between two lists for one swarm: a crowd that joins costs one each.")
-    ] = 1.0
+        float,
+        _number(
+            0.05,
+            60,
+            "s",
+            "Least time between two lists for one swarm: a newcomer's player waits 150 ms for its first one, and "
+            "whoever has an older list may fetch what another fetches already.",
+        ),
+    ] = 0.1
 
 
 SETTLE_S = 0.05

@@ -54,14 +54,18 @@ class Present(msgspec.Struct, eq=False):
 
 
 def elect(sitting: Sequence[str], members: dict[str, Present]) -> tuple[str, ...]:
-    """The committee: members that serve keep their seats, then by grade and seniority."""
+    """The committee in the order of seniority: members that serve keep their seats, then by grade and seniority.
+
+    Agents read the order: by an older list, a key's home is one of those that a shorter committee would have had.
+    """
     seated = frozenset(sitting)
 
     def rank(agent: Present) -> tuple[bool, int, int]:
         return (not (agent.serves and agent.device in seated), agent.grade(), agent.order)
 
     able = [agent for agent in members.values() if agent.known]
-    return tuple(sorted(agent.device for agent in heapq.nsmallest(COMMITTEE_MAX, able, key=rank)))
+    elected = sorted(heapq.nsmallest(COMMITTEE_MAX, able, key=rank), key=lambda agent: agent.order)
+    return tuple(agent.device for agent in elected)
 
 
 def neighbours(members: Iterable[Present], committee: Sequence[str]) -> Callable[[Present], tuple[Near, ...]]:

@@ -12,6 +12,7 @@ Every way to the origin leads through the ledger, also the fallback; what was re
 asked for again.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal
 
@@ -63,7 +64,7 @@ class Stage(Enum):
 class Acquisition:
     """One key. `ended` says that the node may forget it; `finished` holds the whole segment if there is one."""
 
-    def __init__(self, site: Site, wanted: Wanted, now: Instant, *, newcomer: bool) -> None:
+    def __init__(self, site: Site, wanted: Wanted, now: Instant, is_unsettled: Callable[[str, Instant], bool]) -> None:
         self._site = site
         self.key = wanted.key
         self.stream = wanted.stream
@@ -78,7 +79,7 @@ class Acquisition:
         self.from_disk = False
         self.children = 0
         """Agents that read this segment from here; kept by the node."""
-        self.newcomer = newcomer
+        self._is_unsettled = is_unsettled
         self.why = ""
         self.hedged = False
         self._range = wanted.resource_range
@@ -176,7 +177,7 @@ class Acquisition:
             reason=reason,
             avoid=tuple(self._avoid),
             have=self.assembly.next_piece(),
-            newcomer=self.newcomer,
+            unsettled=self._is_unsettled(self.stream, now),
         )
         self.found(self._inquiry.begin(now), now)
 

@@ -9,6 +9,7 @@ from ecdn_proxy.core.acquisition import Acquisition
 from ecdn_proxy.core.inquiry import HOPS_MAX, tell_shadow
 from ecdn_proxy.core.ledger import Alone, Following, Grant
 from ecdn_proxy.core.site import Site
+from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect
@@ -31,13 +32,28 @@ class Home:
             why = f"{me.device[:8]} has it or is receiving it"
             self._site.send(device, Follow(ask.request, ask.key, (me,), why))
         elif ask.reason == "elder":
-            known = self._site.ledger.elder(ask.key, device, now)
-            if known is None:
-                self._site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
-            else:
-                self._follow(device, ask, known)
+            self._asked_as_elder(device, ask, now)
         elif not self._redirected(device, ask, now):
             self._decide(device, ask, now)
+
+    def _asked_as_elder(self, device: str, ask: Ask, now: Instant) -> None:
+        """A newer home wants to know what this older one knows; if that is nothing, this one notes who fetches."""
+        site = self._site
+        known = site.ledger.elder(ask.key, device, now)
+        if known is not None and not self._yields(device, ask.key, known):
+            self._follow(device, ask, known)
+            return
+        site.ledger.shadow(ask.key, ask.stream, device, 0, now)
+        site.send(device, Granted(ask.request, ask.key, 0, hedge=False))
+
+    def _yields(self, device: str, key: str, known: Following) -> bool:
+        """Both want to fetch and ask each other: the better rank does."""
+        acquisition = self._acquiring(key)
+        inquiry = None if acquisition is None else acquisition.inquiry()
+        me = self._site.me.device
+        if inquiry is None or not inquiry.asks_elder(device) or known.choice.parents[0] != me:
+            return False
+        return rendezvous(device, key) > rendezvous(me, key)
 
     def _decide(self, device: str, ask: Ask, now: Instant) -> None:
         site = self._site

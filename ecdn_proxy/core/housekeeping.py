@@ -24,6 +24,8 @@ class Housekeeping:
         self._site = site
         self._share_after_s = share_after_watching_s
         self._joined: dict[str, Instant] = {}
+        self._changed: dict[str, Instant] = {}
+        self._committees: dict[str, tuple[str, ...]] = {}
         self._wanted_at: OrderedDict[str, Instant] = OrderedDict()
         self._named: set[str] = set()
         self._recent: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -40,7 +42,7 @@ class Housekeeping:
         self._wanted_at.move_to_end(stream)
         if known:
             return
-        self._joined[stream] = now
+        self._joined[stream] = self._changed[stream] = now
         if len(self._wanted_at) > STREAMS_MAX:
             self._forget(next(iter(self._wanted_at)))
         self.announce()
@@ -61,11 +63,15 @@ class Housekeeping:
         """Whether the neighbours' names may still come in a moment."""
         if not self._site.sharing or stream in self._named:
             return False
-        return now < self._joined.get(stream, now) + self._site.limits.join_wait_s
+        return now < self._joined.get(stream, now) + self._join_wait_s()
 
-    def is_newcomer(self, stream: str, now: Instant) -> bool:
-        """Whether the others may have begun without this machine."""
-        return now < self._joined.get(stream, now) + self._site.limits.newcomer_s
+    def _join_wait_s(self) -> float:
+        limits = self._site.limits
+        return limits.join_wait_tracker_s if self.tracker_connected else limits.join_wait_s
+
+    def is_unsettled(self, stream: str, now: Instant) -> bool:
+        """Whether the committee changed a moment ago, so that others may still ask by an older list."""
+        return now < self._changed.get(stream, now) + self._site.limits.unsettled_s
 
     def completed(self, key: str, stream: str, now: Instant) -> None:
         """This machine has all of a segment: its home learns so."""
@@ -76,6 +82,10 @@ class Housekeeping:
 
     def register(self, streams: tuple[str, ...], now: Instant) -> None:
         """Membership may have changed: recent keys of these streams whose home is new are told to it."""
+        for stream in streams:
+            committee = tuple(self._site.view.committee(stream, now)) if stream in self._wanted_at else ()
+            if committee and self._committees.get(stream) != committee:
+                self._committees[stream], self._changed[stream] = committee, now
         for key, (stream, _) in list(self._recent.items()):
             if stream in streams and stream in self._wanted_at:
                 self._tell(key, stream, now)
@@ -93,7 +103,7 @@ class Housekeeping:
 
     def wake_at(self, joining: list[str]) -> Instant | None:
         """When a wait for names ends or a stream is no longer watched."""
-        times = [self._joined[it] + self._site.limits.join_wait_s for it in joining if it in self._joined]
+        times = [self._joined[it] + self._join_wait_s() for it in joining if it in self._joined]
         if self._wanted_at:
             times.append(next(iter(self._wanted_at.values())) + self._share_after_s)
         return min(times, default=None)
@@ -108,6 +118,7 @@ class Housekeeping:
 
     def _forget(self, stream: str) -> None:
         self._wanted_at.pop(stream, None)
-        self._joined.pop(stream, None)
+        for known in (self._joined, self._changed, self._committees):
+            known.pop(stream, None)
         self._named.discard(stream)
         self._site.view.forget_stream(stream)

@@ -3,8 +3,8 @@
     begin(), heard(), link_closed(), wake()  -> Found | None
 
 At most `home_ranks` homes are asked. A late grant from a home that was given up is handed back by the acquisition.
-A home that has only just joined a stream notes its own lease and asks the next in rank whether others have begun
-without it; if so it follows them.
+While the committee has only just changed, a home notes its own lease and asks the homes of older lists (its elders)
+whether others have begun without it; if so it follows them. Two that ask each other: the better rank fetches.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Inquiry:
         reason: Reason,
         avoid: tuple[str, ...],
         have: int,
-        newcomer: bool,
+        unsettled: bool,
     ) -> None:
         self._site = site
         self._key = key
@@ -69,12 +69,13 @@ class Inquiry:
         self._reason: Reason = reason
         self._avoid = avoid
         self._have = have
-        self._newcomer = newcomer
+        self._unsettled = unsettled
         self._asked: dict[str, tuple[int, Instant]] = {}
         self._lost: list[str] = []
         self._hops = 0
         self._own: FetchIt | None = None
-        """This home's own lease, while it asks its elder."""
+        """This home's own lease, while it asks its elders."""
+        self._elders: set[str] = set()
         self.due_at: Instant | None = None
 
     def owns(self, device: str, request: int) -> bool:
@@ -99,7 +100,7 @@ class Inquiry:
         if device not in self._asked or device in self._lost:
             return None
         if self._own is not None:
-            return self._own
+            return self._elder_silent(device)
         self._lost.append(device)
         return self._next(now)
 
@@ -107,7 +108,7 @@ class Inquiry:
         """A home answered."""
         self._site.answered_in(now - self._asked[device][1])
         if self._own is not None:
-            return self._elder_said(message, now)
+            return self._elder_said(device, message, now)
         match message:
             case Granted():
                 return FetchIt(device, message.lease, message.hedge, self._says(device, "granted the origin fetch"))
@@ -136,8 +137,8 @@ class Inquiry:
         homes = site.view.homes(self._stream, self._key, now)
         if homes == [me]:
             return self._decide_here(now, "no neighbour watches this stream")
-        if homes[0] == me and self._newcomer and not self._asked and not site.ledger.knows(self._key):
-            return self._ask_elder(homes[1], now)
+        if homes[0] == me and self._unsettled and not self._asked and not site.ledger.knows(self._key):
+            return self._ask_elders(now)
         for home in homes:
             if len(self._asked) >= site.limits.home_ranks:
                 break
@@ -147,25 +148,34 @@ class Inquiry:
                 return None
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
 
-    def _ask_elder(self, elder: str, now: Instant) -> Found | None:
-        found = self._decide_here(now, "this machine keeps the segment's ledger", tell=False)
-        if not isinstance(found, FetchIt) or not self._put(elder, now, "elder"):
-            return found
-        self._own = found
-        return None
+    def asks_elder(self, device: str) -> bool:
+        """Whether this home waits for that one's word."""
+        return device in self._elders
 
-    def _elder_said(self, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+    def _ask_elders(self, now: Instant) -> Found | None:
+        found = self._decide_here(now, "this machine keeps the segment's ledger", tell=False)
+        if not isinstance(found, FetchIt):
+            return found
+        elders = self._site.view.elders(self._stream, self._key, now)
+        self._elders = {elder for elder in elders if self._put(elder, now, "elder")}
+        self._own = found
+        return None if self._elders else found
+
+    def _elder_silent(self, device: str) -> Found | None:
+        self._elders.discard(device)
+        return None if self._elders else self._own
+
+    def _elder_said(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
         assert self._own is not None
         match message:
             case Follow():
-                why = "an elder knows who fetches it"
                 me = self._site.me.device
-                self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, why, now)
+                self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
                 return ReadFrom(message.parents, message.why)
             case GoAlone():
                 return ByYourself(message.why, message.for_ms / 1000, message.status)
             case Granted() | Redirect():
-                return self._own
+                return self._elder_silent(device)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
         site = self._site

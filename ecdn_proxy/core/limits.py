@@ -74,6 +74,8 @@ class Limits:
 
     join_wait_s: float = 0.15
     """A stream's first segment waits this long for the tracker or mDNS to name the neighbours, once."""
+    join_wait_tracker_s: float = 0.3
+    """The same while the coordinator is connected: its list is worth more than the wait, as one copy serves all."""
     home_answer_s: float = 0.04
     """A LAN round trip is 1 ms; after 40 ms the home is presumed busy or gone and the second rank is asked too."""
     home_answer_max_s: float = 0.25
@@ -101,8 +103,8 @@ class Limits:
     """What parent choice assumes of a link until it knows better."""
     hop_s: float = 0.01
     """Added latency per relay, measured with 32 KiB pieces."""
-    newcomer_s: float = 2.0
-    """A home this new to a stream asks the next in rank before it grants: the others may have begun without it."""
+    unsettled_s: float = 2.0
+    """So long after a stream's committee has changed, a home asks the homes of older lists before it fetches."""
     committee_max: int = 7
     """Seven ledgers are enough for 200 viewers and survive deaths (simulation)."""
     gone_s: float = 0.2

@@ -185,8 +185,7 @@ class Node:
             if self._is_overfull():
                 self._pass(event, "too many segments are being fetched at once")
                 return
-            newcomer = self.house.is_newcomer(event.stream, now)
-            acquisition = self._acquisitions[event.key] = Acquisition(self.site, event, now, newcomer=newcomer)
+            acquisition = self._acquisitions[event.key] = Acquisition(self.site, event, now, self.house.is_unsettled)
             acquisition.want(event, slack_s, now)
             self._start(acquisition, now)
         else:
@@ -317,6 +316,7 @@ class Node:
         self.site.view.unlinked(device, now + self._limits.dial_retry_s)
         if stood:
             self.site.ledger.left(device)
+        self.house.register(self.house.watched(), now)
         self.uploads.device_left(device)
         for acquisition in list(self._acquisitions.values()):
             inquiry = acquisition.inquiry()
@@ -341,6 +341,7 @@ class Node:
                 self.house.register(self.house.watched(), now)
             case LanLost(device):
                 view.lan_lost(device)
+                self.house.register(self.house.watched(), now)
             case TrackerSaid(stream, committee, contacts):
                 view.tracker_said(stream, committee, contacts)
                 self.house.named(stream)

@@ -99,7 +99,7 @@ def judge(
         kept.append(("access-control-allow-origin", fixed[:2_000]))
     if cors == "echo" and fields.get("access-control-allow-credentials") == "true":
         kept.append(("access-control-allow-credentials", "true"))
-    if wanted is not None:
+    if wanted is not None and total is not None:
         size = _resource_bytes(fields)
         kept.append(
             ("content-range", f"bytes {wanted.first}-{wanted.first + total - 1}/{'*' if size is None else size}")

@@ -18,6 +18,8 @@ from ecdn_proxy.wire.peer import Contact
 STREAM_TAG_DIGITS = 8
 """mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
 
+ELDERS_MAX = 3
+
 
 def rendezvous(device: str, key: str) -> int:
     """A device's weight for a key; the highest is its home."""
@@ -178,15 +180,36 @@ class View:
                 found.append(device)
         return sorted(found)
 
+    def committee(self, stream: str, now: Instant) -> list[str]:
+        """Devices that keep the stream's ledgers, the most senior first as far as that is known; at least this one."""
+        members = self.members(stream, now)
+        named = [device for device in self._committee.get(stream, ()) if device in members]
+        if not named:
+            eligible = [device for device in members if self._wired(device)] or members
+            return sorted(eligible, key=lambda it: rendezvous(it, stream), reverse=True)[: self._limits.committee_max]
+        # a linked device that says it watches has joined since the tracker's list was made
+        joined = [it for it in members if it not in named and self._linked_watcher(it, stream)]
+        return (named + joined)[: self._limits.committee_max]
+
     def homes(self, stream: str, key: str, now: Instant) -> list[str]:
         """Devices that keep the key's ledger, best first; at least this one."""
-        members = self.members(stream, now)
-        committee = [device for device in self._committee.get(stream, ()) if device in members]
-        if not committee:
-            eligible = [device for device in members if self._wired(device)] or members
-            committee = sorted(eligible, key=lambda device: rendezvous(device, stream), reverse=True)
-            committee = committee[: self._limits.committee_max]
-        return sorted(committee, key=lambda device: rendezvous(device, key), reverse=True)
+        return sorted(self.committee(stream, now), key=lambda it: rendezvous(it, key), reverse=True)
+
+    def elders(self, stream: str, key: str, now: Instant) -> list[str]:
+        """Who may have kept this key's ledger in an older view than ours: the homes among ever fewer seniors."""
+        committee = self.committee(stream, now)
+        found: dict[str, None] = {}
+        for length in range(len(committee), 0, -1):
+            home = max(committee[:length], key=lambda it: rendezvous(it, key))
+            if home != self.me.device:
+                found[home] = None
+        for device in self.homes(stream, key, now)[1:2]:
+            found.setdefault(device)
+        return [device for device in found if device != self.me.device][:ELDERS_MAX]
+
+    def _linked_watcher(self, device: str, stream: str) -> bool:
+        known = self._known.get(device)
+        return known is not None and known.linked and known.serves and stream in known.streams and self._wired(device)
 
     def _wired(self, device: str) -> bool:
         contact = self.contact(device)

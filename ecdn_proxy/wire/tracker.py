@@ -96,7 +96,7 @@ class Neighbours(TrackerMessage, frozen=True, tag=22):
 
     stream: ids.Stream
     committee: Annotated[tuple[ids.Device, ...], Meta(max_length=COMMITTEE_MAX)]
-    """Devices that keep the ledgers, each also among `near` or the receiver itself."""
+    """Devices that keep the ledgers, the most senior first, each also among `near` or the receiver itself."""
     near: Annotated[tuple[Near, ...], Meta(max_length=NEIGHBOURS_MAX)]
 
 

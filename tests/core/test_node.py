@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecdn_proxy.core.happenings import ViewerLeft
+from ecdn_proxy.core.happenings import TrackerChanged, ViewerLeft
 from tests.core.world import Origin, World, body_of
 
 
@@ -42,6 +42,21 @@ def test_all_join_at_once_and_still_fetch_one_copy() -> None:
     assert world.copies(1) == 1.0
 
 
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("stagger_s", [0.02, 0.1, 0.15, 0.25, 0.4])
+@pytest.mark.parametrize("spacing_s", [0.0, 0.1])
+def test_viewers_that_come_one_by_one_by_old_lists_fetch_one_copy(
+    count: int, stagger_s: float, spacing_s: float
+) -> None:
+    """While the tracker's lists are behind, homes differ; elders make up for it."""
+    world = World(count, tracker_spacing_s=spacing_s)
+    for nth, device in enumerate(world.nodes):
+        world.at(world.now + nth * stagger_s, lambda device=device: world.watch(device, 0, 8))  # type: ignore[misc]
+    world.run(20.0)
+    assert all(whole(world, viewer, world.numbers[viewer]) for viewer in world.answers)
+    assert [world.copies(number) for number in range(8)] == [1.0] * 8
+
+
 def test_the_fetcher_dies_half_way() -> None:
     world = World(4)
     world.watch_all()
@@ -75,8 +90,6 @@ def test_any_one_dies_and_the_others_play_on(victim: str) -> None:
 def test_the_coordinator_goes_away_and_sharing_goes_on() -> None:
     world = World(4)
     world.watch_all()
-    from ecdn_proxy.core.happenings import TrackerChanged
-
     for device in world.nodes:
         world.feed(device, TrackerChanged(connected=False))
     viewers = [world.play(device, 5) for device in world.nodes]

@@ -108,7 +108,7 @@ class Origin:
 
 
 class World:
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         count: int,
         *,
@@ -119,6 +119,7 @@ class World:
         uploads_mbps: float = 1000.0,
         memory_bytes: int = 64_000_000,
         tracker: bool = True,
+        tracker_spacing_s: float = 0.0,
         links: str = "wired",
     ) -> None:
         self.random = random.Random(seed)
@@ -134,6 +135,7 @@ class World:
         self.open_links: set[frozenset[str]] = set()
         self.cut: set[frozenset[str]] = set()
         self.answers: dict[int, Got] = {}
+        self.numbers: dict[int, int] = {}
         self.conditions: list[tuple[str, str, str]] = []
         self.log: list[str] = []
         self.frames: dict[str, int] = {}
@@ -142,6 +144,8 @@ class World:
         self._fetches: dict[tuple[str, int], bool] = {}
         self._watching: dict[str, tuple[str, ...]] = {}
         self._tracker = tracker
+        self._spacing_s = tracker_spacing_s
+        self._told_at = 0.0
         self._viewer = 0
         for number in range(count):
             device = f"dev{number:03d}"
@@ -192,6 +196,7 @@ class World:
         self._viewer += 1
         viewer = self._viewer
         self.answers[viewer] = Got(self.now)
+        self.numbers[viewer] = number
         self.feed(
             device,
             h.Wanted(
@@ -208,6 +213,28 @@ class World:
             ),
         )
         return viewer
+
+    def watch(self, device: str, first: int, segments: int, *, every_s: float = 2.0) -> None:
+        """A player: three segments one after another, then one at each interval."""
+        self.feed(device, h.TrackerChanged(connected=True))
+        self.feed(device, h.StreamOpened(STREAM))
+
+        def ask(number: int) -> None:
+            if number >= first + segments or device in self.dead:
+                return
+            viewer = self.play(device, number)
+
+            def after() -> None:
+                if not self.answers[viewer].end:
+                    self.at(self.now + 0.005, after)
+                elif number < first + 2:
+                    ask(number + 1)
+
+            after()
+            if number >= first + 2:
+                self.at(self.now + every_s, lambda: ask(number + 1))
+
+        self.at(self.now + 0.01, lambda: ask(first))
 
     def kill(self, device: str) -> None:
         self.dead.add(device)
@@ -238,7 +265,7 @@ class World:
             self.log.append(f"{self.now:.4f} {device}   -> {effect!r}"[:300])
             self._do(device, effect)
 
-    def _do(self, device: str, effect: h.Effect) -> None:  # noqa: C901, PLR0912
+    def _do(self, device: str, effect: h.Effect) -> None:  # noqa: C901
         match effect:
             case h.Answer(viewer, _, source, why):
                 got = self.answers[viewer]
@@ -401,9 +428,10 @@ class World:
             if device in pair:
                 self._send(device, next(iter(pair - {device})), peer.Watching(streams, serves=True))
         if self._tracker:
-            self.at(self.now + 0.01, self._tell)
+            self.at(max(self.now + 0.01, self._told_at + self._spacing_s), self._tell)
 
     def _tell(self) -> None:
+        self._told_at = self.now
         watching = [
             device for device, streams in self._watching.items() if STREAM in streams and device not in self.dead
         ]
