@@ -112,7 +112,7 @@ class SiteFigures:
 
     @property
     def bound(self) -> float:
-        """The same with exactly one copy of each segment that anybody wanted: 1 − R/N."""
+        """The same with exactly one copy of each segment that anybody wanted: 1 - R/N."""
         return 1 - self.unique_bytes / self.viewer_bytes if self.viewer_bytes else 0.0
 
     @property

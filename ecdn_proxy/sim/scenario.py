@@ -50,7 +50,7 @@ class Viewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     start: Literal["within", "throughout"] = "within"
     """`throughout`: starts are spread over the whole event instead."""
     reload: Literal["own", "together"] = "own"
-    """`together`: every player asks for a segment at the moment it appears, the worst case; `own`: at its own cadence."""
+    """`together`: every player asks for a segment at the moment it appears, the worst case; `own`: at its cadence."""
     behind_segments: Annotated[int, Meta(ge=1, le=20)] = 3
     """How far behind the live edge a player starts."""
 

@@ -136,7 +136,9 @@ class Player:
     def finished(self) -> None:
         """The segment is whole."""
         clip, asked_at = self._clip, self._asked_at
-        assert clip is not None and asked_at is not None and self.got_bytes == len(clip.body)
+        assert clip is not None
+        assert asked_at is not None
+        assert self.got_bytes == len(clip.body)
         now = self._world.now
         self._clip = None
         until = self._plays_until
