@@ -1,0 +1,97 @@
+"""Small things that the core's tests are made of: heads, contacts, vouchers, requests, sites."""
+
+from hashlib import sha256
+
+import msgspec
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.playlist import ByteRange
+from ecdn_proxy.core.segment import Assembly
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.wire.integrity import PIECE_BYTES, SegmentHead, Voucher
+from ecdn_proxy.wire.peer import Contact, LinkKind
+from tests.core.world import STREAM, UTC, Seal, Seals, key_of
+
+KEY = key_of(1)
+ORIGIN = h.OriginRequest("https://origin.test/1", (("cookie", "user=me"),))
+
+
+def head(total: int | None, *, etag: str | None = '"v1"', date: float = UTC, fresh_s: float = 3600.0) -> SegmentHead:
+    return SegmentHead(total, "video/mp2t", etag, None, date, fresh_s, "none")
+
+
+def contact(device: str, link: LinkKind = "wired") -> Contact:
+    return Contact(device, ("10.0.0.1",), 7688, link)
+
+
+def seal(device: str, seals: Seals | None = None) -> Seal:
+    return Seal(seals or Seals(), device)
+
+
+def site(device: str = "me", limits: Limits | None = None, link: LinkKind = "wired") -> Site:
+    return Site(contact(device, link), seal(device), limits or Limits())
+
+
+def linked(site: Site, *devices: str, streams: tuple[str, ...] = (STREAM,), serves: bool = True) -> None:
+    """Links to these devices stand, and they watch."""
+    for device in devices:
+        site.view.linked(contact(device), streams, serves=serves)
+        site.opened(contact(device), "lan", 1.0)
+
+
+def wanted(
+    viewer: int = 1,
+    *,
+    key: str = KEY,
+    stream: str = STREAM,
+    number: int = 1,
+    utc: float = UTC,
+    resource_range: ByteRange | None = None,
+    headers: h.Headers = ORIGIN.headers,
+) -> h.Wanted:
+    request = h.OriginRequest(ORIGIN.url, headers)
+    return h.Wanted(viewer, stream, "v1", key, number, 2.0, True, resource_range, request, utc)
+
+
+def pieces_of(body: bytes) -> list[bytes]:
+    return [body[at : at + PIECE_BYTES] for at in range(0, len(body), PIECE_BYTES)]
+
+
+def fetched(seal: Seal, body: bytes, *, known: bool = True, etag: str | None = '"v1"', key: str = KEY) -> Assembly:
+    """A segment as the device that fetched it has it."""
+    assembly = Assembly(key, seal)
+    assembly.begin_origin(head(len(body) if known else None, etag=etag), 0, UTC)
+    assembly.take_origin(body, 0.0)
+    assembly.end_origin(0.0)
+    return assembly
+
+
+def stored(body: bytes, *, key: str = KEY, date: float = UTC, fresh_s: float = 3600.0) -> h.StoredSegment:
+    """A whole segment as it lies in memory; nobody looks at its vouchers."""
+    return h.StoredSegment(key, STREAM, head(len(body), date=date, fresh_s=fresh_s), body, (), date)
+
+
+def signed(seal: Seal, blank: Voucher) -> Voucher:
+    """The same claim under this device's name and signature: what a liar with a valid key can say."""
+    claim = msgspec.structs.replace(blank, signer=seal.device, certificate=seal.certificate())
+    return msgspec.structs.replace(claim, signature=seal.sign(claim.signed_bytes(seal.tenant)))
+
+
+def voucher(
+    seal: Seal,
+    hashes: list[bytes],
+    *,
+    first: int = 0,
+    total: int | None = None,
+    head: SegmentHead | None = None,
+    generation: str = "g1",
+    key: str = KEY,
+) -> Voucher:
+    """Any claim, honestly signed."""
+    blank = Voucher(seal.device, key, generation, first, b"".join(hashes), total, head, bytes(64), seal.certificate())
+    return signed(seal, blank)
+
+
+def hash_of(data: bytes) -> bytes:
+    return sha256(data).digest()

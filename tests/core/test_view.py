@@ -1,0 +1,233 @@
+"""Who is near and who keeps a key's ledger, as one device sees it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.view import STREAM_TAG_DIGITS, View, rendezvous
+from ecdn_proxy.wire.peer import Contact, LinkKind
+from tests.core.makers import KEY, contact
+from tests.core.world import STREAM, key_of
+
+OTHER = "cd" * 16
+TAG = STREAM[:STREAM_TAG_DIGITS]
+names = st.lists(st.from_regex(r"[0-9a-f]{4}", fullmatch=True), min_size=2, max_size=9, unique=True)
+
+
+def view(link: LinkKind = "wired") -> View:
+    return View(contact("me", link), Limits())
+
+
+def named(*devices: str) -> tuple[tuple[Contact, str], ...]:
+    return tuple((contact(device), "same subnet") for device in devices)
+
+
+# ---- rendezvous
+
+
+@given(names, st.integers(0, 9_999))
+def test_a_device_that_leaves_moves_its_own_keys_only(devices: list[str], number: int) -> None:
+    key, gone = key_of(number), devices[0]
+    before = max(devices, key=lambda it: rendezvous(it, key))
+    after = max(devices[1:], key=lambda it: rendezvous(it, key))
+    assert before in (gone, after)
+
+
+def test_keys_are_spread_over_the_devices() -> None:
+    devices = [f"dev{number}" for number in range(4)]
+    keys = [key_of(number) for number in range(400)]
+    homes = [max((rendezvous(device, key), device) for device in devices)[1] for key in keys]
+    assert all(60 < homes.count(device) < 140 for device in devices)
+
+
+@given(names, names, st.integers(0, 999))
+def test_equal_views_name_equal_homes_whatever_came_first(one: list[str], two: list[str], number: int) -> None:
+    """Each from its own place: what matters is who is there, not who sees it or when it was heard of."""
+    devices = sorted({*one, *two})
+
+    def homes(me: str, order: list[str]) -> list[str]:
+        seen = View(contact(me), Limits())
+        for device in order:
+            if device != me:
+                seen.linked(contact(device), (STREAM,), serves=True)
+        return seen.homes(STREAM, key_of(number), 0.0)
+
+    assert homes(devices[0], devices) == homes(devices[-1], devices[::-1])
+
+
+# ---- who watches
+
+
+def test_alone_this_machine_is_everything() -> None:
+    mine = view()
+    assert mine.members(STREAM, 0.0) == ["me"]
+    assert mine.homes(STREAM, KEY, 0.0) == ["me"]
+    assert mine.contact("me") == contact("me")
+    assert (mine.contact("ann"), mine.known("ann"), mine.why("ann")) == (None, None, "")
+    assert mine.may_speak("ann", 0.0)
+
+
+def test_three_ways_to_hear_of_a_neighbour() -> None:
+    mine = view()
+    mine.lan_seen(contact("ann"), (TAG,), serves=True)
+    mine.tracker_said(STREAM, (), named("bob"))
+    mine.linked(contact("cat"), (STREAM,), serves=True)
+    mine.lan_seen(contact("dan"), (OTHER[:STREAM_TAG_DIGITS],), serves=True)
+    mine.met(contact("eve"), "named by a ledger")
+    assert mine.members(STREAM, 0.0) == ["ann", "bob", "cat", "me"]
+    assert [mine.why(it) for it in ("ann", "bob", "cat", "eve")] == [
+        "found by mDNS on this link",
+        "same subnet",
+        "it connected to this machine",
+        "named by a ledger",
+    ]
+
+
+def test_who_stops_watching_is_no_member() -> None:
+    mine = view()
+    mine.linked(contact("ann"), (STREAM, OTHER), serves=True)
+    mine.watching("ann", (OTHER,), serves=False)
+    mine.watching("nobody", (STREAM,), serves=True)
+    assert mine.members(STREAM, 0.0) == ["me"]
+    assert mine.members(OTHER, 0.0) == ["ann", "me"]
+    ann = mine.known("ann")
+    assert ann is not None
+    assert not ann.serves
+
+
+def test_a_links_word_counts_more_than_mdns() -> None:
+    mine = view()
+    mine.linked(contact("ann"), (STREAM,), serves=False)
+    mine.lan_seen(Contact("ann", ("10.9.9.9",), 1), (TAG,), serves=True)
+    ann = mine.known("ann")
+    assert ann is not None
+    assert (ann.serves, ann.contact) == (False, contact("ann"))
+    mine.unlinked("ann", 0.0)
+    mine.lan_seen(Contact("ann", ("10.9.9.9",), 1), (TAG,), serves=True)
+    assert (ann.serves, ann.contact.port) == (True, 1)
+
+
+def test_a_device_is_forgotten_when_nothing_shows_it_any_more() -> None:
+    mine = view()
+    mine.lan_seen(contact("ann"), (TAG,), serves=True)
+    mine.tracker_said(STREAM, (), named("ann", "bob"))
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    mine.lan_lost("ann")
+    mine.lan_lost("nobody")
+    assert mine.members(STREAM, 0.0) == ["ann", "bob", "me"]
+    mine.tracker_said(STREAM, (), named("bob"))
+    assert mine.members(STREAM, 0.0) == ["ann", "bob", "me"]
+    mine.unlinked("ann", 0.0)
+    mine.unlinked("nobody", 0.0)
+    assert mine.known("ann") is None
+    mine.forget_stream(STREAM)
+    mine.forget_stream(STREAM)
+    assert mine.known("bob") is None
+
+
+def test_a_device_of_two_streams_stays_for_the_other() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    mine.tracker_said(OTHER, (), named("ann"))
+    mine.forget_stream(STREAM)
+    assert mine.members(OTHER, 0.0) == ["ann", "me"]
+
+
+# ---- whom not to speak to
+
+
+def test_one_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    mine.unlinked("ann", 5.0)
+    assert mine.members(STREAM, 4.9) == ["me"]
+    assert mine.members(STREAM, 5.0) == ["ann", "me"]
+
+
+def test_what_the_tracker_repeats_does_not_make_it_reachable() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    mine.unlinked("ann", 5.0)
+    mine.tracker_said(STREAM, (), named("ann", "bob"))
+    assert mine.members(STREAM, 4.0) == ["bob", "me"]
+    mine.tracker_said(STREAM, (), named("bob"))
+    mine.tracker_said(STREAM, (), named("ann", "bob"))
+    assert mine.members(STREAM, 4.0) == ["ann", "bob", "me"]
+
+
+def test_one_that_shows_itself_again_is_tried_again() -> None:
+    mine = view()
+    mine.lan_seen(contact("ann"), (TAG,), serves=True)
+    mine.unlinked("ann", 5.0)
+    assert not mine.may_speak("ann", 1.0)
+    mine.lan_seen(contact("ann"), (TAG,), serves=True)
+    assert mine.may_speak("ann", 1.0)
+
+
+def test_a_denied_device_is_in_no_answer() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, ("ann", "bob"), named("ann", "bob"))
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    mine.denied(frozenset({"ann"}))
+    assert mine.members(STREAM, 0.0) == ["bob", "me"]
+    assert "ann" not in mine.homes(STREAM, KEY, 0.0)
+    mine.denied(frozenset())
+    assert "ann" in mine.members(STREAM, 0.0)
+
+
+# ---- who keeps the ledgers
+
+
+def test_the_coordinators_committee_keeps_them() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, ("ann", "bob", "gone"), named("ann", "bob", "cat"))
+    homes = {mine.homes(STREAM, key_of(number), 0.0)[0] for number in range(50)}
+    assert homes == {"ann", "bob"}
+    assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "bob"}
+
+
+def test_a_committee_of_which_nobody_is_left_is_replaced() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, ("gone",), named("ann"))
+    assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "me"}
+
+
+def test_without_coordinator_it_is_seven_on_cables() -> None:
+    mine = view("wifi")
+    for number in range(12):
+        link: LinkKind = "wired" if number < 9 else "wifi"
+        mine.lan_seen(contact(f"dev{number}", link), (TAG,), serves=True)
+    homes = mine.homes(STREAM, KEY, 0.0)
+    assert len(homes) == 7
+    assert all(it in {f"dev{number}" for number in range(9)} for it in homes)
+    assert {it for number in range(40) for it in mine.homes(STREAM, key_of(number), 0.0)} == set(homes)
+
+
+def test_on_radio_alone_they_are_kept_all_the_same() -> None:
+    mine = view("wifi")
+    mine.lan_seen(contact("ann", "wifi"), (TAG,), serves=True)
+    assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "me"}
+
+
+# ---- a ban
+
+
+BAN_ENDS = Limits().ban_s
+
+
+@pytest.mark.xfail(strict=True, reason="whoever links, announces itself or is named anew is no longer banned")
+@pytest.mark.parametrize("way", ["it dials", "it announces itself", "the tracker names it for another stream"])
+def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str) -> None:
+    mine = view()
+    mine.linked(contact("eve"), (STREAM,), serves=True)
+    mine.unlinked("eve", BAN_ENDS)
+    match way:
+        case "it dials":
+            mine.linked(contact("eve"), (STREAM,), serves=True)
+        case "it announces itself":
+            mine.lan_seen(contact("eve"), (TAG,), serves=True)
+        case _:
+            mine.tracker_said(OTHER, (), named("eve"))
+    assert not mine.may_speak("eve", 1.0)
+    assert mine.may_speak("eve", BAN_ENDS)
