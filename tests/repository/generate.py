@@ -6,6 +6,7 @@ Map: `pages` (every generated file's text) · `settings_table`, `conditions_tabl
 between `<!-- generated: name -->` and `<!-- end -->`) · `protocol` (a whole page).
 """
 
+import inspect
 import re
 import sys
 from types import ModuleType
@@ -14,10 +15,10 @@ import msgspec
 
 from ecdn_proxy.core.conditions import REGISTER
 from ecdn_proxy.core.limits import Settings, describe
-from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, tracker
+from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker
 from ecdn_proxy.wire.version import PROTOCOL
 from tests.repository.files import ROOT
-from tests.repository.words import attribute_docs, hints, named, structs, words
+from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CARRIED_BLOCKS = ("docs/admin.md", "docs/helpdesk.md")
@@ -25,6 +26,7 @@ MODULES = (
     ("Between agents", peer),
     ("Vouchers: who says that these are the bytes", integrity),
     ("Between an agent and the coordinator", tracker),
+    ("Between two agents, through the coordinator", signalling),
     ("Enrolment", enrolment),
 )
 
@@ -79,7 +81,7 @@ def conditions_table() -> str:
 
 def protocol() -> str:
     """docs/protocol.md."""
-    modules = (ids, peer, integrity, tracker, enrolment)
+    modules = (ids, peer, integrity, tracker, signalling, enrolment)
     names = {name: alias for module in modules for name, alias in named(module).items()}
     meanings = {name: text for module in modules for name, text in attribute_docs(module).items()}
     rows = [
@@ -105,10 +107,10 @@ def _section(title: str, module: ModuleType, names: dict[str, object]) -> str:
     parts = [f"## {title}\n\n{module.__doc__ or ''}"]
     for struct in structs(module):
         tag = struct.__struct_config__.tag
-        lines = [f"### {struct.__name__}\n", struct.__doc__ or "", ""]
+        lines = [f"### {struct.__name__}\n", inspect.cleandoc(struct.__doc__ or ""), ""]
         if tag is not None:
             lines.insert(1, f"Tag {tag}.")
-        kinds, docs = hints(struct), attribute_docs(struct)
+        kinds, docs = hints(struct), field_docs(struct)
         rows = [
             _row(f"`{field.encode_name}`", words(kinds[field.name], names) + _default(field), docs.get(field.name, ""))
             for field in msgspec.structs.fields(struct)

@@ -28,6 +28,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/wire/ids.py": ("tests/wire/test_frames.py", "names inside messages"),
     "ecdn_proxy/wire/integrity.py": ("tests/wire/test_frames.py", "vouchers inside messages"),
     "ecdn_proxy/wire/peer.py": ("tests/wire/test_frames.py", "every message"),
+    "ecdn_proxy/wire/signalling.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/tracker.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/version.py": ("tests/wire/test_frames.py", "golden frames carry it"),
     "ecdn_proxy/sansio/machine.py": ("tests/sansio/test_driver.py", "a machine, driven; its story"),

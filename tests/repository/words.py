@@ -1,7 +1,7 @@
 """A type annotation in words that a table can hold: `Annotated[int, Meta(ge=0, le=8)]` is `integer, 0 … 8`.
 
-Map: `words` (any annotation) · `named` (what a module's aliases are called) · `attribute_docs` (the docstrings below
-fields and module constants, which Python itself forgets).
+Map: `words` (any annotation) · `named` (what a module's aliases are called) · `structs`, `hints` ·
+`field_docs`, `attribute_docs` (the docstrings below fields and module constants, which Python itself forgets).
 """
 
 import ast
@@ -81,6 +81,15 @@ def structs(module: types.ModuleType) -> list[type[msgspec.Struct]]:
 
 def hints(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return typing.get_type_hints(struct, include_extras=True)
+
+
+def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Those of a struct's fields, inherited ones included."""
+    found: dict[str, str] = {}
+    for base in reversed(struct.__mro__):
+        if base is not msgspec.Struct and issubclass(base, msgspec.Struct):
+            found |= attribute_docs(base)
+    return found
 
 
 def attribute_docs(thing: types.ModuleType | type) -> dict[str, str]:
