@@ -137,6 +137,7 @@ class Viewer:
         self._session, self._checker, self._figures, self._url = session, checker, figures, url
         self.proxy: str | None = None
         self.abr = False
+        self.level: int | None = None
         self.else_direct = False
         self.playout = Playout(begun=seconds())
         self.ended = asyncio.Event()
@@ -200,8 +201,8 @@ class Viewer:
         return hls(text, variant.url) if text else None
 
     def _choose(self, bits: list[int]) -> int:
-        """The best rendition; with `abr`, the best one that the last segments' speed affords."""
-        level = len(bits) - 1
+        """The `level` told, or the best rendition; with `abr`, the best one that the last segments' speed affords."""
+        level = len(bits) - 1 if self.level is None else min(self.level, len(bits) - 1)
         if self.abr and self._speed:
             level = max((i for i, need in enumerate(bits) if need < 0.8 * self._speed), default=0)
         self._figures.level = level

@@ -38,6 +38,7 @@ class Seat(msgspec.Struct):
     ca: str | None = None
     else_direct: bool = False
     abr: bool = False
+    level: int | None = None
     after_seconds: float = 0.0
 
 
@@ -75,7 +76,7 @@ class Show:
         ):
             self._checker = Checker(direct, str(URL(self.seat.url).origin()), self._figures)
             self._viewer = Viewer(through, self._checker, self._figures, self.seat.url)
-            self._viewer.proxy, self._viewer.abr = self.seat.proxy, self.seat.abr
+            self._viewer.proxy, self._viewer.abr, self._viewer.level = self.seat.proxy, self.seat.abr, self.seat.level
             self._viewer.else_direct, self._viewer.ended = self.seat.else_direct, self._ended
             await self._viewer.play()
             await self._checker.check()
@@ -100,7 +101,9 @@ async def watch(all_seats: Seats) -> None:
     shows = [Show(all_seats, seat, ended) for seat in all_seats.seats]
 
     def say(event: str) -> None:
-        print(json.dumps({"at": wall(), "viewers": {show.seat.name: show.line(event) for show in shows}}), flush=True)
+        print(  # noqa: T201  # to whoever started us
+            json.dumps({"at": wall(), "viewers": {show.seat.name: show.line(event) for show in shows}}), flush=True
+        )
 
     async def report() -> None:
         while not ended.is_set():

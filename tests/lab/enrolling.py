@@ -1,6 +1,6 @@
 """Enrols many machines in one process: thirty `ecdn-proxy enrol` commands would cost a minute of a core.
 
-    python -m tests.lab.enrolling --coordinator URL --tenant-root-sha256 X --token T STATE_DIR ...
+python -m tests.lab.enrolling --coordinator URL --tenant-root-sha256 X --token T STATE_DIR ...
 """
 
 import argparse

@@ -2,9 +2,10 @@
 
 Map:
     Faults(net)
-      cable        a host's plug          isp        a site's line, cut or whole      rate     its speed
+      cable        a host's plug          isp     a site's line, cut or whole     rate    its speed
       delay, loss, jitter   of the line (needs an `rtt_ms`)          host_loss  at one host's interface, both ways
-      isolation    Wi-Fi client isolation: hosts reach the router and no neighbour    multicast  filtered at the access point
+      isolation    of Wi-Fi clients: hosts reach the router and no neighbour
+      multicast    filtered at the access point
       peer_port    TCP 7688 between subnets and sites
 """
 
@@ -61,8 +62,7 @@ class Faults:
             hooks = (("in", "input", "iifname"), ("out", "output", "oifname"))
             dice = "" if percent >= 100 else f"numgen random mod 1000 < {round(percent * 10)}"
             chains = "\n".join(
-                f"chain {name} {{ type filter hook {hook} priority -300; {word} != lo "
-                f"{dice} drop\n}}"
+                f"chain {name} {{ type filter hook {hook} priority -300; {word} != lo {dice} drop\n}}"
                 for name, hook, word in hooks
             )
             shell.nft(host.namespace, f"table inet loss {{ {chains}\n}}")

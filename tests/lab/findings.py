@@ -89,8 +89,12 @@ def at_once(of: Sequence[Fetch]) -> int:
 
 @dataclass
 class SiteFindings:
-    """`copies`: bytes of segments that the origin wrote for this site, against one of each segment that it wanted.
-    `copies_settled`: the same of segments first fetched when everybody had sat down for `SETTLED_SECONDS`."""
+    """One site's event.
+
+    `copies`: bytes of segments that the origin wrote for this site, against one of each segment that it wanted.
+    `copies_settled`: the same of segments first fetched when everybody had sat down for `SETTLED_SECONDS`.
+    `bound`: the offload of a site that fetches each segment once.
+    """
 
     site: str
     viewers: int
@@ -240,10 +244,10 @@ def find(
         for name, count in line.get("errors", {}).items():
             errors[name] += count
     sites, twice = {}, []
-    for site, line in lines.items():
+    for site, carried in lines.items():
         here = [one for at, one in shows.values() if at == site]
         delivered = sum(one.get("bytes", 0) for one in here)
-        sites[site] = _site(site, of_site[site], delivered, len(here), line, settled_at)
+        sites[site] = _site(site, of_site[site], delivered, len(here), carried, settled_at)
         twice += _twice(site, of_site[site], reasons, {name for name, at in hosts.items() if at == site})
     sources: dict[str, int] = defaultdict(int)
     for agent in agents:

@@ -12,8 +12,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
 from aiohappyeyeballs import AddrInfoType
+from aiohttp.abc import AbstractResolver
 
 from tests.demo.viewer import FixedResolver
 

@@ -194,9 +194,12 @@ class Net:
         # What the origin has written has nearly left it: else its log would say that a fetch over a tight line, which
         # takes seconds, ended at once.
         shell.run(*shell.inside(self.internet, "sh", "-c", "echo 16384 > /proc/sys/net/ipv4/tcp_notsent_lowat"))
-        shell.batch(self.internet, ["link set lo up", *(f"addr add {a}/32 dev lo" for a in (ORIGIN, COORDINATOR, *STUN))])
+        shell.batch(
+            self.internet, ["link set lo up", *(f"addr add {a}/32 dev lo" for a in (ORIGIN, COORDINATOR, *STUN))]
+        )
         # All that the internet passes on goes from one site to another: origin and coordinator stand in it.
-        shell.nft(self.internet, f"table inet {_BETWEEN} {{ chain on {{ type filter hook forward priority 0; counter\n}}\n}}")
+        rule = "type filter hook forward priority 0; counter"
+        shell.nft(self.internet, f"table inet {_BETWEEN} {{ chain on {{ {rule}\n}}\n}}")
         for site in self.plan.sites:
             if not site.on:
                 await self._router(site)
@@ -221,7 +224,12 @@ class Net:
         here, there = f"198.51.100.{number * 4 + 2}", f"198.51.100.{number * 4 + 1}"
         shell.batch(
             router,
-            ["link set lo up", f"addr add {here}/30 dev {NEAR}", f"link set {NEAR} up", f"route add default via {there}"],
+            [
+                "link set lo up",
+                f"addr add {here}/30 dev {NEAR}",
+                f"link set {NEAR} up",
+                f"route add default via {there}",
+            ],
         )
         shell.batch(self.internet, [f"addr add {there}/30 dev {far}", f"link set {far} up"])
         shell.batch(self.internet, [f"route add {route}" for route in self.routes(site.name)])
@@ -230,10 +238,8 @@ class Net:
             # Linux keeps the source port where it can: endpoint-independent for one mapping at a time. fully-random
             # draws a new port for each destination.
             kind = "fully-random" if site.nat == "symmetric" else ""
-            shell.nft(
-                router,
-                f"table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname {NEAR} masquerade {kind}\n}}\n}}",
-            )
+            rule = f"type nat hook postrouting priority 100; oifname {NEAR} masquerade {kind}"
+            shell.nft(router, f"table ip nat {{ chain post {{ {rule}\n}}\n}}")
 
     async def _long_line(self, site: str) -> None:
         Weather(self.plan.rtt_ms / 2).write(self.weather_file(site))
@@ -268,11 +274,8 @@ class Net:
     def _subnet(self, site: SitePlan) -> None:
         router, number, bridge = self.router(site.name), self._numbers[site.name], f"br{site.name}"
         six = [f"addr add fd00:{number}::1/64 dev {bridge}"] if self.plan.ipv6 else []
-        shell.batch(
-            router,
-            [f"link add {bridge} type bridge forward_delay 0", f"addr add 10.{number}.0.1/16 dev {bridge}", *six]
-            + [f"link set {bridge} up"],
-        )
+        bridge_up = [f"link add {bridge} type bridge forward_delay 0", f"addr add 10.{number}.0.1/16 dev {bridge}"]
+        shell.batch(router, [*bridge_up, *six, f"link set {bridge} up"])
         for i, host in enumerate(self.hosts_of(site.name), 1):
             self._namespace(host.namespace, forwards=False)
             shell.run(

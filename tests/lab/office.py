@@ -50,11 +50,15 @@ PROXY_URL = f"http://127.0.0.1:{PROXY_PORT}"
 
 @dataclass
 class OfficePlan:
-    """`agents`: off for people without the product. `settings` are added to each agent.toml."""
+    """`agents`: off for people without the product. `settings` are added to each agent.toml.
+
+    `site_map` is the CSV of IT that joins subnets to one site; without one each subnet is its own.
+    """
 
     net: NetPlan
     agents: bool = True
     peers_listen_everywhere: bool = False
+    site_map: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     start_within_seconds: float = 60.0
 
@@ -171,6 +175,10 @@ class Office:
         ready.unlink(missing_ok=True)
         arguments = ["--data-dir", str(self.directory / "coordinator"), "--ready-file", str(ready)]
         listen = ["--listen", f"{COORDINATOR}:8443"]
+        if self.plan.site_map:
+            sites = self.directory / "sites.csv"
+            sites.write_text(self.plan.site_map)
+            listen += ["--sites", str(sites)]
         self.coordinator = await self._start(
             self.net.internet, "coordinator", "coordinator", "run", *arguments, *listen
         )
@@ -243,6 +251,7 @@ class Office:
         through_agents: bool = True,
         else_direct: bool = False,
         abr: bool = False,
+        level: int | None = None,
         stagger_seconds: float = 0.1,
     ) -> Audience:
         """One viewer on each host, one shortly after the other, until `finish`."""
@@ -263,6 +272,7 @@ class Office:
                 ca=str(self.agents[host.name].ca) if behind else None,
                 else_direct=else_direct,
                 abr=abr,
+                level=level,
                 after_seconds=place * stagger_seconds,
             )
             for place, host in enumerate(chosen)

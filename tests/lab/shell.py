@@ -60,7 +60,8 @@ def why_not() -> str | None:
         return f"no network namespaces: {error}"
     try:
         batch(name, ["link add br0 type bridge", "link add v0 type veth peer name v1", "link set v0 master br0"])
-        run("tc", "-n", name, "qdisc", "add", "dev", "v1", "root", "tbf", "rate", "1mbit", "burst", "32kb", "latency", "9ms")
+        limit = "root tbf rate 1mbit burst 32kb latency 9ms"
+        run("tc", "-n", name, "qdisc", "add", "dev", "v1", *limit.split())
         nft(name, "table ip nat { chain post { type nat hook postrouting priority 100; oifname v1 masquerade\n}\n}")
     except Refused as error:
         return f"the kernel lacks a part: {error}"

@@ -1,5 +1,6 @@
 """The network itself: who reaches whom, what is counted, what each fault does, and that nothing is left."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -168,11 +169,11 @@ async def test_faults_of_cable_line_and_air(tmp_path: Path) -> None:
         assert neighbours()
 
         faults.loss("a", 100)
-        time.sleep(0.3)
+        await asyncio.sleep(0.3)
         assert not reaches(a1, ORIGIN, net.internet)
         faults.loss("a", 0)
         faults.delay("a", 100)
-        time.sleep(0.3)
+        await asyncio.sleep(0.3)
         begun = seconds()
         assert reaches(a1, ORIGIN, net.internet)
         assert 0.2 < seconds() - begun < 0.4

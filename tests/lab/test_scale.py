@@ -1,0 +1,62 @@
+"""More people, and lines that direct viewing overloads. Figures of each event lie in build/lab/scale-*.json."""
+
+import pytest
+
+from tests.lab.findings import Findings
+from tests.lab.net import NetPlan, SitePlan
+from tests.lab.office import Office, OfficePlan
+from tests.lab.results import record
+
+pytestmark = [pytest.mark.lab_scale, pytest.mark.asyncio, pytest.mark.timeout(300)]
+
+SECONDS = 40
+RTT_MS = 20
+
+
+async def event(name: str, viewers: int, isp_mbps: float, *, agents: bool = True, seconds: float = SECONDS) -> Findings:
+    """Everybody on one site, within three seconds of each other, at the best rendition (2.7 Mbit/s on the wire)."""
+    net = NetPlan((SitePlan("a", viewers),), isp_mbps=isp_mbps, rtt_ms=RTT_MS)
+    async with Office(OfficePlan(net, agents=agents)) as office:
+        await office.watch(stagger_seconds=min(0.25, 3 / viewers))
+        await office.run(seconds)
+        findings = await office.finish()
+    record(f"scale-{name}", findings.json())
+    assert findings.mismatches == 0
+    return findings
+
+
+@pytest.mark.parametrize("viewers", [3, 10, 30])
+async def test_one_copy_for_so_many(viewers: int) -> None:
+    seen = await event(f"{viewers}", viewers, 50)
+    site = seen.sites["a"]
+    assert (seen.stalls, seen.not_started, seen.skipped) == (0, 0, 0), seen.why()
+    assert seen.startup_ms_max is not None
+    assert seen.startup_ms_max <= 2000
+    assert site.copies_settled <= 1.03, seen.why()
+    assert site.most_at_once <= 2, seen.why()
+    assert site.copies <= 1.1, seen.why()
+
+
+@pytest.mark.parametrize(("viewers", "isp_mbps"), [(12, 12), (30, 20)])
+async def test_a_line_too_small_for_direct_viewing(viewers: int, isp_mbps: float) -> None:
+    direct = await event(f"tight-{viewers}-direct", viewers, isp_mbps, agents=False, seconds=25)
+    assert direct.stalls + direct.not_started >= viewers, "the line is not tight"
+    ours = await event(f"tight-{viewers}", viewers, isp_mbps)
+    assert (ours.stalls, ours.not_started) == (0, 0), ours.why()
+    assert ours.startup_ms_max is not None
+    assert ours.startup_ms_max <= 2000
+    assert ours.sites["a"].copies_settled <= 1.03, ours.why()
+
+
+async def test_two_renditions_cost_one_copy_of_each() -> None:
+    net = NetPlan((SitePlan("a", 8),), isp_mbps=50, rtt_ms=RTT_MS)
+    async with Office(net) as office:
+        hosts = office.net.hosts_of()
+        await office.watch(hosts[::2], level=1)
+        await office.watch(hosts[1::2], level=0)
+        await office.run(30)
+        seen = await office.finish()
+    record("scale-renditions", seen.json())
+    assert (seen.stalls, seen.not_started, seen.mismatches) == (0, 0, 0)
+    assert seen.sites["a"].segments >= 26  # of both
+    assert seen.sites["a"].copies_settled <= 1.03, seen.why()
