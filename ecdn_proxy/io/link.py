@@ -20,6 +20,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
@@ -87,6 +88,9 @@ class LinkStats:
     bytes_in: int
     bytes_out: int
     dialled: bool
+    kind: Literal["lan", "webrtc"] = "lan"
+    why: str = ""
+    """Why it is of this kind."""
 
 
 @dataclass(slots=True)

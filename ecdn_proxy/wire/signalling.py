@@ -112,12 +112,27 @@ def _claim(kind: str, tenant: str, message: Description, fingerprint: str, ufrag
 
 
 STEPS: tuple[tuple[str, str, str, str], ...] = (
-    ("higher", "lower", "Call", "only when the higher id wants the link; the lower one tries TCP once more, then dials"),
-    ("lower", "higher", "Offer", "host candidates of the chosen interfaces, DTLS fingerprint, ufrag, nonce, expiry; signed"),
+    (
+        "higher",
+        "lower",
+        "Call",
+        "only when the higher id wants the link; the lower one tries TCP once more, then dials",
+    ),
+    (
+        "lower",
+        "higher",
+        "Offer",
+        "host candidates of the chosen interfaces, DTLS fingerprint, ufrag, nonce, expiry; signed",
+    ),
     ("higher", "higher", "check", "certificate of this tenant, signature, expiry, nonce not seen before; else Bye"),
     ("higher", "lower", "Answer", "the same for the other half, with the offer's nonce; signed"),
     ("lower", "lower", "check", "the same checks; only then is the remote description set"),
-    ("lower", "higher", "ICE, DTLS", "straight between the two; each compares the certificate with the signed fingerprint"),
+    (
+        "lower",
+        "higher",
+        "ICE, DTLS",
+        "straight between the two; each compares the certificate with the signed fingerprint",
+    ),
     ("lower", "higher", "Hello", "on the data channel; before it nothing that arrives there is believed"),
     ("higher", "lower", "Hello", "the link counts now, on both sides"),
 )

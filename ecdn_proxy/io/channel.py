@@ -1,0 +1,237 @@
+"""One WebRTC data channel to another agent, from its opening to its last message: `io/connection` for aiortc.
+
+    greeting ──Hello of the signed device, ours sent──► open ──Bye, fault, silence, loss──► ended
+
+One frame is one message (≤ 64 KiB). The device is known before: its signature covers the fingerprint that DTLS has
+checked, so whatever arrives here comes from whoever holds that key; still nothing counts before a good Hello, since the
+other end may have refused our certificate while this end looks connected.
+
+**Back-pressure.** `full` above `HIGH_BYTES` waiting in aiortc; `drained` is told below `LOW_BYTES`.
+**Liveness.** aiortc notices a dead peer after 32 s. Each end sends a Ping every `TICK_S`, also while it sends nothing
+else; `SILENT_TICKS` of our own ticks without any message end the link. Ticks, not seconds: if this process was held up
+itself, that is no sign that the other one died.
+"""
+
+import asyncio
+from typing import Protocol
+
+from aiortc import RTCDataChannel
+
+from ecdn_proxy.io.clock import monotonic
+from ecdn_proxy.io.connection import End
+from ecdn_proxy.wire import ids
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
+from ecdn_proxy.wire.version import PROTOCOL
+
+TICK_S = 0.7
+SILENT_TICKS = 4
+"""Silence of 2.1 to 2.8 s; SCTP sends a lost message again after 1 s, so a single loss is no death."""
+HIGH_BYTES = 4_194_304
+LOW_BYTES = 1_048_576
+"""Measured: smaller watermarks cost CPU, because aiortc then fills its queue in smaller turns."""
+LIMIT_BYTES = 16_777_216
+"""Whoever does not read while this much waits is hung up on."""
+
+_RTT_WEIGHT = 0.25
+
+
+class Owner(Protocol):
+    """Whoever opens channels and hears of them."""
+
+    def hello(self) -> Hello:
+        """What we say of ourselves now."""
+        ...
+
+    def greeted(self, channel: "Channel", hello: Hello) -> None:
+        """The other end's Hello is good; the channel is open."""
+        ...
+
+    def received(self, channel: "Channel", message: PeerMessage) -> None:
+        """A message on an open channel."""
+        ...
+
+    def drained(self, channel: "Channel") -> None:
+        """A channel that was full can take more."""
+        ...
+
+    def ended(self, channel: "Channel", end: End) -> None:
+        """The channel is closed for use."""
+        ...
+
+
+class Channel:
+    """One data channel to `device`."""
+
+    def __init__(self, owner: Owner, tenant: str, device: str, *, dialled: bool) -> None:
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._tenant = tenant
+        self._carrier: RTCDataChannel | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent = 0
+        self._ping = 0
+        self._pinged_at = 0.0
+        self._measured = False
+        self.over = asyncio.Event()
+        """Set when the channel has ended."""
+        self.settled = asyncio.Event()
+        """Set when the channel is open, or will never be."""
+        self.device = device
+        self.dialled = dialled
+        self.address = ""
+        self.said: Hello | None = None
+        self.open = False
+        self.opened_at = 0.0
+        self.end: End | None = None
+        self.full = False
+        self.rtt_ms = 1.0
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def carry(self, carrier: RTCDataChannel) -> None:
+        """Take the channel that aiortc has; it may not be open yet."""
+        if self._carrier is not None:
+            self._finish(End("it opened a second channel", misbehaved=True))
+            return
+        self._carrier = carrier
+        carrier.bufferedAmountLowThreshold = LOW_BYTES
+        carrier.on("message", self._message)
+        carrier.on("bufferedamountlow", self._low)
+        carrier.on("close", lambda: self._finish(End("the other end closed the channel")))
+        if carrier.readyState == "open":
+            self._ready()
+        else:
+            carrier.on("open", self._ready)
+
+    # ---- what the owner may do
+
+    def send(self, message: PeerMessage) -> None:
+        """Send one message; nothing happens when the channel has ended."""
+        carrier = self._carrier
+        if self.end is not None or carrier is None or carrier.readyState != "open":
+            return
+        body = pack(message)
+        self.bytes_out += len(body)
+        carrier.send(body)
+        waiting = carrier.bufferedAmount
+        self.full = waiting > (LOW_BYTES if self.full else HIGH_BYTES)
+        if waiting > LIMIT_BYTES:
+            self._finish(End("it no longer reads what it is sent"))
+
+    def close(self, why: str, *, misbehaved: bool = False) -> None:
+        """Say Bye and end; one that misbehaved hears nothing more."""
+        if self.end is None and self.said is not None and not misbehaved:
+            self.send(Bye(ids.sentence(why)))
+        self._finish(End(why, misbehaved))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that aiortc has not taken into SCTP yet."""
+        return 0 if self._carrier is None or self._carrier.readyState != "open" else self._carrier.bufferedAmount
+
+    def lost(self, why: str) -> None:
+        """The transport below is gone."""
+        self._finish(End(why))
+
+    # ---- aiortc's side
+
+    def _ready(self) -> None:
+        if self.end is not None or self.said is not None:
+            return
+        self.said = self._owner.hello()
+        self.send(self.said)
+        self._tick()
+
+    def _low(self) -> None:
+        if self.full and self.end is None:
+            self.full = False
+            if self.open:
+                self._owner.drained(self)
+
+    def _message(self, body: bytes | str) -> None:
+        if self.end is not None:
+            return
+        self._silent = 0
+        try:
+            if isinstance(body, str):
+                raise PeerMisbehaved("text on a data channel")
+            self.bytes_in += len(body)
+            self._take(read_peer_message(body))
+        except PeerMisbehaved as fault:
+            self._finish(End(fault.why, misbehaved=True))
+        except Exception as error:  # ours: it must not end aiortc's reader, which would not say why
+            self._loop.call_exception_handler({"message": "a message could not be handled", "exception": error})
+            self._finish(End("a fault of this agent's own"))
+
+    # ---- the link's own messages
+
+    def _take(self, message: PeerMessage) -> None:
+        if not self.open:
+            self._greet(message)
+        elif isinstance(message, Ping):
+            self.send(Pong(message.number))
+        elif isinstance(message, Pong):
+            self._answered(message.number)
+        elif isinstance(message, Bye):
+            self._finish(End(message.why or "the other end said Bye"))
+        elif isinstance(message, Hello):
+            raise PeerMisbehaved("a second Hello on one link")
+        else:
+            self._owner.received(self, message)
+
+    def _greet(self, message: PeerMessage) -> None:
+        if isinstance(message, Bye):
+            self._finish(End(message.why or "the other end said Bye"))
+            return
+        if not isinstance(message, Hello):
+            raise PeerMisbehaved(f"a {type(message).__name__} before Hello")
+        if message.device != self.device or message.contact.device != self.device:
+            raise PeerMisbehaved("a Hello in the name of another device")
+        if message.tenant != self._tenant:
+            raise PeerMisbehaved("a Hello in the name of another tenant")
+        if message.protocol != PROTOCOL:
+            self._finish(End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}"))
+            return
+        self._ready()  # the answering end may read the Hello before aiortc tells it that the channel is open
+        self.open = True
+        self.opened_at = self._loop.time()
+        self._ping = (self._ping + 1) % 2**32
+        self._pinged_at = monotonic()
+        self.send(Ping(self._ping))
+        self.settled.set()
+        self._owner.greeted(self, message)
+
+    def _tick(self) -> None:
+        if self.end is not None:
+            return
+        self._silent += 1
+        if self._silent >= SILENT_TICKS:
+            self._finish(End(f"nothing was heard for {SILENT_TICKS * TICK_S:.1f} s"))
+            return
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+        if self.open:
+            self._ping = (self._ping + 1) % 2**32
+            self._pinged_at = monotonic()
+            self.send(Ping(self._ping))
+
+    def _answered(self, number: int) -> None:
+        if number != self._ping or not self._pinged_at:
+            return
+        sample = (monotonic() - self._pinged_at) * 1_000
+        self._pinged_at = 0.0
+        self.rtt_ms = self.rtt_ms + _RTT_WEIGHT * (sample - self.rtt_ms) if self._measured else sample
+        self._measured = True
+
+    def _finish(self, end: End) -> None:
+        """End the channel, the first time only."""
+        if self.end is not None:
+            return
+        self.end = end
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.settled.set()
+        self.over.set()
+        self._owner.ended(self, end)

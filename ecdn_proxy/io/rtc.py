@@ -1,0 +1,492 @@
+"""Links to other agents over WebRTC data channels (library: aiortc), for those whom TCP does not reach.
+
+    RtcHub(ourselves, identity, addresses, networks, told, say, utc, stun_servers)
+        close()                            dial(contact)  hang_up(device, why)
+        send(device, message)              is_full(device)
+        set_streams(streams, serves)       set_identity(identity)      stats()
+        heard(message)                     what the coordinator's switchboard brought
+    say     gives the switchboard a message; False when there is no coordinator
+    told    as io/link's, with kind "webrtc"; and `called`: a higher id wants to be dialled
+
+An attempt and the link that comes of it are one task (`_attend`), which always ends by closing its peer connection.
+Only the lower device id offers; the higher one calls. Every description is signed by its device's key and checked
+before aiortc sees it: certificate of this tenant, signature over fingerprint, ufrag, both ids, nonce and expiry, an
+offer not seen before. After DTLS has compared the fingerprint, both ends say Hello, and only then the link counts.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from cryptography.exceptions import InvalidSignature
+
+from ecdn_proxy.io import ice, rtc_patches
+from ecdn_proxy.io.channel import Channel
+from ecdn_proxy.io.connection import End
+from ecdn_proxy.io.link import LinkStats, Ourselves, Told
+from ecdn_proxy.io.sockets import Networks, allowed
+from ecdn_proxy.io.trust import Identity, signing_key_of
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Watching
+from ecdn_proxy.wire.signalling import (
+    NONCE_BYTES,
+    SDP_CHARACTERS_MAX,
+    Answer,
+    Bye,
+    Call,
+    Description,
+    Offer,
+    Relayed,
+    Undeliverable,
+)
+from ecdn_proxy.wire.version import PROTOCOL
+
+OPEN_S = 8.0
+"""One attempt from its first message to both Hellos; on a LAN it takes 50 ms, through two NATs one or two seconds."""
+ANSWER_S = 4.0
+"""From an offer or a call to what answers it, through the coordinator."""
+EXPIRY_S = 60.0
+"""A description is good for this long; clocks of two machines may differ by as much, either way."""
+CLOSE_S = 3.0
+FLUSH_S = 1.0
+LINKS_MAX = 32
+"""A link that only pings costs 0.1 % of a core; one that serves 3 Mbit/s half a percent."""
+ATTEMPTS_MAX = 8
+STUN_PAUSE_S = 60.0
+"""A STUN server that did not answer costs 5 s of every attempt, so it is left out for this long."""
+NONCES_MAX = 4_096
+LABEL = "ecdn/1"
+_ADDRESSES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RtcTold(Told):
+    """What the hub tells, beyond `Told`."""
+
+    called: Callable[[Contact], None] = lambda contact: None
+    """A higher id wants this one to dial it."""
+    forged: Callable[[str, str], None] = lambda device, why: None
+    """device, why: a description in this device's name was not what it had signed, or came too late."""
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One attempt, and the link that comes of it."""
+
+    device: str
+    number: str
+    asked: bool
+    """The node here wants it (else the other one does)."""
+    answer: asyncio.Future[Answer | Offer]
+    channel: Channel
+    peer: RTCPeerConnection | None = None
+    task: asyncio.Task[None] | None = None
+    gathering: asyncio.Task[None] | None = None
+
+
+class RtcHub:
+    """Every WebRTC link of this agent; belongs to one event loop."""
+
+    def __init__(
+        self,
+        ourselves: Ourselves,
+        identity: Identity,
+        port: int,
+        networks: Networks,
+        told: RtcTold,
+        say: Callable[[Relayed], bool],
+        utc: Callable[[], float],
+        stun_servers: tuple[str, ...] = (),
+    ) -> None:
+        rtc_patches.apply()
+        self._ourselves = ourselves
+        self._identity = identity
+        self._port = port
+        self._networks = tuple(networks)
+        self._told = told
+        self._say = say
+        self._utc = utc
+        self._stun = stun_servers
+        self._stun_from = 0.0
+        self._tasks = Tasks(self._failed)
+        self._attempts: dict[str, _Attempt] = {}
+        """Attempts and links, by device."""
+        self._links: dict[str, Channel] = {}
+        self._nonces: OrderedDict[bytes, float] = OrderedDict()
+        self._streams: tuple[str, ...] = ()
+        self._serves = True
+        self._closed = False
+
+    async def close(self) -> None:
+        """Say Bye everywhere, close every peer connection, and wait until all are gone."""
+        self._closed = True
+        for attempt in list(self._attempts.values()):
+            self._end(attempt, "the agent is stopping")
+        tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=FLUSH_S + CLOSE_S)
+        await self._tasks.close()
+
+    # ---- what the node wants
+
+    def dial(self, contact: Contact) -> None:
+        """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
+        device = contact.device
+        if device in self._attempts or self._closed:
+            return
+        if (why := self._no_room()) is not None or device == self._ourselves.device:
+            self._told.closed(device, why or "that is this agent itself", False)
+            return
+        attempt = self._begin(device, secrets.token_hex(8), asked=True)
+        lower = self._ourselves.device < device
+        self._run(attempt, lambda: self._offer(attempt) if lower else self._call(attempt))
+
+    def hang_up(self, device: str, why: str) -> None:
+        """Close a link, or end the attempt at one; `closed` is told."""
+        if (attempt := self._attempts.get(device)) is not None:
+            if not attempt.channel.open:
+                self._say(Bye(device, self._ourselves.device, attempt.number, sentence(why)))
+            self._end(attempt, why)
+
+    def send(self, device: str, message: PeerMessage) -> None:
+        """Send one message; it is dropped when the link has closed meanwhile."""
+        if (channel := self._links.get(device)) is not None:
+            channel.send(message)
+
+    def is_full(self, device: str) -> bool:
+        """Whether a link has more waiting than it should; `ready` follows."""
+        channel = self._links.get(device)
+        return channel is not None and channel.full
+
+    def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
+        """What Hello says from now on; open links are told."""
+        if (streams, serves) == (self._streams, self._serves):
+            return
+        self._streams, self._serves = streams, serves
+        for channel in list(self._links.values()):
+            channel.send(Watching(streams, serves))
+
+    def set_identity(self, identity: Identity) -> None:
+        """A renewed certificate, for attempts from now on."""
+        self._identity = identity
+
+    def stats(self) -> Mapping[str, LinkStats]:
+        """Open links by device."""
+        return {
+            device: LinkStats(now.address, now.rtt_ms, now.bytes_in, now.bytes_out, now.dialled, "webrtc")
+            for device, now in self._links.items()
+        }
+
+    # ---- what the switchboard brings
+
+    def heard(self, message: Relayed | Undeliverable) -> None:
+        """Take a message of the coordinator's socket; whatever is wrong with it ends at most its own attempt."""
+        if self._closed or (not isinstance(message, Undeliverable) and message.to != self._ourselves.device):
+            return
+        match message:
+            case Undeliverable():
+                if (attempt := self._attempt(message.to, message.attempt)) is not None:
+                    self._end(attempt, f"the coordinator does not connect them: {message.why}")
+            case Bye():
+                if (attempt := self._attempt(message.sender, message.attempt)) is not None:
+                    self._end(attempt, message.why or "it declined")
+            case Call() if message.contact.device == message.sender and self._ourselves.device < message.sender:
+                self._told.called(message.contact)
+            case Answer():
+                attempt = self._attempt(message.sender, message.attempt)
+                if attempt is not None and not attempt.answer.done():
+                    attempt.answer.set_result(message)
+            case Offer() if message.sender < self._ourselves.device:
+                self._offered(message)
+            case _:
+                pass
+
+    def _attempt(self, device: str, number: str) -> _Attempt | None:
+        attempt = self._attempts.get(device)
+        return attempt if attempt is not None and attempt.number == number and not attempt.channel.open else None
+
+    def _offered(self, offer: Offer) -> None:
+        """A lower id offers: because we called, or because it wants the link itself."""
+        device = offer.sender
+        try:
+            self._check(offer)
+        except Fault as fault:
+            self._told.forged(device, str(fault))
+            self._say(Bye(device, self._ourselves.device, offer.attempt, sentence(f"refused: {fault}")))
+            return
+        known = self._attempts.get(device)
+        asked = known is not None and known.asked and not known.channel.open
+        if known is not None and asked and not known.answer.done():
+            known.number = offer.attempt
+            known.answer.set_result(offer)
+            return
+        if known is not None:  # it has begun anew, so what we think we have is dead
+            self._end(known, "replaced by a newer link")
+            del self._attempts[device]
+        if (why := self._no_room()) is not None:
+            self._say(Bye(device, self._ourselves.device, offer.attempt, why))
+            return
+        attempt = self._begin(device, offer.attempt, asked=False)
+        self._run(attempt, lambda: self._answer(attempt, offer))
+
+    # ---- attempts
+
+    def _no_room(self) -> str | None:
+        if len(self._attempts) >= LINKS_MAX:
+            return "this agent has all the WebRTC links it may have"
+        if len(self._attempts) - len(self._links) >= ATTEMPTS_MAX:
+            return "this agent is opening enough WebRTC links already"
+        return None
+
+    def _begin(self, device: str, number: str, *, asked: bool) -> _Attempt:
+        channel = Channel(self, self._ourselves.tenant, device, dialled=self._ourselves.device < device)
+        answer: asyncio.Future[Answer | Offer] = asyncio.get_running_loop().create_future()
+        attempt = self._attempts[device] = _Attempt(device, number, asked, answer, channel)
+        return attempt
+
+    def _run(self, attempt: _Attempt, opening: Callable[[], Coroutine[None, None, None]]) -> None:
+        attempt.task = self._tasks.start(self._attend(attempt, opening), f"webrtc {attempt.device[:8]}")
+
+    def _end(self, attempt: _Attempt, why: str) -> None:
+        """End an attempt or its link, from here or because the other side or the switchboard said so."""
+        if not attempt.answer.done():
+            attempt.answer.set_exception(Unavailable(why))
+            attempt.answer.exception()  # nobody may be waiting for it
+        attempt.channel.close(why)
+
+    async def _attend(self, attempt: _Attempt, opening: Callable[[], Coroutine[None, None, None]]) -> None:
+        """An attempt from its beginning, and its link to its end; the peer connection is closed whatever happens."""
+        channel = attempt.channel
+        try:
+            try:
+                async with asyncio.timeout(OPEN_S):
+                    await opening()
+            except TimeoutError:
+                self._give_up(
+                    attempt, f"WebRTC found no way within {OPEN_S:g} s: UDP is blocked, or both are behind NAT"
+                )
+            except PeerMisbehaved as fault:
+                self._told.forged(attempt.device, fault.why)
+                self._give_up(attempt, fault.why)
+            except Unavailable as fault:
+                self._give_up(attempt, fault.why)
+            await channel.over.wait()
+        finally:
+            channel.lost("the agent is stopping")
+            await self._shut(attempt)
+            if self._attempts.get(attempt.device) is attempt:
+                del self._attempts[attempt.device]
+            if attempt.asked and not channel.opened_at:
+                end = channel.end or End("it came to nothing")
+                self._told.closed(attempt.device, end.why, end.misbehaved)
+
+    def _give_up(self, attempt: _Attempt, why: str) -> None:
+        if attempt.channel.end is None:
+            attempt.channel.lost(why)
+            self._say(Bye(attempt.device, self._ourselves.device, attempt.number, sentence(why)))
+
+    async def _call(self, attempt: _Attempt) -> None:
+        """The higher id asks the lower one to dial, and answers its offer."""
+        us = self._ourselves
+        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
+        self._tell(Call(attempt.device, us.device, attempt.number, contact))
+        offer = await self._reply(attempt, "it did not offer a WebRTC link when called")
+        if isinstance(offer, Offer):
+            await self._answer(attempt, offer)
+
+    async def _offer(self, attempt: _Attempt) -> None:
+        """The lower id's side."""
+        peer = await self._new_peer(attempt)
+        attempt.channel.carry(peer.createDataChannel(LABEL))
+        sdp = await self._described(attempt, peer, await peer.createOffer())
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        self._tell(self._signed(Offer, attempt, sdp, nonce))
+        answer = await self._reply(attempt, "it did not answer the offer of a WebRTC link")
+        if not isinstance(answer, Answer) or answer.nonce != nonce:
+            raise PeerMisbehaved("an answer to another offer")
+        self._check(answer)
+        await self._set_remote(peer, answer, "answer")
+        await self._opened(attempt)
+
+    async def _answer(self, attempt: _Attempt, offer: Offer) -> None:
+        """The higher id's side; the offer has been checked."""
+        peer = await self._new_peer(attempt)
+        peer.on("datachannel", attempt.channel.carry)
+        await self._set_remote(peer, offer, "offer")
+        sdp = await self._described(attempt, peer, await peer.createAnswer())
+        self._tell(self._signed(Answer, attempt, sdp, offer.nonce))
+        await self._opened(attempt)
+
+    async def _reply(self, attempt: _Attempt, otherwise: str) -> Answer | Offer:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(attempt.answer)
+        except TimeoutError:
+            raise Unavailable(otherwise) from None
+
+    async def _opened(self, attempt: _Attempt) -> None:
+        """Wait until both Hellos are there, or the attempt is over."""
+        await attempt.channel.settled.wait()
+
+    def _tell(self, message: Relayed) -> None:
+        if not self._say(message):
+            raise Unavailable("there is no coordinator to arrange a WebRTC link")
+
+    # ---- descriptions
+
+    def _signed[D: (Offer, Answer)](self, kind: type[D], attempt: _Attempt, sdp: str, nonce: bytes) -> D:
+        us, identity = self._ourselves.device, self._identity
+        expires = self._utc() + EXPIRY_S
+        blank = kind(attempt.device, us, attempt.number, sdp, nonce, expires, bytes(64), identity.certificate_der)
+        said = ice.read_sdp(sdp)
+        signature = identity.sign(blank.signed_bytes(self._ourselves.tenant, said.fingerprint, said.ufrag))
+        return msgspec.structs.replace(blank, signature=signature)
+
+    def _check(self, message: Description) -> None:
+        """Is this what that device said, to us, lately, and for the first time?
+
+        Raises:
+            PeerMisbehaved: no.
+        """
+        utc = self._utc()
+        device, key = signing_key_of(message.certificate, self._identity.tenant_root_der, utc)
+        if device != message.sender:
+            raise PeerMisbehaved(f"a description with the certificate of {device[:8]}")
+        said = ice.read_sdp(message.sdp)
+        try:
+            key.verify(message.signature, message.signed_bytes(self._ourselves.tenant, said.fingerprint, said.ufrag))
+        except InvalidSignature:
+            raise PeerMisbehaved("a description that its device has not signed; it was changed on its way") from None
+        if message.expires_utc <= utc:
+            raise PeerMisbehaved(f"a description that expired {utc - message.expires_utc:.0f} s ago; is a clock wrong?")
+        if message.expires_utc > utc + 2 * EXPIRY_S:
+            raise PeerMisbehaved("a description from the future; is a clock wrong?")
+        if isinstance(message, Offer):
+            self._only_once(message.nonce, utc)
+
+    def _only_once(self, nonce: bytes, utc: float) -> None:
+        if nonce in self._nonces:
+            raise PeerMisbehaved("an offer that has been made before")
+        while self._nonces and next(iter(self._nonces.values())) < utc - 3 * EXPIRY_S:
+            self._nonces.popitem(last=False)
+        if len(self._nonces) >= NONCES_MAX:
+            raise PeerMisbehaved("more offers than an office makes")
+        self._nonces[nonce] = utc
+
+    def _may_try(self, candidate: ice.Candidate) -> bool:
+        return allowed(candidate.address, self._networks) or (candidate.kind == "srflx" and bool(self._stun))
+
+    def _may_reach(self, address: str) -> bool:
+        return not address or bool(self._stun) or allowed(address, self._networks)
+
+    # ---- aiortc
+
+    async def _new_peer(self, attempt: _Attempt) -> RTCPeerConnection:
+        now = asyncio.get_running_loop().time()
+        servers = [RTCIceServer(urls=url) for url in self._stun] if now >= self._stun_from else []
+        peer = attempt.peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+
+        def changed() -> None:
+            if peer.connectionState in {"failed", "closed"}:
+                attempt.channel.lost("WebRTC found no way (ICE): UDP is blocked, or both are behind NAT")
+
+        peer.on("connectionstatechange", changed)
+        return peer
+
+    async def _described(self, attempt: _Attempt, peer: RTCPeerConnection, made: RTCSessionDescription) -> str:
+        """Gather candidates; the description to send."""
+        begun = asyncio.get_running_loop().time()
+        with ice.only_from(self._ourselves.addresses):
+            attempt.gathering = self._tasks.start(peer.setLocalDescription(made), "webrtc gathering")
+        await asyncio.shield(attempt.gathering)  # sockets that are being made cannot be given up half-way
+        if attempt.channel.end is not None:
+            raise Unavailable(attempt.channel.end.why)
+        sdp: str = peer.localDescription.sdp
+        found = ice.candidates(sdp)
+        if any(one.kind == "host" and one.address not in self._ourselves.addresses for one in found) or not found:
+            raise Unavailable("this machine has no address that WebRTC may use")
+        now = asyncio.get_running_loop().time()
+        if self._stun and now - begun > 2.0 and not any(one.kind == "srflx" for one in found):
+            self._stun_from = now + STUN_PAUSE_S
+        if len(sdp) > SDP_CHARACTERS_MAX:
+            raise Unavailable("its session description is too long")
+        return sdp
+
+    async def _set_remote(self, peer: RTCPeerConnection, message: Description, kind: str) -> None:
+        sdp = ice.narrowed(message.sdp, self._may_try)
+        if not ice.candidates(sdp):
+            raise Unavailable("none of its addresses is in a network that this agent shares in")
+        try:
+            await peer.setRemoteDescription(RTCSessionDescription(sdp, kind))
+        except Exception as error:  # a parser of what another device wrote
+            raise PeerMisbehaved(f"a session description that cannot be used: {error!r}") from error
+
+    async def _shut(self, attempt: _Attempt) -> None:
+        """Let the Bye go out, then close the peer connection and all below it."""
+        peer = attempt.peer
+        if peer is None:
+            return
+        if attempt.gathering is not None and not attempt.gathering.done():
+            await asyncio.wait([attempt.gathering])
+        if attempt.channel.said is not None and peer.connectionState == "connected":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    while attempt.channel.waiting_bytes:  # noqa: ASYNC110 - aiortc tells only of the low watermark
+                        await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await peer.close()
+        except TimeoutError:
+            self._failed("closing a peer connection", TimeoutError(f"it did not close within {CLOSE_S:g} s"))
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
+
+    # ---- what channels tell (io.channel.Owner)
+
+    def hello(self) -> Hello:
+        """What we say of ourselves now."""
+        us = self._ourselves
+        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
+        return Hello(PROTOCOL, us.device, us.tenant, us.version, contact, self._streams, self._serves)
+
+    def greeted(self, channel: Channel, hello: Hello) -> None:
+        """A good Hello: the link counts."""
+        attempt = self._attempts.get(channel.device)
+        if attempt is None or attempt.channel is not channel or attempt.peer is None:
+            channel.close("replaced by a newer link")
+            return
+        channel.address = ice.remote_address(attempt.peer)
+        if not self._may_reach(channel.address):
+            channel.close("outside the networks that this agent shares in")
+            return
+        self._links[channel.device] = channel
+        said = channel.said
+        if said is not None and (said.streams, said.serves) != (self._streams, self._serves):
+            channel.send(Watching(self._streams, self._serves))
+        addresses = tuple(one for one in hello.contact.addresses if allowed(one, self._networks))
+        contact = Contact(channel.device, addresses[:_ADDRESSES_MAX], hello.contact.port, hello.contact.link)
+        self._told.opened(contact, "webrtc", hello.streams, hello.serves, channel.rtt_ms)
+
+    def received(self, channel: Channel, message: PeerMessage) -> None:
+        """A message of an open link."""
+        self._told.received(channel.device, message)
+
+    def drained(self, channel: Channel) -> None:
+        """A full link can take more."""
+        if self._links.get(channel.device) is channel:
+            self._told.ready(channel.device)
+
+    def ended(self, channel: Channel, end: End) -> None:
+        """A channel is over; the end of an attempt is told by its task."""
+        if self._links.get(channel.device) is channel:
+            del self._links[channel.device]
+            self._told.closed(channel.device, end.why, end.misbehaved)

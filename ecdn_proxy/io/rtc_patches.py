@@ -1,0 +1,6 @@
+"""Makes aiortc cheaper."""
+
+
+def apply() -> bool:
+    """Nothing yet."""
+    return False

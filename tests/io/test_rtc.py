@@ -1,0 +1,296 @@
+"""WebRTC links in one process: opening, carrying, refusing, closing, and leaving nothing behind."""
+
+import asyncio
+import gc
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from coordinator.io.ca import Authority
+from ecdn_proxy.io import channel as channels
+from ecdn_proxy.io import rtc
+from ecdn_proxy.wire.peer import Get, Piece, Watching
+from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Relayed, Undeliverable
+from tests.io.switching import authority, exchange, identity, linked
+from tests.io.waiting import Record
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
+
+KEY, STREAM = "ab" * 32, "cd" * 16
+
+
+@pytest.fixture(scope="module")
+def tenant(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("tenant"))
+
+
+async def test_the_lower_id_dials_and_both_are_told(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b", "127.0.0.2")
+        a.hub.set_streams((STREAM,), True)
+        a.hub.dial(b.contact)
+        contact, kind, streams, serves, rtt = await b.record.first("opened")
+        assert (contact, kind, streams, serves) == (a.contact, "webrtc", (STREAM,), True)
+        assert rtt > 0
+        assert (await a.record.first("opened"))[:2] == (b.contact, "webrtc")
+        assert [type(it) for it in made.relayed] == [Offer, Answer]
+        assert a.hub.stats()["b"].address == "127.0.0.2"
+        assert a.hub.stats()["b"].dialled
+        assert not b.hub.stats()["a"].dialled
+        assert b.hub.stats()["a"].kind == "webrtc"
+        a.hub.set_streams((), False)
+        await b.record.until(lambda: b.messages(Watching))
+        a.hub.hang_up("b", "enough")
+        assert (await b.record.first("closed")) == ("a", "enough", False)
+        assert a.record.all("closed") == [("b", "enough", False)]
+        assert not a.hub.stats()
+
+
+async def test_the_higher_id_calls_and_is_dialled(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        b.hub.dial(a.contact)
+        await b.record.first("opened")
+        await a.record.first("opened")
+        assert [type(it) for it in made.relayed] == [Call, Offer, Answer]
+        assert a.record.all("called") == [(b.contact,)]
+
+
+async def test_both_want_it_at_once_and_one_link_comes_of_it(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        a.hub.dial(b.contact)
+        b.hub.dial(a.contact)
+        await linked(a, b)
+        await asyncio.sleep(0.1)
+        assert len(a.record.all("opened")) == len(b.record.all("opened")) == 1
+        assert not a.record.all("closed")
+        assert not b.record.all("closed")
+
+
+async def test_pieces_both_ways_with_back_pressure(tenant: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "HIGH_BYTES", 262_144)
+    monkeypatch.setattr(channels, "LOW_BYTES", 65_536)
+    data = os.urandom(32_768)
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        b.hub.send("a", Get(1, KEY, STREAM, 0))
+        await a.record.until(lambda: a.messages(Get))
+        waited = 0
+        for index in range(64):
+            a.hub.send("b", Piece(1, index, data))
+            b.hub.send("a", Piece(2, index, data))
+            if a.hub.is_full("b"):
+                ready = len(a.record.all("ready"))
+                await a.record.until(lambda ready=ready: len(a.record.all("ready")) > ready)
+                waited += 1
+                assert not a.hub.is_full("b")
+        await b.record.until(lambda: len(b.messages(Piece)) == 64)
+        await a.record.until(lambda: len(a.messages(Piece)) == 64)
+        assert waited > 2
+        got = [it for it in b.messages(Piece) if isinstance(it, Piece)]
+        assert [it.index for it in got] == list(range(64))
+        assert {hashlib.sha256(it.data).digest() for it in got} == {hashlib.sha256(data).digest()}
+        assert a.hub.stats()["b"].bytes_out > 64 * 32_768
+        assert a.hub.stats()["b"].rtt_ms < 1_000
+
+
+def _other_fingerprint(sdp: str) -> str:
+    return re.sub(r"(a=fingerprint:sha-256 )(\S\S)", lambda found: found[1] + ("00" if found[2] != "00" else "11"), sdp)
+
+
+@pytest.mark.parametrize("which", [Offer, Answer])
+async def test_a_relay_that_swaps_the_fingerprint_gets_no_channel(tenant: Authority, which: type[Relayed]) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+
+        def swap(message: Relayed) -> Relayed:
+            if isinstance(message, Offer | Answer) and isinstance(message, which):
+                return msgspec.structs.replace(message, sdp=_other_fingerprint(message.sdp))
+            return message
+
+        made.tamper = swap
+        a.hub.dial(b.contact)
+        device, why, misbehaved = await a.record.first("closed")
+        assert device == "b"
+        assert "not signed" in why
+        assert not misbehaved, "whoever relayed it is to blame"
+        deceived = b if which is Offer else a
+        assert "not signed" in deceived.record.all("forged")[0][1]
+        assert not a.record.all("opened")
+        assert not b.record.all("opened")
+
+
+async def test_any_other_change_on_the_way_is_seen_too(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b, c = made("a"), made("b"), made("c")
+        changes = [
+            lambda it: msgspec.structs.replace(it, sdp=it.sdp.replace("127.0.0.1", "127.0.0.9")),
+            lambda it: msgspec.structs.replace(it, nonce=bytes(16)),
+            lambda it: msgspec.structs.replace(it, expires_utc=it.expires_utc + 1),
+            lambda it: msgspec.structs.replace(it, to="c"),
+            lambda it: msgspec.structs.replace(it, certificate=c_identity.certificate_der),
+        ]
+        c_identity = identity(tenant, "c")
+        for change in changes:
+            made.tamper = lambda it, change=change: change(it) if isinstance(it, Offer) else it
+            a.record.told.clear()
+            a.hub.dial(b.contact)
+            await a.record.first("closed")
+            assert not a.record.all("opened")
+        assert not b.record.all("opened")
+        assert len(b.record.all("forged")) == 4
+        assert len(c.record.all("forged")) == 1
+
+
+async def test_an_offer_is_good_once_and_for_a_while(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        offer = made.relayed[0]
+        assert isinstance(offer, Offer)
+        b.hub.heard(offer)
+        assert "made before" in b.record.all("forged")[-1][1]
+        b.utc_shift = rtc.EXPIRY_S + 1
+        b.hub.heard(offer)
+        assert "expired" in b.record.all("forged")[-1][1]
+        b.utc_shift = -2 * rtc.EXPIRY_S
+        b.hub.heard(offer)
+        assert "future" in b.record.all("forged")[-1][1]
+        assert [it.to for it in made.relayed if isinstance(it, Bye)] == ["a"] * 3
+        assert set(b.hub.stats()) == {"a"}, "the link that stands is not touched"
+
+
+async def test_another_tenants_offer_opens_nothing(tenant: Authority, tmp_path: Path) -> None:
+    foreign = identity(authority(tmp_path), "a")
+    async with exchange(tenant) as made:
+        a, b = made("a", who=foreign), made("b")
+        a.hub.dial(b.contact)
+        device, why, _ = await a.record.first("closed")
+        assert (device, "refused" in why) == ("b", True)
+        assert "no device's of this tenant" in b.record.all("forged")[0][1]
+        assert not b.record.all("opened")
+
+
+async def test_what_cannot_be_delivered_ends_the_attempt_with_the_reason(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        made.tamper = lambda message: None
+        a.hub.dial(b.contact)
+        await a.record.until(lambda: made.relayed)
+        a.hub.heard(Undeliverable("b", made.relayed[0].attempt, "other-site", "the two are not of one site"))
+        assert "not of one site" in (await a.record.first("closed"))[1]
+        b.connected = False
+        b.hub.dial(a.contact)
+        assert "no coordinator" in (await b.record.first("closed"))[1]
+
+
+async def test_silence_ends_an_attempt(tenant: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtc, "ANSWER_S", 0.2)
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        made.tamper = lambda message: None
+        a.hub.dial(b.contact)
+        b.hub.dial(a.contact)
+        assert "did not answer" in (await a.record.first("closed"))[1]
+        assert "did not offer" in (await b.record.first("closed"))[1]
+
+
+async def test_no_way_is_found_out_within_seconds(tenant: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtc, "OPEN_S", 1.0)
+    async with exchange(tenant) as made:
+        a, b = made("a", "127.0.0.1"), made("b", "127.0.0.2")
+        monkeypatch.setattr("aioice.ice.StunProtocol.send_stun", lambda *_: None)
+        a.hub.dial(b.contact)
+        assert "no way" in (await a.record.first("closed"))[1]
+        await b.record.until(lambda: not b.hub._attempts)
+
+
+async def test_candidates_outside_the_networks_are_not_tried(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b", "127.0.0.2", networks=())
+        a.hub.dial(b.contact)
+        assert "none of its addresses" in (await a.record.first("closed"))[1]
+
+
+async def test_a_peer_that_dies_is_noticed_within_three_seconds(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        peer = b.hub._attempts["a"].peer
+        assert peer is not None
+        assert peer.sctp is not None
+        connection = peer.sctp.transport.transport._connection
+        died = asyncio.get_running_loop().time()
+        for protocol in connection._protocols:
+            protocol.transport.sendto = lambda *_: None
+        device, why, misbehaved = await a.record.first("closed")
+        assert (device, misbehaved) == ("b", False)
+        assert "nothing was heard" in why
+        assert asyncio.get_running_loop().time() - died <= 3.0
+
+
+async def test_frames_that_are_none_are_the_others_fault(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        carrier = a.hub._links["b"]._carrier
+        assert carrier is not None
+        carrier.send(b"\xff\xff")
+        device, why, misbehaved = await b.record.first("closed")
+        assert (device, misbehaved) == ("a", True)
+        assert "no message of this protocol" in why
+
+
+async def test_stopping_says_bye(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        await a.hub.close()
+        assert (await b.record.first("closed")) == ("a", "the agent is stopping", False)
+
+
+async def test_a_restarted_agent_replaces_its_old_link(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        await linked(a, b)
+        again = made("a")
+        again.hub.dial(b.contact)
+        await again.record.first("opened")
+        await b.record.until(lambda: len(b.record.all("opened")) == 2)
+        assert b.record.all("closed") == [("a", "replaced by a newer link", False)]
+        await a.hub.close()
+
+
+@pytest.mark.timeout(240)
+async def test_two_hundred_links_leave_nothing(tenant: Authority) -> None:
+    process = psutil.Process()
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        begun = (0, 0, 0)
+        for number in range(200):
+            a.record, b.record = Record(), Record()
+            opened = len(made.relayed)
+            (a if number % 2 else b).hub.dial((b if number % 2 else a).contact)
+            async with asyncio.timeout(20):
+                while "b" not in a.hub.stats() or "a" not in b.hub.stats():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+                a.hub.hang_up("b", "next")
+                while a.hub._attempts or b.hub._attempts:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+            assert len(made.relayed) > opened
+            made.relayed.clear()
+            if number == 20:
+                gc.collect()
+                begun = (process.num_fds(), len(asyncio.all_tasks()), process.memory_info().rss)
+        gc.collect()
+        await asyncio.sleep(0.2)
+        assert process.num_fds() <= begun[0]
+        assert len(asyncio.all_tasks()) <= begun[1]
+        assert process.memory_info().rss - begun[2] < 24_000_000
