@@ -411,8 +411,11 @@ class Office:
         figures.viewer_bytes *= scale
         figures.manifest_mbps = self.manifest_mbps
         watched_s = max(1.0, self.ends - AFTERWARDS_S - BEGINS)
-        figures.link_mean_mbps = figures.origin_bytes * 8e-6 / watched_s
-        figures.link_peak_mbps = max(self.wan_bytes.values(), default=0.0) * 8e-6 * scale
+        during = sum(size for second, size in self.wan_bytes.items() if second < BEGINS + watched_s)
+        figures.link_mean_mbps = during * scale * 8e-6 / watched_s
+        # a chunk counts in the second in which its last byte comes; no second carries more than the link does
+        peak_mbps = max(self.wan_bytes.values(), default=0.0) * 8e-6 * scale
+        figures.link_peak_mbps = min(peak_mbps, self.wan.bytes_per_s * 8e-6 * scale)
         figures.uploads_mb = [host.up_bytes * scale / 1e6 for host in self.hosts]
         figures.frames = self.frames
         figures.control_bytes = self.control_bytes

@@ -1,9 +1,9 @@
 """Who is told of whom: the coordinator's part, as a plug.
 
 Tracker     what the simulator asks of one
-Seniority   the coordinator's rules for one site: a committee of at most 7 by seniority, wired first, members keep their
-            seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm has settled,
-            at most one a second
+Seniority   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members keep
+            their seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm has settled,
+            at most ten times a second
 
 This floor may not import the coordinator. Tests plug its own tracker in and compare.
 """
@@ -19,7 +19,7 @@ from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 
 SETTLE_S = 0.05
-SPACING_S = 1.0
+SPACING_S = 0.1
 MEMBERS_PER_S = 2_000.0
 """As the coordinator's `limits`."""
 
@@ -136,7 +136,8 @@ class Seniority:
             members.items(),
             key=lambda it: (not (it[1].serves and it[0] in seated), it[1].grade, it[1].order),
         )
-        swarm.committee = committee = tuple(sorted(device for device, _ in elected))
+        elected.sort(key=lambda it: it[1].order)
+        swarm.committee = committee = tuple(device for device, _ in elected)
         rings: list[tuple[list[bytes], list[str]]] = []
         for grade in range(4):
             ring = sorted((it.ring, device) for device, it in members.items() if it.grade == grade)
