@@ -231,7 +231,7 @@ class Uplink:
             to = wire.to
             arrival = max(
                 self._free_at + self.delay_s,
-                to.down_free_at + size_bytes / to.down_bytes_per_s,
+                max(to.down_free_at, begins + self.delay_s) + size_bytes / to.down_bytes_per_s,
                 wire.last_arrival,
                 world.now,
             )

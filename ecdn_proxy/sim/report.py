@@ -95,7 +95,7 @@ def _rows(result: Result) -> list[tuple[str, str, str]]:
 def _worst(result: Result) -> Table:
     table = Table(title=f"sites, the worst first ({min(SITES_SHOWN, len(result.sites))} of {len(result.sites)})")
     for head in ("site", "viewers", "link", "used", "peak", "offload", "bound", "copies", "p99 s", "late", "stalled"):
-        table.add_column(head, justify="left" if head == "site" else "right")
+        table.add_column(head, justify="left" if head == "site" else "right", no_wrap=True)
     for it in worst_first(result.sites)[:SITES_SHOWN]:
         table.add_row(
             it.name, str(it.viewers), f"{it.wan_mbps:g}", f"{it.link_mean_mbps:.1f}", f"{it.link_peak_mbps:.1f}",
