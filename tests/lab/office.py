@@ -81,6 +81,12 @@ class Audience:
         return latest
 
 
+def origin_session(net: Net, directory: Path) -> aiohttp.ClientSession:
+    """To the origin from beside it, over no counted line."""
+    context = ssl.create_default_context(cafile=directory / "pki" / "origin-ca.pem")
+    return session(net.internet, addresses=HOSTS, context=context)
+
+
 class Office:
     """Its files lie in `directory`; a temporary one is removed unless something did not start, or `keep`."""
 
@@ -151,9 +157,7 @@ class Office:
             self.net.internet, "origin", "tests.demo.origin", "--listen", f"{ORIGIN}:443", *arguments
         )
         await origin.ready(ready, self.plan.start_within_seconds)
-        context = ssl.create_default_context(cafile=self._pki.ca)
-        outside = session(self.net.internet, addresses=HOSTS, context=context)
-        self.session = await self._exits.enter_async_context(outside)
+        self.session = await self._exits.enter_async_context(origin_session(self.net, self.directory))
         self.origin = OriginView(self.session, ORIGIN_URL)
 
     async def _start_coordinator(self) -> None:
@@ -283,6 +287,18 @@ class Office:
         self._seated_at = wall() + len(seats) * stagger_seconds
         self.audiences.append(Audience(child, seats))
         return self.audiences[-1]
+
+    async def browse(self, host: Host, duration: float, stream: Stream = "hls") -> dict[str, Any]:
+        """Plays in Chromium on a host, through its agent's PAC and trusting its agent's root alone."""
+        agent = self.agents.get(host.name)
+        arguments = ["--url", f"{ORIGIN_URL}/player.html?stream={stream}", "--seconds", str(duration)]
+        arguments += ["--ca", str(agent.ca if agent else self._pki.ca)]
+        arguments += ["--pac", f"http://127.0.0.1:{PAGE_PORT}/proxy.pac"] if agent else []
+        name = f"browser-{host.name}-{next(self._names)}"
+        child = await self._start(host.namespace, name, "tests.lab.browsing", *arguments)
+        await child.finished(duration + self.plan.start_within_seconds)
+        report: dict[str, Any] = json.loads(child.output.read_text())
+        return report
 
     async def _end_audiences(self) -> None:
         await self.processes.end([a.child for a in self.audiences if a.child.exit_code is None], grace=10)
