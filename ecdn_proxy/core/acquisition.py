@@ -77,6 +77,8 @@ class Acquisition:
         """Set when the origin showed that this rendition is not to be shared."""
         self.private_why = ""
         self.from_disk = False
+        self.fetched = False
+        """This machine got it, or the rest of it, from the origin."""
         self.children = 0
         """Agents that read this segment from here; kept by the node."""
         self._is_unsettled = is_unsettled
@@ -160,6 +162,15 @@ class Acquisition:
         if lease is not None and lease.home == device:
             self._lease = FetchIt(None, lease.lease, lease.hedge, lease.why)
             self._site.ledger.shadow(self.key, self.stream, self._site.me.device, lease.lease, now)
+
+    def reconsider(self, now: Instant) -> None:
+        """Neighbours became known while this machine fetches by its own word alone and nothing has come yet."""
+        lease = self._lease
+        if lease is None or not lease.lone or self.assembly.head is not None or self.children:
+            return
+        self._end_fetch("cancelled", 0, "neighbours became known", now)
+        self._origin_tries -= 1
+        self.ask("first", now)
 
     # ---- the ledger's answer
 
@@ -285,6 +296,7 @@ class Acquisition:
     def _begin_fetch(self, lease: FetchIt, now: Instant) -> None:
         self._drop_parent()
         self._lease = lease
+        self.fetched = True
         self.hedged = lease.hedge
         self.stage = Stage.FETCHING
         self._fetch = self._site.number()

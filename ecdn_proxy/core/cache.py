@@ -5,6 +5,7 @@ Least recently used go first. Only fresh segments are found (RFC 9111 section 4.
 
 from collections.abc import Callable
 
+from cachetools import Cache as LookedUp
 from cachetools import LRUCache
 
 from ecdn_proxy.core.happenings import Effect, Erase, Save, StoredSegment
@@ -55,7 +56,7 @@ class Cache:
 
     def peek(self, key: str) -> StoredSegment | None:
         """A segment in memory, fresh or not, without counting as use."""
-        return self._memory[key] if key in self._memory else None  # noqa: SIM401 - get() would count as use
+        return LookedUp.__getitem__(self._memory, key) if key in self._memory else None
 
     def on_disk(self, key: str) -> bool:
         """Whether the disk has it (it may turn out damaged or stale)."""

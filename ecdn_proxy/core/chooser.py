@@ -1,7 +1,8 @@
 """Which parent, and why: least predicted finish.
 
-A parent's finish is predicted from what it has been given already, the children it serves of this segment, its uplink
-and how many relays stand between it and the origin. Not fairness alone: that built chains 40 to 140 relays deep.
+A parent's finish is predicted from what it has been given already, the children it serves of this segment, its uplink,
+how many relays stand between it and the origin, and how often children found it slow. Not fairness alone: that built
+chains 40 to 140 relays deep.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Candidate:
     link: Literal["wired", "wifi", "metered"]
     holds: bool
     """It has all of the segment."""
+    slow: float = 0.0
+    """How often its children found it slow lately (decaying)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ def predicted_s(candidate: Candidate, limits: Limits) -> float:
     """Seconds until one more child of this candidate would have a segment."""
     uplink = limits.uplink_wired_mbps if candidate.link == "wired" else limits.uplink_wifi_mbps
     unit = SEGMENT_BITS_GUESS / (uplink * 1e6)
-    return (candidate.given + 0.5 * (candidate.children + 1)) * unit + candidate.depth * limits.hop_s
+    work_s = (candidate.given + 0.5 * (candidate.children + 1)) * unit
+    return work_s + candidate.depth * limits.hop_s + candidate.slow * limits.slow_parent_s
 
 
 def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:

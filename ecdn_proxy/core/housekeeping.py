@@ -73,12 +73,16 @@ class Housekeeping:
         """Whether the committee changed a moment ago, so that others may still ask by an older list."""
         return now < self._changed.get(stream, now) + self._site.limits.unsettled_s
 
-    def completed(self, key: str, stream: str, now: Instant) -> None:
-        """This machine has all of a segment: its home learns so."""
+    def completed(self, key: str, stream: str, now: Instant, *, fetched: bool = False) -> None:
+        """This machine has all of a segment: its home learns so, and of a fetched one the next in rank too."""
         self._recent[key] = (stream, "")
         while len(self._recent) > RECENT_KEYS:
             self._recent.popitem(last=False)
         self._tell(key, stream, now)
+        if fetched and self._site.sharing and self._site.view.serves:
+            for home in self._site.view.homes(stream, key, now)[1:2]:
+                if home != self._site.me.device:
+                    self._site.reach(home, Held(key, stream), now)
 
     def register(self, streams: tuple[str, ...], now: Instant) -> None:
         """Membership may have changed: recent keys of these streams whose home is new are told to it."""
@@ -86,8 +90,11 @@ class Housekeeping:
             committee = tuple(self._site.view.committee(stream, now)) if stream in self._wanted_at else ()
             if committee and self._committees.get(stream) != committee:
                 self._committees[stream], self._changed[stream] = committee, now
+                self._register_keys(stream, now)
+
+    def _register_keys(self, stream_changed: str, now: Instant) -> None:
         for key, (stream, _) in list(self._recent.items()):
-            if stream in streams and stream in self._wanted_at:
+            if stream == stream_changed:
                 self._tell(key, stream, now)
 
     def _tell(self, key: str, stream: str, now: Instant) -> None:

@@ -7,7 +7,7 @@ While the committee has only just changed, a home notes its own lease and asks t
 whether others have begun without it; if so it follows them. Two that ask each other: the better rank fetches.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecdn_proxy.core.ledger import Alone, Following, Grant
@@ -27,6 +27,8 @@ class FetchIt:
     lease: int
     hedge: bool
     why: str
+    lone: bool = False
+    """Nobody was asked, for want of neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,11 @@ class Inquiry:
             return None
         if self._own is not None:
             return self._own
-        self._lost = [device for device in self._asked if device not in self._lost] + self._lost
+        silent = [device for device in self._asked if device not in self._lost]
+        for device in silent:
+            self._site.answered_in(now - self._asked[device][1])
+            self._site.view.suspected(device, now + self._site.limits.suspect_s)
+        self._lost = silent + self._lost
         return self._next(now)
 
     def link_closed(self, device: str, now: Instant) -> Found | None:
@@ -134,10 +140,16 @@ class Inquiry:
         me = site.me.device
         if not site.sharing:
             return FetchIt(None, 0, hedge=False, why="sharing is off")
-        homes = site.view.homes(self._stream, self._key, now)
+        homes = site.view.reachable_homes(self._stream, self._key, now)
         if homes == [me]:
-            return self._decide_here(now, "no neighbour watches this stream")
-        if homes[0] == me and self._unsettled and not self._asked and not site.ledger.knows(self._key):
+            return self._alone(now)
+        if (
+            homes[0] == me
+            and len(homes) > 1
+            and self._unsettled
+            and not self._asked
+            and not site.ledger.knows(self._key)
+        ):
             return self._ask_elders(now)
         for home in homes:
             if len(self._asked) >= site.limits.home_ranks:
@@ -147,6 +159,10 @@ class Inquiry:
             if home not in self._asked and self._put(home, now):
                 return None
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
+
+    def _alone(self, now: Instant) -> Found:
+        found = self._decide_here(now, "no neighbour watches this stream")
+        return replace(found, lone=True) if isinstance(found, FetchIt) else found
 
     def asks_elder(self, device: str) -> bool:
         """Whether this home waits for that one's word."""
@@ -213,7 +229,7 @@ class Inquiry:
 
 
 def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
-    """Let the next in rank know of a lease, should this home die; only over a link that stands."""
-    for home in site.view.homes(stream, key, now)[:2]:
+    """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
+    for home in site.view.reachable_homes(stream, key, now)[:2]:
         if home not in (site.me.device, fetcher.device):
-            site.send(home, Shadow(key, stream, fetcher, lease))
+            site.reach(home, Shadow(key, stream, fetcher, lease), now)

@@ -8,7 +8,7 @@ holder's link ends, or when it has been silent too long, which is noticed at the
 """
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from ecdn_proxy.core.chooser import Candidate, Choice, choose
@@ -22,6 +22,10 @@ LEASES_MAX = 2
 FAILURES_MAX = 2
 """After two devices failed at the origin everybody asks for himself: it is not one machine's fault."""
 GIVEN_HALF_LIFE_S = 10.0
+SLOW_HALF_LIFE_S = 30.0
+"""How long a parent that a child found slow is thought less of."""
+TOLD_LIVES_S = 2.0
+"""A lease that another home granted lives this much longer here: its progress is not reported to this ledger."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
 """A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
 
@@ -35,6 +39,8 @@ class LeaseState:
     granted_at: Instant
     heard_at: Instant
     received_bytes: int = 0
+    told: bool = False
+    """Granted by another home: its holder reports there, and nothing is heard of it here."""
 
 
 @dataclass(slots=True)
@@ -45,11 +51,22 @@ class Entry:
     leases: list[LeaseState] = field(default_factory=list)
     parents: dict[str, str] = field(default_factory=dict)
     """Child → the parent it was told to follow first."""
+    children: Counter[str] = field(default_factory=Counter)
+    """Parent → how many were told to follow it."""
     holders: set[str] = field(default_factory=set)
     failures: int = 0
     alone_until: Instant = 0.0
     alone_why: str = ""
     alone_status: int = 0
+
+    def follow(self, child: str, parent: str | None) -> None:
+        """Note whom a child reads from; None for nobody."""
+        before = self.parents.pop(child, None)
+        if before is not None:
+            self.children[before] -= 1
+        if parent is not None:
+            self.parents[child] = parent
+            self.children[parent] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,8 @@ class Ledger:
         self._view = view
         self._limits = limits
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._given: dict[str, tuple[float, Instant]] = {}
+        self._given = Fading(GIVEN_HALF_LIFE_S, limits.neighbours_max)
+        self._slow = Fading(SLOW_HALF_LIFE_S, limits.neighbours_max)
         self._first_byte: dict[str, float] = {}
         self._last_lease = 0
 
@@ -112,9 +130,12 @@ class Ledger:
             # it holds the lease and asks again: it has lost its way (restart, crossed messages)
             own.granted_at = own.heard_at = now
             return Grant(own.number, hedge=False)
-        choice = self._choose(entry, device, avoid, now)
         slow = reason in ("parent slow", "hedge")
-        if choice is None and slow and self._forgivable(entry, have, now):
+        forgivable = slow and self._forgivable(entry, have, now)
+        if slow and not forgivable and (parent := entry.parents.get(device)) in avoid and parent is not None:
+            self._slow.add(parent, now)
+        choice = self._choose(entry, device, avoid, now)
+        if choice is None and forgivable:
             choice = self._choose(entry, device, (), now)
         elif reason == "hedge" and not entry.holders and not self._flows(entry, now):
             choice = None
@@ -123,8 +144,8 @@ class Ledger:
         if choice is None and (choice := self._choose(entry, device, (), now)) is None:
             return Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
         parent = choice.parents[0]
-        entry.parents[device] = parent
-        self._give(parent, now)
+        entry.follow(device, parent)
+        self._given.add(parent, now)
         return Following(choice)
 
     def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
@@ -191,15 +212,14 @@ class Ledger:
         """Another home granted a lease, or a fetcher tells a new home of its own."""
         entry = self._entry(key, stream)
         if not any(state.device == device for state in entry.leases) and device not in entry.holders:
-            entry.leases.append(LeaseState(lease, device, now, now))
+            entry.leases.append(LeaseState(lease, device, now, now, told=True))
 
     def left(self, device: str) -> None:
         """A device is gone: its leases and holdings with it."""
         for entry in self._entries.values():
             entry.leases = [state for state in entry.leases if state.device != device]
             entry.holders.discard(device)
-            entry.parents.pop(device, None)
-        self._given.pop(device, None)
+            entry.follow(device, None)
 
     def fetchers(self, key: str) -> tuple[str, ...]:
         """Devices that hold a lease of the key now."""
@@ -219,7 +239,7 @@ class Ledger:
     def _grant(self, entry: Entry, device: str, now: Instant, *, hedge: bool) -> Grant:
         self._last_lease += 1
         entry.leases.append(LeaseState(self._last_lease, device, now, now))
-        entry.parents.pop(device, None)
+        entry.follow(device, None)
         return Grant(self._last_lease, hedge)
 
     def _expire(self, entry: Entry, now: Instant) -> None:
@@ -229,7 +249,8 @@ class Ledger:
         if state.received_bytes:
             return state.heard_at + self._limits.silence_s + self._limits.progress_s
         usual = self._first_byte.get(entry.stream, self._limits.first_byte_unknown_s)
-        return state.granted_at + usual + self._limits.first_byte_grace_s
+        unheard = TOLD_LIVES_S if state.told else 0.0
+        return state.granted_at + usual + self._limits.first_byte_grace_s + unheard
 
     def _flows(self, entry: Entry, now: Instant) -> bool:
         """Whether a fetch is receiving: then the trouble is not at the origin, and a hedge would only add load."""
@@ -245,32 +266,27 @@ class Ledger:
         """How long the origin usually takes to begin, from the lease on."""
         return self._first_byte.get(stream, self._limits.first_byte_unknown_s)
 
-    def _give(self, parent: str, now: Instant) -> None:
-        given = self._given_to(parent, now)
-        self._given.pop(parent, None)
-        self._given[parent] = (given + 1.0, now)
-        if len(self._given) > self._limits.neighbours_max:
-            self._given.pop(next(iter(self._given)))
-
-    def _given_to(self, parent: str, now: Instant) -> float:
-        amount, since = self._given.get(parent, (0.0, now))
-        return amount * math.pow(0.5, (now - since) / GIVEN_HALF_LIFE_S)
-
     def _choose(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> Choice | None:
         fetching = {state.device for state in entry.leases if self._live(entry, state, now)}
+        depths: dict[str, int | None] = dict.fromkeys(fetching | entry.holders, 0)
+        depths[device] = None
         candidates: list[Candidate] = []
         for other in sorted(fetching | entry.holders | entry.parents.keys()):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
-            depth = self._depth(entry, other, device, fetching)
-            if depth is None:
-                continue
+            depth = self._depth(entry, other, depths)
             contact = self._view.contact(other)
-            assert contact is not None
-            children = sum(1 for parent in entry.parents.values() if parent == other)
+            if depth is None or contact is None:
+                continue
             candidates.append(
                 Candidate(
-                    other, depth, children, self._given_to(other, now), contact.link, holds=other in entry.holders
+                    other,
+                    depth,
+                    entry.children[other],
+                    self._given.level(other, now),
+                    contact.link,
+                    holds=other in entry.holders,
+                    slow=self._slow.level(other, now),
                 )
             )
         return choose(candidates, self._limits)
@@ -282,18 +298,43 @@ class Ledger:
         return known is not None and known.serves and self._view.may_speak(device, now)
 
     @staticmethod
-    def _depth(entry: Entry, device: str, asker: str, fetching: set[str]) -> int | None:
-        """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody."""
-        roots = fetching | entry.holders
-        seen: set[str] = set()
-        depth = 0
-        while device not in roots:
-            if device == asker or device in seen:
-                return None
-            seen.add(device)
+    def _depth(entry: Entry, device: str, depths: dict[str, int | None]) -> int | None:
+        """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody.
+
+        `depths` holds what is known: 0 for who fetches or has it, None for the asker; what is found is added.
+        """
+        chain: list[str] = []
+        while device not in depths:
+            depths[device] = None  # met again on the way up, it is a circle
+            chain.append(device)
             above = entry.parents.get(device)
             if above is None:
                 return None
             device = above
-            depth += 1
-        return None if device == asker else depth
+        depth = depths[device]
+        for below in reversed(chain):
+            depth = None if depth is None else depth + 1
+            depths[below] = depth
+        return depth
+
+
+class Fading:
+    """Amounts by device that halve with time; bounded."""
+
+    def __init__(self, half_life_s: float, most: int) -> None:
+        self._half_life_s = half_life_s
+        self._most = most
+        self._amounts: dict[str, tuple[float, Instant]] = {}
+
+    def level(self, device: str, now: Instant) -> float:
+        """What is left of a device's amount."""
+        amount, since = self._amounts.get(device, (0.0, now))
+        return amount * math.pow(0.5, (now - since) / self._half_life_s)
+
+    def add(self, device: str, now: Instant) -> None:
+        """One more."""
+        level = self.level(device, now) + 1.0
+        self._amounts.pop(device, None)
+        self._amounts[device] = (level, now)
+        if len(self._amounts) > self._most:
+            self._amounts.pop(next(iter(self._amounts)))

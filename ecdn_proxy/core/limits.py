@@ -78,8 +78,8 @@ class Limits:
     """The same while the coordinator is connected: its list is worth more than the wait, as one copy serves all."""
     home_answer_s: float = 0.04
     """A LAN round trip is 1 ms; after 40 ms the home is presumed busy or gone and the second rank is asked too."""
-    home_answer_max_s: float = 0.25
-    """The same on a machine so loaded that answers are usually late (four times the usual answer, to this bound)."""
+    home_answer_max_s: float = 0.4
+    """The same where answers are usually late (machines under load): their mean and four times its variation."""
     home_ranks: int = 3
     """How many homes are tried before the node goes to the origin by itself."""
     first_byte_grace_s: float = 0.3
@@ -103,6 +103,10 @@ class Limits:
     """What parent choice assumes of a link until it knows better."""
     hop_s: float = 0.01
     """Added latency per relay, measured with 32 KiB pieces."""
+    slow_parent_s: float = 0.3
+    """Added to a parent's predicted finish for each child that found it slow lately: about the silence it cost."""
+    suspect_s: float = 4.0
+    """A device that did not answer in time is asked nothing for so long; any word of it ends that at once."""
     unsettled_s: float = 2.0
     """So long after a stream's committee has changed, a home asks the homes of older lists before it fetches."""
     committee_max: int = 7

@@ -257,6 +257,12 @@ class Node:
         else:
             acquisition.loaded(stored, now)
 
+    def _reconsider(self, stream: str, now: Instant) -> None:
+        """Neighbours have become known: what is fetched alone and has not begun to come may be had from them."""
+        for acquisition in list(self._acquisitions.values()):
+            if acquisition.stream == stream and len(self.site.view.committee(stream, now)) > 1:
+                acquisition.reconsider(now)
+
     def _over(self, acquisition: Acquisition, now: Instant) -> None:
         del self._acquisitions[acquisition.key]
         if acquisition.private_for_s:
@@ -272,7 +278,7 @@ class Node:
         if acquisition.from_disk:
             return
         self.cache.put(acquisition.finished)
-        self.house.completed(acquisition.key, acquisition.stream, now)
+        self.house.completed(acquisition.key, acquisition.stream, now, fetched=acquisition.fetched)
 
     # ---- the origin
 
@@ -346,6 +352,7 @@ class Node:
                 view.tracker_said(stream, committee, contacts)
                 self.house.named(stream)
                 self.house.register((stream,), now)
+                self._reconsider(stream, now)
             case TrackerChanged(connected):
                 self.house.tracker_connected = connected
             case DevicesDenied(devices):
@@ -369,6 +376,7 @@ class Node:
     def _received(self, device: str, message: PeerMessage, now: Instant) -> None:
         if device not in self.site.links:
             return
+        self.site.view.heard_from(device)
         try:
             self._dispatch(device, message, now)
         except PeerMisbehaved as fault:

@@ -17,7 +17,7 @@ import msgspec
 from ecdn_proxy.core.shareable import is_strong
 from ecdn_proxy.sansio.machine import Instant, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SegmentHead, Voucher
+from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SEGMENT_BYTES_MAX, SegmentHead, Voucher
 
 
 class Seal(Protocol):
@@ -75,6 +75,8 @@ class Assembly:
         self._claimed: list[bytes] = []
         self._origin_at = 0
         self._loose = b""
+        self._agrees: set[str] = set()
+        """Generations whose hashes have been compared from the first piece on."""
         self.announced = False
         """A viewer has been told the head: another version can no longer take this one's place."""
 
@@ -143,6 +145,7 @@ class Assembly:
             self._may_replace(head)
             self.head, self.total_bytes = head, head.total_bytes
             self.generation = self._generation(head, utc)
+            self._agrees = {self.generation}
             self.vouchers.clear()
             self._hashes.clear()
             self._unsigned = 0
@@ -155,7 +158,8 @@ class Assembly:
 
     def stop_origin(self) -> None:
         """The own fetch is given up: part of a piece may have reached a viewer, but is worth nothing to others."""
-        self._loose = max(self._loose, bytes(self._tail), key=len)
+        if not self._overlap:
+            self._loose = max(self._loose, bytes(self._tail), key=len)
         self._tail.clear()
         self._overlap = []
         self.sign_now()
@@ -181,11 +185,16 @@ class Assembly:
             Contradiction: they differ from bytes that were vouched for, or exceed the length announced.
         """
         self._origin_at += len(data)
-        if self.total_bytes is not None and self._origin_at > self.total_bytes:
-            raise Contradiction("the origin sent more bytes than it announced")
+        if self._origin_at > (SEGMENT_BYTES_MAX if self.total_bytes is None else self.total_bytes):
+            raise Contradiction("the origin sent more bytes than it announced, or than a segment may have")
         self._tail += data
         while len(self._tail) >= PIECE_BYTES:
             self._cut(PIECE_BYTES, now)
+        if self._loose and not self._overlap:
+            # compared before anybody gets it: what follows the part that viewers had must be of the same version
+            shared = min(len(self._loose), len(self._tail))
+            if self._tail[:shared] != self._loose[:shared]:
+                raise Contradiction("the rest of this segment belongs to another version of it")
 
     def end_origin(self, now: Instant) -> None:
         """The own fetch ended where its headers said.
@@ -197,8 +206,8 @@ class Assembly:
             raise Contradiction("the origin's body is shorter than what was vouched for")
         if self._tail:
             self._cut(len(self._tail), now)
-        if self._overlap:
-            raise Contradiction("the origin's body is shorter than what is here")
+        if self._overlap or self._claimed:
+            raise Contradiction("the origin's body is shorter than what is here or was vouched for")
         self.total_bytes = self._origin_at
         self._sign(last=True)
 
@@ -284,27 +293,38 @@ class Assembly:
                 self._may_replace(voucher.head)
             self.vouchers.clear()
             self._hashes.clear()
+            self._agrees.clear()
             self.head, self.total_bytes = None, None
         if self.head is None:
             if voucher.head is None or voucher.first:
                 raise PeerMisbehaved("a first voucher without the segment's head")
             self.head, self.total_bytes, self.generation = voucher.head, voucher.head.total_bytes, voucher.generation
+        if voucher.first and voucher.generation not in self._agrees:
+            raise Contradiction("a neighbour goes on with another version of this segment")
         self._compare(voucher)
         known = len(self._hashes) - voucher.first
-        total = voucher.total_bytes
-        if voucher.head is not None and voucher.head.total_bytes is not None:
-            total = voucher.head.total_bytes
-        if total is not None:
-            if self.total_bytes not in (None, total):
-                raise Contradiction("two vouchers differ in the segment's length")
-            self.total_bytes = total
+        self._learn_total(voucher)
+        new_generation = voucher.generation not in self._agrees
+        self._agrees.add(voucher.generation)
         if known < voucher.count:
             self._hashes += [voucher.hash_of(voucher.first + at) for at in range(known, voucher.count)]
-        elif voucher.count or voucher.total_bytes is None:
+        elif not new_generation and (voucher.count or voucher.total_bytes is None):
             return
         if self.total_bytes is not None and len(self._hashes) > piece_count(self.total_bytes):
             raise PeerMisbehaved("vouchers for more pieces than the segment has")
         self.vouchers.append(voucher)
+
+    def _learn_total(self, voucher: Voucher) -> None:
+        total = voucher.total_bytes
+        if voucher.head is not None and voucher.head.total_bytes is not None:
+            total = voucher.head.total_bytes
+        if total is None:
+            return
+        if self.total_bytes not in (None, total):
+            raise Contradiction("two vouchers differ in the segment's length")
+        if len(self.pieces) >= piece_count(total) and self._piece_bytes() != total:
+            raise PeerMisbehaved(f"a length of {total} bytes after {self._piece_bytes()} bytes of pieces")
+        self.total_bytes = total
 
     def _compare(self, voucher: Voucher) -> None:
         end = min(len(self._hashes), voucher.first + voucher.count)
@@ -322,6 +342,8 @@ class Assembly:
             raise PeerMisbehaved(f"piece {index} came when {len(self.pieces)} was next")
         if index >= len(self._hashes):
             raise PeerMisbehaved(f"piece {index} came before its voucher")
+        if self.pieces and len(self.pieces[-1]) != PIECE_BYTES:
+            raise PeerMisbehaved(f"piece {index} came after a short one, which is the last")
         last = self.total_bytes is not None and index == piece_count(self.total_bytes) - 1
         if last and len(data) != (self.total_bytes or 0) - index * PIECE_BYTES:
             raise PeerMisbehaved(f"the last piece has {len(data)} bytes")

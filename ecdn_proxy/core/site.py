@@ -44,8 +44,8 @@ class Site:
         self.ledger = Ledger(self.view, limits)
         self.links: dict[str, Link] = {}
         self.sharing = True
-        self.answer_s = limits.home_answer_s / 4
-        """Usual time in which a home answers, moving average."""
+        self._answer_s = limits.home_answer_s / 4
+        self._answer_varies_s = limits.home_answer_s / 2
         self._dialling: dict[str, list[PeerMessage]] = {}
         self._number = 0
         self._utc_minus_now = 0.0
@@ -64,12 +64,15 @@ class Site:
         return now + self._utc_minus_now
 
     def answer_wait_s(self) -> float:
-        """How long a home may take before the next in rank is asked too."""
-        return min(max(4 * self.answer_s, self.limits.home_answer_s), self.limits.home_answer_max_s)
+        """How long a home may take before the next in rank is asked too (as RFC 6298 reckons a retransmission)."""
+        usual = self._answer_s + 4 * self._answer_varies_s
+        return min(max(usual, self.limits.home_answer_s), self.limits.home_answer_max_s)
 
     def answered_in(self, seconds: float) -> None:
-        """A home answered."""
-        self.answer_s = 0.8 * self.answer_s + 0.2 * min(seconds, self.limits.home_answer_max_s)
+        """A home answered, or let its time pass; a machine under load learns to wait."""
+        surprise = min(seconds, self.limits.home_answer_max_s) - self._answer_s
+        self._answer_s += surprise / 8
+        self._answer_varies_s += (abs(surprise) - self._answer_varies_s) / 4
 
     def send(self, device: str, message: PeerMessage) -> None:
         """Send on an open link; nothing happens without one."""

@@ -9,6 +9,7 @@ denied, banned or could not be reached is not in any answer.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 from ecdn_proxy.core.limits import Limits
@@ -21,6 +22,7 @@ STREAM_TAG_DIGITS = 8
 ELDERS_MAX = 3
 
 
+@lru_cache(maxsize=4_096)
 def rendezvous(device: str, key: str) -> int:
     """A device's weight for a key; the highest is its home."""
     return int.from_bytes(sha256(f"{device}|{key}".encode()).digest()[:8], "big")
@@ -38,6 +40,8 @@ class Neighbour:
     on_lan: bool = False
     away_until: Instant = 0.0
     """It could not be reached; not dialled again before."""
+    suspect_until: Instant = 0.0
+    """It let a question go unanswered; not asked before, unless it speaks."""
     banned_until: Instant = 0.0
     """It broke the protocol; not spoken to before, whoever dials."""
     why: str = ""
@@ -92,7 +96,7 @@ class View:
             return
         named = {device for devices in self._named.values() for device in devices}
         for device, known in list(self._known.items()):
-            if not (known.linked or known.on_lan or device in named):
+            if not (known.linked or known.on_lan or device in named or known.banned_until):
                 del self._known[device]
                 return
         del self._known[next(iter(self._known))]
@@ -126,6 +130,16 @@ class View:
         """A device broke the protocol."""
         if (known := self._known.get(device)) is not None:
             known.banned_until = until
+
+    def suspected(self, device: str, until: Instant) -> None:
+        """A device did not answer: asleep, unplugged, or very busy."""
+        if (known := self._known.get(device)) is not None:
+            known.suspect_until = until
+
+    def heard_from(self, device: str) -> None:
+        """A device spoke: it is there."""
+        if (known := self._known.get(device)) is not None and known.suspect_until:
+            known.suspect_until = 0.0
 
     def unlinked(self, device: str, away_until: Instant) -> None:
         """A link ended or could not be made."""
@@ -206,6 +220,15 @@ class View:
         for device in self.homes(stream, key, now)[1:2]:
             found.setdefault(device)
         return [device for device in found if device != self.me.device][:ELDERS_MAX]
+
+    def reachable_homes(self, stream: str, key: str, now: Instant) -> list[str]:
+        """The same without those that lately did not answer; at least this one."""
+        found = [it for it in self.homes(stream, key, now) if it == self.me.device or not self._suspect(it, now)]
+        return found or [self.me.device]
+
+    def _suspect(self, device: str, now: Instant) -> bool:
+        known = self._known.get(device)
+        return known is not None and known.suspect_until > now
 
     def _linked_watcher(self, device: str, stream: str) -> bool:
         known = self._known.get(device)

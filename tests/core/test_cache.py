@@ -55,7 +55,6 @@ def test_the_least_recently_used_goes() -> None:
     assert [cache.peek(key_of(number)) is not None for number in range(4)] == [True, False, True, True]
 
 
-@pytest.mark.xfail(strict=True, reason="the library counts every look as use")
 def test_a_look_is_no_use() -> None:
     cache = Cache(2 * UNIT, 0, [])
     cache.put(segment(0))

@@ -328,7 +328,6 @@ def test_a_part_of_a_piece_that_a_viewer_saw_must_begin_the_next_version_of_it(o
         mine.take_piece(0, other.pieces[0])
 
 
-@pytest.mark.xfail(strict=True, reason="what overlaps is taken for the next piece's beginning")
 def test_a_refetch_that_breaks_off_in_what_is_here_does_no_harm(office: Office) -> None:
     body = bytes_of(PIECE_BYTES + 1)
     mine = Assembly(KEY, office.me)
@@ -342,7 +341,6 @@ def test_a_refetch_that_breaks_off_in_what_is_here_does_no_harm(office: Office) 
     assert mine.body() == body
 
 
-@pytest.mark.xfail(strict=True, reason="bytes are held against what a viewer saw only when their piece is whole")
 def test_a_viewer_that_saw_part_of_a_piece_never_gets_another_versions_rest(office: Office) -> None:
     mine = Assembly(KEY, office.me)
     mine.begin_origin(head(PIECE_BYTES, etag=None), 0, UTC)
@@ -381,7 +379,6 @@ def test_a_fetch_that_nobody_could_have_asked_for_is_our_fault(office: Office) -
             mine.begin_origin(head(3 * PIECE_BYTES), first, UTC)
 
 
-@pytest.mark.xfail(strict=True, reason="claims are not looked at when a body ends")
 def test_an_origins_body_that_ends_before_what_was_vouched_for(office: Office) -> None:
     body = bytes_of(8 * PIECE_BYTES)
     mine = Assembly(KEY, office.me)
@@ -395,7 +392,6 @@ def test_an_origins_body_that_ends_before_what_was_vouched_for(office: Office) -
         mine.end_origin(0.0)
 
 
-@pytest.mark.xfail(strict=True, reason="a later voucher's generation is not looked at")
 def test_a_relay_cannot_splice_two_honest_versions(office: Office) -> None:
     """Both halves are honestly signed, of one length, and never belonged together."""
     one = fetched(office.ann, bytes_of(16 * PIECE_BYTES, seed=1))
@@ -408,7 +404,6 @@ def test_a_relay_cannot_splice_two_honest_versions(office: Office) -> None:
         mine.take_voucher(two.vouchers[1])
 
 
-@pytest.mark.xfail(strict=True, reason="a short piece may be followed by another")
 def test_a_short_piece_is_the_last(office: Office) -> None:
     """Its signer says otherwise: positions after it would be wrong for everybody."""
     pieces = [b"short", bytes(PIECE_BYTES)]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.view import STREAM_TAG_DIGITS, View, rendezvous
+from ecdn_proxy.core.view import ELDERS_MAX, STREAM_TAG_DIGITS, View, rendezvous
 from ecdn_proxy.wire.peer import Contact, LinkKind
 from tests.core.makers import KEY, contact
 from tests.core.world import STREAM, key_of
@@ -210,18 +210,42 @@ def test_on_radio_alone_they_are_kept_all_the_same() -> None:
     assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "me"}
 
 
-# ---- a ban
+def test_one_that_linked_and_watches_has_joined_since_the_list_was_made() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, ("ann",), named("ann", "bob"))
+    mine.linked(contact("bob"), (STREAM,), serves=True)
+    mine.linked(contact("cat", "wifi"), (STREAM,), serves=True)
+    mine.linked(contact("dan"), (STREAM,), serves=False)
+    assert mine.committee(STREAM, 0.0) == ["ann", "bob"]
+
+
+def test_the_elders_are_who_older_lists_would_have_named() -> None:
+    mine = view()
+    seniors = ("ann", "bob", "cat", "me")
+    mine.tracker_said(STREAM, seniors, named("ann", "bob", "cat"))
+    for number in range(50):
+        key = key_of(number)
+        elders = mine.elders(STREAM, key, 0.0)
+        older = [max(seniors[:length], key=lambda it: rendezvous(it, key)) for length in range(4, 0, -1)]
+        assert elders[: len(elders) - 1] == [it for it in dict.fromkeys(older) if it != "me"][: len(elders) - 1]
+        assert "me" not in elders
+        assert 1 <= len(elders) <= ELDERS_MAX
+    assert view().elders(STREAM, KEY, 0.0) == []
+
+
+# ---- whom not to remember, and whom not to forget
 
 
 BAN_ENDS = Limits().ban_s
 
 
-@pytest.mark.xfail(strict=True, reason="whoever links, announces itself or is named anew is no longer banned")
 @pytest.mark.parametrize("way", ["it dials", "it announces itself", "the tracker names it for another stream"])
 def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str) -> None:
     mine = view()
+    mine.banned("nobody", BAN_ENDS)
     mine.linked(contact("eve"), (STREAM,), serves=True)
-    mine.unlinked("eve", BAN_ENDS)
+    mine.banned("eve", BAN_ENDS)
+    mine.unlinked("eve", 5.0)
     match way:
         case "it dials":
             mine.linked(contact("eve"), (STREAM,), serves=True)
@@ -229,5 +253,29 @@ def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str)
             mine.lan_seen(contact("eve"), (TAG,), serves=True)
         case _:
             mine.tracker_said(OTHER, (), named("eve"))
-    assert not mine.may_speak("eve", 1.0)
+    assert mine.is_barred("eve", BAN_ENDS - 0.1)
+    assert not mine.may_speak("eve", BAN_ENDS - 0.1)
     assert mine.may_speak("eve", BAN_ENDS)
+
+
+def test_invented_devices_fill_nobodys_memory() -> None:
+    mine = View(contact("me"), Limits(neighbours_max=4))
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    mine.lan_seen(contact("bob"), (TAG,), serves=True)
+    mine.tracker_said(STREAM, (), named("cat"))
+    for number in range(50):
+        mine.met(contact(f"ghost{number}"), "named by a ledger")
+    assert [mine.known(f"ghost{number}") is not None for number in (0, 48, 49)] == [False, False, True]
+    assert mine.members(STREAM, 0.0) == ["ann", "bob", "cat", "me"]
+    mine.tracker_said(OTHER, (), named("dan", "eli", "fay"))
+    assert sum(mine.known(it) is not None for it in ("ann", "bob", "cat", "dan", "eli", "fay")) == 4
+
+
+def test_invented_devices_do_not_lift_a_ban() -> None:
+    mine = View(contact("me"), Limits(neighbours_max=4))
+    mine.linked(contact("eve"), (STREAM,), serves=True)
+    mine.banned("eve", BAN_ENDS)
+    mine.unlinked("eve", 5.0)
+    for number in range(5):
+        mine.met(contact(f"ghost{number}"), "named by a ledger")
+    assert mine.is_barred("eve", 1.0)
