@@ -1,6 +1,7 @@
 """One WebRTC data channel to another agent, from its opening to its last message: `io/connection` for aiortc.
 
     greeting ──Hello of the signed device, ours sent──► open ──Bye, fault, silence, loss──► ended
+                                                          └──leave: our Bye sent, reading on──┘
 
 One frame is one message (≤ 64 KiB). The device is known before: its signature covers the fingerprint that DTLS has
 checked, so whatever arrives here comes from whoever holds that key; still nothing counts before a good Hello, since the
@@ -33,6 +34,10 @@ LOW_BYTES = 1_048_576
 """Measured: smaller watermarks cost CPU, because aiortc then fills its queue in smaller turns."""
 LIMIT_BYTES = 16_777_216
 """Whoever does not read while this much waits is hung up on."""
+
+MOVED = "this link goes on over TLS"
+"""The Bye of a link that moves: the other end says it too, after its last word, so that none is lost."""
+LEAVE_S = 3.0
 
 _RTT_WEIGHT = 0.25
 
@@ -74,6 +79,7 @@ class Channel:
         self._ping = 0
         self._pinged_at = 0.0
         self._measured = False
+        self._leaving = False
         self.over = asyncio.Event()
         """Set when the channel has ended."""
         self.settled = asyncio.Event()
@@ -110,7 +116,7 @@ class Channel:
     def send(self, message: PeerMessage) -> None:
         """Send one message; nothing happens when the channel has ended."""
         carrier = self._carrier
-        if self.end is not None or carrier is None or carrier.readyState != "open":
+        if self.end is not None or self._leaving or carrier is None or carrier.readyState != "open":
             return
         body = pack(message)
         self.bytes_out += len(body)
@@ -125,6 +131,15 @@ class Channel:
         if self.end is None and self.said is not None and not misbehaved:
             self.send(Bye(ids.sentence(why)))
         self._finish(End(why, misbehaved))
+
+    def leave(self) -> None:
+        """Say Bye, send nothing more, but take what is still on its way until the other end says the same."""
+        if self.end is None and not self._leaving:
+            self.send(Bye(MOVED))
+            self._leaving = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(LEAVE_S, lambda: self._finish(End("left")))
 
     @property
     def waiting_bytes(self) -> int:
@@ -175,6 +190,8 @@ class Channel:
         elif isinstance(message, Pong):
             self._answered(message.number)
         elif isinstance(message, Bye):
+            if message.why == MOVED:
+                self.send(message)
             self._finish(End(message.why or "the other end said Bye"))
         elif isinstance(message, Hello):
             raise PeerMisbehaved("a second Hello on one link")

@@ -4,6 +4,7 @@
     read_sdp(sdp)               fingerprint and ufrag of a description (what a device signs), or PeerMisbehaved
     narrowed(sdp, may)          the description without the candidates that must not be tried
     remote_address(peer)        where the other end of a connection is
+    unacknowledged(peer)        whether anything that was sent may still be lost by closing
 
 aioice asks every interface for candidates, VPN and container bridges included, and has no option for it. The function
 that lists them is replaced once, here; a version without that function stops the import, so it cannot fail open.
@@ -111,3 +112,9 @@ def remote_address(peer: RTCPeerConnection) -> str:
     nominated = getattr(getattr(sctp and sctp.transport.transport, "_connection", None), "_nominated", {})
     pair = next(iter(nominated.values()), None)
     return str(pair.remote_addr[0]) if pair is not None else ""
+
+
+def unacknowledged(peer: RTCPeerConnection) -> bool:
+    """Whether SCTP still holds what the other end has not acknowledged; False when this aiortc does not show it."""
+    sctp = peer.sctp
+    return bool(getattr(sctp, "_outbound_queue", None) or getattr(sctp, "_sent_queue", None))

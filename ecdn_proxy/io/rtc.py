@@ -1,7 +1,7 @@
 """Links to other agents over WebRTC data channels (library: aiortc), for those whom TCP does not reach.
 
     RtcHub(ourselves, identity, addresses, networks, told, say, utc, stun_servers)
-        close()                            dial(contact)  hang_up(device, why)
+        close()                            dial(contact)  hang_up(device, why)  leave(device)
         send(device, message)              is_full(device)
         set_streams(streams, serves)       set_identity(identity)      stats()
         heard(message)                     what the coordinator's switchboard brought
@@ -154,6 +154,11 @@ class RtcHub:
             if not attempt.channel.open:
                 self._say(Bye(device, self._ourselves.device, attempt.number, sentence(why)))
             self._end(attempt, why)
+
+    def leave(self, device: str) -> None:
+        """A TLS link takes over: say so, and read on until the other end has said the same; `closed` with `MOVED`."""
+        if (channel := self._links.get(device)) is not None:
+            channel.leave()
 
     def send(self, device: str, message: PeerMessage) -> None:
         """Send one message; it is dropped when the link has closed meanwhile."""
@@ -438,9 +443,9 @@ class RtcHub:
         if attempt.channel.said is not None and peer.connectionState == "connected":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
-                    while attempt.channel.waiting_bytes:  # noqa: ASYNC110 - aiortc tells only of the low watermark
+                    await asyncio.sleep(0)  # aiortc takes a message in a task of its own
+                    while attempt.channel.waiting_bytes or ice.unacknowledged(peer):  # noqa: ASYNC110 - no event tells
                         await asyncio.sleep(0.01)
-                    await asyncio.sleep(0.01)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await peer.close()

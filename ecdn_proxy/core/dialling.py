@@ -1,0 +1,322 @@
+"""Which way to another agent: TCP first, WebRTC a moment later, and what has been learnt of each pair.
+
+    handle(event, now) -> effects        wake(now) -> effects        wake_at()        why(device)
+
+As browsers race address families (RFC 8305): TCP has `HEAD_START_S`, then WebRTC starts too, and whichever stands
+first counts. A pair that only WebRTC has reached on this network starts both at once. While a WebRTC link stands, TCP
+is tried again now and then, ever more rarely; when it answers, the link moves there. WebRTC attempts that fail wait
+longer each time, so that two machines behind symmetric NATs make no storm.
+
+            Wanted, Called            0.3 s or TCP failed             Opened
+    idle ──────────────────► TCP ───────────────────────► TCP+WebRTC ────────► linked ──Lost──► idle
+                              └─────────Opened──────────────► linked     all failed ──► Unreachable, idle
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Contact
+
+Kind = Literal["lan", "webrtc"]
+
+HEAD_START_S = 0.3
+"""TLS costs a twentieth of WebRTC's CPU; on a LAN it stands within 10 ms, on busy laptops within tenths."""
+REMEMBERED_S = 3_600.0
+"""How long a pair that needed WebRTC starts with it at once; firewall rules change by the day, not by the minute."""
+PROBE_FIRST_S = 20.0
+PROBE_MOST_S = 600.0
+"""While WebRTC carries a link, TCP is tried again after this long, doubling to the second."""
+RETRY_FIRST_S = 10.0
+RETRY_MOST_S = 600.0
+"""A pair that WebRTC could not connect is not tried by it again before, doubling to the second."""
+PAIRS_MAX = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The node wants a link."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Another agent wants this one to dial it by WebRTC; TCP has its chance from this side too."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A link of this kind stands."""
+
+    device: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A dial of this kind came to nothing."""
+
+    device: str
+    kind: Kind
+    why: str
+    misbehaved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A link of this kind has ended."""
+
+    device: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchboardChanged:
+    """The coordinator that arranges WebRTC links came or went."""
+
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """This machine is on another network; what was learnt on this one is kept apart."""
+
+    network: str
+
+
+Event = Wanted | Called | Opened | Failed | Lost | SwitchboardChanged | NetworkChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Try this kind now; ends in Opened or Failed."""
+
+    contact: Contact
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End an attempt that is not needed any more."""
+
+    device: str
+    kind: Kind
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Whoever wanted the link will not have it; `every_way` when WebRTC was tried too."""
+
+    device: str
+    why: str
+    misbehaved: bool
+    every_way: bool
+
+
+Effect = Dial | GiveUp | Unreachable
+
+
+@dataclass(slots=True)
+class _Way:
+    """One kind towards one device."""
+
+    state: Literal["idle", "dialling", "open"] = "idle"
+    why: str = ""
+    """Why it does not stand, when it does not."""
+
+
+@dataclass(slots=True)
+class _Pair:
+    """What is going on with, and known of, one device on one network."""
+
+    contact: Contact
+    tcp: _Way = field(default_factory=_Way)
+    rtc: _Way = field(default_factory=_Way)
+    wanted: bool = False
+    started_at: Instant = 0.0
+    rtc_at: Instant | None = None
+    """When WebRTC starts, unless TCP stands before."""
+    rtc_again_at: Instant = 0.0
+    rtc_wait_s: float = 0.0
+    rtc_tried: bool = False
+    by_rtc_until: Instant = 0.0
+    """TCP failed where WebRTC succeeded, remembered until then."""
+    probe_at: Instant | None = None
+    probe_wait_s: float = PROBE_FIRST_S
+
+    def way(self, kind: Kind) -> _Way:
+        return self.tcp if kind == "lan" else self.rtc
+
+    @property
+    def busy(self) -> bool:
+        return self.tcp.state != "idle" or self.rtc.state != "idle" or self.rtc_at is not None
+
+
+class Dialling:
+    """The machine; see the head of this file."""
+
+    def __init__(self, *, webrtc: bool, network: str) -> None:
+        self._webrtc = webrtc
+        self._network = network
+        self._connected = False
+        self._pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
+
+    def why(self, device: str) -> str:
+        """Why the link to a device is of the kind that it is."""
+        pair = self._pairs.get((self._network, device))
+        if pair is None:
+            return ""
+        if pair.tcp.state == "open":
+            return "TCP and TLS"
+        waited = f"TCP {pair.contact.port} to {pair.contact.addresses[0] if pair.contact.addresses else device[:8]}"
+        return pair.tcp.why or f"{waited} did not answer within {HEAD_START_S * 1000:.0f} ms"
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Take one event."""
+        match event:
+            case Wanted(contact):
+                return self._want(contact, now, wanted=True)
+            case Called(contact):
+                return self._want(contact, now, wanted=False)
+            case Opened(device, kind):
+                return self._opened(self._pair(device), kind, now)
+            case Failed(device, kind, why, misbehaved):
+                return self._failed(self._pair(device), kind, why, now, misbehaved=misbehaved)
+            case Lost(device, kind):
+                return self._lost(self._pair(device), kind, now)
+            case SwitchboardChanged(connected):
+                self._connected = connected
+                return []
+            case NetworkChanged(network):
+                self._network = network
+                return []
+
+    def wake_at(self) -> Instant | None:
+        """When `wake` must be called at the latest."""
+        times = [at for pair in self._here() for at in (pair.rtc_at, pair.probe_at) if at is not None]
+        return min(times, default=None)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        """Start what has become due."""
+        effects: list[Effect] = []
+        for pair in self._here():
+            if pair.rtc_at is not None and pair.rtc_at <= now:
+                effects += self._start_rtc(pair, now)
+            if pair.probe_at is not None and pair.probe_at <= now:
+                pair.probe_at = None
+                effects += self._dial(pair, "lan")
+        return effects
+
+    # ---- what happens to one pair
+
+    def _want(self, contact: Contact, now: Instant, *, wanted: bool) -> list[Effect]:
+        pair = self._pair(contact.device, contact)
+        if "open" in (pair.tcp.state, pair.rtc.state):
+            return []
+        pair.contact = contact
+        pair.wanted = pair.wanted or wanted
+        if pair.busy:
+            return []
+        pair.started_at, pair.rtc_tried = now, False
+        effects = self._dial(pair, "lan")
+        if self._may_rtc(pair, now):
+            at_once = pair.by_rtc_until > now or not wanted  # whoever calls has given TCP its head start
+            pair.rtc_at = now if at_once else now + HEAD_START_S
+            if pair.rtc_at <= now:
+                effects += self._start_rtc(pair, now)
+        return effects
+
+    def _opened(self, pair: _Pair, kind: Kind, now: Instant) -> list[Effect]:
+        way = pair.way(kind)
+        way.state, way.why = "open", ""
+        pair.wanted, pair.rtc_at = False, None
+        if kind == "webrtc":
+            pair.rtc_wait_s, pair.rtc_again_at = 0.0, 0.0
+            if pair.tcp.state == "idle":
+                self._needs_rtc(pair, now)
+            return []
+        pair.by_rtc_until, pair.probe_at, pair.probe_wait_s = 0.0, None, PROBE_FIRST_S
+        if pair.rtc.state == "dialling":
+            pair.rtc.state = "idle"
+            return [GiveUp(pair.contact.device, "webrtc", "a TLS link stands")]
+        return []
+
+    def _failed(self, pair: _Pair, kind: Kind, why: str, now: Instant, *, misbehaved: bool) -> list[Effect]:
+        way = pair.way(kind)
+        if way.state == "open":
+            return []
+        way.state, way.why = "idle", why
+        if kind == "webrtc":
+            pair.rtc_wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, 2 * pair.rtc_wait_s))
+            pair.rtc_again_at = now + pair.rtc_wait_s
+        if misbehaved:
+            pair.rtc_at = None
+            return self._unreachable(pair, misbehaved=True)
+        if kind == "lan" and pair.rtc.state == "open":
+            self._needs_rtc(pair, now)
+            return []
+        if kind == "lan" and pair.rtc_at is not None:
+            return self._start_rtc(pair, now)
+        return [] if pair.busy else self._unreachable(pair, misbehaved=False)
+
+    def _lost(self, pair: _Pair, kind: Kind, now: Instant) -> list[Effect]:
+        pair.way(kind).state = "idle"
+        if kind == "webrtc":
+            pair.probe_at = None
+        return []
+
+    def _needs_rtc(self, pair: _Pair, now: Instant) -> None:
+        """TCP has failed where WebRTC stands."""
+        pair.by_rtc_until = now + REMEMBERED_S
+        pair.probe_at = now + pair.probe_wait_s
+        pair.probe_wait_s = min(PROBE_MOST_S, 2 * pair.probe_wait_s)
+
+    def _unreachable(self, pair: _Pair, *, misbehaved: bool) -> list[Effect]:
+        if not pair.wanted:
+            return []
+        pair.wanted = False
+        if not self._webrtc:
+            other = ""
+        elif pair.rtc.why:
+            other = f"; {pair.rtc.why}"
+        else:
+            other = "; WebRTC needs the coordinator, which is away"
+        why = f"{pair.tcp.why or 'TCP was not tried'}{other}"
+        return [Unreachable(pair.contact.device, why, misbehaved, pair.rtc_tried)]
+
+    def _may_rtc(self, pair: _Pair, now: Instant) -> bool:
+        return self._webrtc and self._connected and pair.rtc_again_at <= now
+
+    def _start_rtc(self, pair: _Pair, now: Instant) -> list[Effect]:
+        pair.rtc_at = None
+        if not self._may_rtc(pair, now):
+            return [] if pair.busy else self._unreachable(pair, misbehaved=False)
+        pair.rtc_tried = True
+        return self._dial(pair, "webrtc")
+
+    @staticmethod
+    def _dial(pair: _Pair, kind: Kind) -> list[Effect]:
+        way = pair.way(kind)
+        if way.state != "idle":
+            return []
+        way.state = "dialling"
+        return [Dial(pair.contact, kind)]
+
+    def _here(self) -> list[_Pair]:
+        return [pair for (network, _), pair in self._pairs.items() if network == self._network]
+
+    def _pair(self, device: str, contact: Contact | None = None) -> _Pair:
+        key = (self._network, device)
+        pair = self._pairs.get(key)
+        if pair is None:
+            pair = self._pairs[key] = _Pair(contact or Contact(device, (), 1))
+            surplus = max(0, len(self._pairs) - PAIRS_MAX)
+            for old in [it for it, known in self._pairs.items() if known is not pair and not known.busy][:surplus]:
+                del self._pairs[old]
+        self._pairs.move_to_end(key)
+        return pair
