@@ -2,7 +2,7 @@
 
     python -m tests.repository.generate        (make docs)
 
-Map: `pages` (every generated file's text) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
+Map: `pages` (every generated file's text) · `decisions` (their index) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
 between `<!-- generated: name -->` and `<!-- end -->`) · `protocol` (a whole page).
 """
 
@@ -22,6 +22,16 @@ from tests.repository.words import attribute_docs, field_docs, hints, named, str
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CARRIED_BLOCKS = ("docs/admin.md", "docs/helpdesk.md")
+DECISIONS = "docs/adr/README.md"
+DECISIONS_HEAD = """\
+# Decisions
+
+<!-- The list is written by `make docs`. -->
+
+One page each: what we decided, why, and what it costs. A decision that is taken back gets a new page that says so. Figures
+"at design time" were measured before the product was built, with prototypes.
+
+"""
 MODULES = (
     ("Between agents", peer),
     ("Vouchers: who says that these are the bytes", integrity),
@@ -35,7 +45,7 @@ def pages() -> dict[str, str]:
     """Text by path."""
     blocks = {"settings": settings_table(), "conditions": conditions_table()}
     found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
-    return found | {"docs/protocol.md": protocol()}
+    return found | {"docs/protocol.md": protocol(), DECISIONS: decisions()}
 
 
 def with_blocks(page: str, blocks: dict[str, str]) -> str:
@@ -77,6 +87,16 @@ def conditions_table() -> str:
     """The conditions, as `core/conditions` registers them."""
     rows = [_row(f"`{code}`", each.title, each.remedy) for code, each in REGISTER.items()]
     return _table("code", "what the page says", "what to do") + "".join(rows)
+
+
+def decisions() -> str:
+    """docs/adr/README.md: every decision by number and title."""
+    rows = []
+    for path in sorted((ROOT / DECISIONS).parent.glob("*.md")):
+        if path.name != "README.md":
+            number, title = path.name.partition("-")[0], path.read_text("utf-8").partition("\n")[0].lstrip("# ")
+            rows.append(_row(number if number.isdigit() else "", f"[{title}]({path.name})"))
+    return DECISIONS_HEAD + _table("number", "decision") + "".join(rows)
 
 
 def protocol() -> str:
