@@ -2,8 +2,8 @@
 
     python -m tests.repository.generate        (make docs)
 
-Map: `pages` (every generated file's text) · `decisions` (their index) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
-between `<!-- generated: name -->` and `<!-- end -->`) · `protocol` (a whole page).
+Map: `pages` (every generated file's text) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
+between `<!-- generated: name -->` and `<!-- end -->`) · `decisions` (their index) · `protocol` (a whole page).
 """
 
 import inspect
@@ -28,8 +28,8 @@ DECISIONS_HEAD = """\
 
 <!-- The list is written by `make docs`. -->
 
-One page each: what we decided, why, and what it costs. A decision that is taken back gets a new page that says so. Figures
-"at design time" were measured before the product was built, with prototypes.
+One page each: what we decided, why, and what it costs. A decision that is taken back gets a new page that says so.
+Figures "at design time" were measured before the product was built, with prototypes.
 
 """
 MODULES = (
