@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.demo.clock import seconds
@@ -33,9 +32,7 @@ WITHIN_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 
 
-async def until(
-    holds: Callable[[], Awaitable[object] | object], what: str, within: float = WITHIN_SECONDS
-) -> Any:
+async def until(holds: Callable[[], Awaitable[object] | object], what: str, within: float = WITHIN_SECONDS) -> Any:
     """Looks again and again until `holds` is true, and returns what it said."""
     limit = seconds() + within
     while True:

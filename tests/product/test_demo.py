@@ -48,7 +48,6 @@ def _demo(tmp_path: Path, *options: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert list(tmp_path.glob("ecdn-demo-*")) == [], "the demo left its directory behind"
     result: dict[str, Any] = json.loads(file.read_text())
-    print(json.dumps(result))
     return result
 
 

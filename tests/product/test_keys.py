@@ -20,7 +20,7 @@ from tests.demo import pki
 from tests.demo.content import SEGMENTS_PER_KEY, key_of
 from tests.demo.parts import Plan
 from tests.demo.stage import Stage
-from tests.product.outside import Copies, per_segment, settled, stalls, through, until, wrong
+from tests.product.outside import Copies, per_segment, settled, stalls, through, wrong
 from tests.product.peer import Peer, Watcher, enrolled
 
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
@@ -70,7 +70,9 @@ async def test_every_viewer_has_its_key_from_the_origin(played: Played) -> None:
 
 async def test_no_key_lies_in_a_file_of_an_agent(played: Played) -> None:
     cached = [path for agent in played.stage.agents for path in (agent.state / "segments").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in cached) > 1_000_000, "the disk cache holds nothing, so this shows nothing"
+    assert sum(path.stat().st_size for path in cached) > 1_000_000, (
+        "the disk cache holds nothing, so this shows nothing"
+    )
     files = [path for path in played.stage.directory.rglob("*") if path.is_file()]
     for path in files:
         data = path.read_bytes()
@@ -99,11 +101,12 @@ async def test_a_peer_that_asks_gets_segments_and_never_a_key(played: Played) ->
     identity = await enrolled(stage, "curious")
     watcher = Watcher(identity)
     playlist = f"{stage.origin.url}/live/aes/720/index.m3u8"
+    stream = ""
     for url in (f"{stage.origin.url}/live/aes/master.m3u8", playlist):
         async with stage.session.get(url) as answer:
             body = await answer.read()
-        stream = await watcher.manifest(url, "application/vnd.apple.mpegurl", body)
-        assert stream is not None
+        stream = await watcher.manifest(url, "application/vnd.apple.mpegurl", body) or ""
+        assert stream
     listed = [str(URL(playlist).join(URL(line))) for line in body.decode().splitlines() if line.endswith(".ts")]
     key_url = str(URL(playlist).join(URL(re.findall(r'URI="([^"]+)"', body.decode())[-1])))
     assert watcher.match(key_url) is None, "a key is no segment for whoever reads the manifest as agents do"

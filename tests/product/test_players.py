@@ -1,0 +1,95 @@
+"""Two real browsers in one office, each through its own agent's PAC: the second one's video comes from the first."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import async_playwright
+
+from tests.demo import browser
+from tests.demo.origin import NODE_MODULES
+from tests.demo.parts import Plan, Stream
+from tests.demo.processes import REPOSITORY
+from tests.demo.stage import Stage
+from tests.product.outside import Copies, per_segment
+
+_PLAYERS_MISSING = not (NODE_MODULES / "hls.js").is_dir() or not (NODE_MODULES / "dashjs").is_dir()
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.browser,
+    pytest.mark.node,
+    pytest.mark.skipif(browser.available() is not None, reason=str(browser.available())),
+    pytest.mark.skipif(_PLAYERS_MISSING, reason="no players: run npm ci in tests/npm"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+PICTURES = REPOSITORY / "build" / "pictures"
+WATCH_SECONDS = 16.0
+LATER_SECONDS = 3.0
+"""The second user presses play this much after the first."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    async with Stage(Plan(viewers=2)) as stage:
+        yield stage
+
+
+async def _page(stage: Stage, index: int, picture: Path) -> str:
+    """The status page as a person sees it."""
+    async with async_playwright() as driver:
+        chromium = await driver.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox"])
+        page = await chromium.new_page(viewport={"width": 1280, "height": 1000})
+        mistakes: list[str] = []
+        page.on("console", lambda message: mistakes.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: mistakes.append(error.message))
+        await page.goto(stage.agents[index].page_url)
+        await page.wait_for_selector("text=Latest segments")
+        await page.screenshot(path=picture, full_page=True)
+        await page.set_viewport_size({"width": 390, "height": 800})
+        await page.screenshot(path=picture.with_stem(f"{picture.stem}-narrow"), full_page=True)
+        overflow = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        text = await page.inner_text("body")
+        await chromium.close()
+    assert mistakes == []
+    assert not overflow, "the page is wider than a telephone"
+    return text
+
+
+@pytest.mark.parametrize("stream", ["hls", "dash"])
+async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
+    stage: Stage, stream: Stream, record_property: Callable[[str, object], None]
+) -> None:
+    stage.plan.stream = stream
+    await stage.refresh()
+    before = [agent.bytes_from("lan") for agent in stage.agents]
+    copies = await Copies.from_now(stage)
+
+    async def second() -> browser.PlayerReport:
+        await asyncio.sleep(LATER_SECONDS)
+        return await stage.browse(1, WATCH_SECONDS, PICTURES / f"{stream}-2.png")
+
+    async with asyncio.TaskGroup() as group:
+        users = [
+            group.create_task(stage.browse(0, WATCH_SECONDS + LATER_SECONDS, PICTURES / f"{stream}-1.png")),
+            group.create_task(second()),
+        ]
+    reports = [user.result() for user in users]
+    await stage.refresh()
+    for report in reports:
+        assert report.played, report
+        assert report.stalls == 0, report
+    lan = [agent.bytes_from("lan") - was for agent, was in zip(stage.agents, before, strict=True)]
+    counted = await copies.by_path(f"/{stream}/")
+    record_property("figures", [[(one.progress, one.startup_ms, one.bytes) for one in reports], lan, counted])
+    assert per_segment(counted) <= 1.1, counted
+    # Whoever of the two asks first fetches, the other has it from the neighbour: one browser's worth is shared.
+    assert sum(lan) >= 0.9 * reports[1].bytes
+    assert lan[1] > 0
+    text = await _page(stage, 1, PICTURES / f"status-{stream}.png")
+    for words in ("Where video came from", "Playing now", "Colleagues' machines", "from colleagues' machines"):
+        assert words.lower() in text.lower(), text
