@@ -28,6 +28,7 @@ class Reason:
     """From the agent's status page."""
 
     host: str
+    key: str
     rendition: str
     number: int
     source: str
@@ -146,7 +147,7 @@ class Findings:
     uploaded_most: float
     between_sites: int
     devices: dict[str, str]
-    """Host by the beginning of a device's name, as reasons use it."""
+    """Host by device."""
     twice: list[Twice] = field(default_factory=list)
     by_viewer: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -156,6 +157,7 @@ class Findings:
     def why(self) -> str:
         """For a person: every segment that a site fetched more than once, and what its agents said of it."""
         rows = []
+        short = {device[:8]: host for device, host in self.devices.items()}
         for twice in self.twice:
             start = twice.fetches[0].at
             rows.append(f"\n{twice.path} site {twice.site}")
@@ -164,7 +166,7 @@ class Findings:
                 part = f" {fetch.range}" if fetch.range else ""
                 rows.append(f"  origin -> {fetch.client}: {took}, {fetch.status}, {fetch.bytes} bytes{part}")
             for reason in sorted(twice.reasons, key=lambda reason: (reason.source != "origin", reason.ms)):
-                why = re.sub(r"\b[0-9a-f]{8}\b", lambda found: self.devices.get(found[0], found[0]), reason.why)
+                why = re.sub(r"\b[0-9a-f]{8}\b", lambda found: short.get(found[0], found[0]), reason.why)
                 rows.append(f"  {reason.host} {reason.source} {reason.ms:.0f} ms {reason.bytes} bytes: {why}")
         return "\n".join(rows)
 
@@ -274,7 +276,7 @@ def find(
         sources=dict(sources),
         uploaded_most=round(max(uploaded) / max(1, sum(uploaded)), 3) if uploaded else 0.0,
         between_sites=between_sites,
-        devices={agent.status.get("device", "")[:8]: agent.name for agent in agents},
+        devices={agent.status.get("device", ""): agent.name for agent in agents},
         twice=twice,
         by_viewer={name: line for name, (_, line) in shows.items()},
     )

@@ -347,7 +347,7 @@ class Office:
     def _learn(self, name: str, status: dict[str, Any]) -> None:
         self.agents[name].status = status
         for row in status.get("recent", []):
-            known = {key: row[key] for key in ("rendition", "number", "source", "why", "ms", "bytes")}
+            known = {key: row[key] for key in ("key", "rendition", "number", "source", "why", "ms", "bytes")}
             self.reasons[name, row["key"], row["source"]] = Reason(host=name, **known)
 
     def cpu_seconds(self) -> dict[str, float]:
