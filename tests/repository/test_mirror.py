@@ -34,20 +34,23 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/sansio/machine.py": ("tests/sansio/test_driver.py", "a machine, driven; its story"),
     # Parts of the node that mean little alone: their timetables are the node's.
     "ecdn_proxy/core/acquisition.py": ("tests/core/test_node.py", "one segment's way"),
-    "ecdn_proxy/core/audience.py": ("tests/core/test_node.py", "several viewers of one segment"),
-    "ecdn_proxy/core/cache.py": ("tests/core/test_node.py", "hits; what no longer fits"),
-    "ecdn_proxy/core/chooser.py": ("tests/core/test_node.py", "parents and their why"),
-    "ecdn_proxy/core/deadline.py": ("tests/core/test_node.py", "soft and hard deadline"),
-    "ecdn_proxy/core/happenings.py": ("tests/core/test_node.py", "events and effects are its words"),
-    "ecdn_proxy/core/home.py": ("tests/core/test_node.py", "what homes answer"),
-    "ecdn_proxy/core/housekeeping.py": ("tests/core/test_node.py", "streams announced and forgotten"),
-    "ecdn_proxy/core/inquiry.py": ("tests/core/test_node.py", "homes that answer and that do not"),
-    "ecdn_proxy/core/ledger.py": ("tests/core/test_node.py", "leases, hedges, followers"),
-    "ecdn_proxy/core/segment.py": ("tests/core/test_node.py", "pieces, hashes, contradictions"),
-    "ecdn_proxy/core/shareable.py": ("tests/core/test_node.py", "private, gone and broken answers"),
-    "ecdn_proxy/core/site.py": ("tests/core/test_node.py", "neighbours as they come and go"),
-    "ecdn_proxy/core/upload.py": ("tests/core/test_node.py", "turns and the host's budget"),
-    "ecdn_proxy/core/view.py": ("tests/core/test_node.py", "homes by rendezvous"),
+    # Links through NATs are tried as pairs of real agents' links.
+    "ecdn_proxy/io/channel.py": ("tests/io/test_rtc.py", "frames on a data channel"),
+    "ecdn_proxy/io/ice.py": ("tests/io/test_rtc.py", "addresses that are offered"),
+    "ecdn_proxy/io/rtc_patches.py": ("tests/io/test_rtc.py", "aiortc as we need it"),
+    # The simulator: an office is run whole.
+    "ecdn_proxy/sim/company.py": ("tests/sim/test_command.py", "many offices"),
+    "ecdn_proxy/sim/faults.py": ("tests/sim/test_office.py", "what goes wrong"),
+    "ecdn_proxy/sim/figures.py": ("tests/sim/test_office.py", "the sums"),
+    "ecdn_proxy/sim/host.py": ("tests/sim/test_office.py", "the node, performed"),
+    "ecdn_proxy/sim/planning.py": ("tests/sim/test_command.py", "a plan from a list of sites"),
+    "ecdn_proxy/sim/plot.py": ("tests/sim/test_command.py", "pictures"),
+    "ecdn_proxy/sim/report.py": ("tests/sim/test_command.py", "what is printed"),
+    "ecdn_proxy/sim/seal.py": ("tests/sim/test_office.py", "signatures that cost nothing"),
+    "ecdn_proxy/sim/show.py": ("tests/sim/test_command.py", "progress"),
+    "ecdn_proxy/sim/tracker.py": ("tests/sim/test_office.py", "the coordinator's lists"),
+    "ecdn_proxy/sim/viewer.py": ("tests/sim/test_office.py", "players"),
+    "ecdn_proxy/sim/world.py": ("tests/sim/test_links.py", "the virtual clock"),
     # The coordinator's shell: tried through its door.
     "coordinator/core/neighbours.py": ("tests/coordinator/test_tracker.py", "lists and committees"),
     "coordinator/io/clock.py": ("tests/coordinator/test_cli.py", "certificates and tokens that end"),
@@ -76,8 +79,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/agent/sorting.py": ("tests/product/test_privacy.py", "whose session gets what"),
     "ecdn_proxy/agent/statusbook.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
     "ecdn_proxy/agent/system.py": ("tests/product/test_demo.py", "running agents"),
-    "ecdn_proxy/core/conditions.py": ("tests/front/test_page.py", "as people see them"),
-    "ecdn_proxy/core/meter.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
 }
 """Source file: the test file that covers it, and what of it."""
 
