@@ -251,6 +251,8 @@ class Dialling:
         if way.state == "open":
             return []
         way.state, way.why = "idle", why
+        if kind == "webrtc" and pair.tcp.state == "open":
+            return []  # it was given up
         if kind == "webrtc":
             pair.rtc_wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, 2 * pair.rtc_wait_s))
             pair.rtc_again_at = now + pair.rtc_wait_s

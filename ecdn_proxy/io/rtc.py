@@ -139,7 +139,10 @@ class RtcHub:
     def dial(self, contact: Contact) -> None:
         """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
         device = contact.device
-        if device in self._attempts or self._closed:
+        if self._closed:
+            return
+        if (known := self._attempts.get(device)) is not None:
+            known.asked = True  # the other one's offer is being answered: its end is ours to tell, too
             return
         if (why := self._no_room()) is not None or device == self._ourselves.device:
             self._told.closed(device, why or "that is this agent itself", False)

@@ -317,7 +317,8 @@ async def test_a_dial_into_silence(start: Start, monkeypatch: pytest.MonkeyPatch
     b = await start("b", "127.0.0.3")
     async with served_by_hand(None) as (contact, _):
         b.hub.dial(contact)
-        assert await b.record.first("closed") == ("a", "127.0.0.9 does not answer", False)
+        why = f"TCP {contact.port} to 127.0.0.9 timed out"
+        assert await b.record.first("closed") == ("a", why, False)
 
 
 async def test_closing_breaks_off_dials_and_handshakes(start: Start) -> None:
