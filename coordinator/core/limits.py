@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 SETTLE_S = 0.05
 """Wait after the first change of a quiet swarm: the handful that arrives together shares one list."""
 
+NEWCOMERS_FIRST_MEMBERS = 2_000
+"""In a swarm up to this size a newcomer has its first list at once: its player asks for a segment in a moment, and
+without neighbours it would fetch alone. In a larger one working it out for each takes longer than the wait."""
+
 MEMBERS_PER_S = 2_000
 """Lists worked out per second in one swarm: a town hall of 10,000 at one site is told of changes every 5 s."""
 

@@ -138,14 +138,17 @@ class Totals(msgspec.Struct):
 class _Swarm:
     """Members of one site that watch one stream."""
 
-    __slots__ = ("committee", "flushed_at", "members", "queued", "sent")
+    __slots__ = ("committee", "flushed_at", "full_at", "members", "newcomers_at", "sent")
 
     def __init__(self) -> None:
         self.members: dict[str, Present] = {}
         self.committee: tuple[str, ...] = ()
         self.sent: dict[str, tuple[tuple[str, ...], tuple[Near, ...]]] = {}
         self.flushed_at: Instant | None = None
-        self.queued = False
+        self.full_at: Instant | None = None
+        """When everybody's list is due."""
+        self.newcomers_at: Instant | None = None
+        """When the lists of those who have none yet are due."""
 
 
 _Key = tuple[str, str]
@@ -387,24 +390,35 @@ class Tracker:
                 self._touch(key, self._swarms[key], now)
 
     def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
-        if swarm.queued:
-            return
-        swarm.queued = True
-        due = now + limits.SETTLE_S
-        if swarm.flushed_at is not None:
-            spacing = max(self._spacing_s, len(swarm.members) / limits.MEMBERS_PER_S)
-            due = max(due, swarm.flushed_at + spacing)
-        heapq.heappush(self._due, (due, key))
+        settled = now + limits.SETTLE_S
+        if swarm.full_at is None:
+            due = settled
+            if swarm.flushed_at is not None:
+                spacing = max(self._spacing_s, len(swarm.members) / limits.MEMBERS_PER_S)
+                due = max(due, swarm.flushed_at + spacing)
+            swarm.full_at = due
+            heapq.heappush(self._due, (due, key))
+        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
+        if waits and len(swarm.members) <= limits.NEWCOMERS_FIRST_MEMBERS:
+            swarm.newcomers_at = settled
+            heapq.heappush(self._due, (settled, key))
 
     def _flush(self, key: _Key, now: Instant) -> Iterator[Effect]:
-        swarm = self._swarms[key]
-        swarm.queued, swarm.flushed_at = False, now
+        swarm = self._swarms.get(key)
+        if swarm is None:
+            return
+        full = swarm.full_at is not None and swarm.full_at <= now
+        swarm.newcomers_at = None
+        if full:
+            swarm.full_at, swarm.flushed_at = None, now
         if not swarm.members:
             del self._swarms[key]
             return
         swarm.committee = elect(swarm.committee, swarm.members)
         find = neighbours(swarm.members.values(), swarm.committee)
         for device, agent in swarm.members.items():
+            if not full and device in swarm.sent:
+                continue
             near = find(agent)
             if swarm.sent.get(device) != (swarm.committee, near):
                 swarm.sent[device] = (swarm.committee, near)

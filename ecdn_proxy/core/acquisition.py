@@ -446,7 +446,7 @@ class Acquisition:
         if self.ended or self.assembly.head is None:
             return
         self.audience.deliver(self.assembly, self._source(), self.why)
-        self.assembly.announced = self.assembly.announced or len(self.audience) > 0
+        self.assembly.announced = self.assembly.announced or self.audience.any_answered()
         if self.assembly.complete and self._fetch is None:
             self._complete(now)
 
@@ -527,6 +527,8 @@ class Acquisition:
         self._drop_parent()
         if parent is not None:
             self._avoid[parent] = None
+            if self._began_at is None:
+                self._site.view.suspected(parent, now + self._site.limits.suspect_s)
         self.ask(reason, now)
         if parent is not None:
             # only this question avoids it: the ledger may name it again when the fault was not its own

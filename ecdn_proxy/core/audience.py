@@ -64,6 +64,10 @@ class Audience:
         self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
         self._came += 1
 
+    def any_answered(self) -> bool:
+        """Whether a viewer has been told the head."""
+        return any(viewer.answered for viewer in self._waiting.values())
+
     def leave(self, number: int) -> bool:
         """A viewer's connection ended; says whether it waited here."""
         return self._waiting.pop(number, None) is not None
@@ -90,6 +94,8 @@ class Audience:
         if assembly.head is None:
             return
         available = assembly.available_bytes
+        if not available and not assembly.complete:
+            return  # a head alone may still prove to be a liar's
         for viewer in self._waiting.values():
             shown: Source = source if viewer.first else "cache"
             if not viewer.answered:

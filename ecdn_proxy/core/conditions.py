@@ -46,6 +46,19 @@ REGISTER: dict[str, Registered] = {
         "Other agents cannot be met",
         "The port of peer_listen cannot be opened; see the text. Sharing is off until the agent is started again.",
     ),
+    "peers-out-of-reach": Registered(
+        "Another agent of this site cannot be reached",
+        "Neither TCP to its peer port (7688) nor WebRTC over UDP finds a way; both go on being tried, ever more rarely. "
+        "Allow TCP 7688 between the office's subnets; behind NAT name a STUN server (stun_servers). Behind symmetric NAT "
+        "on both sides there is no way, and those agents use the origin.",
+        clears_after_s=900.0,
+    ),
+    "offer-refused": Registered(
+        "An offer of a WebRTC link was not what its device had signed",
+        "Nothing was connected. Either a clock is wrong by more than a minute, or somebody between the agents and the "
+        "coordinator changes or repeats messages: check both machines' clocks, then the coordinator.",
+        clears_after_s=3_600.0,
+    ),
     "mdns-unavailable": Registered(
         "Discovery on the local link does not work",
         "The coordinator still names neighbours. Check that multicast to 224.0.0.251, UDP 5353, is allowed here.",

@@ -140,7 +140,7 @@ class Inquiry:
         me = site.me.device
         if not site.sharing:
             return FetchIt(None, 0, hedge=False, why="sharing is off")
-        homes = site.view.reachable_homes(self._stream, self._key, now)
+        homes = site.view.homes(self._stream, self._key, now)
         if homes == [me]:
             return self._alone(now)
         if (
@@ -156,8 +156,11 @@ class Inquiry:
                 break
             if home == me:
                 return self._decide_here(now, "this machine keeps the segment's ledger")
-            if home not in self._asked and self._put(home, now):
+            if home in self._asked or home in self._lost:
+                continue
+            if site.view.reachable(home, now) and self._put(home, now):
                 return None
+            self._lost.append(home)
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
 
     def _alone(self, now: Instant) -> Found:
@@ -230,6 +233,6 @@ class Inquiry:
 
 def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
     """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
-    for home in site.view.reachable_homes(stream, key, now)[:2]:
+    for home in site.view.homes(stream, key, now)[:2]:
         if home not in (site.me.device, fetcher.device):
             site.reach(home, Shadow(key, stream, fetcher, lease), now)

@@ -295,7 +295,7 @@ class Ledger:
         known = self._view.known(device)
         if device == self._view.me.device:
             return self._view.serves
-        return known is not None and known.serves and self._view.may_speak(device, now)
+        return known is not None and known.serves and not self._view.is_barred(device, now)
 
     @staticmethod
     def _depth(entry: Entry, device: str, depths: dict[str, int | None]) -> int | None:

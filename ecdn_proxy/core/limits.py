@@ -41,6 +41,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         tuple[str, ...], _said("Networks (CIDR) to share in; empty: the private networks of this machine's interfaces.")
     ] = ()
     lan_discovery: Annotated[bool, _said("Find agents on the same link by mDNS.")] = True
+    webrtc: Annotated[
+        bool, _said("Reach agents by WebRTC (UDP) whom TCP does not reach; the coordinator arranges it.")
+    ] = True
+    stun_servers: Annotated[
+        tuple[str, ...],
+        _said(
+            "STUN servers (stun:host:port) for agents behind NAT; empty: addresses of this machine's interfaces only."
+        ),
+    ] = ()
     sharing: Annotated[bool, _said("Off: everything comes from the origin or this machine's own cache.")] = True
     uploads: Annotated[bool, _said("Serve other agents. Off: a leech, as for metered sites.")] = True
     link: Annotated[

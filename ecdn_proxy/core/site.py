@@ -84,7 +84,7 @@ class Site:
         if device in self.links or device in self._dialling:
             return True
         contact = self.view.contact(device)
-        if contact is None or device == self.me.device or not self.view.may_speak(device, now):
+        if contact is None or device == self.me.device or not self.view.reachable(device, now):
             return False
         self._dialling[device] = []
         self.out.append(Dial(contact))

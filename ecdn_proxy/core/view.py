@@ -72,10 +72,12 @@ class View:
         known = self._known.get(device)
         return None if known is None else known.contact
 
-    def may_speak(self, device: str, now: Instant) -> bool:
-        """Whether a device may be spoken to now."""
+    def reachable(self, device: str, now: Instant) -> bool:
+        """Whether it is worth trying to speak to a device now."""
         known = self._known.get(device)
-        return not self.is_barred(device, now) and (known is None or known.away_until <= now)
+        if known is None or self.is_barred(device, now):
+            return known is None and device not in self._denied
+        return known.suspect_until <= now and (known.linked or known.away_until <= now)
 
     # ---- what is learnt
 
@@ -190,19 +192,25 @@ class View:
         found = [self.me.device]
         for device, known in self._known.items():
             watches = stream in known.streams or device in named or tag in known.tags
-            if watches and self.may_speak(device, now):
+            if watches and not self.is_barred(device, now):
                 found.append(device)
         return sorted(found)
 
     def committee(self, stream: str, now: Instant) -> list[str]:
-        """Devices that keep the stream's ledgers, the most senior first as far as that is known; at least this one."""
-        members = self.members(stream, now)
-        named = [device for device in self._committee.get(stream, ()) if device in members]
+        """Devices that keep the stream's ledgers, the most senior first as far as that is known; at least this one.
+
+        Whether this machine can reach them now does not count: everybody must name the same homes.
+        """
+        listed = self._committee.get(stream, ())
+        named = [it for it in listed if it == self.me.device or (it in self._known and not self.is_barred(it, now))]
         if not named:
+            members = self.members(stream, now)
             eligible = [device for device in members if self._wired(device)] or members
             return sorted(eligible, key=lambda it: rendezvous(it, stream), reverse=True)[: self._limits.committee_max]
+        if len(listed) >= self._limits.committee_max:
+            return named
         # a linked device that says it watches has joined since the tracker's list was made
-        joined = [it for it in members if it not in named and self._linked_watcher(it, stream)]
+        joined = sorted(it for it in self._known if it not in listed and self._linked_watcher(it, stream, now))
         return (named + joined)[: self._limits.committee_max]
 
     def homes(self, stream: str, key: str, now: Instant) -> list[str]:
@@ -219,20 +227,11 @@ class View:
                 found[home] = None
         for device in self.homes(stream, key, now)[1:2]:
             found.setdefault(device)
-        return [device for device in found if device != self.me.device][:ELDERS_MAX]
+        return [it for it in found if it != self.me.device and self.reachable(it, now)][:ELDERS_MAX]
 
-    def reachable_homes(self, stream: str, key: str, now: Instant) -> list[str]:
-        """The same without those that lately did not answer; at least this one."""
-        found = [it for it in self.homes(stream, key, now) if it == self.me.device or not self._suspect(it, now)]
-        return found or [self.me.device]
-
-    def _suspect(self, device: str, now: Instant) -> bool:
-        known = self._known.get(device)
-        return known is not None and known.suspect_until > now
-
-    def _linked_watcher(self, device: str, stream: str) -> bool:
-        known = self._known.get(device)
-        return known is not None and known.linked and known.serves and stream in known.streams and self._wired(device)
+    def _linked_watcher(self, device: str, stream: str, now: Instant) -> bool:
+        known = self._known[device]
+        return known.linked and stream in known.streams and self._wired(device) and not self.is_barred(device, now)
 
     def _wired(self, device: str) -> bool:
         contact = self.contact(device)

@@ -152,8 +152,9 @@ def test_two_hundred_joins_within_a_second_cost_a_few_hundred_messages() -> None
         town.watch(f"d{number}", STREAM)
     town.sent = 0
     town.pass_to(10.0)
+    # each has its first list at once and one more when all have come
     assert town.sent <= 200
-    assert town.tracker.totals.lists_sent <= 220
+    assert town.tracker.totals.lists_sent <= 420
     (last,) = town.lists("d199")
     assert len(last.near) == NEIGHBOURS_MAX
     assert last.committee == tuple(sorted(f"d{n}" for n in range(COMMITTEE_MAX)))

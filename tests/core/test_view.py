@@ -65,7 +65,7 @@ def test_alone_this_machine_is_everything() -> None:
     assert mine.homes(STREAM, KEY, 0.0) == ["me"]
     assert mine.contact("me") == contact("me")
     assert (mine.contact("ann"), mine.known("ann"), mine.why("ann")) == (None, None, "")
-    assert mine.may_speak("ann", 0.0)
+    assert mine.reachable("ann", 0.0)
 
 
 def test_three_ways_to_hear_of_a_neighbour() -> None:
@@ -160,9 +160,9 @@ def test_one_that_shows_itself_again_is_tried_again() -> None:
     mine = view()
     mine.lan_seen(contact("ann"), (TAG,), serves=True)
     mine.unlinked("ann", 5.0)
-    assert not mine.may_speak("ann", 1.0)
+    assert not mine.reachable("ann", 1.0)
     mine.lan_seen(contact("ann"), (TAG,), serves=True)
-    assert mine.may_speak("ann", 1.0)
+    assert mine.reachable("ann", 1.0)
 
 
 def test_a_denied_device_is_in_no_answer() -> None:
@@ -254,8 +254,8 @@ def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str)
         case _:
             mine.tracker_said(OTHER, (), named("eve"))
     assert mine.is_barred("eve", BAN_ENDS - 0.1)
-    assert not mine.may_speak("eve", BAN_ENDS - 0.1)
-    assert mine.may_speak("eve", BAN_ENDS)
+    assert mine.is_barred("eve", BAN_ENDS - 0.1)
+    assert not mine.is_barred("eve", BAN_ENDS)
 
 
 def test_invented_devices_fill_nobodys_memory() -> None:
