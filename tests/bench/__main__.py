@@ -1,0 +1,23 @@
+"""Measurements, by name:  python -m tests.bench agent|links [options]; each explains itself with --help."""
+
+import sys
+from collections.abc import Callable
+
+from tests.bench import agent, links
+
+BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "links": links.main}
+
+
+def main() -> int:
+    """Hand the rest of the command line to the measurement that it names."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in BENCHES:
+        print(f"usage: python -m tests.bench {'|'.join(BENCHES)} [options]", file=sys.stderr)
+        return 2
+    del sys.argv[1]
+    BENCHES[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
