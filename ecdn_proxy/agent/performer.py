@@ -13,8 +13,8 @@ import structlog
 
 from ecdn_proxy.agent.delivery import ViewerDelivery
 from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer
+from ecdn_proxy.agent.links import Links
 from ecdn_proxy.core import happenings as h
-from ecdn_proxy.io.link import LinkHub
 from ecdn_proxy.io.origin import Fetch, FetchTold, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
@@ -43,7 +43,7 @@ class Surroundings:
     """What the performer acts upon; `hub` and `keeper` are None where there is none."""
 
     origin: OriginClient
-    hub: LinkHub | None
+    hub: Links | None
     keeper: Keeper | None
     announce: Callable[[tuple[str, ...], bool], None]
     raise_condition: Callable[[str, str], None]

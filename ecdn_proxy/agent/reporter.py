@@ -15,7 +15,9 @@ from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.meter import Meter
 from ecdn_proxy.io.coordinator import CoordinatorLink, Refused, renew, renewal_due
 from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
+from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import (
     Alive,
     Beat,
@@ -51,6 +53,9 @@ class Told:
     site_changed: Callable[[Welcome], None]
     settings_changed: Callable[[Settings], None]
     renewed: Callable[[Identity], None]
+    switchboard: Callable[[bool], None]
+    """Whether WebRTC links can be arranged now."""
+    signalled: Callable[[Relayed | signalling.Undeliverable], None]
     utc: Callable[[], float]
 
 
@@ -110,6 +115,7 @@ class Reporter:
     def _state(self, connected: bool, why: str) -> None:
         self.why = why
         self._told.feed(h.TrackerChanged(connected))
+        self._told.switchboard(connected)
         if connected:
             log.info("connected to the coordinator")
             self._told.clear_condition("coordinator-away")
@@ -133,6 +139,14 @@ class Reporter:
                 log.warning("the coordinator turned this machine away", code=code, why=why)
             case Alive():
                 pass
+            case (
+                signalling.Call()
+                | signalling.Offer()
+                | signalling.Answer()
+                | signalling.Bye()
+                | signalling.Undeliverable()
+            ):
+                self._told.signalled(message)
 
     def _beat(self) -> None:
         news = self._meter.since()

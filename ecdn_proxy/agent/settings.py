@@ -51,6 +51,14 @@ def _addresses(hosts: dict[str, str]) -> None:
             raise ValueError(f"{address!r} is no IP address for {host}") from error
 
 
+def _stun(servers: tuple[str, ...]) -> None:
+    for server in servers:
+        scheme, _, rest = server.partition(":")
+        host, _, port = rest.rpartition(":")
+        if scheme != "stun" or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise ValueError(f"{server!r} is no STUN server; write stun:host:port")
+
+
 def _file(name: str) -> None:
     if not Path(name).is_file():
         raise ValueError(f"there is no file {name}")
@@ -64,6 +72,7 @@ _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
     "bypass_domains": _domains,
     "peer_networks": _networks,
     "origin_hosts": _addresses,
+    "stun_servers": _stun,
     "origin_ca_file": _file,
     "profiles_file": _file,
 }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ecdn_proxy.agent.links import Links
 from ecdn_proxy.agent.report import (
     BytesStatus,
     ConditionStatus,
@@ -21,7 +22,6 @@ from ecdn_proxy.core.conditions import Conditions
 from ecdn_proxy.core.limits import describe
 from ecdn_proxy.core.meter import Meter
 from ecdn_proxy.core.node import Node
-from ecdn_proxy.io.link import LinkHub
 from ecdn_proxy.io.policyfile import as_text
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.machine import Instant
@@ -41,7 +41,7 @@ class Sources:
     effective: EffectiveSettings
     uptime_s: float
     node: Node
-    hub: LinkHub | None
+    hub: Links | None
     reporter: Reporter | None
     site: Welcome
     meter: Meter
@@ -130,11 +130,11 @@ def _peers(of: Sources) -> tuple[PeerStatus, ...]:
         PeerStatus(
             id=device,
             address=link.address,
-            kind="lan",
+            kind=link.kind,
             rtt_ms=round(link.rtt_ms, 2),
             bytes_in=link.bytes_in,
             bytes_out=link.bytes_out,
-            why=of.node.site.view.why(device),
+            why="; ".join(it for it in (of.node.site.view.why(device), link.why) if it),
         )
         for device, link in of.hub.stats().items()
     )

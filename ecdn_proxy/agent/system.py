@@ -2,7 +2,7 @@
 
     async with System(settings=…, state_dir=…) as system:      # satisfies `ecdn_proxy.agent.doors.Agent`
 
-Parts: Sorter (which requests are segments) · Node with its Driver and Performer · OriginClient · LinkHub and Lan when
+Parts: Sorter (which requests are segments) · Node with its Driver and Performer · OriginClient · Links and Lan when
 enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what people see). A fault of ours in the node
 is logged with its story, its viewers go to the origin, and a new node takes its place.
 """
@@ -25,6 +25,7 @@ import structlog
 from ecdn_proxy.agent import statusbook
 from ecdn_proxy.agent.delivery import ViewerDelivery
 from ecdn_proxy.agent.doors import Delivery, FromMemory, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.links import Links, Webrtc
 from ecdn_proxy.agent.performer import Performer, Surroundings
 from ecdn_proxy.agent.place import Place, find_place
 from ecdn_proxy.agent.report import Status
@@ -43,7 +44,7 @@ from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import BadProfile, Profiles
 from ecdn_proxy.io import clock, tls, trust
 from ecdn_proxy.io.lan import Announced, Lan, LanTold
-from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
+from ecdn_proxy.io.link import Contexts, Ourselves, Told
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sansio.tasks import Tasks
@@ -76,7 +77,7 @@ class System:
         self._tickets: OrderedDict[str, tuple[Match, ViewerRequest]] = OrderedDict()
         self._viewer = 0
         self._stack = AsyncExitStack()
-        self._hub: LinkHub | None = None
+        self._hub: Links | None = None
         self._lan: Lan | None = None
         self._reporter: Reporter | None = None
         self._shelf: Shelf | None = None
@@ -148,7 +149,15 @@ class System:
         if identity is None:
             self._raise("not-enrolled", "there is no identity in the state directory")
             return
-        hub = LinkHub(
+        webrtc = Webrtc(
+            identity,
+            say=lambda message: self._reporter is not None and self._reporter.link.send(message),
+            utc=clock.utc,
+            stun_servers=self._settings.stun_servers,
+            forged=lambda device, why: self._raise("offer-refused", f"{device[:8]}: {why}"),
+            no_way=lambda device, why: self._raise("peers-out-of-reach", f"{device[:8]}: {why}"),
+        )
+        hub = Links(
             Ourselves(identity.device, identity.tenant, self._version, place.addresses, place.link),
             place.listen,
             _contexts(identity),
@@ -159,6 +168,7 @@ class System:
                 received=lambda *what: self._performer.link_received(*what),
                 ready=lambda device: self._performer.link_ready(device),
             ),
+            webrtc if self._settings.webrtc and self._settings.sharing else None,
         )
         try:
             await hub.start()
@@ -204,6 +214,8 @@ class System:
                 site_changed=self._site_changed,
                 settings_changed=self._settings_changed,
                 renewed=self._renewed,
+                switchboard=self._hub.switchboard,
+                signalled=self._hub.heard,
                 utc=clock.utc,
             ),
             chance=random.Random(),  # noqa: S311 - jitter, not a secret
@@ -297,6 +309,7 @@ class System:
             self._seal.renewed(identity)
         if self._hub is not None:
             self._hub.set_contexts(_contexts(identity))
+            self._hub.set_identity(identity)
 
     # ---- conditions
 

@@ -48,9 +48,9 @@ REGISTER: dict[str, Registered] = {
     ),
     "peers-out-of-reach": Registered(
         "Another agent of this site cannot be reached",
-        "Neither TCP to its peer port (7688) nor WebRTC over UDP finds a way; both go on being tried, ever more rarely. "
-        "Allow TCP 7688 between the office's subnets; behind NAT name a STUN server (stun_servers). Behind symmetric NAT "
-        "on both sides there is no way, and those agents use the origin.",
+        "Neither TCP to its peer port (7688) nor WebRTC over UDP finds a way; both go on being tried, ever more "
+        "rarely. Allow TCP 7688 between the office's subnets; behind NAT name a STUN server (stun_servers). With "
+        "symmetric NAT on both sides there is no way, and those agents use the origin.",
         clears_after_s=900.0,
     ),
     "offer-refused": Registered(

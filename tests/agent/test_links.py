@@ -13,7 +13,7 @@ from ecdn_proxy.core import dialling
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.link import Contexts, Ourselves, Told
 from ecdn_proxy.io.tls import client_context, server_context
-from ecdn_proxy.wire.peer import Contact, Ping, Piece, Watching
+from ecdn_proxy.wire.peer import Contact, Piece, Ping, Watching
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from tests.io.conftest import nothing_left
 from tests.io.switching import LOOPBACK, authority, identity
