@@ -34,6 +34,8 @@ _NAMES: Final = {
 _STATES: Final = {"working": "Working", "limited": "Limited", "passing": "Passing"}
 _SIGNS: Final = {"working": "✓", "limited": "!", "passing": "→"}
 _RECENT_MAX: Final = 12
+_ID_SHOWN: Final = 8
+"""A stream has no name that an agent could know, so its id stands for it; eight digits tell two apart."""
 
 
 def _hash(text: str) -> str:
@@ -131,12 +133,18 @@ def _sources(status: Status) -> str:
 
 def _playing(status: Status) -> str:
     rows = "".join(
-        f"<li><b>{_t(one.id)}</b> {_t(', '.join(one.renditions))}"
-        f"{'' if one.viewers == 1 else f' · {one.viewers} viewers'}</li>"
-        for one in status.streams
+        f'<li><b title="{_t(one.id)}">Stream {_t(one.id[:_ID_SHOWN])}</b> {_t(", ".join(one.renditions))}'
+        f"{_watched_by(one.viewers)}</li>"
+        for one in sorted(status.streams, key=lambda one: -one.viewers)
     )
     body = f"<ul class='plain'>{rows}</ul>" if rows else '<p class="none">Nothing is playing now.</p>'
     return f"<section><h2>Playing now</h2>{body}</section>"
+
+
+def _watched_by(viewers: int) -> str:
+    if not viewers:
+        return " · no longer watched here, still given to colleagues"
+    return "" if viewers == 1 else f" · {viewers} viewers"
 
 
 def _recent(status: Status) -> str:

@@ -39,9 +39,7 @@ def _config(directory: Path, more: str = "", ports: str = _PORTS) -> list[str]:
     [
         ("intercept_domain = ['x.test']", ["line 4", "intercept_domain", "intercept_domains"]),
         ("cache_memory_mb = 'much'", ["line 4", "cache_memory_mb", "a whole number"]),
-        ("cache_memory_mb = -1", ["line 4", "cache_memory_mb", "0"]),
         ("intercept_domains = ['*.com/x']", ["line 4", "intercept_domains"]),
-        ("link = 'fibre'", ["line 4", "link", "wired"]),
         ("origin_ca_file = '/nowhere.pem'", ["line 4", "origin_ca_file", "/nowhere.pem"]),
         ("sharing = ", ["line 4"]),
     ],
@@ -72,7 +70,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path
         assert arguments[-1] in said, said
 
 
-_DAMAGES = {"empty": b"", "half": b"{", "odd": b'{"device": 1}', "binary": b"\xff\xfe\x00"}
+_DAMAGES = {"half": b'{"device": "', "binary": b"\xff\xfe\x00"}
 
 
 @pytest.mark.parametrize("damage", _DAMAGES)

@@ -52,7 +52,7 @@ def _demo(tmp_path: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("stream", "viewers", "duration", "offload"), [("hls", 4, 25, 0.70), ("dash", 4, 25, 0.70), ("hls", 8, 25, 0.83)]
+    ("stream", "viewers", "duration", "offload"), [("hls", 4, 20, 0.70), ("dash", 4, 20, 0.70), ("hls", 8, 25, 0.83)]
 )
 def test_one_copy_enters_the_office(stream: str, viewers: int, duration: int, offload: float, tmp_path: Path) -> None:
     result = _demo(tmp_path, "--stream", stream, "--viewers", str(viewers), "--seconds", str(duration))
