@@ -242,13 +242,13 @@ class Links:
         route = self._routes.get(device)
         if route is None:
             self._routes[device] = _Route(kind, {kind})
-            self._driver.feed(dialling.Opened(device, kind))
+            self._driver.feed(dialling.Opened(device, kind, contact))
             self._told.opened(contact, kind, streams, serves, rtt_ms)
             return
         was = route.kind
         route.stands.add(kind)
         route.kind = "lan" if "lan" in route.stands else "webrtc"
-        self._driver.feed(dialling.Opened(device, kind))
+        self._driver.feed(dialling.Opened(device, kind, contact))
         if len(route.stands) == 2 and self._rtc is not None:
             route.moved = was == "webrtc"
             route.holding = True

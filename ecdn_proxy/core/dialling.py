@@ -50,10 +50,11 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A link of this kind stands."""
+    """A link of this kind stands; `contact` is what the other one said of itself."""
 
     device: str
     kind: Kind
+    contact: Contact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class _Pair:
     rtc_again_at: Instant = 0.0
     rtc_wait_s: float = 0.0
     rtc_tried: bool = False
+    tcp_tried: bool = False
     by_rtc_until: Instant = 0.0
     """TCP failed where WebRTC succeeded, remembered until then."""
     probe_at: Instant | None = None
@@ -173,8 +175,12 @@ class Dialling:
             return ""
         if pair.tcp.state == "open":
             return "TCP and TLS"
-        waited = f"TCP {pair.contact.port} to {pair.contact.addresses[0] if pair.contact.addresses else device[:8]}"
-        return pair.tcp.why or f"{waited} did not answer within {HEAD_START_S * 1000:.0f} ms"
+        if pair.tcp.why:
+            return pair.tcp.why
+        if not pair.tcp_tried:
+            return "it offered WebRTC; TCP has not been tried from here yet"
+        where = pair.contact.addresses[0] if pair.contact.addresses else device[:8]
+        return f"TCP {pair.contact.port} to {where} did not answer within {HEAD_START_S * 1000:.0f} ms"
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take one event."""
@@ -183,8 +189,10 @@ class Dialling:
                 return self._want(contact, now, wanted=True)
             case Called(contact):
                 return self._want(contact, now, wanted=False)
-            case Opened(device, kind):
-                return self._opened(self._pair(device), kind, now)
+            case Opened(device, kind, contact):
+                pair = self._pair(device, contact)
+                pair.contact = contact or pair.contact
+                return self._opened(pair, kind, now)
             case Failed(device, kind, why, misbehaved):
                 return self._failed(self._pair(device), kind, why, now, misbehaved=misbehaved)
             case Lost(device, kind):
@@ -307,6 +315,7 @@ class Dialling:
         if way.state != "idle":
             return []
         way.state = "dialling"
+        pair.tcp_tried = pair.tcp_tried or kind == "lan"
         return [Dial(pair.contact, kind)]
 
     def _here(self) -> list[_Pair]:

@@ -182,6 +182,15 @@ def test_the_node_may_begin_to_want_what_the_other_one_had_begun() -> None:
     assert [type(it) for it in table.at(8.3, d.Failed("b", "webrtc", NO_WAY))] == [d.Unreachable]
 
 
+def test_a_link_that_the_other_one_made_is_explained_and_tcp_tried_later() -> None:
+    table = Table()
+    table.at(0.0, d.Opened("b", "webrtc", B))
+    assert "not been tried" in table.machine.why("b")
+    assert table.at(d.PROBE_FIRST_S + 0.1) == [TCP]
+    table.at(d.PROBE_FIRST_S + 1.6, d.Failed("b", "lan", TIMED_OUT))
+    assert table.machine.why("b") == TIMED_OUT
+
+
 @pytest.mark.parametrize("kind", ["lan", "webrtc"])
 def test_a_link_that_stands_is_not_dialled_again(kind: d.Kind) -> None:
     table = Table()
