@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import ssl
 import sys
@@ -88,11 +89,15 @@ def origin_session(net: Net, directory: Path) -> aiohttp.ClientSession:
 
 
 class Office:
-    """Its files lie in `directory`; a temporary one is removed unless something did not start, or `keep`."""
+    """Everything of one run.
+
+    Its files lie in `directory`; a temporary one is removed unless something did not start, or `keep`, or LAB_KEEP is set
+    in the environment: then logs can be read beside the figures of a failed test.
+    """
 
     def __init__(self, plan: OfficePlan | NetPlan, directory: Path | None = None, *, keep: bool = False) -> None:
         self.plan = OfficePlan(plan) if isinstance(plan, NetPlan) else plan
-        self._temporary = directory is None and not keep
+        self._temporary = directory is None and not keep and not os.environ.get("LAB_KEEP")
         self.directory = directory or Path(tempfile.mkdtemp(prefix="ecdn-lab-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         self.net = Net(self.plan.net, self.directory)
