@@ -62,6 +62,10 @@ class Row(msgspec.Struct, frozen=True):
         return f"{self.group} {self.subnet}" if self.wan else self.group
 
 
+NETWORKS_MAX = 256
+"""Subnets that an agent is told of; a site of more is several sites."""
+
+
 class SiteMap:
     """Subnets of a tenant; the longest prefix that holds an address wins."""
 
@@ -72,6 +76,10 @@ class SiteMap:
             key = (row.subnet.version, row.subnet.prefixlen)
             self._by_length.setdefault(key, {})[int(row.subnet.network_address)] = row
         self._lengths = sorted(self._by_length, reverse=True)
+
+    def networks(self, site: str) -> tuple[str, ...]:
+        """The subnets of a site, which may dial each other."""
+        return tuple(str(row.subnet) for row in self.rows if row.site == site)[:NETWORKS_MAX]
 
     def find(self, address: Address) -> Row | None:
         """The most specific row that holds `address`."""

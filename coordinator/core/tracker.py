@@ -349,7 +349,8 @@ class Tracker:
 
     def _welcome(self, agent: Present) -> Welcome:
         at = agent.placement
-        return Welcome(at.site, at.label, at.p2p, at.why, self._settings)
+        networks = () if self._sites is None or at.p2p == "off" else self._sites.networks(at.site)
+        return Welcome(at.site, at.label, at.p2p, at.why, self._settings, networks)
 
     def _of(self, session: int) -> Present | None:
         device = self._sessions.get(session)

@@ -89,7 +89,7 @@ class Performer:
 
     def release_all(self, why: str) -> None:
         """The node is gone: whoever has had nothing goes to the origin, the others see a broken connection."""
-        for number in list(self._fetches):
+        for number in self._fetches.keys() - self._owners.keys():
             self._end_fetch(number, abort=True)
         for delivery in list(self._viewers.values()):
             if delivery.begun:

@@ -17,8 +17,8 @@ class Place:
     listen: tuple[str, int]
     addresses: tuple[str, ...]
     """Where others may dial it."""
-    allowed: tuple[IPv4Network | IPv6Network, ...]
-    """Who may be spoken to."""
+    allowed: list[IPv4Network | IPv6Network]
+    """Who may be spoken to; the site map adds the site's other subnets where IT set no peer_networks."""
     networks: tuple[Network, ...]
     """The same for the coordinator."""
     link: LinkKind
@@ -31,7 +31,7 @@ def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -
         Unavailable: the interfaces cannot be listed or a network is malformed.
     """
     found = interfaces() if found is None else found
-    allowed = parse_networks(settings.peer_networks) if settings.peer_networks else private_networks(found)
+    allowed = list(parse_networks(settings.peer_networks) if settings.peer_networks else private_networks(found))
     host, port = place(settings.peer_listen)
     concrete = not ip_address(host).is_unspecified
     usable = [

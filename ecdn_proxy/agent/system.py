@@ -43,6 +43,7 @@ from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import BadProfile, Profiles
 from ecdn_proxy.io import clock, tls, trust
+from ecdn_proxy.io.host import parse_networks
 from ecdn_proxy.io.lan import Announced, Lan, LanTold
 from ecdn_proxy.io.link import Contexts, Ourselves, Told
 from ecdn_proxy.io.origin import OriginClient
@@ -113,7 +114,7 @@ class System:
             settings.origin_ca_file, settings.origin_hosts, allow_local=settings.allow_local_origins
         )
         self._stack.push_async_callback(self._origin.close)
-        place = find_place(settings)
+        place = self._place = find_place(settings)
         self._seal: DeviceSeal | LonelySeal = (
             LonelySeal() if self._identity is None else DeviceSeal(self._identity, clock.utc)
         )
@@ -284,6 +285,10 @@ class System:
 
     def _site_changed(self, site: Welcome) -> None:
         self._site = site
+        if not self._settings.peer_networks:
+            # the map is IT's, and comes over the pinned link: the site's other subnets may be dialled
+            known = self._place.allowed
+            known += [network for network in parse_networks(site.networks) if network not in known]
         self._apply_policy()
 
     def _apply_policy(self) -> None:

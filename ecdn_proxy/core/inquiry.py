@@ -186,15 +186,11 @@ class Inquiry:
 
     def _elder_said(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
         assert self._own is not None
-        match message:
-            case Follow():
-                me = self._site.me.device
-                self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
-                return ReadFrom(message.parents, message.why)
-            case GoAlone():
-                return ByYourself(message.why, message.for_ms / 1000, message.status)
-            case Granted() | Redirect():
-                return self._elder_silent(device)
+        if not isinstance(message, Follow):
+            return self._elder_silent(device)
+        me = self._site.me.device
+        self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
+        return ReadFrom(message.parents, message.why)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
         site = self._site

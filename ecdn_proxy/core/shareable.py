@@ -16,6 +16,8 @@ from ecdn_proxy.wire.integrity import SEGMENT_BYTES_MAX, SegmentHead
 
 FRESH_BY_DEFAULT_S = 60.0
 """Segments never change under one URL; without a word from the origin a minute covers the live edge of a site."""
+KEPT_CHARACTERS_MAX = 4_000
+"""Of all kept fields together; they travel in the first voucher's frame."""
 _KEPT = frozenset(
     {"cache-control", "expires", "access-control-expose-headers", "timing-allow-origin", "cross-origin-resource-policy"}
 )
@@ -77,7 +79,7 @@ def judge(
         authorized: the request carried Authorization (RFC 9111 section 3.5).
         utc: now, seconds since the epoch.
     """
-    fields = dict(headers)
+    fields = _combined(headers)
     if status in (404, 410):
         return Gone(status)
     if status == 429 or status >= 500:
@@ -107,14 +109,22 @@ def judge(
     head = SegmentHead(
         total_bytes=total,
         content_type=fields.get("content-type", "application/octet-stream")[:2_000],
-        etag=fields.get("etag"),
-        last_modified=fields.get("last-modified"),
-        date_utc=min(date, utc) - age,
+        etag=_short(fields.get("etag")),
+        last_modified=_short(fields.get("last-modified")),
+        date_utc=min(date, utc - age),
         fresh_s=_fresh_s(fields, control, date),
         cors=cors,
-        headers=tuple(kept[:16]),
+        headers=_bounded(kept),
     )
     return Shareable(head, begins)
+
+
+def _combined(headers: Headers) -> dict[str, str]:
+    """Fields by name; of one that came twice all values, as a list (RFC 9110 section 5.3)."""
+    fields: dict[str, str] = {}
+    for name, value in headers:
+        fields[name] = f"{fields[name]}, {value}" if name in fields and fields[name] != value else value
+    return fields
 
 
 def directives(value: str) -> dict[str, str]:
@@ -125,6 +135,22 @@ def directives(value: str) -> dict[str, str]:
         if name:
             found[name.strip().lower()] = argument.strip().strip('"')
     return found
+
+
+def _short(value: str | None) -> str | None:
+    """A validator that fits a voucher's head; a longer one is as good as none."""
+    return value if value is not None and len(value) <= 2_000 else None
+
+
+def _bounded(kept: list[tuple[str, str]]) -> Headers:
+    """What travels in a voucher's head, in one frame with the rest."""
+    room = KEPT_CHARACTERS_MAX
+    fits: list[tuple[str, str]] = []
+    for name, value in kept[:16]:
+        room -= len(name) + len(value)
+        if room >= 0:
+            fits.append((name, value))
+    return tuple(fits)
 
 
 def is_strong(etag: str | None) -> bool:
@@ -148,10 +174,11 @@ def _forbidden(fields: dict[str, str], headers: Headers, control: dict[str, str]
         return f"the answer varies by {', '.join(sorted(further))}"
     if authorized and not control.keys() & {"public", "s-maxage", "must-revalidate"}:
         return "the request carried Authorization and the origin did not say public"
-    if fields.get("content-encoding", "identity").lower() != "identity":
-        return f"the answer is coded as {fields['content-encoding'][:40]}"
-    if fields.get("content-type", "").lower().startswith(_NOT_MEDIA):
-        return f"{fields['content-type'][:60]} is no media type"
+    for name, value in headers:
+        if name == "content-encoding" and value.strip().lower() not in ("", "identity"):
+            return f"the answer is coded as {value[:40]}"
+        if name == "content-type" and value.strip().lower().startswith(_NOT_MEDIA):
+            return f"{value[:60]} is no media type"
     return None
 
 

@@ -42,8 +42,6 @@ class Neighbour:
     """It could not be reached; not dialled again before."""
     suspect_until: Instant = 0.0
     """It let a question go unanswered; not asked before, unless it speaks."""
-    banned_until: Instant = 0.0
-    """It broke the protocol; not spoken to before, whoever dials."""
     why: str = ""
     """How this device came to be known, for the status page."""
 
@@ -58,6 +56,8 @@ class View:
         self._committee: dict[str, tuple[str, ...]] = {}
         self._named: dict[str, dict[str, str]] = {}
         self._denied: frozenset[str] = frozenset()
+        self._banned_until: dict[str, Instant] = {}
+        """Of devices that proved who they are; nobody can push one out by inventing others."""
         self.serves = True
         """Whether this device serves others now."""
 
@@ -98,7 +98,7 @@ class View:
             return
         named = {device for devices in self._named.values() for device in devices}
         for device, known in list(self._known.items()):
-            if not (known.linked or known.on_lan or device in named or known.banned_until):
+            if not (known.linked or known.on_lan or device in named):
                 del self._known[device]
                 return
         del self._known[next(iter(self._known))]
@@ -129,9 +129,11 @@ class View:
             known.streams, known.serves = set(streams), serves
 
     def banned(self, device: str, until: Instant) -> None:
-        """A device broke the protocol."""
-        if (known := self._known.get(device)) is not None:
-            known.banned_until = until
+        """A device broke the protocol; it is not spoken to before `until`, whoever dials."""
+        self._banned_until.pop(device, None)
+        self._banned_until[device] = until
+        if len(self._banned_until) > self._limits.neighbours_max:
+            self._banned_until.pop(next(iter(self._banned_until)))
 
     def suspected(self, device: str, until: Instant) -> None:
         """A device did not answer: asleep, unplugged, or very busy."""
@@ -175,13 +177,12 @@ class View:
     def _forget_if_unknown(self, device: str) -> None:
         known = self._known.get(device)
         named = any(device in devices for devices in self._named.values())
-        if known is not None and not (known.linked or known.on_lan or named or known.away_until or known.banned_until):
+        if known is not None and not (known.linked or known.on_lan or named or known.away_until):
             del self._known[device]
 
     def is_barred(self, device: str, now: Instant) -> bool:
         """Whether the coordinator denied this device, or it broke the protocol lately."""
-        known = self._known.get(device)
-        return device in self._denied or (known is not None and known.banned_until > now)
+        return device in self._denied or self._banned_until.get(device, now) > now
 
     # ---- what follows from it
 

@@ -98,7 +98,7 @@ class Lan(RecordUpdateListener):
     ) -> None:
         self._ourselves = ourselves
         self._addresses = list(addresses)
-        self._networks = tuple(networks)
+        self._networks = networks
         self._told = told
         self._tasks = Tasks(_our_fault)
         self._zeroconf: AsyncZeroconf | None = None

@@ -112,7 +112,7 @@ class LinkHub:
         self._ourselves = ourselves
         self._listen = listen
         self._contexts = contexts
-        self._networks = tuple(networks)
+        self._networks = networks
         self._told = told
         self._tasks = Tasks(self._failed)
         self._connections: set[Connection] = set()

@@ -109,7 +109,7 @@ class RtcHub:
         self._ourselves = ourselves
         self._identity = identity
         self._port = port
-        self._networks = tuple(networks)
+        self._networks = networks
         self._told = told
         self._say = say
         self._utc = utc

@@ -76,6 +76,8 @@ class Welcome(TrackerMessage, frozen=True, tag=20):
     p2p: Literal["on", "off", "leech"]
     why: ids.Sentence
     settings: dict[str, Any]
+    networks: Annotated[tuple[Annotated[str, Meta(max_length=50)], ...], Meta(max_length=256)] = ()
+    """The site's subnets by the map (CIDR): its agents may dial each other across them."""
 
 
 class Settings(TrackerMessage, frozen=True, tag=21):

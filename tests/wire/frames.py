@@ -52,7 +52,7 @@ FROM_AGENT: tuple[tracker.FromAgent, ...] = (
     *RELAYED,
 )
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
-    tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}),
+    tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}, ("10.1.0.0/16",)),
     tracker.Settings({"sharing": True}),
     tracker.Neighbours(STREAM, (DEVICE,), (tracker.Near(CONTACT, "same subnet"),)),
     tracker.Denied((OTHER,)),
