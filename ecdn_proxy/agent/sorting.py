@@ -47,7 +47,7 @@ class Sorter:
         """Decide for one request."""
         if request.method != "GET":
             return Pass(f"{request.method} passes")
-        fields = dict(request.headers)
+        fields = fields_of(request.headers)
         control = directives(fields.get("cache-control", ""))
         if control.keys() & {"no-cache", "no-store"} or "no-cache" in fields.get("pragma", "").lower():
             return Pass("the player asked for the origin's own answer (no-cache)")
@@ -92,7 +92,7 @@ class Sorter:
         else:
             presentation = await asyncio.to_thread(parse, request.url, body, content_type, utc, variables=variables)
         stream = self.catalog.manifest_arrived(presentation, utc=utc)
-        fields = dict(request.headers)
+        fields = fields_of(request.headers)
         self._entitled.manifest_fetched(
             self.catalog.proof_of(request.url),
             self.catalog.listed_tokens(request.url),
@@ -107,7 +107,7 @@ class Sorter:
         """What the origin's own answer says of this viewer."""
         if request.method != "GET":
             return
-        fields = dict(request.headers)
+        fields = fields_of(request.headers)
         span = asked_range(fields.get("range"))
         listed = None if span == "several" else self.catalog.look_up(request.url, span, utc=utc)
         if listed is None:
@@ -128,6 +128,14 @@ class Sorter:
         return Entitlements.credential(tokens, fields.get("cookie"), fields.get("authorization"))
 
 
+def fields_of(headers: Headers) -> dict[str, str]:
+    """Fields by name; a Cookie that came in several fields is one (RFC 9113 section 8.2.3)."""
+    fields = dict(headers)
+    if "cookie" in fields:
+        fields["cookie"] = "; ".join(value for name, value in headers if name == "cookie")
+    return fields
+
+
 def asked_range(value: str | None) -> tuple[int, int | None] | Literal["several"] | None:
     """A Range field: first and last byte, None without one (or for the last n bytes), or "several"."""
     if value is None:
@@ -142,6 +150,8 @@ def asked_range(value: str | None) -> tuple[int, int | None] | Literal["several"
         return None
     if last and not (last.isascii() and last.isdigit()):
         return None
+    if max(len(first), len(last)) > 18:
+        return None  # beyond any resource, and beyond what Python reads as a number in good time
     return int(first), int(last) if last else None
 
 

@@ -33,8 +33,8 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel everything and wait until it has ended."""
-        while self._running:
-            tasks = list(self._running)
+        # one that has ended a moment ago still stands in the set until its callback runs
+        while tasks := [task for task in self._running if not task.done()]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -40,3 +40,19 @@ async def test_close_ends_all_and_waits() -> None:
     await tasks.close()
     assert sorted(ended) == [0, 1, 2]
     assert len(tasks) == 0
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.asyncio
+async def test_closing_right_after_a_task_has_ended() -> None:
+    """Whoever waited for what the task did may go on in the very turn in which the task ended."""
+    tasks, done = Tasks(lambda name, error: None), asyncio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    tasks.start(work(), "work")
+    await done.wait()
+    await tasks.close()
+    await asyncio.sleep(0)
+    assert len(tasks) == 0
