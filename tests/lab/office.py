@@ -91,8 +91,8 @@ def origin_session(net: Net, directory: Path) -> aiohttp.ClientSession:
 class Office:
     """Everything of one run.
 
-    Its files lie in `directory`; a temporary one is removed unless something did not start, or `keep`, or LAB_KEEP is set
-    in the environment: then logs can be read beside the figures of a failed test.
+    Its files lie in `directory`. A temporary one is removed unless something did not start, or `keep`, or LAB_KEEP is
+    set in the environment: then logs can be read beside the figures of a failed test.
     """
 
     def __init__(self, plan: OfficePlan | NetPlan, directory: Path | None = None, *, keep: bool = False) -> None:
