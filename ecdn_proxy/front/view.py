@@ -35,7 +35,7 @@ _STATES: Final = {"working": "Working", "limited": "Limited", "passing": "Passin
 _SIGNS: Final = {"working": "✓", "limited": "!", "passing": "→"}
 _RECENT_MAX: Final = 12
 _ID_SHOWN: Final = 8
-"""A stream has no name that an agent could know, so its id stands for it; eight digits tell two apart."""
+"""Streams and machines have no names that an agent could know, so ids stand for them, as in every `why`."""
 
 
 def _hash(text: str) -> str:
@@ -165,7 +165,7 @@ def _peers(status: Status) -> str:
     if not status.peers:
         return '<section><h2>Colleagues\' machines</h2><p class="none">No link to another agent now.</p></section>'
     rows = [
-        f'<td class="address">{_t(one.address)}<small>{_t(one.why)}</small></td>'
+        f'<td class="address">{_t(one.address)}<small>{_t(one.id[:_ID_SHOWN])}: {_t(one.why)}</small></td>'
         f"<td>{'network' if one.kind == 'lan' else 'WebRTC'}</td>"
         f'<td class="number">{one.rtt_ms:.1f} ms</td><td class="number">{_size(one.bytes_in)}</td>'
         f'<td class="number">{_size(one.bytes_out)}</td>'
