@@ -200,8 +200,8 @@ class Office:
             self.agents[host.name] = Agent(host.name, "127.0.0.1", state, config, state / "authority" / "ca.pem")
             timeout_session = session(host.namespace, addresses={"127.0.0.1": "127.0.0.1"}, total=3)
             self._pages[host.name] = await self._exits.enter_async_context(timeout_session)
-        arguments = ["--coordinator", self._join["coordinator"], "--token", self._join["token"]]
-        arguments += ["--tenant-root-sha256", self._join["tenant_root_sha256"]]
+        words = {name.replace("_", "-"): self._join[name] for name in ("coordinator", "token", "tenant_root_sha256")}
+        arguments = [f"--{name}={value}" for name, value in words.items()]  # a token may begin with a hyphen
         states = [str(agent.state) for agent in self.agents.values()]
         enrolling = await self._start(self.net.internet, "enrolling", "tests.lab.enrolling", *arguments, *states)
         await enrolling.finished(self.plan.start_within_seconds)
