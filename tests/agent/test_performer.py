@@ -370,7 +370,6 @@ async def test_everybody_is_released_when_the_node_is_gone(bench: Bench) -> None
     assert bench.performer.viewers() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the fetch is aborted and the viewer is told nothing")
 async def test_a_viewer_that_has_been_handed_a_fetch_is_not_left_waiting(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     one = bench.viewer()

@@ -246,7 +246,8 @@ def test_vouchers_that_differ_in_length_are_a_contradiction(office: Office) -> N
     one = fetched(office.ann, body)
     mine = Assembly(KEY, office.me)
     feed(mine, one, upto=8)
-    longer = voucher(office.bob, [hash_of(body[-PIECE_BYTES:])], first=8, total=1 + 9 * PIECE_BYTES)
+    generation, last = mine.generation, hash_of(body[-PIECE_BYTES:])
+    longer = voucher(office.bob, [last], first=8, total=1 + 9 * PIECE_BYTES, generation=generation)
     with pytest.raises(Contradiction, match="length"):
         mine.take_voucher(msgspec.structs.replace(longer))
 

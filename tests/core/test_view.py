@@ -141,8 +141,9 @@ def test_one_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
     mine = view()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.unlinked("ann", 5.0)
-    assert mine.members(STREAM, 4.9) == ["me"]
-    assert mine.members(STREAM, 5.0) == ["ann", "me"]
+    assert not mine.reachable("ann", 4.9)
+    assert mine.reachable("ann", 5.0)
+    assert mine.members(STREAM, 4.9) == ["ann", "me"], "everybody must name the same homes"
 
 
 def test_what_the_tracker_repeats_does_not_make_it_reachable() -> None:
@@ -150,10 +151,22 @@ def test_what_the_tracker_repeats_does_not_make_it_reachable() -> None:
     mine.tracker_said(STREAM, (), named("ann"))
     mine.unlinked("ann", 5.0)
     mine.tracker_said(STREAM, (), named("ann", "bob"))
-    assert mine.members(STREAM, 4.0) == ["bob", "me"]
+    assert not mine.reachable("ann", 4.0)
     mine.tracker_said(STREAM, (), named("bob"))
     mine.tracker_said(STREAM, (), named("ann", "bob"))
-    assert mine.members(STREAM, 4.0) == ["ann", "bob", "me"]
+    assert mine.reachable("ann", 4.0)
+
+
+def test_one_that_did_not_answer_is_suspected_until_it_speaks() -> None:
+    mine = view()
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    mine.suspected("ann", 3.0)
+    mine.suspected("nobody", 3.0)
+    assert not mine.reachable("ann", 2.9)
+    assert mine.reachable("ann", 3.0)
+    mine.heard_from("ann")
+    mine.heard_from("nobody")
+    assert mine.reachable("ann", 0.0)
 
 
 def test_one_that_shows_itself_again_is_tried_again() -> None:
@@ -215,8 +228,11 @@ def test_one_that_linked_and_watches_has_joined_since_the_list_was_made() -> Non
     mine.tracker_said(STREAM, ("ann",), named("ann", "bob"))
     mine.linked(contact("bob"), (STREAM,), serves=True)
     mine.linked(contact("cat", "wifi"), (STREAM,), serves=True)
-    mine.linked(contact("dan"), (STREAM,), serves=False)
+    mine.linked(contact("dan"), (OTHER,), serves=True)
     assert mine.committee(STREAM, 0.0) == ["ann", "bob"]
+    full = tuple(f"dev{number}" for number in range(7))
+    mine.tracker_said(STREAM, full, named("ann", "bob", *full))
+    assert mine.committee(STREAM, 0.0) == list(full)
 
 
 def test_the_elders_are_who_older_lists_would_have_named() -> None:

@@ -42,7 +42,6 @@ async def test_close_ends_all_and_waits() -> None:
     assert len(tasks) == 0
 
 
-@pytest.mark.timeout(5)
 @pytest.mark.asyncio
 async def test_closing_right_after_a_task_has_ended() -> None:
     """Whoever waited for what the task did may go on in the very turn in which the task ended."""
