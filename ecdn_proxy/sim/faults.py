@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ecdn_proxy.sim.host import Host
     from ecdn_proxy.sim.office import Office
 
-UNHEARD_S = 15.0
-"""Three unanswered pings, five seconds apart (io/connection): then a silent host's links are closed."""
+UNHEARD_S = 6.0
+"""Three unanswered pings, two seconds apart (io/connection): then a silent host's links are closed."""
 RECONNECT_S = (1.0, 10.0)
 """Agents come back to a coordinator within this, jittered."""
 

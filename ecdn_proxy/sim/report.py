@@ -22,8 +22,8 @@ def tables(result: Result) -> Group:
     """The whole on top, then the sites that do worst."""
     total = result.total
     over = Table(title=f"{result.scenario.name}: {total.viewers} viewers at {len(result.sites)} sites", box=None)
-    over.add_column("what", style="bold")
-    over.add_column("figure", justify="right")
+    over.add_column("what", style="bold", no_wrap=True)
+    over.add_column("figure", justify="right", no_wrap=True)
     over.add_column("", style="dim")
     for row in _rows(result):
         over.add_row(*row)

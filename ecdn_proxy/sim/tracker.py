@@ -1,9 +1,9 @@
 """Who is told of whom: the coordinator's part, as a plug.
 
 Tracker     what the simulator asks of one
-Seniority   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members keep
-            their seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm has settled,
-            at most ten times a second
+Seniority   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members
+            keep their seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm
+            has settled, at most ten times a second
 
 This floor may not import the coordinator. Tests plug its own tracker in and compare.
 """

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ecdn_proxy.sim.scenario import BadScenario, load, load_shipped, read, shipped
+from coordinator.core import limits
+from ecdn_proxy.io import connection, link
+from ecdn_proxy.sim import faults, links, office
+from ecdn_proxy.sim import tracker as sim_tracker
+from ecdn_proxy.sim.scenario import Agent, BadScenario, load, load_shipped, read, shipped
 
 SITE = "[[sites]]\nviewers = 3\n"
 
@@ -71,3 +75,16 @@ def test_a_company_has_as_many_viewers_and_sites_as_it_says() -> None:
 
 def test_sites_alike_are_counted_out() -> None:
     assert len(read("[[sites]]\nviewers = 3\ncount = 4", "x").offices()) == 4
+
+
+def test_what_is_said_twice_is_the_same() -> None:
+    """The simulator's floor may not import io and the coordinator; here their numbers are compared."""
+    assert Agent().links_max == link.LINKS_MAX
+    assert (sim_tracker.SETTLE_S, sim_tracker.MEMBERS_PER_S) == (limits.SETTLE_S, limits.MEMBERS_PER_S)
+    assert limits.Settings().spacing_s == sim_tracker.SPACING_S
+    assert (links.BUFFER_HIGH_BYTES, links.BUFFER_LOW_BYTES) == (
+        connection.WRITE_HIGH_BYTES,
+        connection.WRITE_LOW_BYTES,
+    )
+    assert faults.UNHEARD_S == connection.PING_S * connection.UNANSWERED_MAX
+    assert office.CONNECT_S == link.CONNECT_S
