@@ -294,7 +294,7 @@ def _ipv6_text(address: ipaddress.IPv6Address) -> str:
     return f"::ffff:{low >> 16:x}:{low & 0xFFFF:x}"
 
 
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_LABEL_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 """What separates labels (UTS 46 section 4.5): the full stop and its three ideographic kin."""
 
 
@@ -305,7 +305,7 @@ def _host(name: str) -> str:
     else:
         try:
             # label by label: browsers let empty ones stand, Python's codec refuses the whole name for them
-            host = ".".join(part.encode("idna").decode("ascii") for part in _DOTS.split(decoded)).lower()
+            host = ".".join(part.encode("idna").decode("ascii") for part in _LABEL_DOTS.split(decoded)).lower()
         except UnicodeError as error:
             raise BadUrl(f"not a host name: {name[:80]!r}") from error
     if not host or _FORBIDDEN_IN_HOST.search(host):
