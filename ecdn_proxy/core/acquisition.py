@@ -254,7 +254,9 @@ class Acquisition:
         match message:
             case Vouched(voucher=voucher):
                 try:
-                    self.assembly.take_voucher(voucher)
+                    whole = self._site.completed(voucher)
+                    self.assembly.take_voucher(whole)
+                    self._site.believed(whole)
                 except Contradiction as error:
                     self._contradicted(error.why, now)
                     return

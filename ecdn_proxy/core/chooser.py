@@ -30,6 +30,8 @@ class Candidate:
     """It has all of the segment."""
     slow: float = 0.0
     """How often its children found it slow lately (decaying)."""
+    far: bool = False
+    """Only WebRTC, at twenty times the CPU, is likely between it and the asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,19 @@ def predicted_s(candidate: Candidate, limits: Limits) -> float:
 
 
 def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:
-    """Rank the candidates; those at their fan-out come last, those on metered links never."""
+    """Rank the candidates: by TLS before by WebRTC; those at their fan-out last, those on metered links never."""
     serving = [candidate for candidate in candidates if candidate.link != "metered"]
     if not serving:
         return None
     ranked = sorted(
         serving,
-        key=lambda it: (it.children >= fan_out(it.link, limits), predicted_s(it, limits), it.device),
+        key=lambda it: (it.children >= fan_out(it.link, limits), it.far, predicted_s(it, limits), it.device),
     )
     best = ranked[0]
     has = "has it" if best.holds else ("fetches it from the origin" if best.depth == 0 else "is receiving it")
     why = (
         f"{best.device[:8]} {has}, serves {best.children} of {fan_out(best.link, limits)}, "
         f"{best.depth} relays from the origin, {predicted_s(best, limits) * 1000:.0f} ms predicted; "
-        f"best of {len(serving)}"
+        f"best of {len(serving)}{', by WebRTC' if best.far else ''}"
     )
     return Choice(tuple(candidate.device for candidate in ranked[:most]), why)

@@ -9,6 +9,7 @@ holder's link ends, or when it has been silent too long, which is noticed at the
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ecdn_proxy.core.chooser import Candidate, Choice, choose
@@ -96,9 +97,12 @@ class Alone:
 class Ledger:
     """The keys this device is home of (and those it has been told of as a shadow)."""
 
-    def __init__(self, view: View, limits: Limits) -> None:
+    def __init__(
+        self, view: View, limits: Limits, apart: Callable[[str, str], bool] = lambda one, other: False
+    ) -> None:
         self._view = view
         self._limits = limits
+        self._apart = apart
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._given = Fading(GIVEN_HALF_LIFE_S, limits.neighbours_max)
         self._slow = Fading(SLOW_HALF_LIFE_S, limits.neighbours_max)
@@ -287,6 +291,7 @@ class Ledger:
                     contact.link,
                     holds=other in entry.holders,
                     slow=self._slow.level(other, now),
+                    far=self._apart(device, other),
                 )
             )
         return choose(candidates, self._limits)

@@ -107,6 +107,11 @@ class Limits:
     """Hashed pieces wait at most this long for their batch to fill before it is signed."""
     fan_out_wired: int = 3
     fan_out_wifi: int = 2
+    fan_out_webrtc: int = 4
+    """Segments given over WebRTC at once, whoever gets them: at 3 Mbit/s each costs half a percent of a core, and ten
+    to twenty times what TLS costs."""
+    webrtc_overhead: float = 1.1
+    """Bytes on the wire for each byte of a piece: SCTP, DTLS, UDP and IP around every 1,160 (1.03 over TLS)."""
     uplink_wired_mbps: float = 100.0
     uplink_wifi_mbps: float = 20.0
     """What parent choice assumes of a link until it knows better."""

@@ -99,6 +99,9 @@ class Uploads:
         """Take on a child; False when there are enough."""
         if self.of(get.key) >= fan_out(self._site.me.link, self._limits) + FAN_OUT_SLACK:
             return False
+        site, most = self._site, self._limits.fan_out_webrtc
+        if site.by_webrtc(device) and sum(1 for it in self._children if site.by_webrtc(it.device)) >= most:
+            return False
         if sum(1 for child in self._children if child.device == device) >= self._limits.gets_per_device_max:
             return False
         end = None if get.count is None else get.first + get.count
@@ -163,8 +166,9 @@ class Uploads:
         end = offer.pieces if child.end_piece is None else min(offer.pieces, child.end_piece)
         if child.next_piece < end:
             data = offer.piece(child.next_piece)
-            if not self._bucket.take(len(data), now):
-                ready = self._bucket.ready_at(len(data), now)
+            costs = len(data) if link.kind == "lan" else int(len(data) * self._limits.webrtc_overhead)
+            if not self._bucket.take(costs, now):
+                ready = self._bucket.ready_at(costs, now)
                 self._due_at = ready if self._due_at is None else min(self._due_at, ready)
                 return False
             out: list[Effect] = self._site.out
@@ -177,11 +181,12 @@ class Uploads:
             self._children.remove(child)
         return False
 
-    def _send_vouchers(self, child: Child, offer: Offer, introduced: set[str]) -> None:
+    def _send_vouchers(self, child: Child, offer: Offer, introduced: dict[str, bytes]) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
             shown = voucher
-            if voucher.signer in introduced and voucher.certificate is not None:
+            if voucher.certificate is not None and introduced.get(voucher.signer) == voucher.certificate:
                 shown = msgspec.structs.replace(voucher, certificate=None)
-            introduced.add(voucher.signer)
+            elif voucher.certificate is not None:
+                introduced[voucher.signer] = voucher.certificate
             self._site.send(child.device, Vouched(child.request, shown))
         child.vouchers_sent = len(offer.vouchers)

@@ -1,5 +1,6 @@
 """What neighbours get: all of it, in order, within the host's budget, and nobody holds up another."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,6 +129,42 @@ def test_a_signers_certificate_travels_once_per_link() -> None:
         assert shown == [b"me", None]
     assert desk.get("ann", 2)
     assert [it.voucher.certificate for _, it in desk.pump() if isinstance(it, Vouched)] == [None, None]
+
+
+def test_a_renewed_certificate_travels_too() -> None:
+    desk = Desk()
+    before = fetched(seal("eve"), BODY)
+    desk.offer(before)
+    desk.get("ann")
+    desk.pump()
+    renewed = [msgspec.structs.replace(it, certificate=b"the next one") for it in before.vouchers]
+    desk.offers[key_of(2)] = Offer(renewed, before.pieces.__getitem__, len(before.pieces), whole=True)
+    desk.get("ann", 2, key=key_of(2))
+    shown = [it.voucher.certificate for _, it in desk.pump() if isinstance(it, Vouched)]
+    assert shown == [b"the next one"] + [None] * (len(shown) - 1)
+
+
+def test_what_came_without_its_certificate_is_passed_on_with_it() -> None:
+    desk = Desk()
+    vouchers = fetched(seal("eve"), BODY).vouchers
+    bare = [msgspec.structs.replace(it, certificate=None) for it in vouchers]
+    assert desk.site.completed(bare[0]) == bare[0], "a stranger's"
+    desk.site.believed(bare[0])
+    desk.site.believed(vouchers[0])
+    assert [desk.site.completed(it) for it in bare] == vouchers
+
+
+def test_segments_over_webrtc_are_few_and_weigh_more() -> None:
+    limits = Limits(fan_out_webrtc=1)
+    desk = Desk(limits=limits)
+    for device in ("ann", "bob"):
+        desk.site.links[device].kind = "webrtc"
+    assert desk.get("ann")
+    assert not desk.get("bob", key=key_of(2)), "one at a time, whatever it is"
+    assert desk.get("cat"), "TLS is another matter"
+    assert desk.site.apart("ann", "cat")
+    assert not desk.site.apart("ann", "bob")
+    assert not desk.site.apart("cat", "me")
 
 
 @pytest.mark.parametrize(

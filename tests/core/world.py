@@ -52,6 +52,7 @@ class Seal:
         self.device = device
         self.tenant = TENANT
         self._seals = seals
+        self._met: set[str] = set()
         seals.keys[device] = Ed25519PrivateKey.from_private_bytes(sha256(device.encode()).digest())
 
     def sign(self, data: bytes) -> bytes:
@@ -64,6 +65,9 @@ class Seal:
         key = self._seals.keys.get(voucher.signer)
         if key is None:
             raise PeerMisbehaved("an unknown signer")
+        if voucher.certificate is None and voucher.signer not in self._met:
+            raise PeerMisbehaved("a voucher of a stranger without its certificate")
+        self._met.add(voucher.signer)
         try:
             key.public_key().verify(voucher.signature, voucher.signed_bytes(self.tenant))
         except InvalidSignature:
