@@ -1,6 +1,5 @@
 """This device's signature, and its knowledge of the others': the core's `Seal` out of the identity on disk."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature
@@ -12,7 +11,6 @@ from ecdn_proxy.wire.integrity import Voucher
 
 VOUCHER_GRACE_S = 7 * 86_400.0
 """A replay serves what was vouched for while the signer's day-long certificate was valid."""
-SIGNERS_MAX = 1_024
 
 
 class DeviceSeal:
@@ -23,7 +21,6 @@ class DeviceSeal:
         self.tenant = identity.tenant
         self._identity = identity
         self._utc = utc
-        self._signers: OrderedDict[str, Ed25519PublicKey] = OrderedDict()
 
     def renewed(self, identity: Identity) -> None:
         """Go on with new keys."""
@@ -46,18 +43,11 @@ class DeviceSeal:
             raise PeerMisbehaved(f"a voucher with a wrong signature of {voucher.signer[:8]}") from None
 
     def _signer(self, voucher: Voucher) -> Ed25519PublicKey:
-        if voucher.certificate is None:
-            if (known := self._signers.get(voucher.signer)) is None:
-                raise PeerMisbehaved(f"a voucher of {voucher.signer[:8]} without its certificate")
-            return known
         device, key = signing_key_of(
             voucher.certificate, self._identity.tenant_root_der, self._utc(), grace_s=VOUCHER_GRACE_S
         )
         if device != voucher.signer:
             raise PeerMisbehaved(f"a voucher of {voucher.signer[:8]} with the certificate of {device[:8]}")
-        self._signers[device] = key
-        if len(self._signers) > SIGNERS_MAX:
-            self._signers.popitem(last=False)
         return key
 
 

@@ -46,6 +46,10 @@ ORIGIN_SILENCE_S = 1.0
 """An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
 connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
 ORIGIN_PATIENCE_MAX = 8.0
+PATIENCE_MAX = 4.0
+GIVE_UP_S = 3.0
+"""So long without a new byte and without an own fetch, and the origin is asked whatever the ledgers say: a viewer's
+wait must end even if every neighbour's answer is lost."""
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
 
@@ -102,6 +106,8 @@ class Acquisition:
         self._began_bytes = 0
         self._patience = 1.0
         self._origin_patience = 1.0
+        self._moved_at: Instant = now
+        self._moved_bytes = 0
         self._followed_at: Instant = now
         self._soft_done = False
         self._hard_done = False
@@ -254,9 +260,7 @@ class Acquisition:
         match message:
             case Vouched(voucher=voucher):
                 try:
-                    whole = self._site.completed(voucher)
-                    self.assembly.take_voucher(whole)
-                    self._site.believed(whole)
+                    self.assembly.take_voucher(voucher)
                 except Contradiction as error:
                     self._contradicted(error.why, now)
                     return
@@ -447,6 +451,8 @@ class Acquisition:
         """Give every viewer what is here and it has not had yet."""
         if self.ended or self.assembly.head is None:
             return
+        if self.assembly.available_bytes > self._moved_bytes:
+            self._moved_bytes, self._moved_at = self.assembly.available_bytes, now
         self.audience.deliver(self.assembly, self._source(), self.why)
         self.assembly.announced = self.assembly.announced or self.audience.any_answered()
         if self.assembly.complete and self._fetch is None:
@@ -484,6 +490,8 @@ class Acquisition:
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do."""
         times: list[Instant] = []
+        if self.stage is not Stage.FETCHING:
+            times.append(self._moved_at + GIVE_UP_S)
         if self._inquiry is not None and self._inquiry.due_at is not None:
             times.append(self._inquiry.due_at)
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None:
@@ -502,6 +510,9 @@ class Acquisition:
         """Do what has become due."""
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
+        if self.stage is not Stage.FETCHING and self._moved_at + GIVE_UP_S <= now:
+            self._fetch_regardless(now)
+            return
         if self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
             return
@@ -521,7 +532,7 @@ class Acquisition:
                 self._switch("parent slow", now)
                 return
         if self._silent_at() <= now:
-            self._patience *= 2
+            self._patience = min(2 * self._patience, PATIENCE_MAX)
             self._switch("parent slow", now)
 
     def _switch(self, reason: Reason, now: Instant) -> None:
@@ -543,6 +554,13 @@ class Acquisition:
         else:
             wait = limits.silence_s
         return self._heard_at + wait * self._patience
+
+    def _fetch_regardless(self, now: Instant) -> None:
+        self._moved_at = now
+        self._inquiry = None
+        self.why = f"nothing came from neighbours for {GIVE_UP_S:.0f} s"
+        self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
+        self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
 
     def _origin_silent_at(self) -> Instant:
         first = 0.0 if self._began_at is not None else self._site.ledger.usual_first_byte_s(self.stream)

@@ -5,11 +5,8 @@ Site.reach(device, message)   opens one if need be; the message waits for it, bo
 Site.out                      effects of the event in hand, in order
 """
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
-
-import msgspec
 
 from ecdn_proxy.core.happenings import Dial, Effect, HangUp, Send
 from ecdn_proxy.core.ledger import Ledger
@@ -18,11 +15,8 @@ from ecdn_proxy.core.segment import Seal
 from ecdn_proxy.core.view import View
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
-from ecdn_proxy.wire.integrity import Voucher
 from ecdn_proxy.wire.peer import Contact, PeerMessage
 
-SIGNERS_MAX = 1_024
-"""Certificates remembered, a kilobyte each: more agents than fetch at one site."""
 WAITING_MAX = 64
 """Messages kept for a link that is being opened."""
 
@@ -34,8 +28,6 @@ class Link:
     kind: Literal["lan", "webrtc"]
     rtt_ms: float
     full: bool = False
-    introduced: dict[str, bytes] = field(default_factory=dict)
-    """Signer → the certificate of it that this link has carried last."""
 
 
 class Site:
@@ -53,7 +45,6 @@ class Site:
         self._answer_s = limits.home_answer_s / 4
         self._answer_varies_s = limits.home_answer_s / 2
         self._dialling: dict[str, list[PeerMessage]] = {}
-        self._certificates: OrderedDict[str, bytes] = OrderedDict()
         self._number = 0
         self._utc_minus_now = 0.0
 
@@ -65,21 +56,6 @@ class Site:
         """Whether the link to a device is a WebRTC one."""
         link = self.links.get(device)
         return link is not None and link.kind == "webrtc"
-
-    def completed(self, voucher: Voucher) -> Voucher:
-        """The voucher with its signer's certificate, which a link carries once only: whoever reads here may need it."""
-        known = self._certificates.get(voucher.signer)
-        if voucher.certificate is not None or known is None:
-            return voucher
-        return msgspec.structs.replace(voucher, certificate=known)
-
-    def believed(self, voucher: Voucher) -> None:
-        """A voucher has been checked: its certificate is its signer's."""
-        if voucher.certificate is not None:
-            self._certificates[voucher.signer] = voucher.certificate
-            self._certificates.move_to_end(voucher.signer)
-            if len(self._certificates) > SIGNERS_MAX:
-                self._certificates.popitem(last=False)
 
     def number(self) -> int:
         """A number not used before: requests, fetches."""

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
 from ecdn_proxy.core.chooser import fan_out
 from ecdn_proxy.core.happenings import Effect, Send
 from ecdn_proxy.core.limits import Limits
@@ -162,7 +160,7 @@ class Uploads:
         link = self._site.links.get(child.device)
         if link is None or link.full:
             return False
-        self._send_vouchers(child, offer, link.introduced)
+        self._send_vouchers(child, offer)
         end = offer.pieces if child.end_piece is None else min(offer.pieces, child.end_piece)
         if child.next_piece < end:
             data = offer.piece(child.next_piece)
@@ -181,12 +179,7 @@ class Uploads:
             self._children.remove(child)
         return False
 
-    def _send_vouchers(self, child: Child, offer: Offer, introduced: dict[str, bytes]) -> None:
+    def _send_vouchers(self, child: Child, offer: Offer) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
-            shown = voucher
-            if voucher.certificate is not None and introduced.get(voucher.signer) == voucher.certificate:
-                shown = msgspec.structs.replace(voucher, certificate=None)
-            elif voucher.certificate is not None:
-                introduced[voucher.signer] = voucher.certificate
-            self._site.send(child.device, Vouched(child.request, shown))
+            self._site.send(child.device, Vouched(child.request, voucher))
         child.vouchers_sent = len(offer.vouchers)

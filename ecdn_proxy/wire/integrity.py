@@ -53,8 +53,8 @@ class Voucher(msgspec.Struct, frozen=True, array_like=True):
     total_bytes: Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX)] | None
     head: SegmentHead | None
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
-    certificate: Annotated[bytes, Meta(max_length=4_096)] | None = None
-    """The signer's certificate, DER, on the first batch that a link carries of this signer."""
+    certificate: Annotated[bytes, Meta(max_length=4_096)]
+    """The signer's certificate, DER: whoever holds a batch can check it and pass it on, on any link at any time."""
 
     def signed_bytes(self, tenant: str) -> bytes:
         """The bytes under the signature; the tenant keeps vouchers from crossing."""

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.agent.seal import SIGNERS_MAX, VOUCHER_GRACE_S, DeviceSeal, LonelySeal
+from ecdn_proxy.agent.seal import VOUCHER_GRACE_S, DeviceSeal, LonelySeal
 from ecdn_proxy.core.segment import Assembly, Seal
 from ecdn_proxy.io.trust import Identity, new_keys_and_csr
 from ecdn_proxy.wire.enrolment import Enrolled
@@ -60,13 +60,11 @@ def test_what_one_signs_the_other_believes(authority: Authority) -> None:
     assert copy.body() == b"bytes"
 
 
-def test_a_certificate_comes_first_and_once(authority: Authority) -> None:
+def test_a_voucher_without_a_certificate_does_not_count(authority: Authority) -> None:
     ann, bob = (DeviceSeal(identity(authority, name), Clock()) for name in ("ann", "bob"))
-    bare = msgspec.structs.replace(vouched(ann), certificate=None)
-    with pytest.raises(PeerMisbehaved, match="without its certificate"):
-        bob.check(bare)
     bob.check(vouched(ann))
-    bob.check(bare)
+    with pytest.raises(PeerMisbehaved):
+        bob.check(msgspec.structs.replace(vouched(ann), certificate=b""))
 
 
 def test_another_devices_certificate_does_not_count(authority: Authority) -> None:
@@ -100,21 +98,7 @@ def test_a_renewed_device_goes_on_with_its_new_keys(authority: Authority) -> Non
     ann, bob = (DeviceSeal(identity(authority, name), Clock()) for name in ("ann", "bob"))
     bob.check(vouched(ann))
     ann.renewed(identity(authority, "ann"))
-    said = vouched(ann)
-    with pytest.raises(PeerMisbehaved, match="wrong signature"):
-        bob.check(msgspec.structs.replace(said, certificate=None))
-    bob.check(said)
-
-
-def test_remembered_signers_are_bounded(authority: Authority) -> None:
-    ann, bob, cat = (DeviceSeal(identity(authority, name), Clock()) for name in ("ann", "bob", "cat"))
     bob.check(vouched(ann))
-    known = next(iter(bob._signers.values()))
-    bob._signers.update({f"dev{number}": known for number in range(SIGNERS_MAX - 1)})
-    bob.check(vouched(cat))
-    assert len(bob._signers) == SIGNERS_MAX
-    with pytest.raises(PeerMisbehaved):
-        bob.check(msgspec.structs.replace(vouched(ann), certificate=None))
 
 
 def test_a_machine_that_is_not_enrolled_keeps_its_own_segments_and_believes_nobody(authority: Authority) -> None:

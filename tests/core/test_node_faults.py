@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.happenings import LinkClosed, PolicyChanged
+from ecdn_proxy.core.happenings import LinkClosed, PolicyChanged, Received
 from ecdn_proxy.wire import peer
 from tests.core.world import STREAM, Origin, World, body_of, key_of
 
@@ -235,7 +235,7 @@ def test_the_upload_cap_holds() -> None:
     stalls=st.dictionaries(st.integers(0, 6), st.integers(0, 300_000), max_size=2),
     slow=st.floats(0.0, 0.3),
 )
-def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(  # noqa: PLR0917
+def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(
     seed: int,
     count: int,
     kills: list[tuple[float, int]],
@@ -249,7 +249,7 @@ def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(  # noqa: PLR0917
 
     def tamper(sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
         bad = polluter is not None and polluter < count and sender == names[polluter]
-        if bad and isinstance(message, peer.Piece) and message.data and world.random.random() < 0.3:  # noqa: TID251
+        if bad and isinstance(message, peer.Piece) and message.data and world.random.random() < 0.3:
             return [msgspec.structs.replace(message, data=flipped(message.data, 0))]
         return [message]
 
@@ -293,6 +293,4 @@ def test_a_message_of_a_closed_link_changes_nothing() -> None:
     world.watch_all()
     node = world.nodes["dev000"]
     node.handle(LinkClosed("dev001", "gone"), world.now)
-    from ecdn_proxy.core.happenings import Received
-
     assert node.handle(Received("dev001", peer.Ask(1, key_of(1), STREAM, "first")), world.now) == []

@@ -52,7 +52,6 @@ class Seal:
         self.device = device
         self.tenant = TENANT
         self._seals = seals
-        self._met: set[str] = set()
         seals.keys[device] = Ed25519PrivateKey.from_private_bytes(sha256(device.encode()).digest())
 
     def sign(self, data: bytes) -> bytes:
@@ -65,9 +64,8 @@ class Seal:
         key = self._seals.keys.get(voucher.signer)
         if key is None:
             raise PeerMisbehaved("an unknown signer")
-        if voucher.certificate is None and voucher.signer not in self._met:
-            raise PeerMisbehaved("a voucher of a stranger without its certificate")
-        self._met.add(voucher.signer)
+        if voucher.certificate != voucher.signer.encode():
+            raise PeerMisbehaved("a voucher without its signer's certificate")
         try:
             key.public_key().verify(voucher.signature, voucher.signed_bytes(self.tenant))
         except InvalidSignature:
@@ -273,11 +271,13 @@ class World:
         match effect:
             case h.Answer(viewer, _, source, why):
                 got = self.answers[viewer]
-                assert got.head_at is None and not got.end
+                assert got.head_at is None
+                assert not got.end
                 got.head_at, got.source, got.why = self.now, source, why
             case h.Deliver(viewer, data):
                 got = self.answers[viewer]
-                assert got.head_at is not None and not got.end
+                assert got.head_at is not None
+                assert not got.end
                 got.data += data
             case h.Finish(viewer):
                 self._end(viewer, "finished")
