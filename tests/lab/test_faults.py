@@ -33,7 +33,10 @@ type Act = Callable[[Office], Awaitable[None]]
 
 @dataclass
 class Trouble:
-    """`cut` are viewers whose own way is gone: they may stall. `alone`: agents cannot reach each other."""
+    """`cut` are viewers whose own way is gone: they may stall.
+
+    `alone`: everybody asks the origin for himself, as agents cannot reach each other or its refusals released them all.
+    """
 
     name: str
     begin: Act
@@ -149,11 +152,11 @@ TROUBLES = [
         12,
     ),
     Trouble("origin: 503 for 3 s", _origin(status=503), _origin_ends, hold_seconds=3, all_may_stall=True),
-    Trouble("origin: every third answer 503", _origin(status=503, percent=33), _origin_ends, 12),
+    Trouble("origin: every third answer 503", _origin(status=503, percent=33), _origin_ends, 12, alone=True),
     Trouble("origin: first byte after 1 s", _origin(delay_ms=1000), _origin_ends, 12),
     Trouble("origin: bodies break off after 200 kB", _origin(truncate=200_000, percent=50), _origin_ends, 12),
-    Trouble("agent of a2 killed", _kill, _back, cut=frozenset({"a2"})),
     Trouble("coordinator killed", _coordinator_gone, _coordinator_back, 12),
+    Trouble("agent of a2 killed", _kill, _back, cut=frozenset({"a2"})),
 ]
 
 
@@ -209,6 +212,13 @@ def _told(office: Office, path: str, during: list[Fetch], ended_at: float) -> st
 
 def _more(after: dict[str, Any], before: dict[str, Any], what: str) -> int:
     return int(after[what]) - int(before[what])
+
+
+async def test_everybody_starts_soon(event: Event) -> None:
+    for name, line in event.audience.latest.items():
+        assert line["startup_ms"] is not None, name
+        assert line["startup_ms"] < 2000, name
+        assert line["errors"] == {}, name
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
