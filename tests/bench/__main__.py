@@ -1,11 +1,11 @@
-"""Measurements, by name:  python -m tests.bench agent|links [options]; each explains itself with --help."""
+"""Measurements, by name:  python -m tests.bench agent|links|rtc [options]; each explains itself with --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, links
+from tests.bench import agent, links, rtc
 
-BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "links": links.main}
+BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "links": links.main, "rtc": rtc.main}
 
 
 def main() -> int:

@@ -1,0 +1,335 @@
+"""What a WebRTC link costs: CPU-seconds per GB, set-up, and how late other work in the process becomes.
+
+    python -m tests.bench rtc [--json F] [--mb 64] [--rounds 3] [--cases stock,settings,ours] [--profile DIR]
+
+Each round runs every case once, two fresh processes each over loopback, so that a slow minute of the machine falls on
+all of them; the table shows medians. `stock` is aiortc as it comes on asyncio, 16 KiB messages; `settings` our links
+(32 KiB pieces, our watermarks) without the patches, on uvloop; `asyncio` with the patches on asyncio; `ours` with the
+patches on uvloop, as an agent runs.
+"""
+
+import argparse
+import asyncio
+import base64
+import cProfile
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from coordinator.io.ca import Authority
+from ecdn_proxy.io import clock, ice, rtc_patches
+from ecdn_proxy.io.link import Ourselves
+from ecdn_proxy.io.rtc import RtcHub, RtcTold
+from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
+from ecdn_proxy.wire.signalling import Relayed
+from ecdn_proxy.wire.tracker import read_from_coordinator
+from tests.io.switching import identity
+
+CASES = ("stock", "settings", "asyncio", "ours")
+KEY, STREAM = "ab" * 32, "cd" * 16
+STOCK_MESSAGE_BYTES = 16_384
+TICK_S = 0.01
+
+
+class Wire:
+    """Lines to and from the other process, through the parent."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=1 << 20)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        self._reader = reader
+
+    async def read(self) -> str:
+        return (await self._reader.readline()).decode().strip()
+
+    @staticmethod
+    def say(kind: str, text: str) -> None:
+        print(kind, text, flush=True)
+
+
+class Lateness:
+    """How late a 10 ms ticker is; nothing else in the process may be later."""
+
+    def __init__(self) -> None:
+        self._late: list[float] = []
+        self._task = asyncio.get_running_loop().create_task(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(TICK_S)
+            self._late.append(time.perf_counter() - begun - TICK_S)
+
+    def stop(self) -> tuple[float, float]:
+        self._task.cancel()
+        late = sorted(self._late) or [0.0]
+        return late[int(len(late) * 0.99)] * 1_000, late[-1] * 1_000
+
+
+async def measured(work: Callable[[], Awaitable[None]], profile: Path | None) -> dict[str, float]:
+    profiler = cProfile.Profile() if profile is not None else None
+    lateness = Lateness()
+    begun, wall = time.process_time(), time.perf_counter()
+    if profiler is not None:
+        profiler.enable()
+    await work()
+    if profiler is not None and profile is not None:
+        profiler.disable()
+        profiler.dump_stats(profile)
+    cpu, wall = time.process_time() - begun, time.perf_counter() - wall
+    p99, worst = lateness.stop()
+    return {"cpu_s": cpu, "wall_s": wall, "late_ms_p99": p99, "late_ms_max": worst}
+
+
+# ---- aiortc as it comes
+
+
+async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    opened, done, low = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    total = int(arguments.mb * 1e6)
+    got = 0
+
+    def message(data: bytes) -> None:
+        nonlocal got
+        got += len(data)
+        if arguments.side == "a" or got >= total:
+            done.set()
+
+    begun = time.perf_counter()
+    with ice.only_from(("127.0.0.1",)):
+        if arguments.side == "a":
+            channel = peer.createDataChannel("bench")
+            channel.on("open", opened.set)
+            await peer.setLocalDescription(await peer.createOffer())
+            wire.say("S", json.dumps(peer.localDescription.sdp))
+            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "answer"))
+        else:
+            came = asyncio.get_running_loop().create_future()
+            peer.on("datachannel", lambda it: (it.on("message", message), came.set_result(it)))
+            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "offer"))
+            await peer.setLocalDescription(await peer.createAnswer())
+            wire.say("S", json.dumps(peer.localDescription.sdp))
+            channel = await came
+            opened.set()
+    await opened.wait()
+    setup = time.perf_counter() - begun
+
+    async def send() -> None:
+        channel.on("message", message)
+        channel.on("bufferedamountlow", low.set)
+        channel.bufferedAmountLowThreshold = 262_144
+        data = os.urandom(STOCK_MESSAGE_BYTES)
+        sent = 0
+        while sent < total:
+            channel.send(data)
+            sent += len(data)
+            if channel.bufferedAmount > 1_048_576:
+                low.clear()
+                await low.wait()
+        await done.wait()
+
+    async def receive() -> None:
+        await done.wait()
+        channel.send(b"done")
+
+    result = await measured(send if arguments.side == "a" else receive, _profile(arguments))
+    await asyncio.sleep(0.3)
+    await peer.close()
+    return {"setup_ms": setup * 1_000, **result}
+
+
+# ---- our links
+
+
+async def ours(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
+    if arguments.case == "settings":
+        rtc_patches.apply = lambda: False
+    who = msgspec.json.decode(base64.b64decode(arguments.identity), type=Identity)
+    pieces = int(arguments.mb * 1e6) // PIECE_BYTES
+    opened, asked, done, ready = (asyncio.Event() for _ in range(4))
+    seen = 0
+
+    def received(_: str, message: PeerMessage) -> None:
+        nonlocal seen
+        if isinstance(message, Piece):
+            seen += 1
+            if seen == pieces:
+                done.set()
+        elif isinstance(message, Get):
+            asked.set()
+        else:
+            done.set()
+
+    def closed(_: str, why: str, __: bool) -> None:
+        if not done.is_set():
+            print(f"the link ended early: {why}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def say(message: Relayed) -> bool:
+        wire.say("S", base64.b64encode(pack(message)).decode())
+        return True
+
+    told = RtcTold(lambda *_: opened.set(), closed, received, lambda _: ready.set())
+    networks = [ip_network("127.0.0.0/8")]
+    hub = RtcHub(Ourselves(who.device, who.tenant, "bench", ("127.0.0.1",)), who, 7688, networks, told, say, clock.utc)
+
+    async def listen() -> None:
+        while line := await wire.read():
+            hub.heard(read_from_coordinator(base64.b64decode(line)))  # type: ignore[arg-type]  # what the parent relays
+
+    listening = asyncio.get_running_loop().create_task(listen())
+    begun = time.perf_counter()
+    other = "b" if arguments.side == "a" else "a"
+    if arguments.side == "a":
+        hub.dial(Contact("b", ("127.0.0.1",), 7688))
+    await opened.wait()
+    setup = time.perf_counter() - begun
+
+    async def send() -> None:
+        await asked.wait()
+        data = os.urandom(PIECE_BYTES)
+        for index in range(pieces):
+            hub.send(other, Piece(1, index % 64, data))
+            if hub.is_full(other):
+                ready.clear()
+                await ready.wait()
+        await done.wait()
+
+    async def receive() -> None:
+        hub.send(other, Get(1, KEY, STREAM, 0))
+        await done.wait()
+        hub.send(other, Get(2, KEY, STREAM, 0))
+
+    if arguments.side == "a":
+        asked_once = asked
+
+        def again(_: str, message: PeerMessage) -> None:
+            if isinstance(message, Get):
+                (done if asked_once.is_set() else asked_once).set()
+
+        hub._told = RtcTold(lambda *_: None, closed, again, lambda _: ready.set())
+    result = await measured(send if arguments.side == "a" else receive, _profile(arguments))
+    done.set()
+    await asyncio.sleep(0.3)
+    listening.cancel()
+    await hub.close()
+    return {"setup_ms": setup * 1_000, **result}
+
+
+# ---- processes
+
+
+def _profile(arguments: argparse.Namespace) -> Path | None:
+    return Path(arguments.profile) / f"{arguments.case}-{arguments.side}.prof" if arguments.profile else None
+
+
+async def _side(arguments: argparse.Namespace) -> None:
+    wire = Wire()
+    await wire.start()
+    result = await (stock if arguments.case == "stock" else ours)(arguments, wire)
+    wire.say("R", json.dumps(result))
+
+
+async def _once(case: str, arguments: argparse.Namespace, identities: list[Identity]) -> dict[str, Any]:
+    children = []
+    for side, who in zip("ab", identities, strict=True):
+        encoded = base64.b64encode(msgspec.json.encode(who)).decode()
+        command = [sys.executable, "-m", "tests.bench", "rtc", "--side", side, "--case", case, "--mb", str(arguments.mb)]
+        command += ["--identity", encoded, *(["--profile", arguments.profile] if arguments.profile else [])]
+        pipe = asyncio.subprocess.PIPE
+        children.append(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=1 << 20))
+
+    async def relay(one: asyncio.subprocess.Process, other: asyncio.subprocess.Process) -> dict[str, float]:
+        assert one.stdout is not None
+        assert other.stdin is not None
+        while line := (await one.stdout.readline()).decode():
+            kind, _, text = line.partition(" ")
+            if kind == "R":
+                result: dict[str, float] = json.loads(text)
+                return result
+            other.stdin.write(text.encode())
+        raise SystemExit(f"{case}: a side ended without a result")
+
+    a, b = children
+    async with asyncio.timeout(180):
+        sent, received = await asyncio.gather(relay(a, b), relay(b, a))
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.close()
+        await child.wait()
+    return {"send": sent, "receive": received}
+
+
+def _table(rounds: dict[str, list[dict[str, Any]]], mb: float) -> dict[str, Any]:
+    def median(runs: list[dict[str, Any]], side: str, what: str, per: float = 1.0) -> float:
+        return round(statistics.median(run[side][what] for run in runs) / per, 2)
+
+    return {
+        case: {
+            "cpu_s_per_gb_send": median(runs, "send", "cpu_s", mb / 1e3),
+            "cpu_s_per_gb_receive": median(runs, "receive", "cpu_s", mb / 1e3),
+            "setup_ms": median(runs, "send", "setup_ms"),
+            "mb_per_s": round(mb / median(runs, "send", "wall_s"), 1),
+            "late_ms_p99_send": median(runs, "send", "late_ms_p99"),
+            "late_ms_p99_receive": median(runs, "receive", "late_ms_p99"),
+        }
+        for case, runs in rounds.items()
+    }
+
+
+async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
+    import tempfile  # noqa: PLC0415 - the parent's only
+
+    with tempfile.TemporaryDirectory() as folder:
+        tenant = Authority.open(Path(folder), clock.utc())
+        identities = [identity(tenant, device) for device in "ab"]
+    rounds: dict[str, list[dict[str, Any]]] = {case: [] for case in arguments.cases.split(",")}
+    for _ in range(arguments.rounds):
+        for case, runs in rounds.items():
+            runs.append(await _once(case, arguments, identities))
+    return _table(rounds, arguments.mb)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--mb", type=float, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--profile", default="", help="a directory for cProfile files of both sides")
+    parser.add_argument("--side", choices=("a", "b"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--identity", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio"} else uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_side(arguments))
+        return
+    result = {"unit": "CPU-seconds per GB", "mb": arguments.mb, "rounds": arguments.rounds}
+    result |= asyncio.run(_run(arguments))
+    print(json.dumps(result, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
