@@ -119,8 +119,10 @@ def test_only_one_that_has_had_nothing_can_be_handed_over() -> None:
     hall = Hall()
     hall.join(1)
     hall.assembly.begin_origin(head(100), 0, UTC)
+    hall.assembly.take_origin(b"some", 0.0)
     hall.audience.deliver(hall.assembly, "origin", "so")
     hall.join(2)
+    assert hall.audience.any_answered()
     assert hall.audience.take(1) is None
     assert hall.audience.take(9) is None
     taken = hall.audience.take(2)
