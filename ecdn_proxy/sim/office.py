@@ -17,10 +17,11 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim.faults import Faulting
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.host import Host
-from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink, Uplink, Wire, connection_cap
+from ecdn_proxy.sim.links import SharedLink, Uplink, Wire, connection_cap
+from ecdn_proxy.sim.origin import Origin
 from ecdn_proxy.sim.scenario import Scenario, Site
 from ecdn_proxy.sim.seal import QuickSeal
-from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip, Show
+from ecdn_proxy.sim.show import STREAM, Show
 from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
 from ecdn_proxy.sim.viewer import Outcome, Player
 from ecdn_proxy.sim.world import BEGINS, World
@@ -64,15 +65,15 @@ class Office:
         self.manifest_mbps = site.viewers * stream.manifest_bytes * 8 / stream.segment_s / 1e6
         media_mbps = max(site.wan_mbps * (1 - loss) - self.manifest_mbps, 0.05 * site.wan_mbps)
         cap = connection_cap(site.rtt_ms / 1e3, loss) / scale
-        self.wan = SharedLink(self.world, media_mbps * 1e6 / 8 / scale, cap)
-        self.wan_bytes: dict[int, float] = {}
+        wan = SharedLink(self.world, media_mbps * 1e6 / 8 / scale, cap)
+        self.origin = Origin(self.world, self.show, wan, site.first_byte_ms / 1e3, self._doomed)
         self.new_tracker = tracker
         self.tracker = tracker()
         self.connected = True
         self._limits = Limits()
         self.hosts = [self._host(at, number) for at in range(site.viewers)]
         self.by_device = {host.device: host for host in self.hosts}
-        fastest = min(self.wan.bytes_per_s, cap)
+        fastest = min(wan.bytes_per_s, cap)
         self.lone_s = [
             site.first_byte_ms / 1e3 + self.show.size_bytes(at) / fastest for at in range(len(stream.bitrates_mbps))
         ]
@@ -242,70 +243,21 @@ class Office:
 
     def fetch(self, host: Host, effect: h.FetchOrigin) -> None:
         """See `Around`."""
-        clip = self.show.by_url[effect.request.url]
-        number, size, begins = effect.fetch, len(clip.body), effect.first_byte
-        fields = clip.headers
-        status = 200
-        if effect.ranged and begins:
-            status, fields = 206, (*fields, ("content-range", f"bytes {begins}-{size - 1}/{size}"))
-        fields = (*fields, ("content-length", str(size - begins)))
         self.figures.fetches += 1
-        flow = self._flow(host, clip, begins)
-        host.fetches[number] = flow
-
-        def arrived(size_bytes: int) -> None:
-            at = size - flow.left_bytes - size_bytes
-            whole = at % CHUNK_BYTES == 0 and size_bytes == len(clip.chunks[at // CHUNK_BYTES])
-            data = clip.chunks[at // CHUNK_BYTES] if whole else clip.body[at : at + size_bytes]
-            host.feed(h.OriginSent(number, data))
-            if not flow.left_bytes and flow.wanted:
-                host.fetches.pop(number, None)
-                host.feed(h.OriginEnded(number))
-            elif clip.doomed and 2 * flow.left_bytes <= size:
-                clip.doomed = False
-                self.world.at(self.world.now, self.faults.kill, host, host.life)
-
-        def answered() -> None:
-            if flow.wanted:
-                host.feed(h.OriginAnswered(number, status, fields, self.world.now + UTC_MINUS_NOW))
-            if flow.wanted:
-                self.wan.add(flow)
-
-        flow.arrived = arrived
-        self.world.at(self.world.now + self.site.first_byte_ms / 1e3, answered)
-
-    def _flow(self, host: Host, clip: Clip, begins: int) -> Flow:
-        del host
-
-        def carried(size_bytes: float) -> None:
-            clip.origin_bytes += size_bytes
-            second = int(self.world.now)
-            self.wan_bytes[second] = self.wan_bytes.get(second, 0.0) + size_bytes
-
-        return Flow(self.wan, len(clip.body) - begins, lambda _: None, carried)
+        self.origin.fetch(host, effect)
 
     def pass_on(self, host: Host, player: Player) -> None:
         """See `Around`."""
-        clip = player.waiting_for
-        assert clip is not None
         self.figures.passed += 1
-        flow = self._flow(host, clip, 0)
-        host.fetches[-host.viewer] = flow
-        flow.arrived = lambda _: self._passed(host, player, flow)
-        self.world.at(
-            self.world.now + self.site.first_byte_ms / 1e3, lambda: self.wan.add(flow) if flow.wanted else None
-        )
+        self.origin.pass_on(host, player)
 
     def hand_over(self, host: Host, player: Player, fetch: int) -> None:
         """See `Around`."""
         self.figures.passed += 1
-        flow = host.fetches[fetch]
-        flow.arrived = lambda _: self._passed(host, player, flow)
+        self.origin.hand_over(host, player, fetch)
 
-    def _passed(self, host: Host, player: Player, flow: Flow) -> None:
-        if not flow.left_bytes and host.player is player and player.waiting_for is not None:
-            player.got_bytes = len(player.waiting_for.body)
-            player.finished()
+    def _doomed(self, host: Host) -> None:
+        self.world.at(self.world.now, self.faults.kill, host, host.life)
 
     # ---- the coordinator and mDNS
 
@@ -411,11 +363,11 @@ class Office:
         figures.viewer_bytes *= scale
         figures.manifest_mbps = self.manifest_mbps
         watched_s = max(1.0, self.ends - AFTERWARDS_S - BEGINS)
-        during = sum(size for second, size in self.wan_bytes.items() if second < BEGINS + watched_s)
+        during = sum(size for second, size in self.origin.link_bytes.items() if second < BEGINS + watched_s)
         figures.link_mean_mbps = during * scale * 8e-6 / watched_s
         # a chunk counts in the second in which its last byte comes; no second carries more than the link does
-        peak_mbps = max(self.wan_bytes.values(), default=0.0) * 8e-6 * scale
-        figures.link_peak_mbps = min(peak_mbps, self.wan.bytes_per_s * 8e-6 * scale)
+        peak_mbps = max(self.origin.link_bytes.values(), default=0.0) * 8e-6 * scale
+        figures.link_peak_mbps = min(peak_mbps, self.origin.link.bytes_per_s * 8e-6 * scale)
         figures.uploads_mb = [host.up_bytes * scale / 1e6 for host in self.hosts]
         figures.frames = self.frames
         figures.control_bytes = self.control_bytes

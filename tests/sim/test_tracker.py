@@ -1,0 +1,67 @@
+"""The built-in tracker follows the coordinator's rules; the coordinator's own is asked the same."""
+
+import pytest
+
+from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
+from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
+from tests.sim.registry import Registry
+
+STREAM = "ab" * 16
+
+
+def contact(number: int, link: str = "wired") -> Contact:
+    return Contact(f"dev-{number:03d}", ("10.0.0.1",), 7688, link)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[Seniority, Registry])
+def tracker(request: pytest.FixtureRequest) -> Tracker:
+    made: Tracker = request.param()
+    return made
+
+
+def flush(tracker: Tracker) -> dict[str, Told]:
+    at = tracker.wake_at()
+    assert at is not None
+    return {told.device: told for told in tracker.wake(at)}
+
+
+def test_a_committee_by_seniority_wired_first(tracker: Tracker) -> None:
+    for number in range(12):
+        tracker.watch(contact(number, "wifi" if number < 2 else "wired"), (STREAM,), 100.0, serves=True)
+    told = flush(tracker)
+    assert len(told) == 12
+    assert {it.committee for it in told.values()} == {tuple(f"dev-{number:03d}" for number in range(2, 9))}
+    assert all(len(it.contacts) == 11 for it in told.values())
+
+
+def test_lists_are_bounded_and_hold_the_committee(tracker: Tracker) -> None:
+    for number in range(60):
+        tracker.watch(contact(number), (STREAM,), 100.0, serves=True)
+    for device, it in flush(tracker).items():
+        named = [near.device for near, _ in it.contacts]
+        assert len(named) == len(set(named)) == NEIGHBOURS_MAX
+        assert device not in named
+        assert len(it.committee) == COMMITTEE_MAX
+        assert set(it.committee) <= {*named, device}
+
+
+def test_seats_are_kept_and_lists_sent_only_when_they_changed(tracker: Tracker) -> None:
+    for number in range(10):
+        tracker.watch(contact(number), (STREAM,), 100.0, serves=True)
+    before = flush(tracker)["dev-009"].committee
+    tracker.leave("dev-000", 110.0)
+    after = flush(tracker)
+    assert "dev-000" not in after
+    assert after["dev-009"].committee == (*before[1:], "dev-007")
+    assert tracker.wake_at() is None
+
+
+def test_who_watches_no_more_is_named_no_more(tracker: Tracker) -> None:
+    for number in range(3):
+        tracker.watch(contact(number), (STREAM,), 100.0, serves=True)
+    flush(tracker)
+    tracker.watch(contact(1), (), 110.0, serves=True)
+    told = flush(tracker)
+    assert set(told) == {"dev-000", "dev-002"}
+    assert [near.device for near, _ in told["dev-000"].contacts] == ["dev-002"]
