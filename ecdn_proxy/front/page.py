@@ -71,7 +71,7 @@ class Page:
         self.address = (str(host), int(port))
         names = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in str(host) else str(host)}
         self._hosts = frozenset(f"{name}:{port}" for name in names)
-        _log.info("status page listening", url=f"http://127.0.0.1:{port}/")
+        _log.info("status page listening", url=f"http://{f'[{host}]' if ':' in str(host) else host}:{port}/")
 
     async def close(self) -> None:
         """Stop listening."""

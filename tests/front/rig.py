@@ -130,6 +130,10 @@ class Authorities:
         root = self._builder(self._name, self._key.public_key(), 1).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
+        root = root.add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
+        )
+        root = root.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         self.ca = directory / "root.pem"
         self.ca.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
@@ -140,6 +144,7 @@ class Authorities:
         leaf = (
             self._builder(subject, key.public_key(), days)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         secret = key.private_bytes(
