@@ -60,6 +60,35 @@ async def test_a_wake_comes_when_it_is_due() -> None:
 
 
 @pytest.mark.asyncio
+async def test_there_is_one_timer_and_it_follows_the_machine() -> None:
+    machine, woken = Echo(), asyncio.Event()
+    driver: Driver[str, str] = Driver(machine, lambda effect: woken.set() if effect == "woken" else None, print)
+    machine.due = driver.now() + 3_600
+    driver.feed("later")
+    driver.feed("still later")
+    machine.due = driver.now()
+    driver.feed("now")
+    await asyncio.wait_for(woken.wait(), 5)
+    machine.due = driver.now() + 3_600
+    driver.feed("later")
+    machine.due = None
+    driver.feed("never")
+    driver.close()
+    driver.close()
+
+
+@pytest.mark.asyncio
+async def test_a_machine_that_fails_while_it_is_closed_sets_no_timer() -> None:
+    machine = Echo()
+    driver: Driver[str, str] = Driver(machine, lambda effect: None, lambda error: driver.close())
+    machine.due = driver.now()
+    driver.feed("break")
+    driver._wake()
+    await asyncio.sleep(0)
+    assert machine.due is not None
+
+
+@pytest.mark.asyncio
 async def test_a_closed_driver_does_nothing_more() -> None:
     machine = Echo()
     driver: Driver[str, str] = Driver(machine, lambda effect: None, print)

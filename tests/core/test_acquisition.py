@@ -1,0 +1,223 @@
+"""One segment on its way here, as a timetable: what a parent, a home or an origin does wrong, and what follows."""
+
+import pytest
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.acquisition import REASKS_MAX
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.segment import Assembly
+from ecdn_proxy.wire import peer
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from tests.core.makers import contact, fetched, seal, wanted
+from tests.core.test_node_alone import One
+from tests.core.world import STREAM, UTC, Seals, key_of
+
+BODY = bytes(range(256)) * 128 * 12
+LIMITS = Limits()
+LAN = h.LinkOpened(contact("home"), "lan", (STREAM,), serves=True, rtt_ms=1.0)
+
+
+class Desk(One):
+    """A node whose key's ledger is kept by `home`; `ann` and `bob` have the segment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seals = Seals()
+        self.node.site.seal = seal("me", self.seals)
+        self.feed(h.StreamOpened(STREAM))
+        self.link("home", "ann", "bob")
+        self.feed(h.TrackerSaid(STREAM, ("home",), ((contact("home"), "so"),)))
+        for device in ("ann", "bob"):
+            self.node.site.view.watching(device, (), serves=True)
+        self.now += 10.0
+        view = self.node.site.view
+        self.key = next(it for it in map(key_of, range(99)) if view.homes(STREAM, it, self.now)[0] == "home")
+
+    def want(self, viewer: int = 1) -> peer.Ask:
+        self.feed(wanted(viewer, key=self.key))
+        (ask,) = self.sent(peer.Ask)
+        return ask
+
+    def follow(self, ask: peer.Ask, *parents: str) -> peer.Get:
+        contacts = tuple(contact(it) for it in parents)
+        self.feed(h.Received("home", peer.Follow(ask.request, self.key, contacts, "so")))
+        (get,) = self.sent(peer.Get)
+        return get
+
+    def fetch(self, viewer: int = 1, *, key: str = "") -> int:
+        assert not key
+        ask = self.want(viewer)
+        self.feed(h.Received("home", peer.Granted(ask.request, self.key, 5, hedge=False)))
+        (asked,) = self.of(h.FetchOrigin)
+        return asked.fetch
+
+    def source(self, device: str, body: bytes = BODY, *, etag: str | None = '"v1"') -> Assembly:
+        return fetched(seal(device, self.seals), body, key=self.key, etag=etag)
+
+    def give(self, device: str, get: peer.Get, source: Assembly, upto: int) -> None:
+        for voucher in source.vouchers:
+            self.feed(h.Received(device, peer.Vouched(get.request, voucher)))
+        for index in range(get.first, upto):
+            self.feed(h.Received(device, peer.Piece(get.request, index, source.pieces[index])))
+
+    def headers(self, *more: tuple[str, str], etag: str = '"v1"') -> h.Headers:
+        return (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", etag), *more)
+
+    def asks(self) -> list[str]:
+        return [it.reason for it in self.sent(peer.Ask)]
+
+
+def test_a_parents_pieces_reach_the_viewer_and_its_end_is_the_end() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    assert (get.first, get.key) == (0, desk.key)
+    desk.give("ann", get, desk.source("ann"), 12)
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    (row,) = desk.of(h.Served)
+    assert (row.source, dict(row.bytes_by_source)) == ("lan", {"lan": len(BODY)})
+    desk.feed(h.Received("ann", peer.End(get.request)))
+    assert desk.did == []
+
+
+@pytest.mark.parametrize("way", ["refuses", "ends early", "goes away", "lies"])
+def test_the_alternate_goes_on_where_the_parent_stopped(way: str) -> None:
+    desk = Desk()
+    get, source = desk.follow(desk.want(), "ann", "bob"), desk.source("ann")
+    desk.give("ann", get, source, 3)
+    match way:
+        case "refuses":
+            desk.feed(h.Received("ann", peer.Refused(get.request, "private")))
+        case "ends early":
+            desk.feed(h.Received("ann", peer.End(get.request)))
+        case "goes away":
+            desk.feed(h.LinkClosed("ann", "connection lost"))
+        case _:
+            desk.feed(h.Received("ann", peer.Piece(get.request, 3, b"lie")))
+            assert [it.code for it in desk.of(h.RaiseCondition)] == ["peer-misbehaved"]
+    (again,) = desk.sent(peer.Get)
+    assert again.first == 3
+    desk.give("bob", again, source, 12)
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+
+
+def test_without_an_alternate_the_home_is_asked_again() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    desk.feed(h.Received("ann", peer.Refused(get.request, "busy")))
+    assert desk.asks() == ["parent lost"]
+    assert desk.sent(peer.Ask)[0].avoid == ("ann",)
+
+
+def test_a_segment_that_nobody_can_serve_is_not_asked_for_for_ever() -> None:
+    desk = Desk()
+    ask, asked = desk.want(), 0
+    while not desk.of(h.PassOn):
+        desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("me"),), "so")))
+        if further := desk.sent(peer.Ask):
+            ask, asked = further[-1], asked + len(further)
+        assert asked < REASKS_MAX
+    assert desk.of(h.PassOn) == [h.PassOn(1, "no neighbour could serve it after many tries")]
+
+
+def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    desk.give("ann", get, desk.source("ann"), 3)
+    desk.after(LIMITS.silence_s - 0.01)
+    assert desk.asks() == []
+    desk.after(0.02)
+    assert desk.asks() == ["parent slow"]
+    assert desk.sent(peer.Cancel) == [peer.Cancel(get.request)]
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=True)))
+    (asked,) = desk.of(h.FetchOrigin)
+    assert (asked.first_byte, asked.ranged, asked.if_range) == (3 * PIECE_BYTES, True, '"v1"')
+    span = ("content-range", f"bytes {3 * PIECE_BYTES}-{len(BODY) - 1}/{len(BODY)}")
+    desk.feed(
+        h.OriginAnswered(asked.fetch, 206, (*desk.headers()[:1], desk.headers()[2], span), UTC),
+        h.OriginSent(asked.fetch, BODY[3 * PIECE_BYTES :]),
+        h.OriginEnded(asked.fetch),
+    )
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert desk.sent(peer.Finished) == [peer.Finished(desk.key, 5, "complete", 200, "")]
+
+
+@pytest.mark.parametrize("etag", ['"v1"', '"v2"'])
+def test_two_versions_are_never_mixed_the_viewer_sees_it_break(etag: str) -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann", "bob")
+    desk.give("ann", get, desk.source("ann"), 3)
+    desk.feed(h.Received("ann", peer.Refused(get.request, "lost")))
+    (again,) = desk.sent(peer.Get)
+    other = desk.source("bob", bytes(len(BODY)), etag=etag)
+    desk.feed(h.Received("bob", peer.Vouched(again.request, other.vouchers[0])))
+    assert [it.viewer for it in desk.of(h.Abort)] == [1]
+    assert desk.of(h.RaiseCondition) == []
+    assert desk.node.acquiring() == {}
+
+
+def test_a_home_that_dies_leaves_the_lease_to_the_ledger_here() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(h.LinkClosed("home", "connection lost"))
+    assert desk.node.site.ledger.fetchers(desk.key) == ("me",)
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
+    assert desk.node.site.ledger.fetchers(desk.key) == ()
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+
+
+def test_a_home_that_hears_of_progress_hears_of_the_end_too() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[:1_000]))
+    assert desk.sent(peer.Progress) == []
+    desk.now += LIMITS.progress_s + 0.01
+    desk.feed(h.OriginSent(fetch, BODY[1_000:9_000]))
+    assert desk.sent(peer.Progress) == [peer.Progress(desk.key, 5, 9_000)]
+    desk.feed(h.ViewerLeft(1))
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_the_home_tells_of_a_404_and_nothing_is_remembered(status: int) -> None:
+    desk = Desk()
+    ask = desk.want()
+    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "gone", 200, status)))
+    assert desk.of(h.AnswerStatus) == [h.AnswerStatus(1, status, "gone")]
+    assert desk.want(2).reason == "first"
+
+
+def test_what_the_home_knows_to_be_private_passes_at_once() -> None:
+    desk = Desk()
+    ask = desk.want()
+    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "no-store", 60_000, 0)))
+    assert desk.of(h.PassOn) == [h.PassOn(1, "no-store")]
+    desk.feed(wanted(2, key=key_of(500)))
+    assert desk.of(h.PassOn) == [h.PassOn(2, "no-store")]
+
+
+def test_another_version_at_the_origin_is_fetched_anew_while_nobody_has_had_anything() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    desk.feed(h.ViewerLeft(99))
+    desk.give("ann", get, desk.source("ann"), 0)
+    desk.feed(h.Received("ann", peer.Refused(get.request, "lost")))
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    (asked,) = desk.of(h.FetchOrigin)
+    desk.feed(h.OriginAnswered(asked.fetch, 200, desk.headers(etag='"v2"'), UTC))
+    desk.feed(h.OriginSent(asked.fetch, BODY), h.OriginEnded(asked.fetch))
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+
+
+def test_an_origin_that_falls_silent_is_left_and_the_rest_asked_for() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[: 2 * PIECE_BYTES]))
+    desk.after(0.9)
+    assert desk.of(h.AbortOrigin) == []
+    desk.after(0.2)
+    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
+    (ask,) = desk.sent(peer.Ask)
+    assert ask.have == 2
