@@ -16,6 +16,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
@@ -24,13 +25,14 @@ from typing import Any
 
 import msgspec
 import uvloop
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock, ice, rtc_patches
 from ecdn_proxy.io.link import Ourselves
 from ecdn_proxy.io.rtc import RtcHub, RtcTold
 from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
@@ -46,9 +48,6 @@ TICK_S = 0.01
 
 class Wire:
     """Lines to and from the other process, through the parent."""
-
-    def __init__(self) -> None:
-        self.lines: asyncio.Queue[str] = asyncio.Queue()
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,7 +122,12 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
             await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "answer"))
         else:
             came = asyncio.get_running_loop().create_future()
-            peer.on("datachannel", lambda it: (it.on("message", message), came.set_result(it)))
+
+            def take(it: RTCDataChannel) -> None:
+                it.on("message", message)
+                came.set_result(it)
+
+            peer.on("datachannel", take)
             await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "offer"))
             await peer.setLocalDescription(await peer.createAnswer())
             wire.say("S", json.dumps(peer.localDescription.sdp))
@@ -159,79 +163,69 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
 # ---- our links
 
 
-async def ours(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
-    if arguments.case == "settings":
-        rtc_patches.apply = lambda: False
-    who = msgspec.json.decode(base64.b64decode(arguments.identity), type=Identity)
-    pieces = int(arguments.mb * 1e6) // PIECE_BYTES
-    opened, asked, done, ready = (asyncio.Event() for _ in range(4))
-    seen = 0
+class Ours:
+    """One of the two processes, with our hub."""
 
-    def received(_: str, message: PeerMessage) -> None:
-        nonlocal seen
+    def __init__(self, arguments: argparse.Namespace, wire: Wire, who: Identity) -> None:
+        self.arguments, self.wire, self.who = arguments, wire, who
+        self.pieces = int(arguments.mb * 1e6) // PIECE_BYTES
+        self.other = "b" if who.device == "a" else "a"
+        self.opened, self.asked, self.done, self.ready = (asyncio.Event() for _ in range(4))
+        self.seen = 0
+
+    def received(self, _: str, message: PeerMessage) -> None:
         if isinstance(message, Piece):
-            seen += 1
-            if seen == pieces:
-                done.set()
-        elif isinstance(message, Get):
-            asked.set()
-        else:
-            done.set()
+            self.seen += 1
+            if self.seen == self.pieces:
+                self.done.set()
+        elif isinstance(message, Get):  # the first asks for the pieces, the second says that they have come
+            (self.done if self.asked.is_set() else self.asked).set()
 
-    def closed(_: str, why: str, __: bool) -> None:
-        if not done.is_set():
+    def closed(self, _: str, why: str, __: bool) -> None:
+        if not self.done.is_set():
             print(f"the link ended early: {why}", file=sys.stderr, flush=True)
             os._exit(1)
 
-    def say(message: Relayed) -> bool:
-        wire.say("S", base64.b64encode(pack(message)).decode())
+    def say(self, message: Relayed) -> bool:
+        self.wire.say("S", base64.b64encode(pack(message)).decode())
         return True
 
-    told = RtcTold(lambda *_: opened.set(), closed, received, lambda _: ready.set())
-    networks = [ip_network("127.0.0.0/8")]
-    hub = RtcHub(Ourselves(who.device, who.tenant, "bench", ("127.0.0.1",)), who, 7688, networks, told, say, clock.utc)
-
-    async def listen() -> None:
-        while line := await wire.read():
+    async def listen(self, hub: RtcHub) -> None:
+        while line := await self.wire.read():
             hub.heard(read_from_coordinator(base64.b64decode(line)))  # type: ignore[arg-type]  # what the parent relays
 
-    listening = asyncio.get_running_loop().create_task(listen())
-    begun = time.perf_counter()
-    other = "b" if arguments.side == "a" else "a"
-    if arguments.side == "a":
-        hub.dial(Contact("b", ("127.0.0.1",), 7688))
-    await opened.wait()
-    setup = time.perf_counter() - begun
+    async def run(self) -> dict[str, float]:
+        told = RtcTold(lambda *_: self.opened.set(), self.closed, self.received, lambda _: self.ready.set())
+        ourselves = Ourselves(self.who.device, self.who.tenant, "bench", ("127.0.0.1",))
+        hub = RtcHub(ourselves, self.who, 7688, [ip_network("127.0.0.0/8")], told, self.say, clock.utc)
+        tasks = Tasks(lambda name, error: print(name, repr(error), file=sys.stderr, flush=True))
+        tasks.start(self.listen(hub), "switchboard")
+        begun = time.perf_counter()
+        if self.who.device == "a":
+            hub.dial(Contact("b", ("127.0.0.1",), 7688))
+        await self.opened.wait()
+        setup = time.perf_counter() - begun
+        work = self.send if self.who.device == "a" else self.receive
+        result = await measured(lambda: work(hub), _profile(self.arguments))
+        await asyncio.sleep(0.3)
+        await tasks.close()
+        await hub.close()
+        return {"setup_ms": setup * 1_000, **result}
 
-    async def send() -> None:
-        await asked.wait()
+    async def send(self, hub: RtcHub) -> None:
+        await self.asked.wait()
         data = os.urandom(PIECE_BYTES)
-        for index in range(pieces):
-            hub.send(other, Piece(1, index % 64, data))
-            if hub.is_full(other):
-                ready.clear()
-                await ready.wait()
-        await done.wait()
+        for index in range(self.pieces):
+            hub.send(self.other, Piece(1, index % 64, data))
+            if hub.is_full(self.other):
+                self.ready.clear()
+                await self.ready.wait()
+        await self.done.wait()
 
-    async def receive() -> None:
-        hub.send(other, Get(1, KEY, STREAM, 0))
-        await done.wait()
-        hub.send(other, Get(2, KEY, STREAM, 0))
-
-    if arguments.side == "a":
-        asked_once = asked
-
-        def again(_: str, message: PeerMessage) -> None:
-            if isinstance(message, Get):
-                (done if asked_once.is_set() else asked_once).set()
-
-        hub._told = RtcTold(lambda *_: None, closed, again, lambda _: ready.set())
-    result = await measured(send if arguments.side == "a" else receive, _profile(arguments))
-    done.set()
-    await asyncio.sleep(0.3)
-    listening.cancel()
-    await hub.close()
-    return {"setup_ms": setup * 1_000, **result}
+    async def receive(self, hub: RtcHub) -> None:
+        hub.send(self.other, Get(1, KEY, STREAM, 0))
+        await self.done.wait()
+        hub.send(self.other, Get(2, KEY, STREAM, 0))
 
 
 # ---- processes
@@ -244,18 +238,23 @@ def _profile(arguments: argparse.Namespace) -> Path | None:
 async def _side(arguments: argparse.Namespace) -> None:
     wire = Wire()
     await wire.start()
-    result = await (stock if arguments.case == "stock" else ours)(arguments, wire)
+    who = msgspec.json.decode(await wire.read(), type=Identity)
+    if arguments.case == "settings":
+        rtc_patches.apply = lambda: False
+    result = await (stock(arguments, wire) if arguments.case == "stock" else Ours(arguments, wire, who).run())
     wire.say("R", json.dumps(result))
 
 
 async def _once(case: str, arguments: argparse.Namespace, identities: list[Identity]) -> dict[str, Any]:
     children = []
     for side, who in zip("ab", identities, strict=True):
-        encoded = base64.b64encode(msgspec.json.encode(who)).decode()
-        command = [sys.executable, "-m", "tests.bench", "rtc", "--side", side, "--case", case, "--mb", str(arguments.mb)]
-        command += ["--identity", encoded, *(["--profile", arguments.profile] if arguments.profile else [])]
+        command = [sys.executable, "-m", "tests.bench", "rtc", "--side", side, "--case", case]
+        command += ["--mb", str(arguments.mb), *(["--profile", arguments.profile] if arguments.profile else [])]
         pipe = asyncio.subprocess.PIPE
-        children.append(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=1 << 20))
+        child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=1 << 20)
+        assert child.stdin is not None
+        child.stdin.write(msgspec.json.encode(who) + b"\n")
+        children.append(child)
 
     async def relay(one: asyncio.subprocess.Process, other: asyncio.subprocess.Process) -> dict[str, float]:
         assert one.stdout is not None
@@ -280,7 +279,7 @@ async def _once(case: str, arguments: argparse.Namespace, identities: list[Ident
 
 def _table(rounds: dict[str, list[dict[str, Any]]], mb: float) -> dict[str, Any]:
     def median(runs: list[dict[str, Any]], side: str, what: str, per: float = 1.0) -> float:
-        return round(statistics.median(run[side][what] for run in runs) / per, 2)
+        return round(float(statistics.median(run[side][what] for run in runs)) / per, 2)
 
     return {
         case: {
@@ -296,8 +295,6 @@ def _table(rounds: dict[str, list[dict[str, Any]]], mb: float) -> dict[str, Any]
 
 
 async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    import tempfile  # noqa: PLC0415 - the parent's only
-
     with tempfile.TemporaryDirectory() as folder:
         tenant = Authority.open(Path(folder), clock.utc())
         identities = [identity(tenant, device) for device in "ab"]
@@ -317,7 +314,6 @@ def main() -> None:
     parser.add_argument("--profile", default="", help="a directory for cProfile files of both sides")
     parser.add_argument("--side", choices=("a", "b"), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--identity", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio"} else uvloop.new_event_loop

@@ -5,6 +5,8 @@ import gc
 import hashlib
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,7 +18,7 @@ from ecdn_proxy.io import channel as channels
 from ecdn_proxy.io import rtc
 from ecdn_proxy.wire.peer import Get, Piece, Watching
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Relayed, Undeliverable
-from tests.io.switching import authority, exchange, identity, linked
+from tests.io.switching import RtcAgent, authority, exchange, identity, linked
 from tests.io.waiting import Record
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
@@ -88,7 +90,7 @@ async def test_pieces_both_ways_with_back_pressure(tenant: Authority, monkeypatc
             b.hub.send("a", Piece(2, index, data))
             if a.hub.is_full("b"):
                 ready = len(a.record.all("ready"))
-                await a.record.until(lambda ready=ready: len(a.record.all("ready")) > ready)
+                await a.record.until(partial(_more_ready, a, ready))
                 waited += 1
                 assert not a.hub.is_full("b")
         await b.record.until(lambda: len(b.messages(Piece)) == 64)
@@ -99,6 +101,10 @@ async def test_pieces_both_ways_with_back_pressure(tenant: Authority, monkeypatc
         assert {hashlib.sha256(it.data).digest() for it in got} == {hashlib.sha256(data).digest()}
         assert a.hub.stats()["b"].bytes_out > 64 * 32_768
         assert a.hub.stats()["b"].rtt_ms < 1_000
+
+
+def _more_ready(agent: RtcAgent, than: int) -> bool:
+    return len(agent.record.all("ready")) > than
 
 
 def _other_fingerprint(sdp: str) -> str:
@@ -127,19 +133,23 @@ async def test_a_relay_that_swaps_the_fingerprint_gets_no_channel(tenant: Author
         assert not b.record.all("opened")
 
 
+def _changed(change: Callable[[Offer], Offer], message: Relayed) -> Relayed:
+    return change(message) if isinstance(message, Offer) else message
+
+
 async def test_any_other_change_on_the_way_is_seen_too(tenant: Authority) -> None:
     async with exchange(tenant) as made:
         a, b, c = made("a"), made("b"), made("c")
-        changes = [
+        other = identity(tenant, "c").certificate_der
+        changes: list[Callable[[Offer], Offer]] = [
             lambda it: msgspec.structs.replace(it, sdp=it.sdp.replace("127.0.0.1", "127.0.0.9")),
             lambda it: msgspec.structs.replace(it, nonce=bytes(16)),
             lambda it: msgspec.structs.replace(it, expires_utc=it.expires_utc + 1),
             lambda it: msgspec.structs.replace(it, to="c"),
-            lambda it: msgspec.structs.replace(it, certificate=c_identity.certificate_der),
+            lambda it: msgspec.structs.replace(it, certificate=other),
         ]
-        c_identity = identity(tenant, "c")
         for change in changes:
-            made.tamper = lambda it, change=change: change(it) if isinstance(it, Offer) else it
+            made.tamper = partial(_changed, change)
             a.record.told.clear()
             a.hub.dial(b.contact)
             await a.record.first("closed")
@@ -229,7 +239,7 @@ async def test_a_peer_that_dies_is_noticed_within_three_seconds(tenant: Authorit
         connection = peer.sctp.transport.transport._connection
         died = asyncio.get_running_loop().time()
         for protocol in connection._protocols:
-            protocol.transport.sendto = lambda *_: None
+            protocol.transport.sendto = lambda *_: None  # type: ignore[method-assign]
         device, why, misbehaved = await a.record.first("closed")
         assert (device, misbehaved) == ("b", False)
         assert "nothing was heard" in why
