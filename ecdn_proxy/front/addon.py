@@ -123,6 +123,10 @@ class Addon:
             data.server.error = f"{errorpage.REFUSED}{refusal}"
         except OSError as error:
             data.server.error = f"{errorpage.UNRESOLVED}{host}: {error}"
+        except Exception:
+            # mitmproxy would log it and connect, unchecked: of all our faults only this one must not fail open
+            _log.exception("a target could not be checked; it is not connected to")
+            data.server.error = f"{errorpage.REFUSED}{host} could not be checked"
         else:
             self._names[data.server.id] = (host, port)
             data.server.address = (pinned, port)

@@ -1,6 +1,7 @@
 """The proxy with real sockets: browsers' duties, routing, refusals, manifests, and what must not grow."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -286,6 +287,30 @@ async def test_local_and_private_targets_are_refused(tmp_path: Path) -> None:
             assert page.status == 403
             assert "private network" in await page.text()
         assert front.origin.seen == []
+
+
+@pytest.mark.asyncio
+async def test_a_fault_in_the_check_of_a_target_connects_to_nobody(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else fails open; what keeps viewers' requests off local addresses must not."""
+
+    async def fail(*_: object) -> str:
+        raise RuntimeError("broken")
+
+    def fail_at_once(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(front.proxy.targets, "resolve", fail)
+    for also_spelling in (False, True):
+        if also_spelling:
+            monkeypatch.setattr(front.proxy.targets, "spelled", fail_at_once)
+        target = f"127.0.0.1:{front.port}"
+        answer = await front.raw(f"GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert b" 200 " not in answer.partition(b"\r\n")[0]
+        async with asyncio.timeout(10):
+            with contextlib.suppress(aiohttp.ClientError):
+                async with front.session.get(front.url("/hello")) as page:
+                    assert page.status >= 400
+    assert front.origin.seen == []
 
 
 @pytest.mark.asyncio
