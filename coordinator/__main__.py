@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+import msgspec
 import structlog
 from sqlalchemy.exc import DBAPIError
 
@@ -28,6 +29,7 @@ from coordinator.core.registry import Token
 from coordinator.io import clock
 from coordinator.io.db import migrate as migrate_database
 from coordinator.io.files import write_private
+from coordinator.io.stun import StunResponder
 from coordinator.service import maps
 from coordinator.service.settings import Unusable, host_and_port, load
 from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
@@ -75,7 +77,7 @@ def run(
 
 
 async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file: Path | None) -> None:
-    settings = load_settings()
+    settings = _telling_of_stun(load_settings())
     log = structlog.get_logger("coordinator")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -111,17 +113,39 @@ async def _opened(
 ) -> AsyncIterator[tuple[System, Door]]:
     async with System.opened(data_dir, settings, log) as system:
         door = Door(system, host, port, _names(settings, host))
+        stun = StunResponder(*host_and_port(settings.stun_listen)) if settings.stun_listen else None
         try:
             await door.open()
+            if stun is not None:
+                await _start(stun, settings.stun_listen)
+                log.info("STUN responder", listen=settings.stun_listen)
             yield system, door
         finally:
             await door.close()
+            if stun is not None:
+                await stun.close()
+
+
+async def _start(stun: StunResponder, listen: str) -> None:
+    try:
+        await stun.start()
+    except OSError as error:
+        raise Unusable(f"stun_listen = {listen!r}: cannot be listened on: {error.strerror}") from error
+
+
+def _telling_of_stun(settings: Settings) -> Settings:
+    """Agents use the coordinator's own STUN responder, unless their table names servers."""
+    if not settings.stun_listen or "stun_servers" in settings.agents:
+        return settings
+    name = urlsplit(_url(settings, host_and_port(settings.listen)[0], 0)).hostname
+    port = host_and_port(settings.stun_listen)[1]
+    return msgspec.structs.replace(settings, agents=settings.agents | {"stun_servers": [f"stun:{name}:{port}"]})
 
 
 def _reload(system: System, load_settings: Callable[[], Settings], log: Any) -> None:
     """SIGHUP: agents get the `[agents]` table as it is now."""
     try:
-        system.apply_settings(load_settings().agents)
+        system.apply_settings(_telling_of_stun(load_settings()).agents)
         log.info("settings read again", agents=len(system.settings.agents))
     except Unusable as error:
         log.warning("settings not read again", why=str(error))

@@ -59,6 +59,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "whoever has an older list may fetch what another fetches already.",
         ),
     ] = 0.1
+    stun_listen: Annotated[
+        str,
+        Meta(
+            max_length=260,
+            description="Address and UDP port of a STUN responder for agents behind NAT, such as `0.0.0.0:3478`; "
+            "agents are told of it. Empty: none.",
+        ),
+    ] = ""
 
 
 SETTLE_S = 0.05
