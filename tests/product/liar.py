@@ -84,7 +84,7 @@ class Liar:
         async with self.stage.session.get(url) as answer:
             self._text = await answer.text()
         stream = await self.watcher.manifest(url, "application/vnd.apple.mpegurl", self._text.encode())
-        assert stream is not None
+        assert stream
         return stream
 
     async def _be_first(self) -> None:
@@ -165,7 +165,7 @@ class Liar:
         etag = self.etags[key] if self.manner == "flipped" else None
         head = SegmentHead(size, "video/mp2t", etag, None, clock.utc(), 60.0, "any") if not first else None
         hashes = b"".join(hashlib.sha256(piece).digest() for piece in batch)
-        certificate = self.identity.certificate_der if not first else None
+        certificate = self.identity.certificate_der
         bare = Voucher(self.identity.device, key, "1", first, hashes, total, head, bytes(64), certificate)
         signature = self.identity.sign(bare.signed_bytes(self.identity.tenant))
         return Voucher(self.identity.device, key, "1", first, hashes, total, head, signature, certificate)

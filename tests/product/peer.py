@@ -111,9 +111,10 @@ class Watcher:
         salt = bytes.fromhex(identity.salt)
         self._sorter = Sorter(salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True)
 
-    async def manifest(self, url: str, content_type: str, body: bytes) -> str | None:
-        """The stream of a manifest."""
-        return await self._sorter.manifest(ViewerRequest("GET", url, ()), content_type, body, clock.utc())
+    async def manifest(self, url: str, content_type: str, body: bytes) -> str:
+        """The stream of a manifest; "" if it has none."""
+        found = await self._sorter.manifest(ViewerRequest("GET", url, ()), content_type, body, clock.utc())
+        return next(iter(found), "")
 
     def match(self, url: str) -> Match | None:
         """The segment at `url`, if a manifest lists it."""

@@ -105,7 +105,7 @@ async def test_a_peer_that_asks_gets_segments_and_never_a_key(played: Played) ->
     for url in (f"{stage.origin.url}/live/aes/master.m3u8", playlist):
         async with stage.session.get(url) as answer:
             body = await answer.read()
-        stream = await watcher.manifest(url, "application/vnd.apple.mpegurl", body) or ""
+        stream = await watcher.manifest(url, "application/vnd.apple.mpegurl", body)
         assert stream
     listed = [str(URL(playlist).join(URL(line))) for line in body.decode().splitlines() if line.endswith(".ts")]
     key_url = str(URL(playlist).join(URL(re.findall(r'URI="([^"]+)"', body.decode())[-1])))
