@@ -78,14 +78,18 @@ class Sorter:
             return sniff(kind, b"#EXTM3U") is not None
         return any(part in kind for part in _MANIFEST_TYPES) and not kind.startswith("text/html")
 
-    async def manifest(self, request: ViewerRequest, content_type: str | None, body: bytes, utc: float) -> str | None:
-        """A whole answer that may be a manifest; returns the stream that it opened.
+    async def manifest(
+        self, request: ViewerRequest, content_type: str | None, body: bytes, utc: float
+    ) -> tuple[str, ...]:
+        """A whole answer that may be a manifest; returns the streams under which its viewers can be met.
+
+        Of a media playlist these are its presentation's and its own: who came late knows only the latter.
 
         Raises:
             ManifestError: it is a manifest, but cannot be used.
         """
         if sniff(content_type, body) is None:
-            return None
+            return ()
         variables = self.catalog.variables_for(request.url)
         if len(body) <= PARSED_AT_ONCE_BYTES:
             presentation = parse(request.url, body, content_type, utc, variables=variables)
@@ -101,7 +105,8 @@ class Sorter:
             authorization=fields.get("authorization"),
             utc=utc,
         )
-        return stream
+        own = stream if presentation.is_master else self.catalog.own_stream_of(request.url)
+        return tuple(dict.fromkeys((stream, own)))
 
     def passed(self, request: ViewerRequest, status: int, utc: float) -> None:
         """What the origin's own answer says of this viewer."""

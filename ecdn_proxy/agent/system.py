@@ -393,14 +393,14 @@ class System:
     async def manifest(self, request: ViewerRequest, status: int, headers: h.Headers, body: bytes) -> None:
         """See `doors.Agent`."""
         try:
-            stream = await self._sorter.manifest(request, dict(headers).get("content-type"), body, clock.utc())
+            streams = await self._sorter.manifest(request, dict(headers).get("content-type"), body, clock.utc())
         except ManifestError as error:
             self._raise("manifest-refused", refused_manifest(request, error))
             return
         except Exception as error:  # the viewer has its manifest; only sharing suffers
             log.error("a manifest could not be read", exc_info=error)
             return
-        if stream is not None:
+        for stream in streams:
             self._feed(h.StreamOpened(stream))
 
     def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:

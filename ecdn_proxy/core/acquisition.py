@@ -45,9 +45,11 @@ REASKS_MAX = 12
 ORIGIN_SILENCE_S = 1.0
 """An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
 connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
+ORIGIN_FIRST_BYTE_S = 4.0
+"""The same for the first byte: an origin under load may think for seconds, and asking again makes it worse."""
 ORIGIN_PATIENCE_MAX = 8.0
 PATIENCE_MAX = 4.0
-GIVE_UP_S = 3.0
+GIVE_UP_S = 4.0
 """So long without a new byte and without an own fetch, and the origin is asked whatever the ledgers say: a viewer's
 wait must end even if every neighbour's answer is lost."""
 
@@ -358,6 +360,9 @@ class Acquisition:
                 self._own_answer("private", event.status, why, now)
             case Gone(status):
                 self._own_answer("private", status, f"the origin answered {status}", now)
+            case Broken(_, why) if self._origin_tries < ORIGIN_TRIES_MAX:
+                self._abort_fetch()
+                self.origin_failed(why, now)
             case Broken(status, why):
                 self._own_answer("failed", status, why, now)
 
@@ -540,8 +545,6 @@ class Acquisition:
         self._drop_parent()
         if parent is not None:
             self._avoid[parent] = None
-            if self._began_at is None:
-                self._site.view.suspected(parent, now + self._site.limits.suspect_s)
         self.ask(reason, now)
         if parent is not None:
             # only this question avoids it: the ledger may name it again when the fault was not its own
@@ -563,8 +566,8 @@ class Acquisition:
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
 
     def _origin_silent_at(self) -> Instant:
-        first = 0.0 if self._began_at is not None else self._site.ledger.usual_first_byte_s(self.stream)
-        return self._heard_at + first + ORIGIN_SILENCE_S * self._origin_patience
+        wait = ORIGIN_FIRST_BYTE_S if self._began_at is None else ORIGIN_SILENCE_S
+        return self._heard_at + wait * self._origin_patience
 
     def _origin_fell_silent(self, now: Instant) -> None:
         self._origin_patience *= 2

@@ -137,6 +137,14 @@ class Catalog:
         self._streams.bound(stream)
         return stream.id
 
+    def own_stream_of(self, url: str) -> str:
+        """The stream that a manifest would be if nothing else listed it.
+
+        A machine that joins in the middle of an event sees media playlists only, never their master: this is the name
+        under which it can be met.
+        """
+        return self._streams.id_of(_named(self._profiles.canonical(url)))
+
     def proof_of(self, url: str) -> str:
         """What a 2xx to this manifest proves (`Listed.proof` of the segments at its origin); "" for an unknown one."""
         own = self._profiles.canonical(url)

@@ -20,8 +20,9 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 LEASES_MAX = 2
 """The lease and one hedge: at most two origin fetches per key and site at once."""
-FAILURES_MAX = 2
-"""After two devices failed at the origin everybody asks for himself: it is not one machine's fault."""
+FAILURES_MAX = 4
+"""After so many fetches of one key failed everybody asks for himself: it is not one machine's fault."""
+FIRST_BYTE_MAX_S = 5.0
 GIVEN_HALF_LIFE_S = 10.0
 SLOW_HALF_LIFE_S = 30.0
 """How long a parent that a child found slow is thought less of."""
@@ -50,6 +51,8 @@ class Entry:
 
     stream: str
     leases: list[LeaseState] = field(default_factory=list)
+    late: list[LeaseState] = field(default_factory=list)
+    """Leases that ended for silence; if they begin after all, the origin is slower than was thought."""
     parents: dict[str, str] = field(default_factory=dict)
     """Child → the parent it was told to follow first."""
     children: Counter[str] = field(default_factory=Counter)
@@ -141,7 +144,7 @@ class Ledger:
         choice = self._choose(entry, device, avoid, now)
         if choice is None and forgivable:
             choice = self._choose(entry, device, (), now)
-        elif reason == "hedge" and not entry.holders and not self._flows(entry, now):
+        elif reason == "hedge" and not entry.holders and not any(self._live(entry, it, now) for it in entry.leases):
             choice = None
         if choice is None and len(entry.leases) < LEASES_MAX:
             return self._grant(entry, device, now, hedge=bool(entry.leases))
@@ -173,7 +176,7 @@ class Ledger:
     def progress(self, key: str, lease: int, device: str, received_bytes: int, now: Instant) -> None:
         """A lease holder is still at it."""
         entry = self._entries.get(key)
-        for state in entry.leases if entry is not None else ():
+        for state in [*entry.leases, *entry.late] if entry is not None else ():
             if state.number == lease and state.device == device:
                 if not state.received_bytes and received_bytes:
                     self._learn_first_byte(entry.stream if entry else "", now - state.granted_at)
@@ -247,7 +250,15 @@ class Ledger:
         return Grant(self._last_lease, hedge)
 
     def _expire(self, entry: Entry, now: Instant) -> None:
-        entry.leases = [state for state in entry.leases if now <= self._lives_until(entry, state)]
+        silent = [state for state in entry.leases if now > self._lives_until(entry, state)]
+        if not silent:
+            return
+        entry.leases = [state for state in entry.leases if state not in silent]
+        entry.late = (entry.late + silent)[-LEASES_MAX:]
+        if any(not state.received_bytes and not state.told for state in silent):
+            # whoever is granted it now waits longer: an origin that is slow must not be asked over and over
+            usual = self.usual_first_byte_s(entry.stream)
+            self._first_byte[entry.stream] = min(2 * usual, FIRST_BYTE_MAX_S)
 
     def _lives_until(self, entry: Entry, state: LeaseState) -> Instant:
         if state.received_bytes:
@@ -255,10 +266,6 @@ class Ledger:
         usual = self._first_byte.get(entry.stream, self._limits.first_byte_unknown_s)
         unheard = TOLD_LIVES_S if state.told else 0.0
         return state.granted_at + usual + self._limits.first_byte_grace_s + unheard
-
-    def _flows(self, entry: Entry, now: Instant) -> bool:
-        """Whether a fetch is receiving: then the trouble is not at the origin, and a hedge would only add load."""
-        return any(state.received_bytes and self._live(entry, state, now) for state in entry.leases)
 
     def _learn_first_byte(self, stream: str, seconds: float) -> None:
         usual = self._first_byte.get(stream, seconds)

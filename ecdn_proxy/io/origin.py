@@ -219,7 +219,7 @@ def _our_fault(name: str, error: BaseException) -> None:
 
 def _context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    # Python 3.13 adds the letter of X.509 to the checks, as no browser does: companies' roots often lack a key identifier
+    # Python 3.13 also checks the letter of X.509, as no browser does: roots of companies often lack a key identifier
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
     if ca_file:

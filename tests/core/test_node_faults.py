@@ -143,13 +143,13 @@ def test_a_404_is_forgotten_at_once() -> None:
     assert all(right(world, viewer, 1) for viewer in viewers)
 
 
-def test_503_is_tried_by_another_and_then_by_everyone_alone() -> None:
+def test_503_is_tried_once_more_before_a_viewer_sees_it() -> None:
     world = World(3, origin=Origin(status=lambda _url, nth: 503 if nth == 0 else 200))
     world.watch_all()
     viewers = [world.play(device, 1) for device in world.nodes]
     world.run(3.0)
     ends = sorted(world.answers[viewer].end for viewer in viewers)
-    assert ends == ["finished", "finished", "handed over"]
+    assert ends == ["finished", "finished", "finished"]
     assert len(world.origin.requests) == 2
 
 
@@ -294,3 +294,26 @@ def test_a_message_of_a_closed_link_changes_nothing() -> None:
     node = world.nodes["dev000"]
     node.handle(LinkClosed("dev001", "gone"), world.now)
     assert node.handle(Received("dev001", peer.Ask(1, key_of(1), STREAM, "first")), world.now) == []
+
+
+@pytest.mark.parametrize("first_byte_s", [0.4, 1.0, 2.0])
+def test_a_slow_origin_is_not_asked_over_and_over(first_byte_s: float) -> None:
+    world = World(6, origin=Origin(first_byte_s=first_byte_s))
+    world.watch_all()
+    for number in range(12):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(4.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
+    assert all(world.copies(number) <= 2.0 for number in range(12))
+    if first_byte_s <= 1.0:
+        assert [world.copies(number) for number in range(6, 12)] == [1.0] * 6
+
+
+def test_every_third_503_reaches_no_viewer() -> None:
+    world = World(6, origin=Origin(status=lambda _url, nth: 503 if nth % 3 == 2 else 200))
+    world.watch_all()
+    for number in range(9):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
+        assert world.copies(number) == 1.0
