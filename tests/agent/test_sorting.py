@@ -40,7 +40,7 @@ def sorter() -> Sorter:
 async def watching(text: str = LIVE, headers: Headers = ANN) -> Sorter:
     """Ann has fetched the manifest."""
     one = sorter()
-    assert await one.manifest(get("live.m3u8", headers), HLS, text.encode(), UTC) is not None
+    assert await one.manifest(get("live.m3u8", headers), HLS, text.encode(), UTC)
     return one
 
 
@@ -221,7 +221,7 @@ async def test_which_bodies_are_worth_a_look(name: str, kind: str, wanted: bool)
 
 
 async def test_what_is_no_manifest_opens_no_stream() -> None:
-    assert await sorter().manifest(get("notes.txt"), "text/plain", b"hello", UTC) is None
+    assert not await sorter().manifest(get("notes.txt"), "text/plain", b"hello", UTC)
 
 
 async def test_a_manifest_that_cannot_be_used_says_what_is_wrong_with_it() -> None:

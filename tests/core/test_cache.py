@@ -1,6 +1,5 @@
 """What is kept, for how long, and within which bounds."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
