@@ -60,7 +60,7 @@ def status(of: Sources) -> Status:
         device="" if of.identity is None else of.identity.device,
         enrolled=of.identity is not None,
         state=state,
-        sentence=_sentence(state, of.meter, [it.title for it in holding]),
+        sentence=_sentence(state, of.meter, [it.title for it in holding if it.code in NOT_SHARING]),
         uptime_s=round(of.uptime_s, 1),
         coordinator=_coordinator(of),
         proxy=ProxyStatus(True, settings.listen, settings.intercept_domains),

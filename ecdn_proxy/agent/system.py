@@ -83,6 +83,8 @@ class System:
         self._reporter: Reporter | None = None
         self._shelf: Shelf | None = None
         self._site = Welcome("", "", "on", "", {})
+        self._on_lan: dict[str, h.LanSeen] = {}
+        self._denied: h.DevicesDenied | None = None
 
     # ---- building
 
@@ -250,6 +252,15 @@ class System:
         self._driver: Driver[h.Event, h.Effect] = Driver(self._node, self._performer.perform, self._node_failed)
 
     def _feed(self, event: h.Event) -> None:
+        match event:
+            case h.LanSeen():
+                self._on_lan[event.contact.device] = event
+            case h.LanLost():
+                self._on_lan.pop(event.device, None)
+            case h.DevicesDenied():
+                self._denied = event
+            case _:
+                pass
         self._driver.feed(event)
 
     def _node_failed(self, error: Exception) -> None:
@@ -261,7 +272,13 @@ class System:
             for device in self._hub.stats():
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.release_all("a fault of this agent's own")
+        bans = self._node.site.view.bans
         self._new_node()
+        self._node.site.view.bans.update(bans)
+        for event in (*self._on_lan.values(), *(() if self._denied is None else (self._denied,))):
+            self._driver.feed(event)
+        if self._reporter is not None and self._identity is not None:
+            self._reporter.link.use(self._identity)  # a new socket tells everything again
         self._apply_policy()
         self._raise("restarted-within", f"{type(error).__name__}: {error}"[:200])
 
@@ -449,4 +466,6 @@ def _further_profiles(file: str) -> tuple[dict[str, object], ...]:
         tables = tomllib.loads(Path(file).read_text(encoding="utf-8")).get("profile", [])
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadProfile(f"{file}: {error}") from error
+    if not isinstance(tables, list):
+        raise BadProfile(f"{file}: write each profile as a table, [[profile]]")
     return tuple(tables)

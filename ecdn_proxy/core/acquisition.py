@@ -89,7 +89,6 @@ class Acquisition:
         """Agents that read this segment from here; kept by the node."""
         self._is_unsettled = is_unsettled
         self.why = ""
-        self.hedged = False
         self._range = wanted.resource_range
         self.audience = Audience(site.out, wanted)
         self._origin = wanted.origin
@@ -132,11 +131,6 @@ class Acquisition:
     def fetching(self) -> bool:
         """Whether this machine is at the origin for it, with a lease."""
         return self.stage is Stage.FETCHING and self._lease is not None
-
-    @property
-    def lease(self) -> FetchIt | None:
-        """The lease in hand."""
-        return self._lease
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """A viewer waits for this segment."""
@@ -305,7 +299,6 @@ class Acquisition:
         self._drop_parent()
         self._lease = lease
         self.fetched = True
-        self.hedged = lease.hedge
         self.stage = Stage.FETCHING
         self._fetch = self._site.number()
         self._origin_tries += 1
@@ -469,6 +462,7 @@ class Acquisition:
         return "origin"
 
     def _complete(self, now: Instant) -> None:
+        self.audience.replaced = self._asks > 1
         assembly = self.assembly
         assert assembly.head is not None
         body = assembly.body()

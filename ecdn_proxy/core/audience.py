@@ -52,6 +52,8 @@ class Audience:
         self._number = wanted.number
         self._waiting: dict[int, Viewer] = {}
         self._came = 0
+        self.replaced = False
+        """A source was given up on the way, and nobody here noticed."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -146,5 +148,6 @@ class Audience:
                 why=why,
                 ms=(now - viewer.asked_at) * 1000,
                 bytes_by_source=tuple(viewer.by_source.items()),
+                replaced=self.replaced,
             )
         )

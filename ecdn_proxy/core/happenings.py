@@ -378,6 +378,8 @@ class Served:
     why: str
     ms: float
     bytes_by_source: tuple[tuple[Source, int], ...]
+    replaced: bool = False
+    """A source was slow or lost and another took its place in time."""
 
 
 Effect = (

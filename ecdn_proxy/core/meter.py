@@ -42,6 +42,7 @@ class Meter:
         """A segment reached a viewer."""
         self.recent.appendleft(served)
         self.counts.segments[served.source] += 1
+        self.stalls_prevented += served.replaced
         for source, amount in served.bytes_by_source:
             self.counts.received[source] += amount
         watched = self.streams.setdefault(served.stream, Watched())

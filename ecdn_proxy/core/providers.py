@@ -283,6 +283,8 @@ def _order(profile: Profile) -> tuple[int, str]:
 
 
 def _from_table(table: Mapping[str, Any]) -> Profile:
+    if not isinstance(table, Mapping):
+        raise BadProfile(f"{table!r} where a profile is meant; write [[profile]] and its lines below")
     try:
         return msgspec.convert(dict(table), Profile)
     except msgspec.ValidationError as error:

@@ -56,7 +56,7 @@ class View:
         self._committee: dict[str, tuple[str, ...]] = {}
         self._named: dict[str, dict[str, str]] = {}
         self._denied: frozenset[str] = frozenset()
-        self._banned_until: dict[str, Instant] = {}
+        self.bans: dict[str, Instant] = {}
         """Of devices that proved who they are; nobody can push one out by inventing others."""
         self.serves = True
         """Whether this device serves others now."""
@@ -130,10 +130,10 @@ class View:
 
     def banned(self, device: str, until: Instant) -> None:
         """A device broke the protocol; it is not spoken to before `until`, whoever dials."""
-        self._banned_until.pop(device, None)
-        self._banned_until[device] = until
-        if len(self._banned_until) > self._limits.neighbours_max:
-            self._banned_until.pop(next(iter(self._banned_until)))
+        self.bans.pop(device, None)
+        self.bans[device] = until
+        if len(self.bans) > self._limits.neighbours_max:
+            self.bans.pop(next(iter(self.bans)))
 
     def suspected(self, device: str, until: Instant) -> None:
         """A device did not answer: asleep, unplugged, or very busy."""
@@ -182,7 +182,7 @@ class View:
 
     def is_barred(self, device: str, now: Instant) -> bool:
         """Whether the coordinator denied this device, or it broke the protocol lately."""
-        return device in self._denied or self._banned_until.get(device, now) > now
+        return device in self._denied or self.bans.get(device, now) > now
 
     # ---- what follows from it
 

@@ -59,7 +59,6 @@ def test_the_first_sentence(codes: tuple[str, ...], state: str, sentence: str) -
     assert all(it.remedy for it in shown.conditions)
 
 
-@pytest.mark.xfail(strict=True, reason="it names the first condition, also one that does not limit anything")
 def test_the_sentence_names_what_limits() -> None:
     assert look("peer-misbehaved", "not-enrolled").sentence.startswith("Limited: this machine is not enrolled")
 

@@ -295,7 +295,7 @@ async def test_no_disk_when_none_is_wanted(tmp_path: Path) -> None:
     [
         "[[profile",
         "[[profile]]\nname = 3\n",
-        pytest.param("profile = 3", marks=pytest.mark.xfail(strict=True, reason="a TypeError instead")),
+        "profile = 3",
     ],
 )
 async def test_a_profile_file_that_is_none_stops_the_start_and_leaves_nothing(tmp_path: Path, text: str) -> None:
