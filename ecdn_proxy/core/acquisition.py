@@ -33,6 +33,7 @@ from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFro
 from ecdn_proxy.core.segment import Assembly, Contradiction
 from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable, judge
 from ecdn_proxy.core.site import Site
+from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -51,7 +52,8 @@ ORIGIN_PATIENCE_MAX = 8.0
 PATIENCE_MAX = 4.0
 GIVE_UP_S = 4.0
 """So long without a new byte and without an own fetch, and the origin is asked whatever the ledgers say: a viewer's
-wait must end even if every neighbour's answer is lost."""
+wait must end even if every neighbour's answer is lost. Up to twice as long by a device's rank for the key, so that a
+crowd does not give up together."""
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
 
@@ -107,6 +109,7 @@ class Acquisition:
         self._began_bytes = 0
         self._patience = 1.0
         self._origin_patience = 1.0
+        self._give_up_s = GIVE_UP_S * (2.0 - rendezvous(site.me.device, wanted.key) / 2**64)
         self._moved_at: Instant = now
         self._moved_bytes = 0
         self._followed_at: Instant = now
@@ -490,7 +493,7 @@ class Acquisition:
         """When `wake` has something to do."""
         times: list[Instant] = []
         if self.stage is not Stage.FETCHING:
-            times.append(self._moved_at + GIVE_UP_S)
+            times.append(self._moved_at + self._give_up_s)
         if self._inquiry is not None and self._inquiry.due_at is not None:
             times.append(self._inquiry.due_at)
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None:
@@ -509,7 +512,7 @@ class Acquisition:
         """Do what has become due."""
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
-        if self.stage is not Stage.FETCHING and self._moved_at + GIVE_UP_S <= now:
+        if self.stage is not Stage.FETCHING and self._moved_at + self._give_up_s <= now:
             self._fetch_regardless(now)
             return
         if self._inquiry is not None:
@@ -555,7 +558,7 @@ class Acquisition:
     def _fetch_regardless(self, now: Instant) -> None:
         self._moved_at = now
         self._inquiry = None
-        self.why = f"nothing came from neighbours for {GIVE_UP_S:.0f} s"
+        self.why = f"nothing came from neighbours for {self._give_up_s:.0f} s"
         self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
 

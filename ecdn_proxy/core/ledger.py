@@ -7,6 +7,7 @@ A lease lives on progress. It begins with the ask, before any response header; i
 holder's link ends, or when it has been silent too long, which is noticed at the next ask. Bounded: the oldest keys go.
 """
 
+import heapq
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -23,6 +24,8 @@ LEASES_MAX = 2
 FAILURES_MAX = 4
 """After so many fetches of one key failed everybody asks for himself: it is not one machine's fault."""
 FIRST_BYTE_MAX_S = 5.0
+CANDIDATES_MAX = 32
+"""Parents looked at closely for one asker; at 200 viewers the best of all is no better, and costs a third more CPU."""
 GIVEN_HALF_LIFE_S = 10.0
 SLOW_HALF_LIFE_S = 30.0
 """How long a parent that a child found slow is thought less of."""
@@ -282,7 +285,7 @@ class Ledger:
         depths: dict[str, int | None] = dict.fromkeys(fetching | entry.holders, 0)
         depths[device] = None
         candidates: list[Candidate] = []
-        for other in sorted(fetching | entry.holders | entry.parents.keys()):
+        for other in self._likely(entry, fetching | entry.holders | entry.parents.keys()):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
             depth = self._depth(entry, other, depths)
@@ -302,6 +305,13 @@ class Ledger:
                 )
             )
         return choose(candidates, self._limits)
+
+    @staticmethod
+    def _likely(entry: Entry, pool: set[str]) -> list[str]:
+        """At most so many are looked at closely: those that were told to serve fewest."""
+        if len(pool) <= CANDIDATES_MAX:
+            return sorted(pool)
+        return heapq.nsmallest(CANDIDATES_MAX, pool, key=lambda it: (entry.children[it], it))
 
     def _may_serve(self, device: str, now: Instant) -> bool:
         known = self._view.known(device)

@@ -139,7 +139,7 @@ class Limits:
     """Segments being fetched at once; beyond it viewers go to the origin."""
     in_flight_bytes_max: int = 256 * 1024 * 1024
     """Bytes of unfinished segments in memory; beyond it viewers go to the origin."""
-    neighbours_max: int = 1_024
+    neighbours_max: int = 4_096
     """Devices remembered; those only heard of through others go first."""
     gets_per_device_max: int = 64
     """Segments that one device may be reading from here at once: a player asks for two or three."""

@@ -219,5 +219,14 @@ def examine(config: Path | None, state_dir: Path) -> None:
     raise SystemExit(1 if wrong else 0)
 
 
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulate(arguments: tuple[str, ...]) -> None:
+    """Plan an event: what each office's link will carry, with and without sharing (--help for more)."""
+    from ecdn_proxy.sim.command import command  # noqa: PLC0415 - the agent does without it
+
+    command.main(args=list(arguments), prog_name="ecdn-proxy simulate")
+
+
 def _scope(settings: Settings) -> Scope:
     return Scope.of(settings.intercept_domains, settings.bypass_domains)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.ledger import Alone, Following, Grant, Ledger
+from ecdn_proxy.core.ledger import FAILURES_MAX, Alone, Following, Grant, Ledger
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import View
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -94,8 +94,9 @@ def test_the_usual_first_byte_is_learnt_and_the_wait_follows_it() -> None:
     assert book.ask("dev1", 1.0) == "fetch"
     assert book.ask("dev2", 1.39) == "dev1"
     assert book.ask("dev2", 1.41) == "fetch"
+    # dev1's lease ended without a word, so the next wait was twice as long
     book.progress("dev2", 1, 1.41 + 1.1, lease=3)
-    assert book.ledger.usual_first_byte_s(STREAM) == pytest.approx(0.3)
+    assert book.ledger.usual_first_byte_s(STREAM) == pytest.approx(0.8 * 0.2 + 0.2 * 1.1)
 
 
 def test_learnt_first_bytes_are_bounded() -> None:
@@ -164,14 +165,14 @@ def test_what_is_private_stays_so_for_ten_minutes() -> None:
     assert book.ask("dev1", 600.1) == "fetch"
 
 
-def test_one_failure_is_one_machines_two_are_the_origins() -> None:
+def test_some_failures_are_one_machines_many_are_the_origins() -> None:
     book = Book()
-    assert book.ask("dev0", 0.0) == "fetch"
-    book.finished("dev0", "failed", 0.1, status=503)
-    assert book.ask("dev1", 0.1) == "fetch"
-    book.finished("dev1", "failed", 0.2, lease=2, status=503)
-    assert book.ask("dev2", 0.3) == "alone"
-    assert book.ask("dev2", 0.41) == "fetch"
+    for number in range(FAILURES_MAX):
+        assert book.ask(f"dev{number}", number / 10) == "fetch"
+        book.finished(f"dev{number}", "failed", number / 10 + 0.05, lease=number + 1, status=503)
+    ended = FAILURES_MAX / 10 - 0.05
+    assert book.ask("dev9", ended + 0.1) == "alone"
+    assert book.ask("dev9", ended + 0.21) == "fetch"
 
 
 def test_news_of_a_lease_that_is_none_settles_nothing() -> None:
