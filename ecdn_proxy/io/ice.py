@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import aioice.ice
 from aiortc import RTCPeerConnection
@@ -83,7 +84,7 @@ class Candidate:
 
 
 def candidates(sdp: str) -> list[Candidate]:
-    """All UDP candidates of a description."""
+    """All UDP candidates of a description that are literal addresses."""
     return [found for line in sdp.splitlines() if (found := _candidate(line)) is not None]
 
 
@@ -103,6 +104,10 @@ def _candidate(line: str) -> Candidate | None:
     words = line.strip().split()
     if not line.startswith("a=candidate:") or len(words) < 8 or words[2].lower() != "udp" or words[6] != "typ":
         return None
+    try:
+        ip_address(words[4])
+    except ValueError:
+        return None  # a host name (mDNS, in browsers): resolving it would tell others whom this agent talks to
     return Candidate(words[4], words[7])
 
 
