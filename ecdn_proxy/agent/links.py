@@ -14,18 +14,21 @@ and read TLS only after the other's Bye, so that no message is lost and none ove
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ecdn_proxy.core import dialling
 from ecdn_proxy.core.dialling import Dialling, Kind
 from ecdn_proxy.io.channel import LEAVE_S, MOVED
 from ecdn_proxy.io.link import Contexts, LinkHub, LinkStats, Ourselves, Told
-from ecdn_proxy.io.rtc import RtcHub, RtcTold
 from ecdn_proxy.io.sockets import Networks
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.wire.peer import Contact, PeerMessage
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
+
+if TYPE_CHECKING:
+    from ecdn_proxy.io.rtc import RtcHub
 
 HELD_MAX = 1_024
 """Messages kept while a link moves, either way; it takes one round trip."""
@@ -82,6 +85,8 @@ class Links:
         self._routes: dict[str, _Route] = {}
         self._tcp = LinkHub(ourselves, listen, contexts, networks, self._tells("lan"))
         self._rtc: RtcHub | None = None
+        """Made when it is first needed: aiortc costs 30 MB, and most offices do without."""
+        self._said: tuple[tuple[str, ...], bool] = ((), True)
         self._dialling = Dialling(webrtc=webrtc is not None, network=" ".join(ourselves.addresses))
         self._driver: Driver[dialling.Event, dialling.Effect] = Driver(self._dialling, self._perform, self._failed)
         self._closed = False
@@ -98,26 +103,6 @@ class Links:
             Unavailable: the address cannot be listened on.
         """
         await self._tcp.start()
-        if (with_ := self._webrtc) is not None:
-            tells = self._tells("webrtc")
-            told = RtcTold(
-                opened=tells.opened,
-                closed=tells.closed,
-                received=tells.received,
-                ready=tells.ready,
-                called=lambda contact: self._driver.feed(dialling.Called(contact)),
-                forged=with_.forged,
-            )
-            self._rtc = RtcHub(
-                self._ourselves,
-                with_.identity,
-                self._tcp.port,
-                self._networks,
-                told,
-                with_.say,
-                with_.utc,
-                with_.stun_servers,
-            )
 
     async def close(self) -> None:
         """Say Bye everywhere, close every socket, and wait until all are gone."""
@@ -160,6 +145,7 @@ class Links:
 
     def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
         """What Hello says from now on; open links are told."""
+        self._said = (streams, serves)
         self._tcp.set_streams(streams, serves)
         if self._rtc is not None:
             self._rtc.set_streams(streams, serves)
@@ -170,6 +156,8 @@ class Links:
 
     def set_identity(self, identity: Identity) -> None:
         """A renewed certificate, for WebRTC links opened from now on."""
+        if self._webrtc is not None:
+            self._webrtc = replace(self._webrtc, identity=identity)
         if self._rtc is not None:
             self._rtc.set_identity(identity)
 
@@ -201,8 +189,8 @@ class Links:
 
     def heard(self, message: Relayed | Undeliverable) -> None:
         """Another agent's message, through the coordinator."""
-        if self._rtc is not None:
-            self._rtc.heard(message)
+        if self._webrtc is not None and not self._closed:
+            self._webrtc_hub(self._webrtc).heard(message)
 
     # ---- core/dialling
 
@@ -220,10 +208,36 @@ class Links:
     def _failed(self, error: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": "dialling failed", "exception": error})
 
-    def _hub(self, kind: Kind) -> LinkHub | RtcHub:
-        if kind == "lan":
+    def _hub(self, kind: Kind) -> "LinkHub | RtcHub":
+        if kind == "lan" or self._webrtc is None:
             return self._tcp
-        assert self._rtc is not None
+        return self._webrtc_hub(self._webrtc)
+
+    def _webrtc_hub(self, with_: Webrtc) -> "RtcHub":
+        if self._rtc is not None:
+            return self._rtc
+        from ecdn_proxy.io.rtc import RtcHub, RtcTold  # noqa: PLC0415 - see `_rtc`
+
+        tells = self._tells("webrtc")
+        told = RtcTold(
+            opened=tells.opened,
+            closed=tells.closed,
+            received=tells.received,
+            ready=tells.ready,
+            called=lambda contact: self._driver.feed(dialling.Called(contact)),
+            forged=with_.forged,
+        )
+        self._rtc = RtcHub(
+            self._ourselves,
+            with_.identity,
+            self._tcp.port,
+            self._networks,
+            told,
+            with_.say,
+            with_.utc,
+            with_.stun_servers,
+        )
+        self._rtc.set_streams(*self._said)
         return self._rtc
 
     # ---- what the hubs tell

@@ -14,9 +14,7 @@ itself, that is no sign that the other one died.
 """
 
 import asyncio
-from typing import Protocol
-
-from aiortc import RTCDataChannel
+from typing import TYPE_CHECKING, Protocol
 
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.connection import End
@@ -25,6 +23,9 @@ from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
+
+if TYPE_CHECKING:  # 30 MB and a third of a second, which most agents never need
+    from aiortc import RTCDataChannel
 
 TICK_S = 0.7
 SILENT_TICKS = 4
@@ -96,7 +97,7 @@ class Channel:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def carry(self, carrier: RTCDataChannel) -> None:
+    def carry(self, carrier: "RTCDataChannel") -> None:
         """Take the channel that aiortc has; it may not be open yet."""
         if self._carrier is not None:
             self._finish(End("it opened a second channel", misbehaved=True))
