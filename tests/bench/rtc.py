@@ -5,13 +5,15 @@
 Each round runs every case once, two fresh processes each over loopback, so that a slow minute of the machine falls on
 all of them; the table shows medians. `stock` is aiortc as it comes on asyncio, 16 KiB messages; `settings` our links
 (32 KiB pieces, our watermarks) without the patches, on uvloop; `asyncio` with the patches on asyncio; `ours` with the
-patches on uvloop, as an agent runs.
+patches on uvloop, as an agent runs. `--cases …,wrtc` adds libwebrtc (package wrtc, not among our dependencies), 64 KiB
+messages, on asyncio.
 """
 
 import argparse
 import asyncio
 import base64
 import cProfile
+import importlib
 import json
 import os
 import statistics
@@ -25,7 +27,6 @@ from typing import Any
 
 import msgspec
 import uvloop
-from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock, ice, rtc_patches
@@ -41,8 +42,8 @@ from ecdn_proxy.wire.tracker import read_from_coordinator
 from tests.io.switching import identity
 
 CASES = ("stock", "settings", "asyncio", "ours")
+OPTIONAL = "wrtc"
 KEY, STREAM = "ab" * 32, "cd" * 16
-STOCK_MESSAGE_BYTES = 16_384
 TICK_S = 0.01
 
 
@@ -101,10 +102,12 @@ async def measured(work: Callable[[], Awaitable[None]], profile: Path | None) ->
 
 
 async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    engine: Any = importlib.import_module("webrtc.aiortc" if arguments.case == "wrtc" else "aiortc")
+    peer = engine.RTCPeerConnection(engine.RTCConfiguration(iceServers=[]))
     opened, done, low = asyncio.Event(), asyncio.Event(), asyncio.Event()
     total = int(arguments.mb * 1e6)
     got = 0
+    size, high, low_mark = (65_536, 4_194_304, 1_048_576) if arguments.case == "wrtc" else (16_384, 1_048_576, 262_144)
 
     def message(data: bytes) -> None:
         nonlocal got
@@ -117,18 +120,20 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
         if arguments.side == "a":
             channel = peer.createDataChannel("bench")
             channel.on("open", opened.set)
+            if channel.readyState == "open":
+                opened.set()
             await peer.setLocalDescription(await peer.createOffer())
             wire.say("S", json.dumps(peer.localDescription.sdp))
-            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "answer"))
+            await peer.setRemoteDescription(engine.RTCSessionDescription(json.loads(await wire.read()), "answer"))
         else:
             came = asyncio.get_running_loop().create_future()
 
-            def take(it: RTCDataChannel) -> None:
+            def take(it: Any) -> None:
                 it.on("message", message)
                 came.set_result(it)
 
             peer.on("datachannel", take)
-            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "offer"))
+            await peer.setRemoteDescription(engine.RTCSessionDescription(json.loads(await wire.read()), "offer"))
             await peer.setLocalDescription(await peer.createAnswer())
             wire.say("S", json.dumps(peer.localDescription.sdp))
             channel = await came
@@ -139,15 +144,16 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
     async def send() -> None:
         channel.on("message", message)
         channel.on("bufferedamountlow", low.set)
-        channel.bufferedAmountLowThreshold = 262_144
-        data = os.urandom(STOCK_MESSAGE_BYTES)
+        channel.bufferedAmountLowThreshold = low_mark
+        data = os.urandom(size)
         sent = 0
         while sent < total:
             channel.send(data)
             sent += len(data)
-            if channel.bufferedAmount > 1_048_576:
+            if channel.bufferedAmount > high:
                 low.clear()
-                await low.wait()
+                if channel.bufferedAmount > low_mark:
+                    await low.wait()
         await done.wait()
 
     async def receive() -> None:
@@ -241,7 +247,8 @@ async def _side(arguments: argparse.Namespace) -> None:
     who = msgspec.json.decode(await wire.read(), type=Identity)
     if arguments.case == "settings":
         rtc_patches.apply = lambda: False
-    result = await (stock(arguments, wire) if arguments.case == "stock" else Ours(arguments, wire, who).run())
+    plain = arguments.case in {"stock", "wrtc"}
+    result = await (stock(arguments, wire) if plain else Ours(arguments, wire, who).run())
     wire.say("R", json.dumps(result))
 
 
@@ -313,10 +320,10 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--profile", default="", help="a directory for cProfile files of both sides")
     parser.add_argument("--side", choices=("a", "b"), help=argparse.SUPPRESS)
-    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=(*CASES, OPTIONAL), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio"} else uvloop.new_event_loop
+        factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio", OPTIONAL} else uvloop.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_side(arguments))
         return
