@@ -42,7 +42,7 @@ from ecdn_proxy.wire.peer import Cancel, Contact, End, Finished, Get, Piece, Pro
 ORIGIN_TRIES_MAX = 2
 """An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 REASKS_MAX = 12
-"""A key that has been asked about this often is not to be had by sharing."""
+"""A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
 ORIGIN_SILENCE_S = 1.0
 """An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
 connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
@@ -184,7 +184,7 @@ class Acquisition:
         self._asks += 1
         self.stage = Stage.ASKING
         if self._asks > REASKS_MAX:
-            self._release("no neighbour could serve it after many tries", 0, now)
+            self._fetch_regardless("no neighbour could serve it after many tries", now)
             return
         self._inquiry = Inquiry(
             self._site,
@@ -513,7 +513,7 @@ class Acquisition:
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
         if self.stage is not Stage.FETCHING and self._moved_at + self._give_up_s <= now:
-            self._fetch_regardless(now)
+            self._fetch_regardless(f"nothing came from neighbours for {self._give_up_s:.0f} s", now)
             return
         if self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
@@ -555,10 +555,10 @@ class Acquisition:
             wait = limits.silence_s
         return self._heard_at + wait * self._patience
 
-    def _fetch_regardless(self, now: Instant) -> None:
+    def _fetch_regardless(self, why: str, now: Instant) -> None:
         self._moved_at = now
         self._inquiry = None
-        self.why = f"nothing came from neighbours for {self._give_up_s:.0f} s"
+        self.why = why
         self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
 

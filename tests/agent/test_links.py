@@ -115,7 +115,7 @@ async def test_webrtc_where_tcp_does_not_answer(office: Office, dials: str) -> N
     first, other = (a, b) if dials == "a" else (b, a)
     # the other one, if called, tries TCP to the real port, which here works: so it is told of a port that does not
     first.links._tcp.port = CLOSED_PORT
-    first.links._rtc._port = CLOSED_PORT  # type: ignore[union-attr]  # it is there
+    first.links._hub("webrtc")._port = CLOSED_PORT  # type: ignore[union-attr]  # it is the one for WebRTC
     first.links.dial(other.contact(reachable=False))
     await first.record.first("opened")
     await other.record.first("opened")
@@ -157,7 +157,7 @@ async def test_a_link_moves_to_tls_and_no_message_is_lost(office: Office) -> Non
 async def test_both_stand_at_once_and_tls_stays(office: Office) -> None:
     a, b = await office("a", "127.0.0.2"), await office("b", "127.0.0.3")
     a.links._driver.feed(dialling.SwitchboardChanged(True))
-    a.links._rtc.dial(b.contact())  # type: ignore[union-attr]
+    a.links._hub("webrtc").dial(b.contact())
     a.links._tcp.dial(b.contact())
     await a.record.first("opened")
     await b.record.first("opened")
