@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports repository docs bench lock clean
+.PHONY: help lab setup demo test check format lint types imports repository docs bench lock clean
 
 BIN := .venv/bin
 DEMO_ARGS ?=
@@ -25,6 +25,9 @@ demo: setup ## An office on this machine: an origin, a coordinator, agents, view
 
 test: setup ## All tests; at the end what was skipped, and why (TEST_ARGS="tests/core -x")
 	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+lab: setup ## Offices in trouble, thirty agents, overloaded lines (root; about 17 minutes)
+	@$(BIN)/python -m pytest tests/lab -m "lab or lab_scale or not lab" $(TEST_ARGS)
 
 check: format lint types imports repository ## Everything that needs no run: format, lint, types, floors, repository
 

@@ -108,15 +108,15 @@ def test_without_an_alternate_the_home_is_asked_again() -> None:
     assert desk.sent(peer.Ask)[0].avoid == ("ann",)
 
 
-def test_a_segment_that_nobody_can_serve_is_not_asked_for_for_ever() -> None:
+def test_a_segment_that_nobody_can_serve_is_fetched_here_at_last() -> None:
     desk = Desk()
     ask, asked = desk.want(), 0
-    while not desk.of(h.PassOn):
+    while not desk.of(h.FetchOrigin):
         desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("me"),), "so")))
         if further := desk.sent(peer.Ask):
             ask, asked = further[-1], asked + len(further)
         assert asked < REASKS_MAX
-    assert desk.of(h.PassOn) == [h.PassOn(1, "no neighbour could serve it after many tries")]
+    assert [it.first_byte for it in desk.of(h.FetchOrigin)] == [0]
 
 
 def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() -> None:

@@ -11,7 +11,7 @@ from tests.lab.findings import Findings
 from tests.lab.net import NetPlan, SitePlan
 from tests.lab.office import Office, OfficePlan
 
-pytestmark = pytest.mark.office
+pytestmark = [pytest.mark.office, pytest.mark.lab]
 
 SECONDS = 40
 SITE_MAP = "group,subnets,p2p,wan,label\nhq,10.1.0.0/16 10.2.0.0/16,on,no,Headquarters\n"
