@@ -57,18 +57,20 @@ def predicted_s(candidate: Candidate, limits: Limits) -> float:
 
 def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:
     """Rank the candidates: by TLS before by WebRTC; those at their fan-out last, those on metered links never."""
-    serving = [candidate for candidate in candidates if candidate.link != "metered"]
-    if not serving:
+    usable = [candidate for candidate in candidates if candidate.link != "metered"]
+    if not usable:
         return None
     ranked = sorted(
-        serving,
+        usable,
         key=lambda it: (it.children >= fan_out(it.link, limits), it.far, predicted_s(it, limits), it.device),
     )
     best = ranked[0]
     has = "has it" if best.holds else ("fetches it from the origin" if best.depth == 0 else "is receiving it")
+    serving = "nobody else" if not best.children else f"{best.children} of at most {fan_out(best.link, limits)} others"
+    relays = "" if best.holds or not best.depth else f", {best.depth} relays from the origin"
+    others = "the only one" if len(usable) == 1 else f"best of {len(usable)}"
     why = (
-        f"{best.device[:8]} {has}, serves {best.children} of {fan_out(best.link, limits)}, "
-        f"{best.depth} relays from the origin, {predicted_s(best, limits) * 1000:.0f} ms predicted; "
-        f"best of {len(serving)}{', by WebRTC' if best.far else ''}"
+        f"{best.device[:8]} {has}{relays}, and gives it to {serving} so far: {others}, "
+        f"{predicted_s(best, limits) * 1000:.0f} ms predicted{', by WebRTC' if best.far else ''}"
     )
     return Choice(tuple(candidate.device for candidate in ranked[:most]), why)

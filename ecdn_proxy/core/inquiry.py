@@ -117,7 +117,7 @@ class Inquiry:
             return self._elder_said(device, message, now)
         match message:
             case Granted():
-                return FetchIt(device, message.lease, message.hedge, self._says(device, "granted the origin fetch"))
+                return FetchIt(device, message.lease, message.hedge, self._first(f"{device[:8]} keeps the list"))
             case Follow():
                 return ReadFrom(message.parents, message.why)
             case GoAlone():
@@ -132,8 +132,9 @@ class Inquiry:
                 self._site.view.met(message.home, f"named by {device[:8]}")
                 return None if self._put(home, now) else self._next(now)
 
-    def _says(self, device: str, what: str) -> str:
-        return f"{device[:8]}, which keeps this segment's ledger, {what}"
+    @staticmethod
+    def _first(who_keeps: str) -> str:
+        return f"first of the office to ask for it, so it fetched for all ({who_keeps})"
 
     def _next(self, now: Instant) -> Found | None:
         site = self._site
@@ -155,7 +156,7 @@ class Inquiry:
             if len(self._asked) >= site.limits.home_ranks:
                 break
             if home == me:
-                return self._decide_here(now, "this machine keeps the segment's ledger")
+                return self._decide_here(now, self._first("this machine keeps the list"))
             if home in self._asked or home in self._lost:
                 continue
             if site.view.reachable(home, now) and self._put(home, now):
@@ -172,7 +173,7 @@ class Inquiry:
         return device in self._elders
 
     def _ask_elders(self, now: Instant) -> Found | None:
-        found = self._decide_here(now, "this machine keeps the segment's ledger", tell=False)
+        found = self._decide_here(now, self._first("this machine keeps the list"), tell=False)
         if not isinstance(found, FetchIt):
             return found
         elders = self._site.view.elders(self._stream, self._key, now)

@@ -61,9 +61,12 @@ def test_who_is_full_is_an_alternate_still() -> None:
 @pytest.mark.parametrize(
     ("candidate", "said"),
     [
-        (one("a", depth=0), "a fetches it from the origin, serves 0 of 3, 0 relays from the origin"),
-        (one("a", depth=2, children=1), "a is receiving it, serves 1 of 3, 2 relays from the origin"),
-        (one("a", depth=0, holds=True, link="wifi"), "a has it, serves 0 of 2"),
+        (one("a", depth=0), "a fetches it from the origin, and gives it to nobody else so far: the only one"),
+        (
+            one("a", depth=2, children=1),
+            "a is receiving it, 2 relays from the origin, and gives it to 1 of at most 3 others so far",
+        ),
+        (one("a", depth=0, holds=True, link="wifi"), "a has it, and gives it to nobody else so far"),
     ],
 )
 def test_the_reason_is_a_sentence(candidate: Candidate, said: str) -> None:
