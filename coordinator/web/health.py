@@ -43,6 +43,9 @@ async def metrics(request: web.Request) -> web.Response:
     values: dict[str, float] = {f'{{source="{source}"}}': count for source, count in sources.items()}
     tell("ecdn_viewer_bytes_total", "counter", "Bytes that agents gave to viewers, by source.", values)
     tell("ecdn_upload_bytes_total", "counter", "Bytes that agents gave to other agents.", {"": totals.bytes_up})
+    counts = system.tracker.switchboard.counts
+    signals: dict[str, float] = {'{outcome="relayed"}': counts.relayed, '{outcome="refused"}': counts.refused}
+    tell("ecdn_signals_total", "counter", "Offers, answers, calls and byes between agents, by outcome.", signals)
     tell("ecdn_segments_total", "counter", "Segments that agents gave to viewers.", {"": totals.segments})
     refused: dict[str, float] = {f'{{code="{code}"}}': count for code, count in sorted(system.refusals.items())}
     tell("ecdn_refusals_total", "counter", "Devices and tokens refused, by reason.", refused)
