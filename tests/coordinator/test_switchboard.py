@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from coordinator.core.sites import read_map
-from coordinator.core.switchboard import PAIR_PER_MINUTE, SIGNALS_PER_MINUTE, Audit
+from coordinator.core.switchboard import PAIR_PER_MINUTE, SIGNALS_PER_MINUTE, Audit, Switchboard
 from coordinator.core.tracker import Effect, Send, Signalled
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
@@ -115,6 +115,10 @@ def test_one_agent_says_only_so_much_in_all() -> None:
     for number in range(SIGNALS_PER_MINUTE):
         town.says("a", bye("a", f"device-{number}"))
     assert refusal(town.says("a", bye("a", "b"))) == "too-many"
+
+
+def test_who_is_not_there_says_nothing() -> None:
+    assert Switchboard(lambda _: None).relay("a", bye("a", "b"), 0.0) == []
 
 
 def test_sessions_that_have_ended_say_nothing() -> None:

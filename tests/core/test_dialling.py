@@ -199,6 +199,16 @@ def test_a_link_that_stands_is_not_dialled_again(kind: d.Kind) -> None:
     assert table.at(0.2, d.Failed("b", kind, "crossed")) == []
 
 
+def test_what_is_being_dialled_already_is_not_dialled_twice() -> None:
+    table = Table()
+    table.at(0.0, d.Opened("b", "webrtc", B))
+    assert table.at(d.PROBE_FIRST_S + 0.1) == [TCP]
+    table.at(d.PROBE_FIRST_S + 0.2, d.Lost("b", "webrtc"))
+    table.at(d.PROBE_FIRST_S + 0.3, d.Opened("b", "webrtc", B))
+    table.machine._pair("b").probe_at = d.PROBE_FIRST_S + 0.4
+    assert table.at(d.PROBE_FIRST_S + 0.5) == [], "the first one is still on its way"
+
+
 def test_what_is_remembered_is_bounded() -> None:
     table = Table()
     for number in range(d.PAIRS_MAX + 50):
