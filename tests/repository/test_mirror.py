@@ -43,6 +43,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/sim/faults.py": ("tests/sim/test_office.py", "what goes wrong"),
     "ecdn_proxy/sim/figures.py": ("tests/sim/test_office.py", "the sums"),
     "ecdn_proxy/sim/host.py": ("tests/sim/test_office.py", "the node, performed"),
+    "ecdn_proxy/sim/origin.py": ("tests/sim/test_office.py", "what the origin sent, by its own count"),
     "ecdn_proxy/sim/planning.py": ("tests/sim/test_command.py", "a plan from a list of sites"),
     "ecdn_proxy/sim/plot.py": ("tests/sim/test_command.py", "pictures"),
     "ecdn_proxy/sim/report.py": ("tests/sim/test_command.py", "what is printed"),
