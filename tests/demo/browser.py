@@ -1,7 +1,8 @@
 """A real browser as the viewer: Debian's Chromium, with the trust and the proxy that an office sets.
 
 Map:
-    Player, PlayerReport    what the page measured, and whether it counts as having played
+    Act                     a seek, a change of rendition
+    PlayerReport            what the page measured, and whether it counts as having played
     trust_store             a fresh home directory whose NSS database trusts the given certificates
     play                    open a player page through a PAC, let it play, take a picture, report
 Chromium never asks a PAC about 127.0.0.1 or localhost; so pages under test carry a host name, which the proxy resolves.
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.async_api import Error, Page, async_playwright
 
@@ -33,6 +34,13 @@ _ARGUMENTS = (
 WARM_UP_SECONDS = 4.0  # the start is measured apart from steady playing
 
 
+class Act(NamedTuple):
+    """What the viewer does in the page, so long after it opened or after the act before."""
+
+    after_seconds: float
+    script: str
+
+
 @dataclass
 class PlayerReport:
     """What the page saw. `progress` is media seconds per second after the start; 1.0 is steady playing."""
@@ -49,6 +57,8 @@ class PlayerReport:
     bytes: int = 0
     height: int = 0
     switches: int = 0
+    parts: int = 0
+    position: float = 0.0
     buffer_seconds: float = 0.0
     latency_seconds: float | None = None
     errors: list[str] = field(default_factory=list)
@@ -100,8 +110,12 @@ async def play(
     pac_url: str | None = None,
     resolve: dict[str, str] | None = None,
     screenshot: Path | None = None,
+    acts: Sequence[Act] = (),
 ) -> PlayerReport:
-    """Plays `url` for some seconds. `resolve` maps host names for a browser that no PAC sends to a proxy."""
+    """Plays `url` for some seconds. `resolve` maps host names for a browser that no PAC sends to a proxy.
+
+    After the `acts` it plays for `seconds` more, and progress is measured there.
+    """
     if (reason := available()) is not None:
         raise Unavailable(reason)
     home = Path(tempfile.mkdtemp(prefix="demo-browser-"))
@@ -123,7 +137,7 @@ async def play(
             )
             try:
                 page = context.pages[0] if context.pages else await context.new_page()
-                return await _watch(page, url, seconds, screenshot)
+                return await _watch(page, url, seconds, screenshot, acts)
             finally:
                 await context.close()
     except Error as error:
@@ -132,7 +146,7 @@ async def play(
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _watch(page: Page, url: str, duration: float, screenshot: Path | None) -> PlayerReport:
+async def _watch(page: Page, url: str, duration: float, screenshot: Path | None, acts: Sequence[Act]) -> PlayerReport:
     report = PlayerReport(url)
     page.on("console", lambda m: report.console.append(m.text[:200]) if m.type == "error" else None)
     page.on("requestfailed", lambda r: report.console.append(f"{r.failure} {r.url[:160]}"))
@@ -142,6 +156,10 @@ async def _watch(page: Page, url: str, duration: float, screenshot: Path | None)
     except Error as error:
         report.errors.append(error.message.splitlines()[0])
         return report
+    for act in acts:
+        await asyncio.sleep(act.after_seconds)
+        await page.evaluate(act.script)
+        begun = clock_seconds()
     await asyncio.sleep(min(WARM_UP_SECONDS, duration / 2))
     first: dict[str, Any] = await page.evaluate("window.snap()")
     await asyncio.sleep(max(1.0, duration - (clock_seconds() - begun)))
@@ -152,8 +170,20 @@ async def _watch(page: Page, url: str, duration: float, screenshot: Path | None)
     passed = (last["wall_ms"] - first["wall_ms"]) / 1000
     report.progress = round((last["position"] - first["position"]) / passed, 3)
     report.frames_a_second = round((last["frames"] - first["frames"]) / passed, 1)
-    for name in ("startup_ms", "stalls", "stall_ms", "frames", "dropped", "segments", "bytes", "height", "switches"):
+    for name in (
+        "startup_ms",
+        "stalls",
+        "stall_ms",
+        "frames",
+        "dropped",
+        "segments",
+        "bytes",
+        "height",
+        "switches",
+        "parts",
+    ):
         setattr(report, name, last[name])
+    report.position = round(last["position"], 2)
     report.buffer_seconds, report.latency_seconds = round(last["buffer"], 2), last["latency"]
     report.errors += last["errors"]
     return report

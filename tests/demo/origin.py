@@ -4,8 +4,9 @@
 
 Map:
     Origin                 the handlers; `/live/...` by tests.demo.publishing, counted by tests.demo.ledger
-      /live, /time         the event, and the clock for DASH players
-      /player.html         a page that plays it (stream=hls|dash|aes)
+      /live, /vod, /time   the event, a recording, and the clock for DASH players
+      /licence/clearkey    licences for /live/clearkey
+      /player.html         a page that plays them (player=hls|dash|shaka, stream=hls|dash|…)
       /files /upload /ws /redirect /missing /head   what a proxy must pass without touching
       /_demo/log?since=N   the requests so far            /_demo/counts   their sums by kind and by path
       /_demo/sha256        POST [paths] -> {path: [SHA-256, size] or null}, as published
@@ -33,11 +34,15 @@ from tests.demo import pki
 from tests.demo.clock import seconds, stamp, wall
 from tests.demo.content import DEFAULT_DIRECTORY, SEGMENT_SECONDS, SEGMENTS, Content, prepare
 from tests.demo.ledger import SLICE_BYTES, Entry, Fault, Ledger, Throttle
-from tests.demo.publishing import KEEP, Body, Publication, body
+from tests.demo.publishing import KEEP, Body, Publication, TooFarAhead, body, licence
 
 HERE = Path(__file__).resolve().parent
 NODE_MODULES = HERE.parent / "npm" / "node_modules"
-SCRIPTS = {"hls.min.js": "hls.js/dist/hls.min.js", "dash.all.min.js": "dashjs/dist/legacy/umd/dash.all.min.js"}
+SCRIPTS = {
+    "hls.min.js": "hls.js/dist/hls.min.js",
+    "dash.all.min.js": "dashjs/dist/legacy/umd/dash.all.min.js",
+    "shaka-player.compiled.js": "shaka-player/dist/shaka-player.compiled.js",
+}
 ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", Fault)
 _PATTERN = random.Random(20).randbytes(1_000_003)  # a prime length: no alignment hides a byte that moved
@@ -76,6 +81,8 @@ class Origin:
         app.on_response_prepare.append(self._common_headers)
         routes = app.router
         routes.add_get("/live/{path:.*}", self._live)
+        routes.add_get("/vod/{path:.*}", self._live)
+        routes.add_post("/licence/clearkey", self._licence)
         routes.add_get("/time", self._time)
         routes.add_get("/player.html", self._page)
         routes.add_get("/scripts/{name}", self._script)
@@ -134,6 +141,12 @@ class Origin:
         response.headers["Date"] = formatdate(wall(), usegmt=True)
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
+        try:
+            held = self.publication.awaited(request.path, request.query, self.publication.media(request.path), wall())
+        except (TooFarAhead, ValueError) as error:
+            raise web.HTTPBadRequest from error
+        if held:
+            await asyncio.sleep(held + 0.001)
         now = wall()
         found = self.publication.manifest(request.path, now) or self.publication.media(request.path)
         if found is None or not self.publication.available(found, now):
@@ -199,6 +212,11 @@ class Origin:
         if not path.is_file():
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "max-age=3600"})
+
+    @staticmethod
+    async def _licence(request: web.Request) -> web.Response:
+        request[ENTRY].kind = "licence"
+        return web.json_response(licence(await request.json()), headers={"Cache-Control": "no-store"})
 
     @staticmethod
     async def _upload(request: web.Request) -> web.Response:

@@ -19,14 +19,20 @@ import aiohttp
 
 from tests.demo.processes import Child, CouldNotStart
 
-type Stream = Literal["hls", "aes", "dash", "timeline"]
+type Stream = Literal["hls", "aes", "cmaf", "ll", "dash", "timeline", "clearkey", "vod-hls", "vod-dash"]
+type Player = Literal["hls", "dash", "shaka"]
 type Through = Literal["agents", "mitmdump", "nothing"]
 
 PATHS: dict[str, str] = {
     "hls": "/live/hls/master.m3u8",
     "aes": "/live/aes/master.m3u8",
+    "cmaf": "/live/cmaf/master.m3u8",
+    "ll": "/live/ll/master.m3u8",
     "dash": "/live/dash/manifest.mpd",
     "timeline": "/live/dash/timeline.mpd",
+    "clearkey": "/live/clearkey/manifest.mpd",
+    "vod-hls": "/vod/hls/master.m3u8",
+    "vod-dash": "/vod/dash/manifest.mpd",
 }
 PROXY_PORT, PAGE_PORT, PEER_PORT = 3128, 8688, 7688
 
@@ -37,6 +43,7 @@ class Plan:
 
     viewers: int = 4
     stream: Stream = "hls"
+    player: Player | None = None
     mbps: float = 50.0
     through: Through = "agents"
     abr: bool = False

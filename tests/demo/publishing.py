@@ -4,29 +4,46 @@ Map:
     Publication(content, epoch)
         .newest(now)          the newest complete segment; segment n exists from epoch + 2 (n + 1) on
         .manifest(path, now)  HLS playlists and DASH manifests as they read at `now`
-        .media(path)          segment, initialisation or key: always the same bytes, whatever the time
+        .media(path)          segment, part, initialisation or key: always the same bytes, whatever the time
         .available(body, now) whether that body may be fetched now (published, and not too old)
-Paths: /live/hls|aes/master.m3u8, 720/index.m3u8, 720/N.ts, key/N.bin;
+        .awaited(path, query, found, now)  for how long low-latency HLS holds an answer back
+    licence(asked)            the key, for a player that asks as W3C ClearKey does
+Paths: /live/hls|aes/master.m3u8, 720/index.m3u8, 720/N.ts, key/N.bin;   /vod/hls likewise, whole and ended
+       /live/cmaf|ll/master.m3u8, 720|audio/index.m3u8, init.mp4, N.m4s, in ll also N.PART.m4s
        /live/dash/manifest.mpd, timeline.mpd, 720/init.mp4, 720/N.m4s, audio/tTICKS.m4s
+       /vod/dash/manifest.mpd and /live/clearkey/manifest.mpd likewise, by number
 """
 
+import base64
 import functools
 import hashlib
-import itertools
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from tests.demo.clock import stamp
-from tests.demo.content import RENDITIONS, SEGMENT_SECONDS, SEGMENTS, SEGMENTS_PER_KEY, Content, encrypted, key_of
+from tests.demo import fragments, mpd, playlists
+from tests.demo.content import RENDITIONS, SEGMENT_SECONDS, Content, encrypted, key_of
+from tests.demo.playlists import PART_SECONDS, PARTS, VOD_SEGMENTS, WINDOW, Clock
 
-WINDOW = 6  # segments listed in a manifest
+__all__ = ["KEEP", "WINDOW", "Body", "Publication", "TooFarAhead", "body", "licence"]
+
 KEEP = 30  # segments that can still be fetched
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MANIFEST_TYPE = "application/dash+xml"
+KEY_ID = UUID("5ec7e7d0-0000-4000-8000-00000000c1ea")
+CLEARKEY = key_of(1_000_000)
+_AHEAD_SECONDS = 3 * SEGMENT_SECONDS  # a reload for later than this is the player's mistake
+_DASH: dict[str, mpd.Kind] = {
+    "/live/dash/manifest.mpd": "live",
+    "/live/dash/timeline.mpd": "timeline",
+    "/live/clearkey/manifest.mpd": "clearkey",
+    "/vod/dash/manifest.mpd": "vod",
+}
 
 
 class Body(NamedTuple):
-    """Published bytes. `kind` is segment, init, key or manifest; `number` places a segment in time."""
+    """Published bytes. `kind` is segment, part, init, key or manifest; `number` places a segment in time."""
 
     kind: str
     data: bytes
@@ -34,43 +51,90 @@ class Body(NamedTuple):
     cache_control: str
     sha256: str
     number: int | None = None
+    part: int | None = None
 
     @property
     def etag(self) -> str:
         return f'"{self.sha256[:16]}"'
 
 
-def body(kind: str, data: bytes, content_type: str, cache_control: str, number: int | None = None) -> Body:
-    return Body(kind, data, content_type, cache_control, hashlib.sha256(data).hexdigest(), number)
+class TooFarAhead(Exception):
+    """A reload for a segment that is not due for a while."""
+
+
+def body(
+    kind: str, data: bytes, content_type: str, cache_control: str, number: int | None = None, part: int | None = None
+) -> Body:
+    return Body(kind, data, content_type, cache_control, hashlib.sha256(data).hexdigest(), number, part)
+
+
+def _words(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def licence(asked: Mapping[str, Any]) -> dict[str, object]:
+    """The licence for what was asked (W3C Encrypted Media Extensions, section 9.1)."""
+    known = _words(KEY_ID.bytes)
+    keys = [{"kty": "oct", "kid": known, "k": _words(CLEARKEY)}] if known in asked.get("kids", []) else []
+    return {"keys": keys, "type": asked.get("type", "temporary")}
 
 
 class Publication:
-    """One endless live event, in every packaging."""
+    """One endless live event in every packaging, and a recording."""
 
     def __init__(self, content: Content, epoch: float) -> None:
-        self._content, self.epoch = content, epoch
+        self._content, self.epoch, self._clock = content, epoch, Clock(epoch)
+        self.newest = self._clock.newest
         self.media = functools.lru_cache(maxsize=160)(self._media)
 
-    def newest(self, now: float) -> int:
-        return int((now - self.epoch) // SEGMENT_SECONDS) - 1
+    def _complete(self, found: Body) -> float:
+        """When the last byte was there."""
+        if found.number is None:
+            return self.epoch
+        rest = SEGMENT_SECONDS if found.part is None else (found.part + 1) * PART_SECONDS
+        return self.epoch + found.number * SEGMENT_SECONDS + rest
 
     def available(self, found: Body, now: float) -> bool:
-        return found.number is None or self.newest(now) - KEEP <= found.number <= self.newest(now)
+        return found.number is None or (self.newest(now) - KEEP <= found.number and self._complete(found) <= now)
 
     def published(self, found: Body, now: float) -> bool:
         """Whether the body was ever public: what a viewer got late can still be checked."""
-        return found.number is None or 0 <= found.number <= self.newest(now)
+        return found.number is None or (found.number >= 0 and self._complete(found) <= now)
+
+    def awaited(self, path: str, query: Mapping[str, str], found: Body | None, now: float) -> float:
+        """Seconds until a low-latency playlist holds what was asked for, or until a hinted part is whole."""
+        if not path.startswith("/live/ll/"):
+            return 0.0
+        due = now
+        if "_HLS_msn" in query:
+            number = int(query["_HLS_msn"])
+            part = int(query.get("_HLS_part", PARTS - 1))
+            due = self.epoch + number * SEGMENT_SECONDS + (part + 1) * PART_SECONDS
+            if due - now > _AHEAD_SECONDS:
+                raise TooFarAhead
+        elif found is not None and found.part is not None and self._complete(found) - now < 2 * PART_SECONDS:
+            due = self._complete(found)
+        return max(0.0, due - now)
 
     def manifest(self, path: str, now: float) -> Body | None:
         """The manifest at `path`, or None where there is none."""
-        if match := re.fullmatch(r"/live/(hls|aes)/(?:(\w+)/index|master)\.m3u8", path):
-            if match[2] not in {None, *(rendition.name for rendition in RENDITIONS)}:
-                return None
-            text = self._playlist(match[1] == "aes", now) if match[2] else self._master()
-            return body("manifest", text.encode(), PLAYLIST_TYPE, "no-cache")
-        if match := re.fullmatch(r"/live/dash/(manifest|timeline)\.mpd", path):
-            return body("manifest", self._mpd(match[1] == "timeline", now).encode(), MANIFEST_TYPE, "no-cache")
-        return None
+        if dash := _DASH.get(path):
+            text = mpd.manifest(self._content, self._clock, dash, now, str(KEY_ID))
+            return body("manifest", text.encode(), MANIFEST_TYPE, "max-age=60" if dash == "vod" else "no-cache")
+        match = re.fullmatch(r"/(?:live/(hls|aes|cmaf|ll)|(vod)/hls)/(?:(\w+)/index|master)\.m3u8", path)
+        if match is None:
+            return None
+        kind, track = match[1] or match[2], match[3]
+        apart = kind in {"cmaf", "ll"}
+        if track not in {None, *(["audio"] if apart else []), *(rendition.name for rendition in RENDITIONS)}:
+            return None
+        if track is None:
+            text = playlists.master(self._content, apart)
+        elif apart:
+            text = playlists.fragments(self._content, self._clock, track, kind == "ll", now)
+        else:
+            text = playlists.transport_streams(self._clock, kind == "aes", None if kind == "vod" else now)
+        return body("manifest", text.encode(), PLAYLIST_TYPE, "max-age=60" if kind == "vod" else "no-cache")
 
     def _media(self, path: str) -> Body | None:
         seconds = KEEP * SEGMENT_SECONDS
@@ -81,77 +145,38 @@ class Publication:
             return body("segment", data, "video/mp2t", f"public, max-age={seconds}", number)
         if match := re.fullmatch(r"/live/aes/key/(\d{1,12})\.bin", path):
             return body("key", key_of(int(match[1])), "application/octet-stream", "no-store")
-        if match := re.fullmatch(r"/live/dash/(360|720|audio)/(?:(init)\.mp4|(t?)(\d{1,15})\.m4s)", path):
-            track = match[1]
-            content_type = "audio/mp4" if track == "audio" else "video/mp4"
-            if match[2]:
-                return body("init", self._content.init[track], content_type, "public, max-age=86400")
-            place = self._content.segment_at(track, int(match[4])) if match[3] else int(match[4])
-            if place is not None:
-                data = self._content.fragment(track, place)
-                return body("segment", data, content_type, f"public, max-age={seconds}", place)
+        if match := re.fullmatch(r"/vod/hls/(360|720)/(\d{1,3})\.ts", path):
+            data = self._content.transport_stream(match[1], int(match[2]))
+            return body("segment", data, "video/mp2t", "public, max-age=3600") if int(match[2]) < VOD_SEGMENTS else None
+        if match := re.fullmatch(r"/(live/\w+|vod/dash)/(360|720|audio)/(init\.mp4|[t\d.]+\.m4s)", path):
+            return self._fragment(match[1], match[2], match[3])
         return None
 
-    def _master(self) -> str:
-        lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-INDEPENDENT-SEGMENTS"]
-        for rendition in RENDITIONS:
-            size = f"{rendition.width}x{rendition.height}"
-            codecs = f"{self._content.codecs[rendition.name]},mp4a.40.2"
-            bits = rendition.total_bits_a_second
-            lines += [f'#EXT-X-STREAM-INF:BANDWIDTH={bits},RESOLUTION={size},FRAME-RATE=25.000,CODECS="{codecs}"']
-            lines += [f"{rendition.name}/index.m3u8"]
-        return "\n".join(lines) + "\n"
-
-    def _playlist(self, secret: bool, now: float) -> str:
-        last = self.newest(now)
-        first = max(0, last - WINDOW + 1)
-        lines = ["#EXTM3U", "#EXT-X-VERSION:4", f"#EXT-X-TARGETDURATION:{SEGMENT_SECONDS}"]
-        lines += ["#EXT-X-INDEPENDENT-SEGMENTS", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
-        lines += [f"#EXT-X-DISCONTINUITY-SEQUENCE:{max(0, first - 1) // SEGMENTS}"]
-        for number in range(first, last + 1):
-            if number % SEGMENTS == 0 and number:  # the loop starts again, and so do its timestamps
-                lines.append("#EXT-X-DISCONTINUITY")
-            if secret and (number == first or number % SEGMENTS_PER_KEY == 0):
-                lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="../key/{number // SEGMENTS_PER_KEY}.bin"')
-            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{stamp(self.epoch + number * SEGMENT_SECONDS)}")
-            lines += [f"#EXTINF:{SEGMENT_SECONDS:.3f},", f"{number}.ts"]
-        return "\n".join(lines) + "\n"
-
-    def _template(self, track: str, timeline: bool, now: float) -> str:
-        scale = self._content.timescale[track]
-        start = f'<SegmentTemplate timescale="{scale}" initialization="$RepresentationID$/init.mp4" '
-        if not timeline:
-            media = 'media="$RepresentationID$/$Number$.m4s" startNumber="0" '
-            return f'{start}{media}duration="{SEGMENT_SECONDS * scale}"/>'
-        last = self.newest(now)
-        times = [self._content.start_of(track, n) for n in range(max(0, last - WINDOW + 1), last + 2)]
-        rows = "".join(f'<S t="{a}" d="{b - a}"/>' for a, b in itertools.pairwise(times))
-        media = 'media="$RepresentationID$/t$Time$.m4s">'
-        return f"{start}{media}<SegmentTimeline>{rows}</SegmentTimeline></SegmentTemplate>"
-
-    def _mpd(self, timeline: bool, now: float) -> str:
-        seconds = WINDOW * SEGMENT_SECONDS
-        newest = self.epoch + (self.newest(now) + 1) * SEGMENT_SECONDS
-        video = "".join(
-            f'<Representation id="{r.name}" bandwidth="{r.total_bits_a_second}" width="{r.width}" height="{r.height}"'
-            f' frameRate="25" codecs="{self._content.codecs[r.name]}">{self._template(r.name, timeline, now)}'
-            "</Representation>"
-            for r in RENDITIONS
-        )
-        sound = self._template("audio", timeline, now)
-        return f"""<?xml version="1.0" encoding="UTF-8"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="dynamic"
- availabilityStartTime="{stamp(self.epoch)}" publishTime="{stamp(newest if timeline else self.epoch)}"
- minimumUpdatePeriod="PT{SEGMENT_SECONDS if timeline else 10}S" minBufferTime="PT{SEGMENT_SECONDS}S"
- timeShiftBufferDepth="PT{seconds}S" suggestedPresentationDelay="PT{3 * SEGMENT_SECONDS}S"
- maxSegmentDuration="PT{SEGMENT_SECONDS}S">
-<Period id="p0" start="PT0S">
-<AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">{video}
-</AdaptationSet>
-<AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" lang="en" segmentAlignment="true" startWithSAP="1">
-<Representation id="audio" bandwidth="115200" codecs="mp4a.40.2" audioSamplingRate="48000">{sound}</Representation>
-</AdaptationSet>
-</Period>
-<UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="/time"/>
-</MPD>
-"""
+    def _fragment(self, kind: str, track: str, name: str) -> Body | None:
+        """Of CMAF and DASH: initialisation, segment by number or (dash) by time, or (ll) a part."""
+        if kind not in {"live/dash", "live/cmaf", "live/ll", "live/clearkey", "vod/dash"}:
+            return None
+        content_type = "audio/mp4" if track == "audio" else "video/mp4"
+        if name == "init.mp4":
+            init = self._content.init[track]
+            data = fragments.protected_init(init, KEY_ID.bytes) if kind == "live/clearkey" else init
+            return body("init", data, content_type, "public, max-age=86400")
+        match = re.fullmatch(r"(t?)(\d{1,15})(?:\.(\d))?\.m4s", name)
+        if match is None or (match[1] and kind != "live/dash") or (match[3] and kind != "live/ll"):
+            return None
+        number = self._content.segment_at(track, int(match[2])) if match[1] else int(match[2])
+        if number is None or (kind == "vod/dash" and number >= VOD_SEGMENTS):
+            return None
+        data = self._content.fragment(track, number)
+        lasting = f"public, max-age={KEEP * SEGMENT_SECONDS}"
+        if kind == "live/ll":
+            parts = fragments.parts(data, PARTS)
+            if not match[3]:
+                return body("segment", b"".join(parts), content_type, lasting, number)
+            part = int(match[3])
+            return body("part", parts[part], content_type, lasting, number, part) if part < PARTS else None
+        if kind == "live/clearkey":
+            data = fragments.protected(data, CLEARKEY, picture=track != "audio")
+        if kind == "vod/dash":
+            return body("segment", data, content_type, "public, max-age=3600")
+        return body("segment", data, content_type, lasting, number)

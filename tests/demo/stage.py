@@ -17,12 +17,14 @@ Map:
 import asyncio
 import base64
 import contextlib
+import functools
 import itertools
 import json
 import shutil
 import ssl
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -278,7 +280,8 @@ class Stage:
 
     def page(self) -> str:
         """The player page of this stage's stream."""
-        return f"{self.origin.url}/player.html?stream={self.plan.stream}"
+        player = f"&player={self.plan.player}" if self.plan.player else ""
+        return f"{self.origin.url}/player.html?stream={self.plan.stream}{player}"
 
     def pac_url(self, index: int) -> str:
         """The PAC file of the agent at desk `index`; mitmdump has none, so it gets one in the URL itself."""
@@ -288,14 +291,14 @@ class Stage:
         script = f"function FindProxyForURL(u, h) {{ return 'PROXY {agent.address}:{PROXY_PORT}'; }}"
         return f"data:application/x-ns-proxy-autoconfig;base64,{base64.b64encode(script.encode()).decode()}"
 
-    async def browse(self, index: int, duration: float, screenshot: Path | None = None) -> browser.PlayerReport:
-        """Plays the stream in Chromium at desk `index`: through its agent's PAC, trusting its agent's root alone."""
-        if self.plan.through == "nothing":
-            direct = {pki.ORIGIN: "127.0.0.1"}
-            roots = [self._pki.ca]
-            return await browser.play(
-                self.page(), seconds=duration, ca_files=roots, resolve=direct, screenshot=screenshot
-            )
-        roots = [self.agents[index].ca]
-        pac = self.pac_url(index)
-        return await browser.play(self.page(), seconds=duration, ca_files=roots, pac_url=pac, screenshot=screenshot)
+    async def browse(
+        self, index: int | None, duration: float, screenshot: Path | None = None, acts: Sequence[browser.Act] = ()
+    ) -> browser.PlayerReport:
+        """Plays the stream in Chromium at desk `index`: through its agent's PAC, trusting its agent's root alone.
+
+        Without a desk, or where nothing stands on them, the browser goes straight to the origin.
+        """
+        play = functools.partial(browser.play, self.page(), seconds=duration, screenshot=screenshot, acts=acts)
+        if index is None or self.plan.through == "nothing":
+            return await play(ca_files=[self._pki.ca], resolve={pki.ORIGIN: "127.0.0.1"})
+        return await play(ca_files=[self.agents[index].ca], pac_url=self.pac_url(index))
