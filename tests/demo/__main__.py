@@ -77,7 +77,7 @@ class _Quiet:
 
 
 async def run(chosen: argparse.Namespace, console: Console) -> Result:
-    plan = Plan(chosen.viewers, chosen.stream, chosen.mbps, chosen.through, chosen.abr)
+    plan = Plan(viewers=chosen.viewers, stream=chosen.stream, mbps=chosen.mbps, through=chosen.through, abr=chosen.abr)
     plan.start_within_seconds += 4 * chosen.viewers
     ended, loop, this = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
