@@ -10,12 +10,12 @@ from playwright.async_api import async_playwright
 
 from tests.demo import browser
 from tests.demo.origin import NODE_MODULES
-from tests.demo.parts import Plan, Stream
+from tests.demo.parts import Plan, Player, Stream
 from tests.demo.processes import REPOSITORY
 from tests.demo.stage import Stage
 from tests.product.outside import Copies, per_segment
 
-_PLAYERS_MISSING = not (NODE_MODULES / "hls.js").is_dir() or not (NODE_MODULES / "dashjs").is_dir()
+_PLAYERS_MISSING = not all((NODE_MODULES / name).is_dir() for name in ("hls.js", "dashjs", "shaka-player"))
 
 pytestmark = [
     pytest.mark.processes,
@@ -28,6 +28,7 @@ pytestmark = [
 
 PICTURES = REPOSITORY / "build" / "pictures"
 WATCH_SECONDS = 14.0
+BRIEFLY_SECONDS = 8.0
 LATER_SECONDS = 3.0
 """The second user presses play this much after the first."""
 
@@ -64,22 +65,23 @@ async def _page(stage: Stage, index: int, picture: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize("stream", ["hls", "dash"])
+@pytest.mark.parametrize(("player", "stream"), [("hls", "hls"), ("dash", "dash"), ("shaka", "hls"), ("shaka", "dash")])
 async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
-    stage: Stage, stream: Stream, record_property: Callable[[str, object], None]
+    stage: Stage, player: Player, stream: Stream, record_property: Callable[[str, object], None]
 ) -> None:
-    stage.plan.stream = stream
+    stage.plan.player, stage.plan.stream = player, stream
+    watch = BRIEFLY_SECONDS if player == "shaka" else WATCH_SECONDS
     await stage.refresh()
     before = [agent.bytes_from("lan") for agent in stage.agents]
     copies, origin_before = await Copies.from_now(stage), await _origin_bytes(stage)
 
     async def second() -> browser.PlayerReport:
         await asyncio.sleep(LATER_SECONDS)
-        return await stage.browse(1, WATCH_SECONDS, PICTURES / f"{stream}-2.png")
+        return await stage.browse(1, watch, PICTURES / f"{player}-{stream}-2.png")
 
     async with asyncio.TaskGroup() as group:
         users = [
-            group.create_task(stage.browse(0, WATCH_SECONDS + LATER_SECONDS, PICTURES / f"{stream}-1.png")),
+            group.create_task(stage.browse(0, watch + LATER_SECONDS, PICTURES / f"{player}-{stream}-1.png")),
             group.create_task(second()),
         ]
     reports = [user.result() for user in users]
@@ -96,6 +98,8 @@ async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
     assert twice > 1_000_000
     assert sum(lan) >= 0.9 * twice
     assert lan[1] > 0
+    if player == "shaka":
+        return
     text = await _page(stage, 1, PICTURES / f"status-{stream}.png")
     for words in ("Where video came from", "Playing now", "Colleagues' machines", "from colleagues' machines"):
         assert words.lower() in text.lower(), text
