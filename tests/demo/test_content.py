@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.demo import boxes, content
+from tests.demo import boxes, content, fragments
 from tests.demo.content import SEGMENTS, Content, encrypted, first_audio_frame, key_of
 from tests.demo.picture import Painter
 
@@ -106,3 +106,37 @@ def test_the_second_start_finds_what_the_first_made(directory: Path) -> None:
 def test_a_broken_file_is_refused(broken: bytes) -> None:
     with pytest.raises(ValueError, match=r"no box|does not fit"):
         boxes.decode_time(broken)
+
+
+def _packets(file: bytes, **options: str) -> list[tuple[int | None, bool, bytes]]:
+    with av.open(io.BytesIO(file), "r", options=options) as opened:
+        return [(packet.pts, packet.is_keyframe, bytes(packet)) for packet in opened.demux() if packet.size]
+
+
+@pytest.mark.parametrize("track", ["720", "audio"])
+def test_parts_hold_the_frames_of_their_segment(made: Content, track: str) -> None:
+    segment, init = made.fragment(track, 15), made.init[track]
+    parts = fragments.parts(segment, 5)
+    assert _packets(init + b"".join(parts)) == _packets(init + segment)
+    counts = [len(_packets(init + part)) for part in parts]
+    assert max(counts) - min(counts) <= 1
+    assert boxes.decode_time(parts[0]) == made.start_of(track, 15)
+
+
+@pytest.mark.parametrize("track", ["720", "audio"])
+def test_protected_segments_open_with_the_key_alone(made: Content, track: str) -> None:
+    clear = made.init[track] + made.fragment(track, 15)
+    key = key_of(1)
+    secret = fragments.protected_init(made.init[track], key_of(2))
+    secret += fragments.protected(made.fragment(track, 15), key, picture=track != "audio")
+    assert _packets(secret, decryption_key=key.hex()) == _packets(clear)
+    assert _packets(secret, decryption_key=key_of(3).hex()) != _packets(clear)
+    shown = sum(a[2] == b[2] for a, b in zip(_packets(secret), _packets(clear), strict=True))
+    assert shown == 0
+
+
+def test_only_fragments_of_our_own_kind_are_read(made: Content) -> None:
+    changed = bytearray(made.fragment("720", 0))
+    changed[boxes.find(bytes(changed), b"moof", b"traf", b"tfhd").body + 3] ^= 1
+    with pytest.raises(ValueError, match="tfhd"):
+        fragments.read(bytes(changed))

@@ -1,6 +1,7 @@
 """The origin from outside: what it publishes when, what it counts, and the trouble it makes on demand."""
 
 import asyncio
+import base64
 import hashlib
 import itertools
 import re
@@ -14,7 +15,7 @@ from tests.demo.clock import seconds
 from tests.demo.content import Content
 from tests.demo.ledger import Throttle
 from tests.demo.origin import pattern, wanted_range
-from tests.demo.publishing import KEEP, WINDOW, Publication
+from tests.demo.publishing import KEEP, KEY_ID, WINDOW, Publication, TooFarAhead, licence
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,59 @@ def test_the_playlist_moves_with_the_live_edge_and_marks_the_seam(event: Publica
     assert re.findall(r"(\d+)\.ts", text) == [str(n) for n in range(7, 7 + WINDOW)]
     assert text.index("#EXT-X-DISCONTINUITY\n") < text.index("12.ts")
     assert text.index("#EXT-X-DISCONTINUITY\n") > text.index("11.ts")
+
+
+def _text(event: Publication, path: str, now: float) -> str:
+    found = event.manifest(path, now)
+    assert found is not None
+    return found.data.decode()
+
+
+def test_a_low_latency_playlist_ends_with_the_newest_part_and_hints_the_next(event: Publication) -> None:
+    text = _text(event, "/live/ll/360/index.m3u8", 1_024.81)
+    assert re.findall(r"^(\d+)\.m4s", text, re.MULTILINE) == [str(n) for n in range(6, 12)]
+    parts = re.findall(r'#EXT-X-PART:.*URI="(.*?)"', text)
+    assert parts == [f"{n}.{p}.m4s" for n in (10, 11) for p in range(5)] + ["12.0.m4s", "12.1.m4s"]
+    assert '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="12.2.m4s"' in text
+    assert 'URI="../720/index.m3u8",LAST-MSN=12,LAST-PART=1' in text
+    assert "#EXT-X-PART" not in _text(event, "/live/cmaf/360/index.m3u8", 1_024.81)
+
+
+def test_what_a_low_latency_player_asks_for_early_is_held_back(event: Publication) -> None:
+    path, now = "/live/ll/360/index.m3u8", 1_024.81
+    assert event.awaited(path, {}, None, now) == 0
+    assert event.awaited(path, {"_HLS_msn": "12", "_HLS_part": "1"}, None, now) == 0
+    assert event.awaited(path, {"_HLS_msn": "12", "_HLS_part": "2"}, None, now) == pytest.approx(0.39)
+    assert event.awaited(path, {"_HLS_msn": "12"}, None, now) == pytest.approx(1.19)
+    with pytest.raises(TooFarAhead):
+        event.awaited(path, {"_HLS_msn": "16"}, None, now)
+    hinted, later = event.media("/live/ll/360/12.2.m4s"), event.media("/live/ll/360/12.4.m4s")
+    assert hinted is not None
+    assert later is not None
+    assert event.awaited("/live/ll/360/12.2.m4s", {}, hinted, now) == pytest.approx(0.39)
+    assert event.awaited("/live/ll/360/12.4.m4s", {}, later, now) == 0
+    assert not event.available(hinted, now)
+    assert event.available(hinted, now + 0.4)
+    assert event.media("/live/ll/360/12.5.m4s") is None
+
+
+def test_a_recording_is_whole_and_ended(event: Publication) -> None:
+    text = _text(event, "/vod/hls/360/index.m3u8", 9_999.0)
+    assert re.findall(r"(\d+)\.ts", text) == [str(n) for n in range(30)]
+    assert text.endswith("#EXT-X-ENDLIST\n")
+    assert 'type="static" mediaPresentationDuration="PT60S"' in _text(event, "/vod/dash/manifest.mpd", 9_999.0)
+    for name in ("hls/360/29.ts", "dash/audio/29.m4s"):
+        assert event.media(f"/vod/{name}") is not None
+    for name in ("hls/360/30.ts", "dash/audio/30.m4s", "dash/360/t0.m4s", "dash/360/3.1.m4s"):
+        assert event.media(f"/vod/{name}") is None
+
+
+def test_a_licence_is_for_the_key_that_was_asked_for(event: Publication) -> None:
+    assert str(KEY_ID) in _text(event, "/live/clearkey/manifest.mpd", 1_024.0)
+    known = base64.urlsafe_b64encode(KEY_ID.bytes).decode().rstrip("=")
+    told: Any = licence({"kids": [known], "type": "temporary"})
+    assert [key["kid"] for key in told["keys"]] == [known]
+    assert licence({"kids": ["other"]})["keys"] == []
 
 
 def test_a_discontinuity_that_left_the_playlist_is_counted(event: Publication) -> None:
