@@ -28,7 +28,7 @@ pytestmark = [
 
 PICTURES = REPOSITORY / "build" / "pictures"
 WATCH_SECONDS = 14.0
-BRIEFLY_SECONDS = 8.0
+BRIEFLY_SECONDS = 7.0
 LATER_SECONDS = 3.0
 """The second user presses play this much after the first."""
 
