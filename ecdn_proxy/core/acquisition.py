@@ -91,6 +91,7 @@ class Acquisition:
         """Agents that read this segment from here; kept by the node."""
         self._is_unsettled = is_unsettled
         self.why = ""
+        self._live = wanted.live
         self._range = wanted.resource_range
         self.audience = Audience(site.out, wanted)
         self._origin = wanted.origin
@@ -193,7 +194,8 @@ class Acquisition:
             reason=reason,
             avoid=tuple(self._avoid),
             have=self.assembly.next_piece(),
-            unsettled=self._is_unsettled(self.stream, now),
+            # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
+            unsettled=not self._live or self._is_unsettled(self.stream, now),
         )
         self.found(self._inquiry.begin(now), now)
 

@@ -102,7 +102,6 @@ async def test_the_latest_of_a_recording_comes_from_the_first_viewers_agent(
     assert from_lan > 5_000_000
 
 
-@pytest.mark.xfail(strict=True, reason="a newcomer's ledger learns the last 24 keys of its neighbours only")
 async def test_all_of_a_recording_comes_from_the_first_viewers_agent(stage: Stage) -> None:
     """In the first two seconds a newcomer asks the older ledgers as well, so this one pauses."""
     media = [f"/vod/dash/{track}/{n}.m4s" for n in range(VOD_SEGMENTS) for track in ("360", "audio")]
