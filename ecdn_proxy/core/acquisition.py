@@ -19,7 +19,6 @@ from typing import Literal
 import msgspec
 
 from ecdn_proxy.core.audience import Audience
-from ecdn_proxy.core.deadline import finishes_at
 from ecdn_proxy.core.happenings import (
     AbortOrigin,
     FetchOrigin,
@@ -30,6 +29,7 @@ from ecdn_proxy.core.happenings import (
     Wanted,
 )
 from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFrom, Reason
+from ecdn_proxy.core.patience import Patience
 from ecdn_proxy.core.segment import Assembly, Contradiction
 from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable, judge
 from ecdn_proxy.core.site import Site
@@ -43,17 +43,6 @@ ORIGIN_TRIES_MAX = 2
 """An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
-ORIGIN_SILENCE_S = 1.0
-"""An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
-connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
-ORIGIN_FIRST_BYTE_S = 4.0
-"""The same for the first byte: an origin under load may think for seconds, and asking again makes it worse."""
-ORIGIN_PATIENCE_MAX = 8.0
-PATIENCE_MAX = 4.0
-GIVE_UP_S = 4.0
-"""So long without a new byte and without an own fetch, and the origin is asked whatever the ledgers say: a viewer's
-wait must end even if every neighbour's answer is lost. Up to twice as long by a device's rank for the key, so that a
-crowd does not give up together."""
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
 
@@ -105,17 +94,7 @@ class Acquisition:
         self._resumed_from = 0
         self._progress_at: Instant = 0.0
         self._avoid: dict[str, None] = {}
-        self._heard_at: Instant = now
-        self._began_at: Instant | None = None
-        self._began_bytes = 0
-        self._patience = 1.0
-        self._origin_patience = 1.0
-        self._give_up_s = GIVE_UP_S * (2.0 - rendezvous(site.me.device, wanted.key) / 2**64)
-        self._moved_at: Instant = now
-        self._moved_bytes = 0
-        self._followed_at: Instant = now
-        self._soft_done = False
-        self._hard_done = False
+        self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, wanted.key) / 2**64, now)
         self._asks = 0
         self._origin_tries = 0
 
@@ -232,8 +211,7 @@ class Acquisition:
             if contact.device not in self._avoid and site.reach(contact.device, get, now):
                 self._parent = contact.device
                 self.stage = Stage.FOLLOWING
-                self._heard_at, self._followed_at, self._began_at = now, now, None
-                self._began_bytes = self.assembly.available_bytes
+                self._patience.following(self.assembly.available_bytes, now)
                 return
             self._avoid[contact.device] = None
         self._parent = None
@@ -257,7 +235,7 @@ class Acquisition:
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
-        self._heard_at = now
+        self._patience.heard(now)
         match message:
             case Vouched(voucher=voucher):
                 try:
@@ -266,14 +244,13 @@ class Acquisition:
                     self._contradicted(error.why, now)
                     return
             case Piece(index=index, data=data):
-                if self._began_at is None:
-                    self._began_at = now
+                self._patience.began(now)
                 try:
                     self.assembly.take_piece(index, data)
                 except Contradiction as error:
                     self._contradicted(error.why, now)
                     return
-                self._patience = 1.0
+                self._patience.steadied()
             case End() if not self.assembly.complete:
                 self.parent_lost(now)
                 return
@@ -307,8 +284,8 @@ class Acquisition:
         self.stage = Stage.FETCHING
         self._fetch = self._site.number()
         self._origin_tries += 1
-        self._progress_at = self._heard_at = now
-        self._began_at = None
+        self._progress_at = now
+        self._patience.fetching(now)
         if (viewer := self.audience.longest_waiting()) is not None:
             self._fetch_for, self._origin = viewer.number, viewer.origin
         have = self.assembly.next_piece() * PIECE_BYTES if self.assembly.resumable else 0
@@ -341,7 +318,7 @@ class Acquisition:
             authorized=authorized,
             utc=event.utc,
         )
-        self._heard_at = now
+        self._patience.heard(now)
         if not event.framed and isinstance(verdict, Shareable):
             verdict = Private("the origin does not say where the body ends")
         match verdict:
@@ -387,9 +364,7 @@ class Acquisition:
 
     def origin_sent(self, data: bytes, now: Instant) -> None:
         """Body bytes arrived."""
-        self._heard_at = now
-        if self._began_at is None:
-            self._began_at = now
+        self._patience.began(now)
         try:
             self.assembly.take_origin(data, now)
         except Contradiction as error:
@@ -454,8 +429,7 @@ class Acquisition:
         """Give every viewer what is here and it has not had yet."""
         if self.ended or self.assembly.head is None:
             return
-        if self.assembly.available_bytes > self._moved_bytes:
-            self._moved_bytes, self._moved_at = self.assembly.available_bytes, now
+        self._patience.moved(self.assembly.available_bytes, now)
         self.audience.deliver(self.assembly, self._source(), self.why)
         self.assembly.announced = self.assembly.announced or self.audience.any_answered()
         if self.assembly.complete and self._fetch is None:
@@ -493,51 +467,42 @@ class Acquisition:
 
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do."""
-        times: list[Instant] = []
-        if self.stage is not Stage.FETCHING:
-            times.append(self._moved_at + self._give_up_s)
-        if self._inquiry is not None and self._inquiry.due_at is not None:
-            times.append(self._inquiry.due_at)
-        if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None:
-            times.append(sign_at)
-        if self.stage is Stage.FOLLOWING:
-            times.append(self._silent_at())
-            if (soft := self._due(self._site.limits.soft_share)) is not None and not self._soft_done:
-                times.append(soft)
-            if (hard := self._due(self._site.limits.hard_share)) is not None and not self._hard_done:
-                times.append(hard)
+        times = [self.assembly.sign_due_at(self._site.limits.batch_wait_s)]
         if self.stage is Stage.FETCHING:
-            times.append(self._origin_silent_at())
-        return min(times) if times else None
+            times.append(self._patience.origin_silent_at())
+        else:
+            times.append(self._patience.give_up_at())
+        if self._inquiry is not None:
+            times.append(self._inquiry.due_at)
+        if self.stage is Stage.FOLLOWING:
+            times += [self._parent_silent_at(), self._patience.due_at(self.audience.deadline)]
+        return min((at for at in times if at is not None), default=None)
 
     def wake(self, now: Instant) -> None:
         """Do what has become due."""
+        patience = self._patience
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
-        if self.stage is not Stage.FETCHING and self._moved_at + self._give_up_s <= now:
-            self._fetch_regardless(f"nothing came from neighbours for {self._give_up_s:.0f} s", now)
-            return
-        if self._inquiry is not None:
+        if self.stage is not Stage.FETCHING and patience.give_up_at() <= now:
+            self._fetch_regardless(f"nothing came from neighbours for {patience.give_up_s:.0f} s", now)
+        elif self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
-            return
-        if self.stage is Stage.FETCHING and self._origin_silent_at() <= now:
+        elif self.stage is Stage.FETCHING and patience.origin_silent_at() <= now:
             self._origin_fell_silent(now)
-            return
-        if self.stage is not Stage.FOLLOWING:
-            return
-        if self._is_due(self._site.limits.hard_share, now) and not self._hard_done:
-            self._hard_done = self._soft_done = True
-            if self._late(now):
-                self._switch("hedge", now)
-                return
-        if self._is_due(self._site.limits.soft_share, now) and not self._soft_done:
-            self._soft_done = True
-            if self._late(now):
-                self._switch("parent slow", now)
-                return
-        if self._silent_at() <= now:
-            self._patience = min(2 * self._patience, PATIENCE_MAX)
+        elif self.stage is Stage.FOLLOWING:
+            self._look_at_parent(now)
+
+    def _look_at_parent(self, now: Instant) -> None:
+        deadline, assembly = self.audience.deadline, self.assembly
+        due = self._patience.due(deadline, now)
+        if due is not None and self._patience.late(deadline, assembly.available_bytes, assembly.total_bytes, now):
+            self._switch("hedge" if due == "hard" else "parent slow", now)
+        elif self._parent_silent_at() <= now:
+            self._patience.parent_was_silent()
             self._switch("parent slow", now)
+
+    def _parent_silent_at(self) -> Instant:
+        return self._patience.silent_at(self._site.ledger.usual_first_byte_s(self.stream))
 
     def _switch(self, reason: Reason, now: Instant) -> None:
         parent = self._parent
@@ -549,44 +514,15 @@ class Acquisition:
             # only this question avoids it: the ledger may name it again when the fault was not its own
             self._avoid.pop(parent, None)
 
-    def _silent_at(self) -> Instant:
-        limits = self._site.limits
-        if self._began_at is None:
-            wait = self._site.ledger.usual_first_byte_s(self.stream) + limits.first_byte_grace_s
-        else:
-            wait = limits.silence_s
-        return self._heard_at + wait * self._patience
-
     def _fetch_regardless(self, why: str, now: Instant) -> None:
-        self._moved_at = now
+        self._patience.restarted(now)
         self._inquiry = None
         self.why = why
         self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
 
-    def _origin_silent_at(self) -> Instant:
-        wait = ORIGIN_FIRST_BYTE_S if self._began_at is None else ORIGIN_SILENCE_S
-        return self._heard_at + wait * self._origin_patience
-
     def _origin_fell_silent(self, now: Instant) -> None:
-        self._origin_patience *= 2
-        if self._origin_patience <= ORIGIN_PATIENCE_MAX:
+        if self._patience.origin_was_silent():
             self._origin_tries -= 1
         self._abort_fetch()
         self.origin_failed("the origin fell silent", now)
-
-    def _due(self, share: float) -> Instant | None:
-        """A deadline of the viewers; a parent that has only just been chosen has the floor's share at least."""
-        deadline = self.audience.deadline(share)
-        return None if deadline is None else max(deadline, self._followed_at + share * self._site.limits.slack_floor_s)
-
-    def _is_due(self, share: float, now: Instant) -> bool:
-        due = self._due(share)
-        return due is not None and due <= now
-
-    def _late(self, now: Instant) -> bool:
-        need = self.audience.deadline(1.0)
-        received = self.assembly.available_bytes - self._began_bytes
-        total = None if self.assembly.total_bytes is None else self.assembly.total_bytes - self._began_bytes
-        finish = finishes_at(received, total, self._began_at, now)
-        return need is not None and (finish is None or finish > need)
