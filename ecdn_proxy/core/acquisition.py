@@ -6,7 +6,7 @@
     want(), viewer_left()                viewers come and go; nobody's leaving cancels what others wait for
     found()                              the ledger's answer: fetch, follow, or everybody for himself
     peer_said(), origin_*()              bytes, checked and delivered in order as they come
-    wake()                               silence, soft and hard deadline, a batch to be signed
+    wake()                               silence, soft and hard deadline (`core.patience`), a batch to be signed
 
 Every way to the origin leads through the ledger, also the fallback; what was received stays, only what is missing is
 asked for again.

@@ -230,6 +230,7 @@ class Inquiry:
 
 def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
     """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
-    for home in site.view.homes(stream, key, now)[:2]:
-        if home not in (site.me.device, fetcher.device):
-            site.reach(home, Shadow(key, stream, fetcher, lease), now)
+    homes = site.view.homes(stream, key, now)
+    others = [home for home in homes if home not in (site.me.device, fetcher.device)]
+    for home in others[: 1 if homes[0] == site.me.device else 2]:
+        site.reach(home, Shadow(key, stream, fetcher, lease), now)

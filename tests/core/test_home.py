@@ -59,10 +59,11 @@ def test_the_first_is_granted_the_fetch_and_the_next_in_rank_hears_of_it() -> No
     assert answer.why.startswith("bob fetches it from the origin")
 
 
-def test_the_next_in_rank_is_not_told_of_its_own_lease() -> None:
+def test_when_the_next_in_rank_fetches_the_one_after_it_hears_of_it() -> None:
     desk = Desk("me", "ann")
     assert isinstance(desk.ask("ann"), Granted)
-    assert desk.others == []
+    third = desk.site.view.homes(STREAM, desk.key, 0.0)[2]
+    assert desk.others == [(third, Shadow(desk.key, STREAM, contact("ann"), 1))]
 
 
 def test_everybody_for_himself_with_the_reason_and_for_how_long() -> None:
