@@ -27,7 +27,7 @@ test: setup ## All tests; at the end what was skipped, and why (TEST_ARGS="tests
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
 lab: setup ## Offices in trouble, thirty agents, overloaded lines (root; about 17 minutes)
-	@ECDN_LONG_TESTS=1 $(BIN)/python -m pytest tests/product/test_players.py tests/lab -m "lab or lab_scale or not lab" $(TEST_ARGS)
+	@$(BIN)/python -m pytest tests/lab -m "lab or lab_scale or not lab" $(TEST_ARGS)
 
 check: format lint types imports repository ## Everything that needs no run: format, lint, types, floors, repository
 

@@ -1,7 +1,6 @@
 """Two real browsers in one office, each through its own agent's PAC: the second one's video comes from the first."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,10 +15,6 @@ from tests.demo.processes import REPOSITORY
 from tests.demo.stage import Stage
 from tests.product.outside import Copies, per_segment
 
-_LONG = pytest.mark.skipif(
-    "ECDN_LONG_TESTS" not in os.environ,
-    reason="two browsers with shaka-player want two cores for themselves: make lab",
-)
 _PLAYERS_MISSING = not all((NODE_MODULES / name).is_dir() for name in ("hls.js", "dashjs", "shaka-player"))
 
 pytestmark = [
@@ -70,15 +65,7 @@ async def _page(stage: Stage, index: int, picture: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize(
-    ("player", "stream"),
-    [
-        ("hls", "hls"),
-        ("dash", "dash"),
-        pytest.param("shaka", "hls", marks=_LONG),
-        pytest.param("shaka", "dash", marks=_LONG),
-    ],
-)
+@pytest.mark.parametrize(("player", "stream"), [("hls", "hls"), ("dash", "dash"), ("shaka", "hls"), ("shaka", "dash")])
 async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
     stage: Stage, player: Player, stream: Stream, record_property: Callable[[str, object], None]
 ) -> None:
