@@ -151,8 +151,7 @@ TROUBLES = [
         at(lambda o: o.faults.peer_port(blocked=False)),
         12,
     ),
-    # An origin that is down for all is asked by each viewer for itself, with its own request: nothing can be shared.
-    Trouble("origin: 503 for 3 s", _origin(status=503), _origin_ends, hold_seconds=3, all_may_stall=True, alone=True),
+    Trouble("origin: 503 for 3 s", _origin(status=503), _origin_ends, hold_seconds=3, all_may_stall=True),
     Trouble("origin: every third answer 503", _origin(status=503, percent=33), _origin_ends, 12, alone=True),
     Trouble("origin: first byte after 1 s", _origin(delay_ms=1000), _origin_ends, 12),
     Trouble("origin: bodies break off after 200 kB", _origin(truncate=200_000, percent=50), _origin_ends, 12),
