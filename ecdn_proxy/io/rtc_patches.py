@@ -9,7 +9,8 @@ function below replaces one of its functions for the common case (established, i
 anything else to the original:
 
     _datagram     what is DTLS by its first byte (RFC 7983) is not tried as STUN
-    _recv_next    after the handshake: no look for outgoing bytes after each incoming packet; takes what waits at once
+    _recv_next    after the handshake: no look for outgoing bytes after each incoming packet; takes what waits at once,
+                  by OpenSSL's functions themselves (pyOpenSSL's allocate a buffer and look for errors, each time)
     _handle_data  a packet with the next DATA chunk: fragments are joined when the last one has come
     _send_sack    every eighth packet (second, while the window opens), or after 5 ms; at once when something is
                   missing or came twice (RFC 9260 section 6.2 says every second; it costs a quarter of everything)
@@ -17,10 +18,14 @@ anything else to the original:
                   in flight, since each acknowledgement walks through it
     _send         cuts a message into chunks that share their constant parts
     _send_chunk   from chunk to socket in one step; a transport that has gone is no error (its end is told elsewhere)
+
+What `_transmit` sends in one go is encrypted packet by packet into one buffer, and leaves by one system call
+(io/datagrams).
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from struct import Struct
 from typing import Any
@@ -31,7 +36,9 @@ import aiortc.rtcsctptransport as sctp
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
-TESTED = {"aiortc": "1.16.0", "aioice": "0.13.0"}
+from ecdn_proxy.io import datagrams
+
+TESTED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyOpenSSL": "26.2.0"}
 SACK_EVERY = 8
 SACK_EVERY_AT_FIRST = 2
 SACKS_AT_FIRST = 48
@@ -44,6 +51,8 @@ DRAIN_MAX = 64
 _Sctp: Any = sctp.RTCSctpTransport
 _Dtls: Any = dtls.RTCDtlsTransport
 _Stun: Any = aioice.ice.StunProtocol
+_openssl: Any = SSL._lib  # type: ignore[attr-defined]  # inside of pyOpenSSL, whose version is checked
+_ffi: Any = SSL._ffi  # type: ignore[attr-defined]  # as above
 
 _datagram_received = _Stun.datagram_received
 _original_recv_next = _Dtls._recv_next
@@ -56,12 +65,23 @@ _original_receive_sack = _Sctp._receive_sack_chunk
 
 _COMMON = Struct("!HHL")
 _DATA = Struct("!BBHLHHL")
+_PACKET = Struct("!HHLLBBHLHHL")
+"""Common header with no checksum yet, and one DATA chunk's."""
 _CHECKSUM = Struct("<L")
+_CHECKSUM_AT = 8
 _DATA_AT = 12
 _USER_DATA_AT = 28
 _NO_CHECKSUM = b"\x00\x00\x00\x00"
 _PADDING = (b"", b"\x00\x00\x00", b"\x00\x00", b"\x00")
 _MODULO = 2**32
+
+_PACKET_MAX = 1_500
+_plain = _ffi.new("char[]", _PACKET_MAX)
+_plain_bytes = _ffi.buffer(_plain)
+"""One packet on its way to or from OpenSSL; all of this is of one thread, and nothing waits in between."""
+_records = _ffi.new("char[]", datagrams.SEGMENTS_MAX * _PACKET_MAX)
+_records_bytes = memoryview(_ffi.buffer(_records))
+_RECORDS_FULL = len(_records_bytes) - _PACKET_MAX
 
 _applied = False
 
@@ -101,29 +121,40 @@ async def _recv_next(self: Any) -> None:
         await _original_recv_next(self)
         return
     queue = self.transport._connection._queue
-    for _ in range(DRAIN_MAX):
-        item = await queue.get()
-        if item is None:
-            raise ConnectionError("Connection lost while receiving data")
-        data = item[0]
-        self._RTCDtlsTransport__rx_bytes += len(data)
-        self._RTCDtlsTransport__rx_packets += 1
-        if not 19 < data[0] < 64:
-            continue  # RTP: this agent opens no media
-        self._ssl.bio_write(data)
-        try:
-            plain = self._ssl.recv(1500)
-        except SSL.ZeroReturnError:
-            await self._write_ssl()
-            raise ConnectionError("DTLS shutdown by remote party") from None
-        except SSL.Error:
-            await self._write_ssl()
-        else:
-            if self._data_receiver is not None:
-                await self._data_receiver._handle_data(plain)
+    item = await queue.get()
+    left = DRAIN_MAX
+    while item is not None:
+        await _take(self, item[0])
+        left -= 1
         if queue.empty():
             return
-    await asyncio.sleep(0)
+        if not left:
+            await asyncio.sleep(0)
+            return
+        item = queue.get_nowait()
+    raise ConnectionError("Connection lost while receiving data")
+
+
+async def _take(self: Any, data: bytes) -> None:
+    """One datagram of an encrypted connection."""
+    self._RTCDtlsTransport__rx_bytes += len(data)
+    self._RTCDtlsTransport__rx_packets += 1
+    if not 19 < data[0] < 64:
+        return  # RTP: this agent opens no media
+    below = self._ssl
+    _openssl.BIO_write(below._into_ssl, data, len(data))
+    size = _openssl.SSL_read(below._ssl, _plain, _PACKET_MAX)
+    if size > 0:
+        if self._data_receiver is not None:
+            await self._data_receiver._handle_data(_plain_bytes[:size])
+        return
+    try:
+        below._raise_ssl_error(below._ssl, size)
+    except SSL.ZeroReturnError:
+        await self._write_ssl()
+        raise ConnectionError("DTLS shutdown by remote party") from None
+    except SSL.Error:
+        await self._write_ssl()
 
 
 async def _handle_data(self: Any, data: bytes) -> None:
@@ -217,6 +248,7 @@ async def _transmit(self: Any) -> None:
     outbound, sent = self._outbound_queue, self._sent_queue
     window = min(self._flight_size + BURST_PACKETS * sctp.USERDATA_MAX_LENGTH, self._cwnd)
     now = time.time()  # noqa: TID251 - what aiortc compares it with is of the same clock
+    burst = []
     while outbound and self._flight_size < window:
         chunk = outbound.popleft()
         sent.append(chunk)
@@ -224,9 +256,12 @@ async def _transmit(self: Any) -> None:
         self._flight_size += chunk._book_size
         chunk._sent_count += 1
         chunk._sent_time = now
-        await self._send_chunk(chunk)
-        if not self._t3_handle:
-            self._t3_start()
+        burst.append(chunk)
+    if not burst:
+        return
+    _send_data(self, burst)
+    if not self._t3_handle:
+        self._t3_start()
 
 
 async def _send(
@@ -272,25 +307,59 @@ _FRESH = {
 
 async def _send_chunk(self: Any, chunk: Any) -> None:
     if type(chunk) is sctp.DataChunk:
-        data = chunk.user_data
-        size = 16 + len(data)
-        head = _DATA.pack(0, chunk.flags, size, chunk.tsn, chunk.stream_id, chunk.stream_seq, chunk.protocol)
-        body = head + data + _PADDING[size % 4]
-    else:
-        body = bytes(chunk)
-    common = _COMMON.pack(self._local_port, self._remote_port, self._remote_verification_tag)
-    packet = common + _CHECKSUM.pack(crc32c(common + _NO_CHECKSUM + body)) + body
-    below = self.transport
-    if below._state is not dtls.State.CONNECTED:
+        _send_data(self, (chunk,))
         return
-    pair = below.transport._connection._nominated.get(1)
+    pair = _pair(self)
+    if pair is not None:
+        packet = _COMMON.pack(self._local_port, self._remote_port, self._remote_verification_tag)
+        size = _encrypt(self.transport, packet + _NO_CHECKSUM + bytes(chunk), 0)
+        pair.protocol.transport.sendto(bytes(_records_bytes[:size]), pair.remote_addr)
+
+
+def _send_data(self: Any, chunks: Sequence[Any]) -> None:
+    """Each chunk in a packet; packets of one size, and a shorter one behind them, leave together."""
+    pair = _pair(self)
     if pair is None:
         return
-    below._ssl.send(packet)
-    try:
-        wire = below._ssl.bio_read(1500)
-    except SSL.Error:
-        return
-    below._RTCDtlsTransport__tx_bytes += len(wire)
+    below, carrier, address = self.transport, pair.protocol.transport, pair.remote_addr
+    local, remote, tag = self._local_port, self._remote_port, self._remote_verification_tag
+    start = end = size = 0
+    for chunk in chunks:
+        data = chunk.user_data
+        length = 16 + len(data)
+        head = _PACKET.pack(
+            local, remote, tag, 0, 0, chunk.flags, length, chunk.tsn, chunk.stream_id, chunk.stream_seq, chunk.protocol
+        )
+        more = _encrypt(below, head + data + _PADDING[length % 4], end)
+        if more > size and end > start:
+            datagrams.send(carrier, _records_bytes[start:end], size, address)
+            start = end
+        if end == start:
+            size = more
+        end += more
+        if more < size or end - start >= size * datagrams.SEGMENTS_MAX or end > _RECORDS_FULL:
+            datagrams.send(carrier, _records_bytes[start:end], size, address)
+            start = end = 0
+    if end > start:
+        datagrams.send(carrier, _records_bytes[start:end], size, address)
+
+
+def _pair(self: Any) -> Any:
+    """Where packets go; None when the transport has gone."""
+    below = self.transport
+    return below.transport._connection._nominated.get(1) if below._state is dtls.State.CONNECTED else None
+
+
+def _encrypt(below: Any, packet: bytes, at: int) -> int:
+    """Put one packet, with its checksum (RFC 9260 section 6.8), as a record into `_records`; its size, 0 for none."""
+    size = len(packet)
+    _plain_bytes[:size] = packet
+    _CHECKSUM.pack_into(_plain_bytes, _CHECKSUM_AT, crc32c(packet))
+    connection = below._ssl
+    if _openssl.SSL_write(connection._ssl, _plain, size) <= 0:
+        _openssl.ERR_clear_error()
+        return 0
+    made: int = max(0, _openssl.BIO_read(connection._from_ssl, _records + at, _PACKET_MAX))
+    below._RTCDtlsTransport__tx_bytes += made
     below._RTCDtlsTransport__tx_packets += 1
-    pair.protocol.transport.sendto(wire, pair.remote_addr)
+    return made
