@@ -2,8 +2,8 @@
 
 Tracker     what the simulator asks of one
 Seniority   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members
-            keep their seats; at most 30 neighbours, the committee first, then the next on a ring; lists when a swarm
-            has settled, at most ten times a second
+            keep their seats; at most 30 neighbours, the committee first, then the next on a ring; a newcomer's list as
+            soon as the swarm has settled, everybody's at most ten times a second, in big swarms less often
 
 This floor may not import the coordinator. Tests plug its own tracker in and compare.
 """
@@ -20,7 +20,8 @@ from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 
 SETTLE_S = 0.05
 SPACING_S = 0.1
-MEMBERS_PER_S = 2_000.0
+NEWCOMERS_FIRST_MEMBERS = 2_000
+MEMBERS_PER_S = 2_000
 """As the coordinator's `limits`."""
 
 
@@ -72,7 +73,17 @@ class _Swarm:
         self.committee: tuple[str, ...] = ()
         self.sent: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self.flushed_at: Instant | None = None
-        self.due_at: Instant | None = None
+        self.full_at: Instant | None = None
+        """When everybody's list is due."""
+        self.newcomers_at: Instant | None = None
+        """When the lists of those who have none yet are due."""
+
+    @property
+    def due_at(self) -> Instant | None:
+        """When there are lists to send."""
+        if self.newcomers_at is None or (self.full_at is not None and self.full_at < self.newcomers_at):
+            return self.full_at
+        return self.newcomers_at
 
 
 class Seniority:
@@ -108,12 +119,15 @@ class Seniority:
 
     @staticmethod
     def _touch(swarm: _Swarm, now: Instant) -> None:
-        if swarm.due_at is not None:
-            return
-        swarm.due_at = now + SETTLE_S
-        if swarm.flushed_at is not None:
-            spacing = max(SPACING_S, len(swarm.members) / MEMBERS_PER_S)
-            swarm.due_at = max(swarm.due_at, swarm.flushed_at + spacing)
+        settled = now + SETTLE_S
+        if swarm.full_at is None:
+            swarm.full_at = settled
+            if swarm.flushed_at is not None:
+                spacing = max(SPACING_S, len(swarm.members) / MEMBERS_PER_S)
+                swarm.full_at = max(settled, swarm.flushed_at + spacing)
+        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
+        if waits and len(swarm.members) <= NEWCOMERS_FIRST_MEMBERS:
+            swarm.newcomers_at = settled
 
     def wake_at(self) -> Instant | None:
         """See `Tracker`."""
@@ -123,12 +137,16 @@ class Seniority:
         """See `Tracker`."""
         told: list[Told] = []
         for stream, swarm in self._swarms.items():
-            if swarm.due_at is not None and swarm.due_at <= now:
-                swarm.due_at, swarm.flushed_at = None, now
-                told += self._lists(stream, swarm)
+            if swarm.due_at is None or swarm.due_at > now:
+                continue
+            swarm.newcomers_at = None
+            full = swarm.full_at is not None and swarm.full_at <= now
+            if full:
+                swarm.full_at, swarm.flushed_at = None, now
+            told += self._lists(stream, swarm, full=full)
         return told
 
-    def _lists(self, stream: str, swarm: _Swarm) -> list[Told]:
+    def _lists(self, stream: str, swarm: _Swarm, *, full: bool) -> list[Told]:
         members = swarm.members
         seated = frozenset(swarm.committee)
         elected = heapq.nsmallest(
@@ -138,13 +156,16 @@ class Seniority:
         )
         elected.sort(key=lambda it: it[1].order)
         swarm.committee = committee = tuple(device for device, _ in elected)
+        keepers = sorted(committee, key=lambda device: members[device].ring)
         rings: list[tuple[list[bytes], list[str]]] = []
         for grade in range(4):
             ring = sorted((it.ring, device) for device, it in members.items() if it.grade == grade)
             rings.append(([at for at, _ in ring], [device for _, device in ring]))
         told: list[Told] = []
         for device, member in members.items():
-            near = self._near(device, member, committee, rings)
+            if not full and device in swarm.sent:
+                continue
+            near = self._near(device, member, keepers, rings)
             if swarm.sent.get(device) == (committee, near):
                 continue
             swarm.sent[device] = (committee, near)
@@ -154,9 +175,9 @@ class Seniority:
 
     @staticmethod
     def _near(
-        device: str, member: _Member, committee: tuple[str, ...], rings: list[tuple[list[bytes], list[str]]]
+        device: str, member: _Member, keepers: list[str], rings: list[tuple[list[bytes], list[str]]]
     ) -> tuple[str, ...]:
-        chosen = dict.fromkeys(it for it in committee if it != device)
+        chosen = dict.fromkeys(it for it in keepers if it != device)
         for keys, ring in rings:
             start = bisect_right(keys, member.ring)
             for step in range(len(ring)):

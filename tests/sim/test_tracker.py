@@ -1,5 +1,7 @@
 """The built-in tracker follows the coordinator's rules; the coordinator's own is asked the same."""
 
+import random
+
 import pytest
 
 from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
@@ -65,3 +67,32 @@ def test_who_watches_no_more_is_named_no_more(tracker: Tracker) -> None:
     told = flush(tracker)
     assert set(told) == {"dev-000", "dev-002"}
     assert [near.device for near, _ in told["dev-000"].contacts] == ["dev-002"]
+
+
+def arrivals(tracker: Tracker) -> list[tuple[float, str, tuple[str, ...], tuple[str, ...]]]:
+    """Who is told what and when, as 150 machines come within nine seconds and some of them go."""
+    dice = random.Random(7)
+    todo = [(100.0 + dice.uniform(0, 9), number, True) for number in range(150)]
+    todo += [(at + dice.uniform(0.5, 3), number, False) for at, number, _ in dice.sample(todo, 20)]
+    said: list[tuple[float, str, tuple[str, ...], tuple[str, ...]]] = []
+
+    def until(now: float) -> None:
+        while (at := tracker.wake_at()) is not None and at <= now:
+            told = tracker.wake(at)
+            said.extend(sorted((at, it.device, it.committee, tuple(c.device for c, _ in it.contacts)) for it in told))
+
+    for at, number, comes in sorted(todo):
+        until(at)
+        if comes:
+            tracker.watch(contact(number, "wifi" if number % 3 else "wired"), (STREAM,), at, serves=True)
+        else:
+            tracker.leave(f"dev-{number:03d}", at)
+    until(200.0)
+    return said
+
+
+def test_it_says_the_same_to_the_same_at_the_same_time_as_the_coordinators() -> None:
+    mine = arrivals(Seniority())
+    assert mine == arrivals(Registry())
+    first = {device: at for at, device, _, _ in reversed(mine)}
+    assert len(first) == 150
