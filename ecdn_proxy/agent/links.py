@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ecdn_proxy.core import dialling
 from ecdn_proxy.core.dialling import Dialling, Kind
 from ecdn_proxy.io.channel import LEAVE_S, MOVED
+from ecdn_proxy.io.engine import EngineName
 from ecdn_proxy.io.link import Contexts, LinkHub, LinkStats, Ourselves, Told
 from ecdn_proxy.io.sockets import Networks
 from ecdn_proxy.io.trust import Identity
@@ -43,6 +44,7 @@ class Webrtc:
     """Gives the coordinator a message; False when it is away."""
     utc: Callable[[], float]
     stun_servers: tuple[str, ...] = ()
+    engine: EngineName = "aiortc"
     forged: Callable[[str, str], None] = lambda device, why: None
     """device, why: somebody between changed an offer, or used one again."""
     no_way: Callable[[str, str], None] = lambda device, why: None
@@ -236,6 +238,7 @@ class Links:
             with_.say,
             with_.utc,
             with_.stun_servers,
+            with_.engine,
         )
         self._rtc.set_streams(*self._said)
         return self._rtc

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ecdn_proxy.core.limits import Settings
 from ecdn_proxy.core.scope import domain, place
-from ecdn_proxy.io import policyfile
+from ecdn_proxy.io import engine, policyfile
+from ecdn_proxy.io.engine import EngineName
 
 EffectiveSettings = policyfile.Effective[Settings]
 
@@ -59,6 +60,11 @@ def _stun(servers: tuple[str, ...]) -> None:
             raise ValueError(f"{server!r} is no STUN server; write stun:host:port")
 
 
+def _engine(name: EngineName) -> None:
+    if (why := engine.missing(name)) is not None:
+        raise ValueError(why)
+
+
 def _file(name: str) -> None:
     if not Path(name).is_file():
         raise ValueError(f"there is no file {name}")
@@ -73,6 +79,7 @@ _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
     "peer_networks": _networks,
     "origin_hosts": _addresses,
     "stun_servers": _stun,
+    "webrtc_engine": _engine,
     "origin_ca_file": _file,
     "profiles_file": _file,
 }

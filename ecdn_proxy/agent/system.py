@@ -157,6 +157,7 @@ class System:
             say=lambda message: self._reporter is not None and self._reporter.link.send(message),
             utc=clock.utc,
             stun_servers=self._settings.stun_servers,
+            engine=self._settings.webrtc_engine,
             forged=lambda device, why: self._raise("offer-refused", f"{device[:8]}: {why}"),
             no_way=lambda device, why: self._raise("peers-out-of-reach", f"{device[:8]}: {why}"),
         )

@@ -44,6 +44,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     webrtc: Annotated[
         bool, _said("Reach agents by WebRTC (UDP) whom TCP does not reach; the coordinator arranges it.")
     ] = True
+    webrtc_engine: Annotated[
+        Literal["aiortc", "wrtc"],
+        _said("What carries WebRTC links: aiortc, or wrtc (libwebrtc), which must be installed: ecdn[webrtc-fast]."),
+    ] = "aiortc"
     stun_servers: Annotated[
         tuple[str, ...],
         _said(

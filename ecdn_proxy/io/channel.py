@@ -1,4 +1,4 @@
-"""One WebRTC data channel to another agent, from its opening to its last message: `io/connection` for aiortc.
+"""One WebRTC data channel to another agent, from its opening to its last message: `io/connection` for io/rtc.
 
     greeting ──Hello of the signed device, ours sent──► open ──Bye, fault, silence, loss──► ended
                                                           └──leave: our Bye sent, reading on──┘
@@ -7,25 +7,23 @@ One frame is one message (≤ 64 KiB). The device is known before: its signature
 checked, so whatever arrives here comes from whoever holds that key; still nothing counts before a good Hello, since the
 other end may have refused our certificate while this end looks connected.
 
-**Back-pressure.** `full` above `HIGH_BYTES` waiting in aiortc; `drained` is told below `LOW_BYTES`.
+**Back-pressure.** `full` above `HIGH_BYTES` waiting in the engine; `drained` is told below `LOW_BYTES`.
 **Liveness.** aiortc notices a dead peer after 32 s. Each end sends a Ping every `TICK_S`, also while it sends nothing
 else; `SILENT_TICKS` of our own ticks without any message end the link. Ticks, not seconds: if this process was held up
 itself, that is no sign that the other one died.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.connection import End
+from ecdn_proxy.io.engine import Carrier
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
-
-if TYPE_CHECKING:  # 30 MB and a third of a second, which most agents never need
-    from aiortc import RTCDataChannel
 
 TICK_S = 0.7
 SILENT_TICKS = 4
@@ -74,7 +72,7 @@ class Channel:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._tenant = tenant
-        self._carrier: RTCDataChannel | None = None
+        self._carrier: Carrier | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silent = 0
         self._ping = 0
@@ -97,8 +95,8 @@ class Channel:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def carry(self, carrier: "RTCDataChannel") -> None:
-        """Take the channel that aiortc has; it may not be open yet."""
+    def carry(self, carrier: Carrier) -> None:
+        """Take the engine's channel; it may not be open yet."""
         if self._carrier is not None:
             self._finish(End("it opened a second channel", misbehaved=True))
             return
@@ -144,14 +142,14 @@ class Channel:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that aiortc has not taken into SCTP yet."""
+        """Bytes that the engine has not given to SCTP yet."""
         return 0 if self._carrier is None or self._carrier.readyState != "open" else self._carrier.bufferedAmount
 
     def lost(self, why: str) -> None:
         """The transport below is gone."""
         self._finish(End(why))
 
-    # ---- aiortc's side
+    # ---- the engine's side
 
     def _ready(self) -> None:
         if self.end is not None or self.said is not None:

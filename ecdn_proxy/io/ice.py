@@ -1,53 +1,21 @@
-"""What ICE may offer and try: host candidates of chosen addresses, remote candidates of allowed networks.
+"""What stands in a session description (SDP, RFC 8866): who speaks, and which addresses ICE may try.
 
-    only_from(addresses)        within it, aioice gathers on these addresses and on no other interface
-    read_sdp(sdp)               fingerprint and ufrag of a description (what a device signs), or PeerMisbehaved
-    narrowed(sdp, may)          the description without the candidates that must not be tried
-    remote_address(peer)        where the other end of a connection is
-    unacknowledged(peer)        whether anything that was sent may still be lost by closing
-
-aioice asks every interface for candidates, VPN and container bridges included, and has no option for it. The function
-that lists them is replaced once, here; a version without that function stops the import, so it cannot fail open.
+read_sdp(sdp)               fingerprint and ufrag of a description (what a device signs), or PeerMisbehaved
+candidates(sdp)             the addresses that it offers
+narrowed(sdp, may)          the description without the candidates that must not be offered or tried
 """
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-import aioice.ice
-from aiortc import RTCPeerConnection
-
 from ecdn_proxy.wire.faults import PeerMisbehaved
-
-_chosen: ContextVar[tuple[str, ...]] = ContextVar("addresses that ICE may use", default=())
 
 _FINGERPRINT = re.compile(r"^a=fingerprint:(\S+) ([0-9A-Fa-f:]+)\s*$", re.MULTILINE)
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)\s*$", re.MULTILINE)
 _MEDIA = re.compile(r"^m=(\S+)", re.MULTILINE)
 _HASH = "sha-256"
-
-
-def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    """Stands in for `aioice.ice.get_host_addresses`."""
-    return [address for address in _chosen.get() if (use_ipv6 if ":" in address else use_ipv4)]
-
-
-if not hasattr(aioice.ice, "get_host_addresses"):  # pragma: no cover - another version of aioice
-    raise ImportError("this version of aioice does not let its host candidates be chosen")
-aioice.ice.get_host_addresses = _addresses
-
-
-@contextlib.contextmanager
-def only_from(addresses: tuple[str, ...]) -> Iterator[None]:
-    """Gather on these addresses only; tasks begun within inherit it."""
-    token = _chosen.set(addresses)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +49,8 @@ class Candidate:
     address: str
     kind: str
     """`host`, `srflx` or `relay`."""
+    base: str = ""
+    """The address of the socket behind one that is not `host`; "" when it is not said."""
 
 
 def candidates(sdp: str) -> list[Candidate]:
@@ -108,18 +78,5 @@ def _candidate(line: str) -> Candidate | None:
         ip_address(words[4])
     except ValueError:
         return None  # a host name (mDNS, in browsers): resolving it would tell others whom this agent talks to
-    return Candidate(words[4], words[7])
-
-
-def remote_address(peer: RTCPeerConnection) -> str:
-    """The other end's address of the pair that ICE has chosen; "" when this aiortc does not show it."""
-    sctp = peer.sctp
-    nominated = getattr(getattr(sctp and sctp.transport.transport, "_connection", None), "_nominated", {})
-    pair = next(iter(nominated.values()), None)
-    return str(pair.remote_addr[0]) if pair is not None else ""
-
-
-def unacknowledged(peer: RTCPeerConnection) -> bool:
-    """Whether SCTP still holds what the other end has not acknowledged; False when this aiortc does not show it."""
-    sctp = peer.sctp
-    return bool(getattr(sctp, "_outbound_queue", None) or getattr(sctp, "_sent_queue", None))
+    said = dict(zip(words[8::2], words[9::2], strict=False))
+    return Candidate(words[4], words[7], said.get("raddr", ""))

@@ -1,16 +1,17 @@
-"""Links to other agents over WebRTC data channels (library: aiortc), for those whom TCP does not reach.
+"""Links to other agents over WebRTC data channels, for those whom TCP does not reach.
 
-    RtcHub(ourselves, identity, addresses, networks, told, say, utc, stun_servers)
+    RtcHub(ourselves, identity, port, networks, told, say, utc, stun_servers, engine)
         close()                            dial(contact)  hang_up(device, why)  leave(device)
         send(device, message)              is_full(device)
         set_streams(streams, serves)       set_identity(identity)      stats()
         heard(message)                     what the coordinator's switchboard brought
     say     gives the switchboard a message; False when there is no coordinator
     told    as io/link's, with kind "webrtc"; and `called`: a higher id wants to be dialled
+    engine  the library below (io/engine)
 
 An attempt and the link that comes of it are one task (`_attend`), which always ends by closing its peer connection.
 Only the lower device id offers; the higher one calls. Every description is signed by its device's key and checked
-before aiortc sees it: certificate of this tenant, signature over fingerprint, ufrag, both ids, nonce and expiry, an
+before the engine sees it: certificate of this tenant, signature over fingerprint, ufrag, both ids, nonce and expiry, an
 offer not seen before. After DTLS has compared the fingerprint, both ends say Hello, and only then the link counts.
 """
 
@@ -22,12 +23,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from cryptography.exceptions import InvalidSignature
 
-from ecdn_proxy.io import ice, rtc_patches
+from ecdn_proxy.io import ice
 from ecdn_proxy.io.channel import Channel
 from ecdn_proxy.io.connection import End
+from ecdn_proxy.io.engine import EngineName, Kind, Peer, engine
 from ecdn_proxy.io.link import LinkStats, Ourselves, Told
 from ecdn_proxy.io.sockets import Networks, allowed
 from ecdn_proxy.io.trust import Identity, signing_key_of
@@ -87,13 +88,17 @@ class _Attempt:
     """The node here wants it (else the other one does)."""
     answer: asyncio.Future[Answer | Offer]
     channel: Channel
-    peer: RTCPeerConnection | None = None
+    peer: Peer | None = None
     task: asyncio.Task[None] | None = None
-    gathering: asyncio.Task[None] | None = None
+    gathering: asyncio.Task[str] | None = None
 
 
 class RtcHub:
-    """Every WebRTC link of this agent; belongs to one event loop."""
+    """Every WebRTC link of this agent; belongs to one event loop.
+
+    Raises:
+        Unavailable: the engine's package is not installed.
+    """
 
     def __init__(
         self,
@@ -105,8 +110,9 @@ class RtcHub:
         say: Callable[[Relayed], bool],
         utc: Callable[[], float],
         stun_servers: tuple[str, ...] = (),
+        engine_name: EngineName = "aiortc",
     ) -> None:
-        rtc_patches.apply()
+        self._engine = engine(engine_name)
         self._ourselves = ourselves
         self._identity = identity
         self._port = port
@@ -312,24 +318,24 @@ class RtcHub:
 
     async def _offer(self, attempt: _Attempt) -> None:
         """The lower id's side."""
-        peer = await self._new_peer(attempt)
-        attempt.channel.carry(peer.createDataChannel(LABEL))
-        sdp = await self._described(attempt, peer, await peer.createOffer())
+        peer = self._new_peer(attempt)
+        attempt.channel.carry(peer.open_channel(LABEL))
+        sdp = await self._described(attempt, peer, "offer")
         nonce = secrets.token_bytes(NONCE_BYTES)
         self._tell(self._signed(Offer, attempt, sdp, nonce))
         answer = await self._reply(attempt, "it did not answer the offer of a WebRTC link")
         if not isinstance(answer, Answer) or answer.nonce != nonce:
             raise PeerMisbehaved("an answer to another offer")
         self._check(answer)
-        await self._set_remote(peer, answer, "answer")
+        await self._set_remote(peer, "answer", answer)
         await self._opened(attempt)
 
     async def _answer(self, attempt: _Attempt, offer: Offer) -> None:
         """The higher id's side; the offer has been checked."""
-        peer = await self._new_peer(attempt)
-        peer.on("datachannel", attempt.channel.carry)
-        await self._set_remote(peer, offer, "offer")
-        sdp = await self._described(attempt, peer, await peer.createAnswer())
+        peer = self._new_peer(attempt)
+        peer.on_channel(attempt.channel.carry)
+        await self._set_remote(peer, "offer", offer)
+        sdp = await self._described(attempt, peer, "answer")
         self._tell(self._signed(Answer, attempt, sdp, offer.nonce))
         await self._opened(attempt)
 
@@ -395,31 +401,26 @@ class RtcHub:
     def _may_reach(self, address: str) -> bool:
         return not address or bool(self._stun) or allowed(address, self._networks)
 
-    # ---- aiortc
+    # ---- the engine
 
-    async def _new_peer(self, attempt: _Attempt) -> RTCPeerConnection:
+    def _new_peer(self, attempt: _Attempt) -> Peer:
         now = asyncio.get_running_loop().time()
-        servers = [RTCIceServer(urls=url) for url in self._stun] if now >= self._stun_from else []
-        peer = attempt.peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-
-        def changed() -> None:
-            if peer.connectionState in {"failed", "closed"}:
-                attempt.channel.lost("WebRTC found no way (ICE): UDP is blocked, or both are behind NAT")
-
-        peer.on("connectionstatechange", changed)
+        peer = attempt.peer = self._engine(self._stun if now >= self._stun_from else ())
+        lost = "WebRTC found no way (ICE): UDP is blocked, or both are behind NAT"
+        peer.on_lost(lambda: attempt.channel.lost(lost))
         return peer
 
-    async def _described(self, attempt: _Attempt, peer: RTCPeerConnection, made: RTCSessionDescription) -> str:
+    async def _described(self, attempt: _Attempt, peer: Peer, kind: Kind) -> str:
         """Gather candidates; the description to send."""
         begun = asyncio.get_running_loop().time()
-        with ice.only_from(self._ourselves.addresses):
-            attempt.gathering = self._tasks.start(peer.setLocalDescription(made), "webrtc gathering")
-        await asyncio.shield(attempt.gathering)  # sockets that are being made cannot be given up half-way
+        addresses = self._ourselves.addresses
+        attempt.gathering = self._tasks.start(peer.describe(kind, addresses), "webrtc gathering")
+        whole = await asyncio.shield(attempt.gathering)  # sockets that are being made cannot be given up half-way
         if attempt.channel.end is not None:
             raise Unavailable(attempt.channel.end.why)
-        sdp: str = peer.localDescription.sdp
+        sdp = ice.narrowed(whole, lambda it: (it.address if it.kind == "host" else it.base) in addresses)
         found = ice.candidates(sdp)
-        if any(one.kind == "host" and one.address not in self._ourselves.addresses for one in found) or not found:
+        if not found:
             raise Unavailable("this machine has no address that WebRTC may use")
         now = asyncio.get_running_loop().time()
         if self._stun and now - begun > 2.0 and not any(one.kind == "srflx" for one in found):
@@ -428,12 +429,12 @@ class RtcHub:
             raise Unavailable("its session description is too long")
         return sdp
 
-    async def _set_remote(self, peer: RTCPeerConnection, message: Description, kind: str) -> None:
+    async def _set_remote(self, peer: Peer, kind: Kind, message: Description) -> None:
         sdp = ice.narrowed(message.sdp, self._may_try)
         if not ice.candidates(sdp):
             raise Unavailable("none of its addresses is in a network that this agent shares in")
         try:
-            await peer.setRemoteDescription(RTCSessionDescription(sdp, kind))
+            await peer.set_remote(kind, sdp)
         except Exception as error:  # a parser of what another device wrote
             raise PeerMisbehaved(f"a session description that cannot be used: {error!r}") from error
 
@@ -444,11 +445,11 @@ class RtcHub:
             return
         if attempt.gathering is not None and not attempt.gathering.done():
             await asyncio.wait([attempt.gathering])
-        if attempt.channel.said is not None and peer.connectionState == "connected":
+        if attempt.channel.said is not None and peer.connected:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await asyncio.sleep(0)  # aiortc takes a message in a task of its own
-                    while attempt.channel.waiting_bytes or ice.unacknowledged(peer):  # noqa: ASYNC110 - no event tells
+                    while attempt.channel.waiting_bytes or peer.unacknowledged():  # noqa: ASYNC110 - no event tells
                         await asyncio.sleep(0.01)
         try:
             async with asyncio.timeout(CLOSE_S):
@@ -473,8 +474,8 @@ class RtcHub:
         if attempt is None or attempt.channel is not channel or attempt.peer is None:
             channel.close("replaced by a newer link")
             return
-        channel.address = ice.remote_address(attempt.peer)
-        if not self._may_reach(channel.address):
+        ours, channel.address = attempt.peer.path()
+        if not self._may_reach(channel.address) or (ours and ours not in self._ourselves.addresses):
             channel.close("outside the networks that this agent shares in")
             return
         self._links[channel.device] = channel

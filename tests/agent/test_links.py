@@ -52,7 +52,7 @@ class Agent:
             Contexts(server_context(*pem), client_context(*pem)),
             LOOPBACK,
             told,
-            Webrtc(who, office.relay, clock.utc, (), self.record.tell("forged"), self.record.tell("no_way"))
+            Webrtc(who, office.relay, clock.utc, forged=self.record.tell("forged"), no_way=self.record.tell("no_way"))
             if webrtc
             else None,
         )

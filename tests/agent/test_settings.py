@@ -31,3 +31,13 @@ def test_a_file_that_exists(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     assert load(None, {}, {"origin_ca_file": str(tmp_path / "ca.pem")}).settings.origin_ca_file
     assert load(None, {}, {"upstream_pac_file": "/not/yet"}).settings.upstream_pac_file == "/not/yet"
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(None, {}, {"webrtc_engine": "aiortc"}).settings.webrtc_engine == "aiortc"
+    monkeypatch.setattr("ecdn_proxy.io.engine.find_spec", lambda _: None)
+    with pytest.raises(BadSettings, match=r"wrtc is not installed; install ecdn\[webrtc-fast\]"):
+        load(None, {"ECDN_WEBRTC_ENGINE": "wrtc"}, {})
+    pushed = load(None, {}, {}, {"webrtc_engine": "wrtc"})
+    assert pushed.settings.webrtc_engine == "aiortc"
+    assert "not installed" in pushed.warnings[0]

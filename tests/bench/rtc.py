@@ -5,15 +5,14 @@
 Each round runs every case once, two fresh processes each over loopback, so that a slow minute of the machine falls on
 all of them; the table shows medians. `stock` is aiortc as it comes on asyncio, 16 KiB messages; `settings` our links
 (32 KiB pieces, our watermarks) without the patches, on uvloop; `asyncio` with the patches on asyncio; `ours` with the
-patches on uvloop, as an agent runs. `--cases …,wrtc` adds libwebrtc (package wrtc, not among our dependencies), 64 KiB
-messages, on asyncio.
+patches on uvloop, as an agent runs; `wrtc` the same over libwebrtc (setting webrtc_engine), by this machine's own
+address instead of loopback, which libwebrtc leaves out.
 """
 
 import argparse
 import asyncio
 import base64
 import cProfile
-import importlib
 import json
 import os
 import statistics
@@ -21,17 +20,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.io import clock, ice, rtc_patches
+from ecdn_proxy.io import clock, rtc_patches
+from ecdn_proxy.io.engine import EngineName
+from ecdn_proxy.io.host import interfaces
 from ecdn_proxy.io.link import Ourselves
 from ecdn_proxy.io.rtc import RtcHub, RtcTold
+from ecdn_proxy.io.rtc_aiortc import only_from
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import pack
@@ -41,8 +44,7 @@ from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import read_from_coordinator
 from tests.io.switching import identity
 
-CASES = ("stock", "settings", "asyncio", "ours")
-OPTIONAL = "wrtc"
+CASES = ("stock", "settings", "asyncio", "ours", "wrtc")
 KEY, STREAM = "ab" * 32, "cd" * 16
 TICK_S = 0.01
 
@@ -102,12 +104,11 @@ async def measured(work: Callable[[], Awaitable[None]], profile: Path | None) ->
 
 
 async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
-    engine: Any = importlib.import_module("webrtc.aiortc" if arguments.case == "wrtc" else "aiortc")
-    peer = engine.RTCPeerConnection(engine.RTCConfiguration(iceServers=[]))
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     opened, done, low = asyncio.Event(), asyncio.Event(), asyncio.Event()
     total = int(arguments.mb * 1e6)
     got = 0
-    size, high, low_mark = (65_536, 4_194_304, 1_048_576) if arguments.case == "wrtc" else (16_384, 1_048_576, 262_144)
+    size, high, low_mark = 16_384, 1_048_576, 262_144
 
     def message(data: bytes) -> None:
         nonlocal got
@@ -116,7 +117,7 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
             done.set()
 
     begun = time.perf_counter()
-    with ice.only_from(("127.0.0.1",)):
+    with only_from(("127.0.0.1",)):
         if arguments.side == "a":
             channel = peer.createDataChannel("bench")
             channel.on("open", opened.set)
@@ -124,7 +125,7 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
                 opened.set()
             await peer.setLocalDescription(await peer.createOffer())
             wire.say("S", json.dumps(peer.localDescription.sdp))
-            await peer.setRemoteDescription(engine.RTCSessionDescription(json.loads(await wire.read()), "answer"))
+            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "answer"))
         else:
             came = asyncio.get_running_loop().create_future()
 
@@ -133,7 +134,7 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
                 came.set_result(it)
 
             peer.on("datachannel", take)
-            await peer.setRemoteDescription(engine.RTCSessionDescription(json.loads(await wire.read()), "offer"))
+            await peer.setRemoteDescription(RTCSessionDescription(json.loads(await wire.read()), "offer"))
             await peer.setLocalDescription(await peer.createAnswer())
             wire.say("S", json.dumps(peer.localDescription.sdp))
             channel = await came
@@ -202,13 +203,15 @@ class Ours:
 
     async def run(self) -> dict[str, float]:
         told = RtcTold(lambda *_: self.opened.set(), self.closed, self.received, lambda _: self.ready.set())
-        ourselves = Ourselves(self.who.device, self.who.tenant, "bench", ("127.0.0.1",))
-        hub = RtcHub(ourselves, self.who, 7688, [ip_network("127.0.0.0/8")], told, self.say, clock.utc)
+        at = self.arguments.address
+        ourselves = Ourselves(self.who.device, self.who.tenant, "bench", (at,))
+        engine: EngineName = "wrtc" if self.arguments.case == "wrtc" else "aiortc"
+        hub = RtcHub(ourselves, self.who, 7688, [ip_network(at)], told, self.say, clock.utc, (), engine)
         tasks = Tasks(lambda name, error: print(name, repr(error), file=sys.stderr, flush=True))
         tasks.start(self.listen(hub), "switchboard")
         begun = time.perf_counter()
         if self.who.device == "a":
-            hub.dial(Contact("b", ("127.0.0.1",), 7688))
+            hub.dial(Contact("b", (at,), 7688))
         await self.opened.wait()
         setup = time.perf_counter() - begun
         work = self.send if self.who.device == "a" else self.receive
@@ -237,6 +240,11 @@ class Ours:
 # ---- processes
 
 
+def _own_address() -> str:
+    found = (it for it in interfaces() if ":" not in it.address and not ip_address(it.address).is_loopback)
+    return next(found).address
+
+
 def _profile(arguments: argparse.Namespace) -> Path | None:
     return Path(arguments.profile) / f"{arguments.case}-{arguments.side}.prof" if arguments.profile else None
 
@@ -247,7 +255,7 @@ async def _side(arguments: argparse.Namespace) -> None:
     who = msgspec.json.decode(await wire.read(), type=Identity)
     if arguments.case == "settings":
         rtc_patches.apply = lambda: False
-    plain = arguments.case in {"stock", "wrtc"}
+    plain = arguments.case == "stock"
     result = await (stock(arguments, wire) if plain else Ours(arguments, wire, who).run())
     wire.say("R", json.dumps(result))
 
@@ -256,6 +264,7 @@ async def _once(case: str, arguments: argparse.Namespace, identities: list[Ident
     children = []
     for side, who in zip("ab", identities, strict=True):
         command = [sys.executable, "-m", "tests.bench", "rtc", "--side", side, "--case", case]
+        command += ["--address", _own_address() if case == "wrtc" else "127.0.0.1"]
         command += ["--mb", str(arguments.mb), *(["--profile", arguments.profile] if arguments.profile else [])]
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=1 << 20)
@@ -320,10 +329,11 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--profile", default="", help="a directory for cProfile files of both sides")
     parser.add_argument("--side", choices=("a", "b"), help=argparse.SUPPRESS)
-    parser.add_argument("--case", choices=(*CASES, OPTIONAL), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--address", default="127.0.0.1", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio", OPTIONAL} else uvloop.new_event_loop
+        factory = asyncio.new_event_loop if arguments.case in {"stock", "asyncio"} else uvloop.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_side(arguments))
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock
+from ecdn_proxy.io.engine import EngineName
 from ecdn_proxy.io.link import Ourselves
 from ecdn_proxy.io.rtc import RtcHub, RtcTold
 from ecdn_proxy.io.sockets import Networks
@@ -40,7 +41,13 @@ class RtcAgent:
     """A hub and what it told."""
 
     def __init__(
-        self, made: "Exchange", who: Identity, address: str, networks: Networks, stun: tuple[str, ...] = ()
+        self,
+        made: "Exchange",
+        who: Identity,
+        address: str,
+        networks: Networks,
+        stun: tuple[str, ...] = (),
+        engine: EngineName = "aiortc",
     ) -> None:
         self.device, self.address = who.device, address
         self.record = Record()
@@ -64,6 +71,7 @@ class RtcAgent:
             lambda message: self.connected and made.relay(message),
             lambda: clock.utc() + self.utc_shift,
             stun,
+            engine,
         )
 
     def _called(self, contact: Contact) -> None:
@@ -94,8 +102,9 @@ class Exchange:
         networks: Networks = LOOPBACK,
         who: Identity | None = None,
         stun: tuple[str, ...] = (),
+        engine: EngineName = "aiortc",
     ) -> RtcAgent:
-        agent = RtcAgent(self, who or identity(self.tenant, device), address, networks, stun)
+        agent = RtcAgent(self, who or identity(self.tenant, device), address, networks, stun, engine)
         self.agents[device] = agent
         return agent
 

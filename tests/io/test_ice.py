@@ -4,11 +4,11 @@ import asyncio
 
 import aioice.ice
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.io import ice
+from ecdn_proxy.io.rtc_aiortc import AiortcPeer
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
 PRINT = ":".join(["AB"] * 32)
@@ -74,13 +74,11 @@ async def test_only_chosen_addresses_are_gathered() -> None:
     assert aioice.ice.get_host_addresses(True, True) == [], "nothing chosen, nothing told"
 
     async def gathered(*addresses: str) -> set[str]:
-        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        peer.createDataChannel("test")
-        with ice.only_from(addresses):
-            await peer.setLocalDescription(await peer.createOffer())
-        found = {it.address for it in ice.candidates(peer.localDescription.sdp)}
-        assert not ice.unacknowledged(peer)
-        assert ice.remote_address(peer) == ""
+        peer = AiortcPeer(())
+        peer.open_channel("test")
+        found = {it.address for it in ice.candidates(await peer.describe("offer", addresses))}
+        assert not peer.unacknowledged()
+        assert peer.path() == ("", "")
         await peer.close()
         return found
 

@@ -16,6 +16,7 @@ import pytest
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import channel as channels
 from ecdn_proxy.io import rtc
+from ecdn_proxy.io.rtc_aiortc import AiortcPeer
 from ecdn_proxy.wire.peer import Get, Piece, Watching
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Relayed, Undeliverable
 from tests.io.switching import RtcAgent, authority, exchange, identity, linked
@@ -234,9 +235,9 @@ async def test_a_peer_that_dies_is_noticed_within_three_seconds(tenant: Authorit
         a, b = made("a"), made("b")
         await linked(a, b)
         peer = b.hub._attempts["a"].peer
-        assert peer is not None
-        assert peer.sctp is not None
-        connection = peer.sctp.transport.transport._connection
+        assert isinstance(peer, AiortcPeer)
+        assert peer._peer.sctp is not None
+        connection = peer._peer.sctp.transport.transport._connection
         died = asyncio.get_running_loop().time()
         for protocol in connection._protocols:
             protocol.transport.sendto = lambda *_: None  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from aioice.ice import StunProtocol
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcsctptransport import RTCSctpTransport
 
-from ecdn_proxy.io import datagrams, ice, rtc_patches
+from ecdn_proxy.io import datagrams, rtc_aiortc, rtc_patches
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -56,7 +56,7 @@ async def _pair(drop: float, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, by
             done.set()
 
     two.on("datachannel", lambda it: it.on("message", message))
-    with ice.only_from(("127.0.0.1",)):
+    with rtc_aiortc.only_from(("127.0.0.1",)):
         await one.setLocalDescription(await one.createOffer())
         await two.setRemoteDescription(RTCSessionDescription(one.localDescription.sdp, "offer"))
         await two.setLocalDescription(await two.createAnswer())

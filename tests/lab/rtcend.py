@@ -1,6 +1,7 @@
 """One end of a WebRTC link in a namespace: our hub, its switchboard on standard input and output.
 
     python -m tests.lab.rtcend --address 10.1.1.1 --networks 10.0.0.0/8 --identity FILE [--stun HOST:PORT]
+                           [--engine wrtc]
 
 in     heard BASE64 · dial DEVICE ADDRESS · stop
 out    say BASE64 · opened DEVICE ADDRESS · closed DEVICE WHY · forged DEVICE WHY
@@ -54,7 +55,7 @@ async def _run(options: argparse.Namespace, who: Identity) -> None:
     networks = [ip_network(text) for text in options.networks.split(",")]
     stun = (f"stun:{options.stun}",) if options.stun else ()
     ourselves = Ourselves(who.device, who.tenant, "lab", (options.address,))
-    hub = RtcHub(ourselves, who, PORT, networks, told, say, clock.utc, stun)
+    hub = RtcHub(ourselves, who, PORT, networks, told, say, clock.utc, stun, options.engine)
     reader = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := (await reader.readline()).decode().split():
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--networks", required=True)
     parser.add_argument("--identity", required=True)
     parser.add_argument("--stun", default="")
+    parser.add_argument("--engine", default="aiortc", choices=["aiortc", "wrtc"])
     options = parser.parse_args()
     asyncio.run(_run(options, msgspec.json.decode(Path(options.identity).read_bytes(), type=Identity)))
 

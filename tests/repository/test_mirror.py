@@ -37,6 +37,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     # Links through NATs are tried as pairs of real agents' links.
     "ecdn_proxy/io/channel.py": ("tests/io/test_rtc.py", "frames on a data channel"),
     "ecdn_proxy/io/ice.py": ("tests/io/test_rtc.py", "addresses that are offered"),
+    "ecdn_proxy/io/engine.py": ("tests/io/test_rtc_wrtc.py", "both engines"),
+    "ecdn_proxy/io/rtc_aiortc.py": ("tests/io/test_rtc.py", "every link"),
     "ecdn_proxy/io/rtc_patches.py": ("tests/io/test_rtc.py", "aiortc as we need it"),
     # The simulator: an office is run whole.
     "ecdn_proxy/sim/company.py": ("tests/sim/test_command.py", "many offices"),
