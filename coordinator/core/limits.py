@@ -28,6 +28,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sites: Annotated[
         str, Meta(max_length=4_096, description="Site map (CSV) that replaces the stored one at every start.")
     ] = ""
+    wan_peers: Annotated[
+        list[Annotated[list[str], Meta(min_length=1)]],
+        Meta(description="Sets of groups of the site map whose agents may share across the WAN; none unless named."),
+    ] = msgspec.field(default_factory=list)
     agents: Annotated[
         dict[str, Any], Meta(description="Table sent to every agent as settings; names as in agent.toml.")
     ] = msgspec.field(default_factory=dict)

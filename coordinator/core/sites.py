@@ -67,10 +67,14 @@ NETWORKS_MAX = 256
 
 
 class SiteMap:
-    """Subnets of a tenant; the longest prefix that holds an address wins."""
+    """Subnets of a tenant; the longest prefix that holds an address wins.
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    `wan_peers` are sets of groups whose agents may meet across a WAN (setting of the same name); each set is one site.
+    """
+
+    def __init__(self, rows: Iterable[Row], wan_peers: Sequence[Sequence[str]] = ()) -> None:
         self.rows = tuple(rows)
+        self._joint = {group: " + ".join(groups) for groups in wan_peers for group in groups}
         self._by_length: dict[tuple[int, int], dict[int, Row]] = {}
         for row in self.rows:
             key = (row.subnet.version, row.subnet.prefixlen)
@@ -79,7 +83,15 @@ class SiteMap:
 
     def networks(self, site: str) -> tuple[str, ...]:
         """The subnets of a site, which may dial each other."""
-        return tuple(str(row.subnet) for row in self.rows if row.site == site)[:NETWORKS_MAX]
+        return tuple(str(row.subnet) for row in self.rows if self.site_of(row) == site)[:NETWORKS_MAX]
+
+    def site_of(self, row: Row) -> str:
+        """Who may share with this subnet: its group or the subnet alone, unless a rule of IT joins groups."""
+        return _name(self._joint.get(row.group, row.site))
+
+    def joint(self, row: Row) -> str:
+        """The groups that a rule joins with this one; "" for none."""
+        return self._joint.get(row.group, "")
 
     def find(self, address: Address) -> Row | None:
         """The most specific row that holds `address`."""
@@ -206,8 +218,9 @@ def _seen(sites: SiteMap | None, direct: Interface, interfaces: Sequence[Interfa
     row = sites.find(remote) or sites.find(direct.address)  # the address that we see outweighs the one that it says
     if row is None:
         return _off(f"unknown {direct.subnet}", f"no row of the site map holds {direct.address}", direct)
-    same = tuple(i for i in interfaces if i.shareable and (r := sites.find(i.address)) and r.site == row.site)
-    return _at(row.site, row.label, row.p2p, _row_says(row, direct), direct, same)
+    site = sites.site_of(row)
+    same = tuple(i for i in interfaces if i.shareable and (r := sites.find(i.address)) and sites.site_of(r) == site)
+    return _at(site, row.label, row.p2p, _row_says(sites, row, direct), direct, same)
 
 
 def _behind_nat(sites: SiteMap | None, usable: Sequence[Interface], remote: Address) -> Placement:
@@ -228,15 +241,19 @@ def _behind_nat(sites: SiteMap | None, usable: Sequence[Interface], remote: Addr
         return _at(f"{listed.group} {first.subnet}", listed.label, listed.p2p, why, first, same)
     row = sites.find(claim.address)
     assert row is not None
-    same = tuple(i for i in usable if (r := sites.find(i.address)) and r.site == row.site)
+    site = sites.site_of(row)
+    same = tuple(i for i in usable if (r := sites.find(i.address)) and sites.site_of(r) == site)
     if listed is None:
-        why = f"{_row_says(row, claim)}; {nat} that the map does not list: it shares behind that address only"
-        return _at(f"{row.site} behind {remote}", row.label, row.p2p, why, claim, same)
-    return _at(row.site, row.label, row.p2p, f"{_row_says(row, claim)}; {nat}, which the map lists", claim, same)
+        why = f"{_row_says(sites, row, claim)}; {nat} that the map does not list: it shares behind that address only"
+        return _at(f"{site} behind {remote}", row.label, row.p2p, why, claim, same)
+    return _at(site, row.label, row.p2p, f"{_row_says(sites, row, claim)}; {nat}, which the map lists", claim, same)
 
 
-def _row_says(row: Row, interface: Interface) -> str:
-    over = "; a WAN joins the group, so one subnet shares" if row.wan else ""
+def _row_says(sites: SiteMap, row: Row, interface: Interface) -> str:
+    if joint := sites.joint(row):
+        over = f"; wan_peers lets {joint} share across the WAN"
+    else:
+        over = "; a WAN joins the group, so one subnet shares" if row.wan else ""
     return f"{interface.address} is in {row.subnet}, line {row.line} of the site map, P2P {row.p2p}{over}"
 
 

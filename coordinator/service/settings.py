@@ -16,6 +16,8 @@ from coordinator.core import limits
 from coordinator.core.limits import Settings
 
 PREFIX = "ECDN_COORDINATOR_"
+_TABLES = ("agents", "wan_peers")
+"""What a line of text cannot hold: only the file says it."""
 _NAMES = tuple(field.name for field in msgspec.structs.fields(Settings))
 
 
@@ -36,7 +38,7 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     for variable, value in sorted(environment.items()):
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower()
-            if name not in _NAMES or name == "agents":
+            if name not in _NAMES or name in _TABLES:
                 raise Unusable(f"environment variable {variable}: no such setting{_nearest(name, PREFIX, upper=True)}")
             said[name], where[name] = value, f"environment variable {variable}"
     for name, value in flags.items():
@@ -44,11 +46,15 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             said[name], where[name] = value, f"--{name.replace('_', '-')}"
     for name, value in said.items():
         try:
-            msgspec.convert({name: value}, Settings, strict=isinstance(value, dict))
+            msgspec.convert({name: value}, Settings, strict=isinstance(value, dict | list))
         except msgspec.ValidationError as error:
             why = str(error).split(" - at ")[0]
             raise Unusable(f"{where[name]}: {name} = {value!r}: {why[0].lower()}{why[1:]}") from error
     settings = msgspec.convert(said, Settings, strict=False)
+    groups = [group for joint in settings.wan_peers for group in joint]
+    for group in groups:
+        if groups.count(group) > 1:
+            raise Unusable(f"{where['wan_peers']}: wan_peers: {group!r} stands twice; all that may meet are one set")
     try:
         size = len(msgspec.msgpack.encode(settings.agents))
     except (TypeError, OverflowError) as error:

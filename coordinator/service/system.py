@@ -189,8 +189,12 @@ class System:
         self.apply_map(site_map)
 
     def apply_map(self, site_map: SiteMap | None) -> None:
-        """Place every agent by `site_map`."""
-        self.driver.feed(MapChanged(site_map))
+        """Place every agent by `site_map`, and by the rules of who may meet across the WAN."""
+        rules = self.settings.wan_peers
+        known = set() if site_map is None else {row.group for row in site_map.rows}
+        for group in (group for groups in rules for group in groups if group not in known):
+            self.log.warning("wan_peers names a group that is not in the site map", group=group)
+        self.driver.feed(MapChanged(None if site_map is None else SiteMap(site_map.rows, rules)))
         if site_map is not None:
             self.log.info("site map in force", subnets=len(site_map.rows))
 

@@ -28,6 +28,8 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("zzz = 1\n", "no setting is called 'zzz'; there are: listen"),
         ("\n\ngrace_days = 99\n", "line 3: grace_days = 99: expected `int` <= 30"),
         ("listen = 5\n", "line 1: listen = 5: expected `str`"),
+        ("wan_peers = [['a', 'b'], ['b']]\n", "line 1: wan_peers: 'b' stands twice"),
+        ("wan_peers = ['a', 'b']\n", "line 1: wan_peers = ['a', 'b']: expected `array`, got `str`"),
         ("agents = 5\n", "line 1: agents = 5: expected `object`"),
         ("listen =\n", "line 1"),
         (f"agents.x = '{'x' * 20_000}'\n", "can be sent"),
@@ -54,6 +56,15 @@ def test_mistakes_elsewhere(environment: dict[str, str], flags: dict[str, Any], 
     with pytest.raises(Unusable) as caught:
         load(None, environment, flags)
     assert said in str(caught.value)
+
+
+def test_rules_across_the_wan_come_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "coordinator.toml"
+    file.write_text("wan_peers = [['berlin', 'munich'], ['shops']]\n")
+    assert load(file, {}, {}).wan_peers == [["berlin", "munich"], ["shops"]]
+    assert load(None, {}, {}).wan_peers == []
+    with pytest.raises(Unusable, match="no such setting"):
+        load(None, {"ECDN_COORDINATOR_WAN_PEERS": "berlin"}, {})
 
 
 def test_an_absent_file_is_one_sentence(tmp_path: Path) -> None:

@@ -38,6 +38,25 @@ def test_without_a_map_the_site_is_the_own_subnet() -> None:
     assert "own subnet 10.1.2.0/24" in here.why
 
 
+def test_groups_meet_across_the_wan_only_where_a_rule_joins_them(berlin: SiteMap) -> None:
+    inside = net("10.1.2.3", 24), net("10.2.0.3", 24), net("10.2.1.3", 24)
+
+    def sites(*rules: tuple[str, ...]) -> list[str]:
+        ruled = SiteMap(berlin.rows, rules)
+        return [at(it.address, it, sites=ruled).site for it in inside]
+
+    assert sites() == ["Berlin", "Shops 10.2.0.0/24", "Shops 10.2.1.0/24"]
+    assert sites(("Berlin", "Shops")) == ["Berlin + Shops"] * 3
+    assert sites(("Shops",)) == ["Berlin", "Shops", "Shops"], "a rule for one group lets its own subnets meet"
+    ruled = SiteMap(berlin.rows, [("Berlin", "Shops")])
+    here = at("10.2.0.3", inside[1], sites=ruled)
+    assert (here.label, here.p2p) == ("Shops", "on")
+    assert "wan_peers lets Berlin + Shops share across the WAN" in here.why
+    assert {"10.1.0.0/16", "10.2.0.0/24"} <= set(ruled.networks("Berlin + Shops"))
+    assert at("10.1.9.3", net("10.1.9.3", 24), sites=ruled).p2p == "leech", "a row keeps its own rule"
+    assert at("10.3.0.3", net("10.3.0.3", 24), sites=SiteMap(berlin.rows, [("Berlin", "Lab")])).p2p == "off"
+
+
 def test_a_socket_from_another_address_of_the_subnet_is_believed() -> None:
     assert at("127.0.0.1", net("127.0.0.2", 8)).site == at("127.0.0.1", net("127.0.0.3", 8)).site == "127.0.0.0/8"
 

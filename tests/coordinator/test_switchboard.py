@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 
-from coordinator.core.sites import read_map
+from coordinator.core.sites import SiteMap, read_map
 from coordinator.core.switchboard import PAIR_PER_MINUTE, SIGNALS_PER_MINUTE, Audit, Switchboard
 from coordinator.core.tracker import Effect, Send, Signalled
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.signalling import SDP_CHARACTERS_MAX, Bye, Offer, Undeliverable
 from ecdn_proxy.wire.tracker import read_from_agent
-from tests.coordinator.test_tracker import OTHER, STREAM, Town
+from tests.coordinator.test_tracker import OTHER, STREAM, Town, known
 
 ATTEMPT = "ab" * 8
 
@@ -79,6 +79,23 @@ def test_routed_subnets_of_one_site_may_meet() -> None:
     town.watch("a", STREAM)
     town.watch("b", STREAM)
     assert town.says("b", bye("b", "a")) == [Send(1, bye("b", "a"))]
+
+
+def test_two_sites_meet_only_where_it_said_so() -> None:
+    plain = read_map("group,subnets,p2p,wan,label\nbern,10.1.0.0/24,on,no,\nrom,10.2.0.0/24,on,no,\n", "map.csv")
+    for rules, meet in (((), False), ((("bern", "rom"),), True)):
+        town = Exchange(SiteMap(plain.rows, rules))
+        town.come("a", "10.1.0.1")
+        town.come("b", "10.2.0.1")
+        town.watch("a", STREAM)
+        town.watch("b", STREAM)
+        town.pass_to(1.0)
+        lists = town.lists("a")
+        assert [known(it) for it in lists][-1:] == ([["b"]] if meet else [[]])
+        if meet:
+            assert town.says("a", bye("a", "b")) == [Send(2, bye("a", "b"))]
+        else:
+            assert refusal(town.says("a", bye("a", "b"))) == "other-site"
 
 
 def test_a_site_that_does_not_share_has_no_switchboard() -> None:

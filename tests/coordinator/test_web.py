@@ -368,6 +368,19 @@ async def test_settings_and_maps_reach_agents_that_are_connected(tmp_path: Path)
         await agent.link.close()
 
 
+async def test_a_rule_of_the_configuration_joins_sites(tmp_path: Path) -> None:
+    async with opened(tmp_path, wan_peers=[["Here", "There"]]) as house:
+        agent = Agent(await house.enrolled(), "127.0.0.2")
+        text = "group,subnets,p2p,wan,label\nHere,127.0.0.0/16,on,no,\nThere,127.1.0.0/16,on,no,\n"
+        await house.system.db.put_map("m.csv", text, clock.utc())
+        await house.system.refresh_map()
+        await agent.until(lambda: any(isinstance(m, Welcome) and m.site == "Here + There" for m in agent.heard))
+        welcome = next(m for m in agent.heard if isinstance(m, Welcome) and m.site == "Here + There")
+        assert welcome.networks == ("127.0.0.0/16", "127.1.0.0/16")
+        assert "across the WAN" in welcome.why
+        await agent.link.close()
+
+
 async def _socket(house: House, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
     context = client_context(await house.enrolled())
     return await session.ws_connect(house.url + "/v1/agent", ssl=context, max_msg_size=FRAME_BYTES_MAX)
