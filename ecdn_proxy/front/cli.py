@@ -25,7 +25,7 @@ from ecdn_proxy.core.scope import Scope
 from ecdn_proxy.front import doctor, pac, service
 from ecdn_proxy.front.authority import Authority
 from ecdn_proxy.front.page import read_corporate
-from ecdn_proxy.io import clock, coordinator, policyfile, trust
+from ecdn_proxy.io import clock, coordinator, policyfile, sockets, trust
 from ecdn_proxy.wire.faults import Fault
 
 _COLOURS = {"working": "green", "limited": "yellow", "passing": "blue"}
@@ -103,6 +103,7 @@ def run(config: Path | None, state_dir: Path, ready_file: Path | None, **flags: 
     """Run the agent until it is told to stop."""
     effective = _effective(config, state_dir, dict(flags))
     service.set_up_logs(effective.settings.log_level)
+    sockets.raise_descriptor_limit()
 
     def system() -> AbstractAsyncContextManager[Agent]:
         from ecdn_proxy.agent.system import System  # noqa: PLC0415 - the other commands do without it

@@ -33,8 +33,9 @@ CONNECT_S = 1.5
 """One address of a contact gets this long for TCP and TLS; a LAN answers in milliseconds or not at all."""
 STRANGERS_MAX = 256
 """Accepted connections that have not said a good Hello yet."""
-LINKS_MAX = 512
-"""A home of a large site is asked by everybody; a link costs about 45 KiB on uvloop."""
+LINKS_MAX = 2_048
+"""A home of a large site is asked by everybody; a link costs about 45 KiB on uvloop. With fewer, whoever comes later
+fetches alone, and a thousand of them fill the site's line (docs/adr/0038)."""
 DIALS_MAX = 64
 SAME_TIME_S = 5.0
 """Links that open within this time of each other are a race of two dials, bounded by the dials' own time-outs."""

@@ -118,7 +118,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     cache_memory_mb: Annotated[int, Meta(ge=0, le=4_096)] = _SETTINGS.cache_memory_mb
     lan_discovery: bool = False
     """Agents find each other by mDNS too; at thousands of hosts a site this costs much time."""
-    links_max: Annotated[int, Meta(ge=1, le=100_000)] = 512
+    links_max: Annotated[int, Meta(ge=1, le=100_000)] = 2_048
     """Links that an agent keeps at once, as in io/link."""
     tracker_ms: Milliseconds = 20.0
     """One way to the coordinator."""

@@ -1,11 +1,11 @@
-"""Measurements, by name:  python -m tests.bench agent|links|rtc [options]; each explains itself with --help."""
+"""Measurements, by name:  python -m tests.bench agent|home|links|rtc [options]; each explains itself with --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, links, rtc
+from tests.bench import agent, home, links, rtc
 
-BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "links": links.main, "rtc": rtc.main}
+BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "home": home.main, "links": links.main, "rtc": rtc.main}
 
 
 def main() -> int:

@@ -186,6 +186,26 @@ def test_two_hundred_all_starting_within_a_second() -> None:
     assert it.startup.percentile(99) < 2.0
 
 
+def test_more_viewers_than_a_home_had_links_for() -> None:
+    """With 512 links each, whoever came later fetched alone, and filled the line for everybody."""
+    text = """
+    scale = 8.0
+    [stream]
+    segments = 2
+    [viewers]
+    within_s = 20.0
+    [[sites]]
+    viewers = 600
+    wan_mbps = 50.0
+    """
+    it = run(read(text, "large"))
+    laws(it)
+    assert it.links_most > 512
+    assert it.no_room == 0
+    assert it.copies < 1.1
+    assert it.late_rate == 0
+
+
 def test_a_company_is_the_same_on_one_core_and_on_two() -> None:
     scenario = read(
         """
