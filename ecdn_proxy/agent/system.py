@@ -14,10 +14,11 @@ import secrets
 import ssl
 import tomllib
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import structlog
@@ -28,6 +29,7 @@ from ecdn_proxy.agent.doors import Delivery, FromMemory, Pass, Route, ToGateway,
 from ecdn_proxy.agent.links import Links, Webrtc
 from ecdn_proxy.agent.performer import Performer, Surroundings
 from ecdn_proxy.agent.place import Place, find_place
+from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.report import Status
 from ecdn_proxy.agent.reporter import Reporter
 from ecdn_proxy.agent.reporter import Told as ReporterTold
@@ -42,12 +44,14 @@ from ecdn_proxy.core.meter import Meter
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import BadProfile, Profiles
+from ecdn_proxy.core.recording import FORMAT, Born, Recording, Witness
 from ecdn_proxy.io import clock, tls, trust
 from ecdn_proxy.io.host import parse_networks
 from ecdn_proxy.io.lan import Announced, Lan, LanTold
 from ecdn_proxy.io.link import Contexts, Ourselves, Told
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.sansio.driver import Driver
+from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
@@ -65,8 +69,9 @@ log = structlog.get_logger(__name__)
 class System:
     """One agent without its front."""
 
-    def __init__(self, *, settings: EffectiveSettings, state_dir: Path) -> None:
+    def __init__(self, *, settings: EffectiveSettings, state_dir: Path, record: RecordFile | None = None) -> None:
         self.effective = settings
+        self._record = record
         self._settings = settings.settings
         self._state_dir = state_dir
         self._limits = Limits()
@@ -125,6 +130,8 @@ class System:
         port = place.listen[1] if self._hub is None else self._hub.port
         self._me = Contact(self._seal.device, place.addresses or ("127.0.0.1",), port or 1, place.link)
         self._new_node()
+        if self._record is not None:
+            self._stack.callback(self._record.close, "the agent was stopped")
         self._stack.callback(lambda: self._driver.close())
         await self._open_discovery(place, salt)
         self._apply_policy()
@@ -226,19 +233,27 @@ class System:
         )
         self._tasks.start(self._reporter.run(), "coordinator")
 
-    def _new_node(self) -> None:
+    def _new_node(self, bans: Mapping[str, Instant] = MappingProxyType({})) -> None:
         settings = self._settings
-        self._node = Node(
-            self._me,
-            self._seal,
+        witness = None if self._record is None else Witness(self._seal)
+        born = Born(
+            format=FORMAT,
+            version=self._version,
+            me=self._me,
+            tenant=self._seal.tenant,
             limits=self._limits,
             memory_bytes=settings.cache_memory_mb * 1_000_000,
             disk_bytes=0 if self._shelf is None else settings.cache_disk_mb * 1_000_000,
             upload_mbps=settings.upload_mbps_max,
             share_after_watching_s=settings.share_after_watching_s,
+            on_disk=() if self._shelf is None else tuple(self._shelf.held()),
+            bans=dict(bans),
         )
-        for key, size in () if self._shelf is None else self._shelf.held():
-            self._node.cache.found_on_disk(key, size)
+        self._node = born.node(witness or self._seal)
+        machine: Node | Recording = self._node
+        if self._record is not None and witness is not None:
+            machine = Recording(self._node, witness, self._record.write, born)
+        self._machine = machine
         surroundings = Surroundings(
             origin=self._origin,
             hub=self._hub,
@@ -250,7 +265,7 @@ class System:
             utc=clock.utc,
         )
         self._performer = Performer(surroundings, self._feed)
-        self._driver: Driver[h.Event, h.Effect] = Driver(self._node, self._performer.perform, self._node_failed)
+        self._driver: Driver[h.Event, h.Effect] = Driver(machine, self._performer.perform, self._node_failed)
 
     def _feed(self, event: h.Event) -> None:
         match event:
@@ -273,9 +288,7 @@ class System:
             for device in self._hub.stats():
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.release_all("a fault of this agent's own")
-        bans = self._node.site.view.bans
-        self._new_node()
-        self._node.site.view.bans.update(bans)
+        self._new_node(self._node.site.view.bans)
         for event in (*self._on_lan.values(), *(() if self._denied is None else (self._denied,))):
             self._driver.feed(event)
         if self._reporter is not None and self._identity is not None:
@@ -356,7 +369,7 @@ class System:
         if isinstance(found, Pass):
             return found
         listed = found.listed
-        stored = self._node.in_memory(listed.key, clock.utc())
+        stored = self._machine.in_memory(listed.key, clock.utc())
         if stored is not None and len(stored.body) <= FROM_MEMORY_BYTES_MAX:
             why = "in this machine's memory"
             size = len(stored.body)

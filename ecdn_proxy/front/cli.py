@@ -1,4 +1,4 @@
-"""The command `ecdn-proxy`: run, enrol, status, ca, pac, doctor.
+"""The command `ecdn-proxy`: run, enrol, status, ca, pac, doctor, simulate, replay.
 
 A mistake of whoever calls is one sentence on stderr and exit code 2; a traceback is a fault of ours.
 """
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from ecdn_proxy.agent import settings as agent_settings
 from ecdn_proxy.agent.doors import Agent
+from ecdn_proxy.agent.recorder import RECORD_MB, RecordFile
 from ecdn_proxy.agent.report import Status
 from ecdn_proxy.core.limits import Settings
 from ecdn_proxy.core.scope import Scope
@@ -99,7 +100,18 @@ def main() -> None:
 @click.option("--peer-listen", help="address:port for other agents.")
 @click.option("--intercept-domains", help="Streaming domains, separated by commas.")
 @click.option("--log-level", help="debug, info, warning or error.")
-def run(config: Path | None, state_dir: Path, ready_file: Path | None, **flags: str | None) -> None:
+@click.option("--record", type=click.Path(path_type=Path), help="Write there what is decided, for `replay`; no URLs.")
+@click.option(
+    "--record-mb", type=click.IntRange(1, 4_096), default=RECORD_MB, show_default=True, help="At most so much."
+)
+def run(
+    config: Path | None,
+    state_dir: Path,
+    ready_file: Path | None,
+    record: Path | None,
+    record_mb: int,
+    **flags: str | None,
+) -> None:
     """Run the agent until it is told to stop."""
     effective = _effective(config, state_dir, dict(flags))
     service.set_up_logs(effective.settings.log_level)
@@ -108,8 +120,12 @@ def run(config: Path | None, state_dir: Path, ready_file: Path | None, **flags: 
     def system() -> AbstractAsyncContextManager[Agent]:
         from ecdn_proxy.agent.system import System  # noqa: PLC0415 - the other commands do without it
 
-        return System(settings=effective, state_dir=state_dir)
+        return System(settings=effective, state_dir=state_dir, record=recording)
 
+    try:
+        recording = None if record is None else RecordFile(record, record_mb * 1_000_000)
+    except OSError as error:
+        _stop(f"The recording {record} cannot be written: {error.strerror}.")
     try:
         _run_async(service.serve(effective, state_dir, system, ready_file))
     except service.CannotStart as error:
@@ -227,6 +243,15 @@ def simulate(arguments: tuple[str, ...]) -> None:
     from ecdn_proxy.sim.command import command  # noqa: PLC0415 - the agent does without it
 
     command.main(args=list(arguments), prog_name="ecdn-proxy simulate")
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def replay(arguments: tuple[str, ...]) -> None:
+    """Replay what an agent recorded (run --record) and say whether this version decides the same."""
+    from ecdn_proxy.sim.replay import command  # noqa: PLC0415 - the agent does without it
+
+    command.main(args=list(arguments), prog_name="ecdn-proxy replay")
 
 
 def _scope(settings: Settings) -> Scope:

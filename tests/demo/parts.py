@@ -51,6 +51,8 @@ class Plan:
     stagger_seconds: float = 0.25
     settings: dict[str, Any] = field(default_factory=dict)
     start_within_seconds: float = 40.0
+    record: bool = False
+    """Each agent records what it decides, beside its configuration, as `agent-1.recording`."""
 
 
 @dataclass

@@ -191,6 +191,8 @@ class Stage:
         ready = self.directory / f"{agent.name}.ready"
         ready.unlink(missing_ok=True)
         arguments = ["run", "--state-dir", str(agent.state), "--config", str(agent.config), "--ready-file", str(ready)]
+        if self.plan.record:
+            arguments += ["--record", str(agent.config.with_suffix(".recording"))]
         agent.child = await self.processes.python(agent.name, "ecdn_proxy", *arguments)
         await agent.child.ready(ready, within)
         if not agent.ca.exists():

@@ -1,0 +1,305 @@
+"""A recording of one node: every event with its time and what was decided on it, to be replayed elsewhere.
+
+    Recording(node, witness, write)   stands before the node and notes what goes in and comes out
+    Witness(seal)                     notes which vouchers the real seal refused
+    decided(effect)                   one decision with its why, as it is recorded, printed and compared
+    read_line(line)                   Born | Entry | Ended
+
+It holds no segment's bytes, no URL, cookie, token, user, title or host of an origin, no key and no signature: bytes are
+recorded as their number, header fields only as far as `core.shareable` reads them. It does hold ids of devices, streams
+and segments, and addresses of neighbours, as the status page does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Annotated, Any, assert_never
+
+import msgspec
+from msgspec import Meta
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.node import Node
+from ecdn_proxy.core.segment import Seal
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.integrity import Voucher
+from ecdn_proxy.wire.peer import Contact, Message, Piece, Vouched
+
+FORMAT = 1
+LINE_BYTES_MAX = 1_048_576
+"""The longest line is a list of denied devices: 1,600 of 40 characters."""
+WRONG_BYTES = "does not match its signed hash"
+_FIELDS = frozenset(
+    {"age", "cache-control", "content-encoding", "content-length", "content-range", "content-type", "date", "etag",
+     "expires", "last-modified", "vary"}
+)  # fmt: skip
+"""Of an origin's answer, recorded as they are. Of Set-Cookie only that there was one."""
+
+
+class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"):
+    """A node's beginning; a second one in a file is a node that took a failed one's place."""
+
+    format: int
+    version: Annotated[str, Meta(max_length=40)]
+    me: Contact
+    tenant: Annotated[str, Meta(max_length=64)]
+    limits: Limits
+    memory_bytes: int
+    disk_bytes: int
+    upload_mbps: float
+    share_after_watching_s: float
+    on_disk: tuple[tuple[str, int], ...] = ()
+    bans: dict[str, float] = {}
+
+    def node(self, seal: Seal) -> Node:
+        """A node as this one was."""
+        node = Node(
+            self.me,
+            seal,
+            limits=self.limits,
+            memory_bytes=self.memory_bytes,
+            disk_bytes=self.disk_bytes,
+            upload_mbps=self.upload_mbps,
+            share_after_watching_s=self.share_after_watching_s,
+        )
+        for key, size in self.on_disk:
+            node.cache.found_on_disk(key, size)
+        node.site.view.bans.update(self.bans)
+        return node
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="event", omit_defaults=True):
+    """One call of the node; `event` is a name in `happenings`, or `wake`, or `in_memory`."""
+
+    at: float
+    event: Annotated[str, Meta(max_length=40)]
+    what: dict[str, Any] = {}
+    did: tuple[str, ...] = ()
+    refused: str = ""
+    """Why the seal refused this event's voucher."""
+    wrong: bool = False
+    """The bytes of this piece were not those that were vouched for."""
+    failed: str = ""
+    """The fault of ours that ended the node."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="end"):
+    """Nothing is recorded after this."""
+
+    why: Annotated[str, Meta(max_length=200)]
+
+
+Line = Born | Entry | Ended
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_encoder = msgspec.json.Encoder()
+
+
+def read_line(line: bytes) -> Line:
+    """One line of a recording.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    try:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+class Witness:
+    """A seal before the real one that remembers the last refusal; see `core.segment.Seal`."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+        self.device, self.tenant = seal.device, seal.tenant
+        self.refused = ""
+
+    def sign(self, data: bytes) -> bytes:
+        """See `Seal`."""
+        return self._seal.sign(data)
+
+    def certificate(self) -> bytes:
+        """See `Seal`."""
+        return self._seal.certificate()
+
+    def check(self, voucher: Voucher) -> None:
+        """See `Seal`."""
+        try:
+            self._seal.check(voucher)
+        except PeerMisbehaved as fault:
+            self.refused = fault.why
+            raise
+
+
+class Recording:
+    """A machine like the node behind it."""
+
+    def __init__(self, node: Node, witness: Witness, write: Callable[[bytes], None], born: Born) -> None:
+        self._node = node
+        self._witness = witness
+        self._write = write
+        self._at: Instant = 0.0
+        write(_encoder.encode(born) + b"\n")
+
+    def handle(self, event: h.Event, now: Instant) -> Sequence[h.Effect]:
+        """See `Node.handle`."""
+        name, what = type(event).__name__, _scrubbed(event)
+        try:
+            effects = self._node.handle(event, now)
+        except Exception as error:
+            self._note(Entry(at=now, event=name, what=what, failed=f"{type(error).__name__}: {error}"[:2_000]))
+            raise
+        refused, self._witness.refused = self._witness.refused, ""
+        did = tuple(decided(effect) for effect in effects)
+        wrong = name == "Received" and any(WRONG_BYTES in line for line in did)
+        self._note(Entry(at=now, event=name, what=what, did=did, refused=refused, wrong=wrong))
+        return effects
+
+    def wake(self, now: Instant) -> Sequence[h.Effect]:
+        """See `Node.wake`."""
+        try:
+            effects = self._node.wake(now)
+        except Exception as error:
+            self._note(Entry(at=now, event="wake", failed=f"{type(error).__name__}: {error}"[:2_000]))
+            raise
+        self._note(Entry(at=now, event="wake", did=tuple(decided(effect) for effect in effects)))
+        return effects
+
+    def wake_at(self) -> Instant | None:
+        """See `Node.wake_at`."""
+        return self._node.wake_at()
+
+    def in_memory(self, key: str, utc: float) -> h.StoredSegment | None:
+        """See `Node.in_memory`; looking there counts as use, so it is recorded too."""
+        found = self._node.in_memory(key, utc)
+        self._note(Entry(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(answered(found),)))
+        return found
+
+    def _note(self, entry: Entry) -> None:
+        self._at = entry.at
+        self._write(_encoder.encode(entry) + b"\n")
+
+
+def answered(found: h.StoredSegment | None) -> str:
+    """What came of looking into the memory."""
+    return "not in memory" if found is None else f"{len(found.body)} bytes in memory"
+
+
+# ---- what is left out
+
+
+def _scrubbed(event: h.Event) -> dict[str, Any]:
+    match event:
+        case h.Wanted(origin=origin):
+            authorized = tuple((name, "") for name, _ in origin.headers if name == "authorization")
+            # a rendition may be called by its path
+            rendition = sha256(event.rendition.encode()).hexdigest()[:8]
+            event = replace(event, origin=h.OriginRequest("", authorized), rendition=rendition)
+        case h.OriginAnswered(headers=headers):
+            event = replace(event, headers=tuple(_field(*it) for it in headers if it[0] in {*_FIELDS, "set-cookie"}))
+        case h.Received(message=Vouched() as message):
+            voucher = _bare(message.voucher)
+            event = replace(event, message=msgspec.structs.replace(message, voucher=voucher))
+        case h.Loaded(stored=stored) if stored is not None:
+            head = msgspec.structs.replace(stored.head, headers=())
+            vouchers = tuple(_bare(it) for it in stored.vouchers)
+            event = replace(event, stored=replace(stored, head=head, vouchers=vouchers))
+        case _:
+            pass
+    plain: dict[str, Any] = _lengths(msgspec.to_builtins(event, builtin_types=(bytes,)))
+    return plain
+
+
+def _field(name: str, value: str) -> tuple[str, str]:
+    return (name, "") if name == "set-cookie" else (name, value)
+
+
+def _bare(voucher: Voucher) -> Voucher:
+    head = None if voucher.head is None else msgspec.structs.replace(voucher.head, headers=())
+    return msgspec.structs.replace(voucher, head=head, certificate=b"")
+
+
+def _lengths(value: Any) -> Any:
+    """The same with the number of bytes in place of bytes."""
+    match value:
+        case bytes():
+            return len(value)
+        case dict():
+            return {name: _lengths(it) for name, it in value.items()}
+        case list() | tuple():
+            return [_lengths(it) for it in value]
+        case _:
+            return value
+
+
+# ---- decisions
+
+
+def decided(effect: h.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one match over all effects
+    """One decision with its why; nothing in it depends on bytes, keys or signatures."""
+    match effect:
+        case h.Answer(viewer, head, source, why):
+            return f"answer viewer {viewer} with {head.total_bytes} bytes, {source}: {why}"
+        case h.Deliver(viewer, data):
+            return f"deliver {len(data)} bytes to viewer {viewer}"
+        case h.Finish(viewer):
+            return f"finish viewer {viewer}"
+        case h.Abort(viewer, why):
+            return f"abort viewer {viewer}: {why}"
+        case h.PassOn(viewer, why):
+            return f"pass viewer {viewer} on to the origin: {why}"
+        case h.HandOver(viewer, fetch, why):
+            return f"hand fetch {fetch} over to viewer {viewer}: {why}"
+        case h.AnswerStatus(viewer, status, why):
+            return f"answer viewer {viewer} with {status}: {why}"
+        case h.FetchOrigin(fetch=fetch, first_byte=first, last_byte=last, ranged=ranged):
+            return f"fetch {fetch} from the origin: bytes {first} to {'the end' if last is None else last}, {ranged=}"
+        case h.AbortOrigin(fetch):
+            return f"abort fetch {fetch}"
+        case h.Dial(contact):
+            return f"dial {contact.device}"
+        case h.HangUp(device, why):
+            return f"hang up on {device}: {why}"
+        case h.Send(device, message):
+            return f"send to {device}: {_words(message)}"
+        case h.AnnounceStreams(streams, serves):
+            return f"announce {', '.join(streams) or 'no stream'}, {serves=}"
+        case h.Save(stored):
+            return f"save {stored.key[:16]}, {len(stored.body)} bytes"
+        case h.Load(key):
+            return f"load {key[:16]}"
+        case h.Erase(key):
+            return f"erase {key[:16]}"
+        case h.RaiseCondition(code, detail):
+            return f"condition {code}: {detail}"
+        case h.ClearCondition(code):
+            return f"condition {code} is over"
+        case h.Served():
+            return f"served segment {effect.number} from {effect.source} in {effect.ms:.1f} ms: {effect.why}"
+        case _:
+            assert_never(effect)
+
+
+def _words(message: Message) -> str:
+    match message:
+        case Piece(request, index, data):
+            return f"Piece request={request} index={index} {len(data)} bytes"
+        case Vouched(request, voucher):
+            return f"Vouched request={request} pieces from {voucher.first} on: {voucher.count}"
+        case _:
+            fields = (f"{name}={_word(getattr(message, name))}" for name in message.__struct_fields__)
+            return " ".join((type(message).__name__, *fields))
+
+
+def _word(value: object) -> str:
+    match value:
+        case Contact():
+            return value.device
+        case tuple():
+            return f"({', '.join(_word(it) for it in value)})"
+        case str() if len(value) == 64:
+            return value[:16]
+        case _:
+            return str(value)

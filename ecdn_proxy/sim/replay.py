@@ -1,0 +1,328 @@
+"""`ecdn-proxy replay FILE`: what a real agent recorded, put to a fresh node; its decisions with their why.
+
+    replay(lines, say) -> Replayed     lines from a file, one after the other: memory does not grow with the file
+
+The node is the shipped one, without sockets, clock or disk. Bytes were not recorded: `StandIns` makes some for each
+segment, of the recorded lengths, with hashes that match them; a piece that was wrong in the office is wrong here.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import click
+import msgspec
+
+from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.recording import FORMAT, LINE_BYTES_MAX, Born, Ended, Entry, answered, decided, read_line
+from ecdn_proxy.sansio.machine import Impossible
+from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.integrity import HASH_BYTES, PIECE_BYTES, SEGMENT_BYTES_MAX, Voucher
+from ecdn_proxy.wire.peer import Get
+
+EVENTS: dict[str, type[Any]] = {it.__name__: it for it in h.Event.__args__}
+KEYS_REMEMBERED = 4_096
+AGAIN = "Record again with `ecdn-proxy run --record FILE`, and copy the file as it is."
+_PIECE, _VOUCHED = 22, 21
+
+
+class BadRecording(Exception):
+    """The file is no recording that can be replayed; says which line, why, and what to do."""
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What came of it."""
+
+    events: int = 0
+    decisions: int = 0
+    seconds: float = 0.0
+    nodes: int = 0
+    notes: list[str] = field(default_factory=list)
+    difference: str = ""
+    """The first event on which this node decided otherwise; empty when there was none."""
+
+
+class _Seal:
+    """Signs with nothing, and refuses what the real one refused."""
+
+    def __init__(self, device: str, tenant: str) -> None:
+        self.device, self.tenant = device, tenant
+        self.refuses = ""
+
+    def sign(self, data: bytes) -> bytes:
+        """See `core.segment.Seal`."""
+        del data
+        return bytes(64)
+
+    def certificate(self) -> bytes:
+        """See `core.segment.Seal`."""
+        return b""
+
+    def check(self, voucher: Voucher) -> None:
+        """See `core.segment.Seal`."""
+        del voucher
+        if self.refuses:
+            raise PeerMisbehaved(self.refuses)
+
+
+class _Bounded(OrderedDict[Any, Any]):
+    """Forgets the oldest."""
+
+    def note(self, key: object, value: object) -> None:
+        """One more."""
+        self[key] = value
+        if len(self) > KEYS_REMEMBERED:
+            self.popitem(last=False)
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _pattern(key: str) -> bytes:
+    return sha256(key.encode()).digest()
+
+
+def _body(key: str, at: int, size: int) -> bytes:
+    """A segment's bytes: 32 of its own, over and over, so that every whole piece of it has the same hash."""
+    if not 0 <= size <= SEGMENT_BYTES_MAX:
+        raise ValueError(f"{size} bytes at once")
+    pattern = _pattern(key)
+    begins = at % len(pattern)
+    return (pattern * (size // len(pattern) + 2))[begins : begins + size]
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _hash(key: str, size: int) -> bytes:
+    return sha256(_body(key, 0, size)).digest()
+
+
+class StandIns:
+    """Bytes and hashes in place of those that were not recorded."""
+
+    def __init__(self) -> None:
+        self._gets = _Bounded()
+        self._fetches = _Bounded()
+        self._places = _Bounded()
+        self._bases = _Bounded()
+        self._totals = _Bounded()
+
+    def learn(self, effects: Iterable[h.Effect]) -> None:
+        """What the node asks for says what the bytes that come belong to."""
+        for effect in effects:
+            match effect:
+                case h.Send(device, Get(request, key)):
+                    self._gets.note((device, request), key)
+                case h.FetchOrigin(fetch=fetch, request=request):
+                    self._fetches.note(fetch, request.url)
+                case _:
+                    pass
+
+    def event(self, entry: Entry) -> h.Event:
+        """The event as the node takes it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        kind = EVENTS.get(entry.event)
+        if kind is None:
+            raise ValueError(f"there is no event {entry.event!r}")
+        what = dict(entry.what)
+        match entry.event:
+            case "Received":
+                what["message"] = self._message(what["device"], list(what["message"]), wrong=entry.wrong)
+            case "Loaded" if what["stored"] is not None:
+                stored = dict(what["stored"])
+                stored["body"] = _body(what["key"], 0, stored["body"])
+                stored["vouchers"] = [self._voucher(list(it)) for it in stored["vouchers"]]
+                what["stored"] = stored
+            case "OriginSent":
+                at = self._places.get(what["fetch"], 0)
+                self._places.note(what["fetch"], at + what["data"])
+                what["data"] = _body(self._fetches.get(what["fetch"], ""), at, what["data"])
+            case "OriginAnswered":
+                self._begins(what)
+            case "Wanted":
+                what["origin"] = {**what["origin"], "url": what["key"]}
+                self._bases.note(what["key"], (what["resource_range"] or {"first": 0})["first"])
+            case _:
+                pass
+        event: h.Event = msgspec.convert(what, kind, builtin_types=(bytes,))
+        return event
+
+    def _begins(self, what: dict[str, Any]) -> None:
+        fields = dict(what["headers"])
+        first = fields.get("content-range", "").removeprefix("bytes ").partition("-")[0]
+        base = self._bases.get(self._fetches.get(what["fetch"], ""), 0)
+        self._places.note(what["fetch"], int(first) - base if what["status"] == 206 and first.isdigit() else 0)
+
+    def _message(self, device: str, message: list[Any], *, wrong: bool) -> list[Any]:
+        if message[0] == _PIECE:
+            _, request, index, size = message
+            data = _body(self._gets.get((device, request), ""), index * PIECE_BYTES, size)
+            return [_PIECE, request, index, bytes([data[0] ^ 1]) + data[1:] if wrong and data else data]
+        if message[0] == _VOUCHED:
+            return [_VOUCHED, message[1], self._voucher(list(message[2]))]
+        return message
+
+    def _voucher(self, it: list[Any]) -> list[Any]:
+        _, key, _, first, hashes, total, head, _, _ = it
+        if total is None and head is not None:
+            total = head[0]
+        total = self._totals.get(key) if total is None else total
+        if total is not None:
+            self._totals.note(key, total)
+        sizes = [
+            PIECE_BYTES if total is None else max(0, min(PIECE_BYTES, total - index * PIECE_BYTES))
+            for index in range(first, first + hashes // HASH_BYTES)
+        ]
+        return [*it[:4], b"".join(_hash(key, size) for size in sizes), it[5], head, bytes(64), b""]
+
+
+class _Life:
+    """One node from its birth on."""
+
+    def __init__(self, born: Born) -> None:
+        self.seal = _Seal(born.me.device, born.tenant)
+        self.stand_ins = StandIns()
+        self.node = born.node(self.seal)
+
+    def put(self, entry: Entry) -> tuple[str, ...]:
+        """One event; what this node decided."""
+        if entry.event == "in_memory":
+            return (answered(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
+        if entry.event == "wake":
+            effects = self.node.wake(entry.at)
+        else:
+            self.seal.refuses = entry.refused
+            effects = self.node.handle(self.stand_ins.event(entry), entry.at)
+        self.stand_ins.learn(effects)
+        return tuple(decided(effect) for effect in effects)
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterable[bytes]:
+    """The lines of a file, each whole.
+
+    Raises:
+        BadRecording: one is too long.
+    """
+    number = 0
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        number += 1
+        if len(line) > LINE_BYTES_MAX:
+            raise BadRecording(f"{name}, line {number}: longer than any line of a recording. {AGAIN}")
+        yield line
+
+
+def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambda _: None) -> Replayed:
+    """Put a recording to fresh nodes until one decides otherwise than it did.
+
+    Args:
+        lines: of the recording.
+        name: what to call it in words.
+        say: told every event and decision as a line.
+
+    Raises:
+        BadRecording: it cannot be replayed.
+    """
+    found = Replayed()
+    life: _Life | None = None
+    began: float | None = None
+    number = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            it = read_line(line)
+        except ValueError as error:
+            if not line.endswith(b"\n") and life is not None:
+                found.notes.append(f"Line {number} was cut off; the {number - 1} lines before it are replayed.")
+                break
+            raise BadRecording(f"{name}, line {number}: this is no line of a recording ({error}). {AGAIN}") from error
+        match it:
+            case Born(format=version) if version != FORMAT:
+                raise BadRecording(
+                    f"{name}, line {number}: recorded by version {it.version} in format {version}, this program reads "
+                    f"format {FORMAT}. Replay it with that version."
+                )
+            case Born():
+                life = _Life(it)
+                found.nodes += 1
+                say(f"line {number}: a node of version {it.version}, device {it.me.device}")
+            case Ended():
+                found.notes.append(f"The recording ends at line {number}: {it.why}.")
+                break
+            case Entry():
+                if life is None:
+                    raise BadRecording(f"{name}, line {number}: a recording begins with a node's birth. {AGAIN}")
+                began = it.at if began is None else began
+                found.seconds = it.at - began
+                if not _same(life, it, number, found, say):
+                    break
+    if not number or life is None:
+        raise BadRecording(f"{name} is empty. {AGAIN}")
+    return found
+
+
+def _same(life: _Life, entry: Entry, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
+    failed, did = "", tuple[str, ...]()
+    try:
+        did = life.put(entry)
+    except (msgspec.ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadRecording(f"line {number}: the event {entry.event} cannot be read ({error!r}). {AGAIN}") from error
+    except (Impossible, AssertionError) as error:
+        failed = f"{type(error).__name__}: {error}"[:2_000]
+    found.events += 1
+    found.decisions += len(did)
+    say(f"{found.seconds:10.3f}  {_event(entry)}")
+    for decision in did:
+        say(f"{'':12}→ {decision}")
+    if (did, failed) == (entry.did, entry.failed):
+        return True
+    was = [*entry.did, *([f"failed: {entry.failed}"] if entry.failed else [])]
+    now = [*did, *([f"failed: {failed}"] if failed else [])]
+    at = next(
+        (at for at, pair in enumerate(zip(was, now, strict=False)) if pair[0] != pair[1]), min(len(was), len(now))
+    )
+    nothing = "nothing more"
+    found.difference = (
+        f"line {number}, {found.seconds:.3f} s, {_event(entry)}: decision {at + 1} was "
+        f"“{was[at] if at < len(was) else nothing}”, here it is “{now[at] if at < len(now) else nothing}”"
+    )
+    return False
+
+
+def _event(entry: Entry) -> str:
+    what = entry.what
+    if entry.event == "Received":
+        kind = h.Received.__name__
+        return f"{kind} from {what.get('device')}: message {what.get('message')}"[:200]
+    told = ", ".join(f"{name}={value}" for name, value in what.items() if name not in ("origin", "headers"))
+    return f"{entry.event} {told}"[:200].rstrip()
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="Only whether the decisions are the same.")
+def command(file: Path, quiet: bool) -> None:
+    """Replay what an agent recorded (run --record FILE), and say where this version would decide otherwise."""
+    say: Callable[[str], None] = (lambda _: None) if quiet else click.echo
+    try:
+        with file.open("rb") as opened:
+            found = replay(lines_of(opened, str(file)), str(file), say)
+    except OSError as error:
+        _stop(f"{file} cannot be read: {error.strerror}.")
+    except BadRecording as error:
+        _stop(str(error))
+    for note in found.notes:
+        click.echo(note)
+    counted = f"{found.events} events in {found.seconds:.1f} s, {found.decisions} decisions"
+    if found.difference:
+        click.echo(f"Decided otherwise after {counted}: {found.difference}.")
+        raise SystemExit(1)
+    click.echo(f"Decided the same: {counted}.")
+
+
+def _stop(sentence: str) -> NoReturn:
+    click.echo(f"ecdn-proxy: {sentence}", err=True)
+    raise SystemExit(2)
