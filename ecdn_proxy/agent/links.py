@@ -5,6 +5,7 @@
         send(device, message)              is_full(device)
         set_streams(streams, serves)       set_contexts(contexts)   set_identity(identity)      stats()
         switchboard(connected)             heard(message)
+        moved(addresses, link)             confine()
 
 Which kind is dialled when is `core/dialling`'s decision. This file performs it and moves links: as soon as a TLS link
 stands beside a WebRTC one, both sides say everything further over TLS, say Bye over WebRTC as their last word there,
@@ -22,10 +23,10 @@ from ecdn_proxy.core.dialling import Dialling, Kind
 from ecdn_proxy.io.channel import LEAVE_S, MOVED
 from ecdn_proxy.io.engine import EngineName
 from ecdn_proxy.io.link import Contexts, LinkHub, LinkStats, Ourselves, Told
-from ecdn_proxy.io.sockets import Networks
+from ecdn_proxy.io.sockets import Networks, allowed
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.driver import Driver
-from ecdn_proxy.wire.peer import Contact, PeerMessage
+from ecdn_proxy.wire.peer import Contact, LinkKind, PeerMessage
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 
 if TYPE_CHECKING:
@@ -182,6 +183,23 @@ class Links:
                     self._dialling.why(device),
                 )
         return found
+
+    # ---- the machine
+
+    def moved(self, addresses: tuple[str, ...], link: LinkKind) -> None:
+        """This machine has other addresses: what is known of who is reached how begins anew."""
+        self._ourselves = replace(self._ourselves, addresses=addresses, link=link)
+        self._tcp.set_ourselves(self._ourselves)
+        if self._rtc is not None:
+            self._rtc.set_ourselves(self._ourselves)
+        self._driver.feed(dialling.NetworkChanged(" ".join(addresses)))
+
+    def confine(self) -> None:
+        """The allowed networks are others: end what lies outside."""
+        through_nat = self._webrtc is not None and bool(self._webrtc.stun_servers)
+        for device, link in self.stats().items():
+            if not allowed(link.address, self._networks) and not (through_nat and link.kind == "webrtc"):
+                self.hang_up(device, f"{link.address} is no longer in a network that this agent shares in")
 
     # ---- the coordinator
 

@@ -1,6 +1,7 @@
 """Where this machine may share: its addresses inside the allowed networks, and what its link counts as."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from ecdn_proxy.core.limits import Settings
@@ -22,6 +23,26 @@ class Place:
     networks: tuple[Network, ...]
     """The same for the coordinator."""
     link: LinkKind
+    own: tuple[IPv4Network | IPv6Network, ...] = ()
+    """The allowed networks without the site map's."""
+
+    def same_as(self, other: "Place") -> bool:
+        """Whether a look at the interfaces has found nothing new."""
+        return (self.addresses, self.networks, self.link, self.own) == (
+            other.addresses,
+            other.networks,
+            other.link,
+            other.own,
+        )
+
+    def become(self, found: "Place") -> "Place":
+        """The place as found now, with this one's list of networks, which links and mDNS hold."""
+        self.allowed[:] = found.own
+        return replace(found, allowed=self.allowed)
+
+    def allow(self, others: Iterable[IPv4Network | IPv6Network]) -> None:
+        """These networks too, and none besides its own."""
+        self.allowed[:] = [*self.own, *(it for it in others if it not in self.own)]
 
 
 def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -> Place:
@@ -49,7 +70,7 @@ def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -
     else:
         addresses = tuple(dict.fromkeys(it.address for it in usable))[:8]
         networks = tuple(Network(it.address, it.prefix, it.link, it.vpn) for it in usable)[:16]
-    return Place((host, port), addresses, allowed, networks, _link(settings, usable))
+    return Place((host, port), addresses, allowed, networks, _link(settings, usable), tuple(allowed))
 
 
 def _inside(address: str, network: IPv4Network | IPv6Network) -> bool:

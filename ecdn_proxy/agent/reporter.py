@@ -93,6 +93,12 @@ class Reporter:
         self._streams, self._serves = streams, serves
         self.link.send(Watch(streams, serves))
 
+    def moved(self, networks: tuple[Network, ...]) -> None:
+        """This machine has other addresses: the coordinator places it anew."""
+        self._networks = networks
+        for message in self._begin():
+            self.link.send(message)
+
     async def run(self) -> None:
         """Connect, and report until cancelled."""
         self.link.start()

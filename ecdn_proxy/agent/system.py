@@ -2,9 +2,10 @@
 
     async with System(settings=…, state_dir=…) as system:      # satisfies `ecdn_proxy.agent.doors.Agent`
 
-Parts: Sorter (which requests are segments) · Node with its Driver and Performer · OriginClient · Links and Lan when
-enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what people see). A fault of ours in the node
-is logged with its story, its viewers go to the origin, and a new node takes its place.
+Parts: Sorter (which requests are segments) · Node with its Driver and Performer · OriginClient · Links and
+Whereabouts (addresses, mDNS) when enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what
+people see). A fault of ours in the node is logged with its story, its viewers go to the origin, and a new node takes
+its place.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from ecdn_proxy.agent.seal import DeviceSeal, LonelySeal
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.agent.shelf import Shelf
 from ecdn_proxy.agent.sorting import Match, Sorter, refused_manifest
+from ecdn_proxy.agent.whereabouts import Tells, Whereabouts
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.conditions import Conditions
 from ecdn_proxy.core.limits import Limits
@@ -46,8 +48,6 @@ from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import BadProfile, Profiles
 from ecdn_proxy.core.recording import FORMAT, Born, Recording, Witness
 from ecdn_proxy.io import clock, tls, trust
-from ecdn_proxy.io.host import parse_networks
-from ecdn_proxy.io.lan import Announced, Lan, LanTold
 from ecdn_proxy.io.link import Contexts, Ourselves, Told
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.sansio.driver import Driver
@@ -84,11 +84,10 @@ class System:
         self._viewer = 0
         self._stack = AsyncExitStack()
         self._hub: Links | None = None
-        self._lan: Lan | None = None
+        self._whereabouts: Whereabouts | None = None
         self._reporter: Reporter | None = None
         self._shelf: Shelf | None = None
         self._site = Welcome("", "", "on", "", {})
-        self._on_lan: dict[str, h.LanSeen] = {}
         self._denied: h.DevicesDenied | None = None
 
     # ---- building
@@ -121,7 +120,7 @@ class System:
             settings.origin_ca_file, settings.origin_hosts, allow_local=settings.allow_local_origins
         )
         self._stack.push_async_callback(self._origin.close)
-        place = self._place = find_place(settings)
+        place = find_place(settings)
         self._seal: DeviceSeal | LonelySeal = (
             LonelySeal() if self._identity is None else DeviceSeal(self._identity, clock.utc)
         )
@@ -193,23 +192,22 @@ class System:
         identity = self._identity
         if identity is None or self._hub is None:
             return
-        if self._settings.lan_discovery and place.addresses:
-            tag = hmac.new(salt, b"mdns", "sha256").hexdigest()[:16]
-            lan = Lan(
-                Announced(identity.device, tag, self._hub.port, place.link),
-                place.addresses,
-                place.allowed,
-                LanTold(
-                    seen=lambda contact, tags, serves: self._feed(h.LanSeen(contact, tags, serves)),
-                    lost=lambda device: self._feed(h.LanLost(device)),
-                ),
-            )
-            try:
-                await lan.start()
-                self._lan = lan
-                self._stack.push_async_callback(lan.close)
-            except (Unavailable, OSError) as fault:
-                self._raise("mdns-unavailable", str(fault))
+        settings = self._settings
+        whereabouts = self._whereabouts = Whereabouts(
+            place,
+            lambda: find_place(settings),
+            self._hub,
+            identity.device,
+            hmac.new(salt, b"mdns", "sha256").hexdigest()[:16] if settings.lan_discovery else None,
+            Tells(
+                feed=self._feed,
+                moved=lambda networks: self._reporter.moved(networks) if self._reporter is not None else None,
+                raise_condition=self._raise,
+                clear_condition=self._clear,
+            ),
+        )
+        self._stack.push_async_callback(whereabouts.close)
+        await whereabouts.open()
         self._reporter = Reporter(
             identity,
             version=self._version,
@@ -269,12 +267,10 @@ class System:
 
     def _feed(self, event: h.Event) -> None:
         match event:
-            case h.LanSeen():
-                self._on_lan[event.contact.device] = event
-            case h.LanLost():
-                self._on_lan.pop(event.device, None)
             case h.DevicesDenied():
                 self._denied = event
+            case h.Moved():
+                self._me = event.me
             case _:
                 pass
         self._driver.feed(event)
@@ -289,7 +285,8 @@ class System:
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.release_all("a fault of this agent's own")
         self._new_node(self._node.site.view.bans)
-        for event in (*self._on_lan.values(), *(() if self._denied is None else (self._denied,))):
+        seen = () if self._whereabouts is None else self._whereabouts.seen.values()
+        for event in (*seen, *(() if self._denied is None else (self._denied,))):
             self._driver.feed(event)
         if self._reporter is not None and self._identity is not None:
             self._reporter.link.use(self._identity)  # a new socket tells everything again
@@ -309,17 +306,15 @@ class System:
     def _announce(self, streams: tuple[str, ...], serves: bool) -> None:
         if self._hub is not None:
             self._hub.set_streams(streams, serves)
-        if self._lan is not None:
-            self._lan.set_streams(streams, serves)
+        if self._whereabouts is not None:
+            self._whereabouts.announce(streams, serves)
         if self._reporter is not None:
             self._reporter.announce(streams, serves)
 
     def _site_changed(self, site: Welcome) -> None:
         self._site = site
-        if not self._settings.peer_networks:
-            # the map is IT's, and comes over the pinned link: the site's other subnets may be dialled
-            known = self._place.allowed
-            known += [network for network in parse_networks(site.networks) if network not in known]
+        if self._whereabouts is not None and not self._settings.peer_networks:
+            self._whereabouts.site_said(site.networks)
         self._apply_policy()
 
     def _apply_policy(self) -> None:

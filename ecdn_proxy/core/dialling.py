@@ -84,7 +84,7 @@ class SwitchboardChanged:
 
 @dataclass(frozen=True, slots=True)
 class NetworkChanged:
-    """This machine is on another network; what was learnt on this one is kept apart."""
+    """This machine has other addresses: what was learnt of who is reached how belongs to the former ones."""
 
     network: str
 
@@ -201,7 +201,7 @@ class Dialling:
                 self._connected = connected
                 return []
             case NetworkChanged(network):
-                self._network = network
+                self._changed(network, now)
                 return []
 
     def wake_at(self) -> Instant | None:
@@ -219,6 +219,23 @@ class Dialling:
                 pair.probe_at = None
                 effects += self._dial(pair, "lan")
         return effects
+
+    def _changed(self, network: str, now: Instant) -> None:
+        """What stands or is under way goes on there; what was learnt here stays with this network."""
+        if network == self._network:
+            return
+        going_on = [(device, pair) for (at, device), pair in self._pairs.items() if at == self._network and pair.busy]
+        self._network = network
+        for device, before in going_on:
+            pair = self._pair(device, before.contact)
+            pair.contact, pair.wanted, pair.started_at = before.contact, before.wanted, before.started_at
+            pair.tcp, pair.rtc, pair.rtc_at = before.tcp, before.rtc, before.rtc_at
+            pair.rtc_tried, pair.tcp_tried = before.rtc_tried, before.tcp_tried
+            pair.probe_at, pair.probe_wait_s = None, PROBE_FIRST_S
+            if pair.rtc.state == "open" and pair.tcp.state == "idle":
+                pair.probe_at = now  # TCP may reach it from here
+            before.tcp, before.rtc = _Way(why=before.tcp.why), _Way(why=before.rtc.why)
+            before.wanted, before.rtc_at, before.probe_at = False, None, None
 
     # ---- what happens to one pair
 

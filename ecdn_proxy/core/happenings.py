@@ -194,6 +194,13 @@ class DevicesDenied:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """This machine has other addresses now; `me` is how others reach it."""
+
+    me: Contact
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyChanged:
     """What this machine may do has changed (settings, site map, battery)."""
 
@@ -213,7 +220,8 @@ class Loaded:
 Event = (
     StreamOpened | Wanted | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
     | LinkOpened | LinkClosed | LinkFull | LinkReady | Received
-    | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | PolicyChanged | Loaded
+    | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged
+    | Loaded
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from ecdn_proxy.core.happenings import (
     LinkReady,
     Load,
     Loaded,
+    Moved,
     OriginAnswered,
     OriginEnded,
     OriginFailed,
@@ -133,7 +134,7 @@ class Node:
                 self._link(event, now)
             case StreamOpened(stream):
                 self.house.watch(stream, now)
-            case LanSeen() | LanLost() | TrackerSaid() | TrackerChanged() | DevicesDenied() | PolicyChanged():
+            case LanSeen() | LanLost() | TrackerSaid() | TrackerChanged() | DevicesDenied() | Moved() | PolicyChanged():
                 self._neighbourhood(event, now)
         return self._settle(now)
 
@@ -338,7 +339,9 @@ class Node:
         self._device_left(device, now)
 
     def _neighbourhood(
-        self, event: LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | PolicyChanged, now: Instant
+        self,
+        event: LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged,
+        now: Instant,
     ) -> None:
         view = self.site.view
         match event:
@@ -360,6 +363,9 @@ class Node:
                 for device in sorted(devices & self.site.links.keys()):
                     self.site.hang_up(device, "the coordinator denied this device")
                     self._device_left(device, now)
+            case Moved(me):
+                self.site.me = me
+                view.moved(me)
             case PolicyChanged(sharing, uploads, why):
                 self.site.sharing, view.serves = sharing, uploads and sharing
                 self.house.announce()

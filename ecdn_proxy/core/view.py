@@ -128,6 +128,12 @@ class View:
         if (known := self._known.get(device)) is not None:
             known.streams, known.serves = set(streams), serves
 
+    def moved(self, me: Contact) -> None:
+        """This machine has other addresses: whoever was out of reach may be within it."""
+        self.me = me
+        for known in self._known.values():
+            known.away_until = 0.0
+
     def banned(self, device: str, until: Instant) -> None:
         """A device broke the protocol; it is not spoken to before `until`, whoever dials."""
         self.bans.pop(device, None)

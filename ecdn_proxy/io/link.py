@@ -197,6 +197,10 @@ class LinkHub:
         for device in list(self._links):
             self.send(device, Watching(streams, serves))
 
+    def set_ourselves(self, ourselves: Ourselves) -> None:
+        """This machine has other addresses; what Hello says from now on."""
+        self._ourselves = ourselves
+
     def set_contexts(self, contexts: Contexts) -> None:
         """A renewed certificate, for links opened from now on."""
         self._contexts = contexts

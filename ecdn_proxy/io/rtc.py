@@ -188,6 +188,10 @@ class RtcHub:
         for channel in list(self._links.values()):
             channel.send(Watching(streams, serves))
 
+    def set_ourselves(self, ourselves: Ourselves) -> None:
+        """This machine has other addresses, for attempts from now on."""
+        self._ourselves = ourselves
+
     def set_identity(self, identity: Identity) -> None:
         """A renewed certificate, for attempts from now on."""
         self._identity = identity

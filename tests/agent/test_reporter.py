@@ -20,6 +20,7 @@ from ecdn_proxy.wire.tracker import (
     Here,
     Near,
     Neighbours,
+    Network,
     Settings,
     Turned,
     Watch,
@@ -116,6 +117,16 @@ async def test_each_new_connection_begins_with_who_we_are_and_what_we_watch(desk
     here, watch = desk.reporter._begin()
     assert isinstance(here, Here)
     assert (here.peer_port, here.serves, watch) == (7688, False, Watch((STREAM,), False))
+
+
+async def test_a_machine_that_moved_says_where_it_is_now(desk: Desk) -> None:
+    desk.reporter.announce((STREAM,), True)
+    desk.sent.clear()
+    now = (Network("10.1.7.7", 16, "wifi"),)
+    desk.reporter.moved(now)
+    here, watch = desk.sent
+    assert isinstance(here, Here)
+    assert (here.networks, watch) == (now, Watch((STREAM,), True))
 
 
 async def test_a_beat_tells_what_came_since_the_last(desk: Desk) -> None:

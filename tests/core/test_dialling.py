@@ -86,6 +86,38 @@ def test_what_was_learnt_on_one_network_is_not_used_on_another() -> None:
     assert table.at(7.0, d.Wanted(B)) == [TCP, RTC]
 
 
+def test_a_link_that_stands_goes_on_across_a_change_and_tcp_is_tried_at_once() -> None:
+    table = Table()
+    table.at(0.0, d.Wanted(B))
+    table.at(0.3)
+    table.at(0.4, d.Opened("b", "webrtc"))
+    table.at(1.5, d.Failed("b", "lan", TIMED_OUT))
+    assert table.at(3.0, d.NetworkChanged("10.1.0.0/16")) == [], "the same network is no change"
+    assert table.at(3.0) == []
+    table.at(4.0, d.NetworkChanged("192.168.0.0/24"))
+    assert table.at(4.0) == [TCP], "what was learnt does not count here"
+    assert table.at(4.1, d.Opened("b", "lan")) == []
+    table.at(4.2, d.Lost("b", "webrtc"))
+    assert table.machine.why("b") == "TCP and TLS"
+    table.at(5.0, d.NetworkChanged("10.1.0.0/16"))
+    assert table.at(5.0, d.Wanted(B)) == [], "it stands here, too"
+    table.at(6.0, d.Lost("b", "lan"))
+    assert table.at(7.0, d.Wanted(B)) == [TCP, RTC], "what was learnt here counts here"
+
+
+def test_a_dial_that_is_under_way_ends_in_the_network_that_it_finds() -> None:
+    table = Table()
+    table.at(0.0, d.Wanted(B))
+    table.at(0.1, d.NetworkChanged("192.168.0.0/24"))
+    assert table.at(0.4) == [RTC]
+    table.at(1.5, d.Failed("b", "lan", TIMED_OUT))
+    (gone,) = table.at(8.5, d.Failed("b", "webrtc", NO_WAY))
+    assert gone == d.Unreachable("b", f"{TIMED_OUT}; {NO_WAY}", False, True)
+    table.at(9.0, d.NetworkChanged("10.1.0.0/16"))
+    table.at(9.0, d.Wanted(B))
+    assert table.at(9.4) == [RTC], "no wait for what failed elsewhere"
+
+
 def test_tcp_is_tried_again_ever_more_rarely_and_taken_when_it_answers() -> None:
     table = Table()
     table.at(0.0, d.Wanted(B))

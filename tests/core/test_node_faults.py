@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.happenings import LinkClosed, PolicyChanged, Received
+from ecdn_proxy.core.happenings import LinkClosed, Moved, PolicyChanged, Received
 from ecdn_proxy.wire import peer
 from tests.core.world import STREAM, Origin, World, body_of, key_of
 
@@ -210,6 +210,18 @@ def test_sharing_off_goes_to_the_origin() -> None:
     assert all(right(world, viewer, 1) for viewer in viewers)
     assert world.copies(1) == 2.0
     assert world.frames.get("Piece", 0) == 0
+
+
+def test_a_machine_that_moved_names_its_new_address_to_those_who_read_from_it() -> None:
+    world = World(3)
+    world.watch_all()
+    me = msgspec.structs.replace(world.nodes["dev001"].site.me, addresses=("10.7.7.7",))
+    world.feed("dev001", Moved(me))
+    assert world.nodes["dev001"].site.me == world.nodes["dev001"].site.view.contact("dev001") == me
+    for number in range(3):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
 
 
 def test_the_upload_cap_holds() -> None:

@@ -169,6 +169,17 @@ def test_one_that_did_not_answer_is_suspected_until_it_speaks() -> None:
     assert mine.reachable("ann", 0.0)
 
 
+def test_after_a_move_everybody_is_within_reach_again() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    mine.unlinked("ann", 5.0)
+    mine.moved(Contact("me", ("10.7.7.7",), 7688))
+    assert mine.reachable("ann", 0.0)
+    found = mine.contact("me")
+    assert found is not None
+    assert found.addresses == ("10.7.7.7",)
+
+
 def test_one_that_shows_itself_again_is_tried_again() -> None:
     mine = view()
     mine.lan_seen(contact("ann"), (TAG,), serves=True)

@@ -2,7 +2,8 @@
 
 Map:
     Faults(net)
-      cable        a host's plug          isp     a site's line, cut or whole     rate    its speed
+      cable        a host's plug          address  its address
+      isp          a site's line, cut or whole            rate     its speed
       delay, loss, jitter   of the line (needs an `rtt_ms`)          host_loss  at one host's interface, both ways
       isolation    of Wi-Fi clients: hosts reach the router and no neighbour
       multicast    filtered at the access point
@@ -15,7 +16,7 @@ from dataclasses import replace
 from tests.demo.parts import PEER_PORT
 from tests.lab import shell
 from tests.lab.link import Weather
-from tests.lab.net import Host, Net
+from tests.lab.net import LAN, Host, Net
 
 
 class Faults:
@@ -27,6 +28,13 @@ class Faults:
     def cable(self, host: Host, *, plugged: bool) -> None:
         """At the switch's end: the host sees its carrier go, keeps its address and, unlike `link down`, its routes."""
         shell.batch(self._net.router(host.site), [f"link set {host.name} {'up' if plugged else 'down'}"])
+
+    def address(self, host: Host, address: str) -> None:
+        """Another address from the same network, as after a lease that ended; routes go with the old one."""
+        old = shell.run("ip", "-n", host.namespace, "-4", "-o", "addr", "show", "dev", LAN).split()[3]
+        prefix = old.partition("/")[2]
+        shell.batch(host.namespace, [f"addr del {old} dev {LAN}", f"addr add {address}/{prefix} brd + dev {LAN}"])
+        self._net.default_route(host)
 
     def isp(self, site: str, *, up: bool) -> None:
         """At the far end. The kernel flushes a device's routes when it goes down; they are put back with it."""

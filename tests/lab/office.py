@@ -51,7 +51,7 @@ PROXY_URL = f"http://127.0.0.1:{PROXY_PORT}"
 
 @dataclass
 class OfficePlan:
-    """`agents`: off for people without the product. `settings` are added to each agent.toml.
+    """`agents`: off for people without the product. `settings` are added to each agent.toml, `coordinator` are its own.
 
     `site_map` is the CSV of IT that joins subnets to one site; without one each subnet is its own.
     """
@@ -61,6 +61,7 @@ class OfficePlan:
     peers_listen_everywhere: bool = False
     site_map: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    coordinator: dict[str, Any] = field(default_factory=dict)
     start_within_seconds: float = 60.0
 
 
@@ -188,6 +189,10 @@ class Office:
             sites = self.directory / "sites.csv"
             sites.write_text(self.plan.site_map)
             listen += ["--sites", str(sites)]
+        if self.plan.coordinator:
+            config = self.directory / "coordinator.toml"
+            config.write_text("".join(f"{name} = {toml(value)}\n" for name, value in self.plan.coordinator.items()))
+            listen += ["--config", str(config)]
         self.coordinator = await self._start(
             self.net.internet, "coordinator", "coordinator", "run", *arguments, *listen
         )
@@ -336,6 +341,17 @@ class Office:
             agents=list(self.agents.values()),
             between_sites=self.net.between_sites(),
         )
+
+    async def metrics(self) -> dict[str, float]:
+        """What the coordinator counts, by name and labels."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        async with (
+            session(self.net.internet, addresses={COORDINATOR: COORDINATOR}, context=context) as door,
+            door.get(f"https://{COORDINATOR}:8443/metrics") as answer,
+        ):
+            lines = [line.rpartition(" ") for line in (await answer.text()).splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
 
     async def refresh(self, names: Sequence[str] | None = None) -> None:
         """Asks agents for their status; one that does not answer keeps its last."""
