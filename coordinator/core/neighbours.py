@@ -39,6 +39,9 @@ class Present(msgspec.Struct, eq=False):
     streams: frozenset[str] = frozenset()
     conditions: tuple[str, ...] = ()
     last_beat: int = -1
+    links_tls: int = 0
+    links_webrtc: int = 0
+    """As its last beat said."""
     contact: Contact | None = None
     near: dict[tuple[bool, bool], Near] = {}
     """This agent as others are told of it, by (same subnet, keeps the ledger)."""

@@ -130,6 +130,8 @@ class Totals(msgspec.Struct):
     bytes_lan: int = 0
     bytes_origin: int = 0
     bytes_up: int = 0
+    bytes_webrtc: int = 0
+    bytes_up_webrtc: int = 0
     segments: int = 0
     arrivals: int = 0
     lists_sent: int = 0
@@ -299,11 +301,14 @@ class Tracker:
         if agent is None or beat.sequence <= agent.last_beat:
             return
         agent.last_beat, agent.conditions = beat.sequence, beat.conditions
+        agent.links_tls, agent.links_webrtc = beat.links_tls, beat.links_webrtc
         totals = self.totals
         totals.bytes_cache += beat.bytes_cache
         totals.bytes_lan += beat.bytes_lan
         totals.bytes_origin += beat.bytes_origin
         totals.bytes_up += beat.bytes_up
+        totals.bytes_webrtc += beat.bytes_webrtc
+        totals.bytes_up_webrtc += beat.bytes_up_webrtc
         totals.segments += beat.segments
 
     def _signal(self, event: Signalled, now: Instant) -> list[Effect]:

@@ -37,6 +37,7 @@ def _agent(agent: Present, now: float) -> dict[str, Any]:
         "serves": agent.serves,
         "streams": sorted(agent.streams),
         "conditions": list(agent.conditions),
+        "links": {"tls": agent.links_tls, "webrtc": agent.links_webrtc},
     }
 
 

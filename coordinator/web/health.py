@@ -43,6 +43,13 @@ async def metrics(request: web.Request) -> web.Response:
     values: dict[str, float] = {f'{{source="{source}"}}': count for source, count in sources.items()}
     tell("ecdn_viewer_bytes_total", "counter", "Bytes that agents gave to viewers, by source.", values)
     tell("ecdn_upload_bytes_total", "counter", "Bytes that agents gave to other agents.", {"": totals.bytes_up})
+    links = [(agent.links_tls, agent.links_webrtc) for agent in system.tracker.agents()]
+    tls, webrtc = sum(one for one, _ in links), sum(other for _, other in links)
+    ends: dict[str, float] = {'{kind="tls"}': tls, '{kind="webrtc"}': webrtc}
+    tell("ecdn_link_ends", "gauge", "Ends of links between agents, two for each link, by what carries it.", ends)
+    by_webrtc: dict[str, float] = {'{way="in"}': totals.bytes_webrtc, '{way="up"}': totals.bytes_up_webrtc}
+    text = "Of the bytes from and to other agents, those by WebRTC, which costs them many times the CPU."
+    tell("ecdn_webrtc_bytes_total", "counter", text, by_webrtc)
     counts = system.tracker.switchboard.counts
     signals: dict[str, float] = {'{outcome="relayed"}': counts.relayed, '{outcome="refused"}': counts.refused}
     tell("ecdn_signals_total", "counter", "Offers, answers, calls and byes between agents, by outcome.", signals)

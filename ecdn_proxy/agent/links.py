@@ -184,6 +184,11 @@ class Links:
                 )
         return found
 
+    def standing(self) -> tuple[int, int]:
+        """How many links TLS carries, and WebRTC."""
+        kinds = [route.kind for route in self._routes.values()]
+        return kinds.count("lan"), kinds.count("webrtc")
+
     # ---- the machine
 
     def moved(self, addresses: tuple[str, ...], link: LinkKind) -> None:

@@ -49,7 +49,10 @@ class Told:
     raise_condition: Callable[[str, str], None]
     clear_condition: Callable[[str], None]
     conditions: Callable[[], tuple[str, ...]]
-    uploaded_bytes: Callable[[], int]
+    uploaded_bytes: Callable[[], tuple[int, int]]
+    """All, and of these by WebRTC."""
+    links: Callable[[], tuple[int, int]]
+    """Standing now: TLS, WebRTC."""
     site_changed: Callable[[Welcome], None]
     settings_changed: Callable[[Settings], None]
     renewed: Callable[[Identity], None]
@@ -82,7 +85,7 @@ class Reporter:
         self._streams: tuple[str, ...] = ()
         self._serves = True
         self._sequence = 0
-        self._uploaded = 0
+        self._uploaded = (0, 0)
         self.why = "not tried yet"
         self.link = CoordinatorLink(
             identity, begin=self._begin, on_message=self._heard, on_state=self._state, chance=chance
@@ -158,15 +161,21 @@ class Reporter:
         news = self._meter.since()
         self._sequence += 1
         uploaded = self._told.uploaded_bytes()
+        up, up_webrtc = (max(0, now - before) for now, before in zip(uploaded, self._uploaded, strict=True))
+        links_tls, links_webrtc = self._told.links()
         self.link.send(
             Beat(
                 sequence=self._sequence,
                 bytes_cache=news.received["cache"],
                 bytes_lan=news.received["lan"] + news.received["webrtc"],
                 bytes_origin=news.received["origin"],
-                bytes_up=max(0, uploaded - self._uploaded),
+                bytes_up=up,
                 segments=sum(news.segments.values()),
                 conditions=self._told.conditions()[:32],
+                links_tls=links_tls,
+                links_webrtc=links_webrtc,
+                bytes_webrtc=news.received["webrtc"],
+                bytes_up_webrtc=up_webrtc,
             )
         )
         self._uploaded = uploaded

@@ -80,6 +80,8 @@ class Uploads:
         self._bucket = Bucket(upload_mbps * 1e6 / 8, limits.upload_burst_s)
         self._children: list[Child] = []
         self.sent_bytes = 0
+        self.sent_webrtc_bytes = 0
+        """The part of it that went by WebRTC."""
         self._due_at: Instant | None = None
 
     def __len__(self) -> int:
@@ -173,6 +175,8 @@ class Uploads:
             out.append(Send(child.device, Piece(child.request, child.next_piece, bytes(data))))
             child.next_piece += 1
             self.sent_bytes += len(data)
+            if link.kind == "webrtc":
+                self.sent_webrtc_bytes += len(data)
             return True
         if offer.whole or child.next_piece == child.end_piece:
             self._site.send(child.device, End(child.request))

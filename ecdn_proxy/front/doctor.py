@@ -24,6 +24,7 @@ from ecdn_proxy.front.pac import reachable
 from ecdn_proxy.io import trust
 
 PAGE_WITHIN_S = 3.0
+LINKS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def examine(settings: Settings, state_dir: Path, utc: float) -> Iterator[Finding
     if status is not None:
         if status.enrolled:
             yield _coordinator(status)
+            yield _links(status)
         for condition in status.conditions:
             if condition.code == "not-enrolled":
                 continue  # said above
@@ -137,6 +139,30 @@ def _enrolment(state_dir: Path, utc: float) -> Finding:
     if identity.ends_utc < utc:
         return Finding("Enrolment", "The identity has ended.", "Start the agent with the coordinator within reach.")
     return Finding("Enrolment", f"Device {identity.device} of {identity.coordinator}.")
+
+
+def _links(status: Status) -> Finding:
+    """What carries each link, and why it is not TLS; a link that WebRTC carries is well, only dear."""
+    tls = [link for link in status.peers if link.kind == "lan"]
+    webrtc = [link for link in status.peers if link.kind == "webrtc"]
+    if not status.peers:
+        return Finding("Links", "None now: nobody within reach watches what is watched here.")
+    if not webrtc:
+        return Finding("Links", f"{len(tls)} by TLS.")
+    named = "; ".join(f"{link.address} ({link.why})" for link in webrtc[:LINKS_SHOWN])
+    more = f"; and {len(webrtc) - LINKS_SHOWN} more" if len(webrtc) > LINKS_SHOWN else ""
+    port = _peer_port(status)
+    return Finding(
+        "Links",
+        f"{len(tls)} by TLS, {len(webrtc)} by WebRTC, which costs ten times the CPU: {named}{more}. "
+        f"Where a firewall lets TCP {port} through, they move to TLS by themselves.",
+    )
+
+
+def _peer_port(status: Status) -> int:
+    """The port on which other agents are met, as the agent runs with it."""
+    said = next((it.value for it in status.settings if it.name == "peer_listen"), Settings().peer_listen)
+    return place(said)[1]
 
 
 def _coordinator(status: Status) -> Finding:

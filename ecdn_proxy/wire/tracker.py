@@ -62,6 +62,13 @@ class Beat(TrackerMessage, frozen=True, tag=3):
     bytes_up: Annotated[int, Meta(ge=0)]
     segments: Annotated[int, Meta(ge=0)]
     conditions: Annotated[tuple[Annotated[str, Meta(max_length=60)], ...], Meta(max_length=32)]
+    links_tls: Annotated[int, Meta(ge=0)] = 0
+    """Links that stand now."""
+    links_webrtc: Annotated[int, Meta(ge=0)] = 0
+    bytes_webrtc: Annotated[int, Meta(ge=0)] = 0
+    """Of `bytes_lan`, what came by WebRTC."""
+    bytes_up_webrtc: Annotated[int, Meta(ge=0)] = 0
+    """Of `bytes_up`, what went by WebRTC."""
 
 
 class Alive(TrackerMessage, frozen=True, tag=4):

@@ -39,7 +39,7 @@ class Desk:
     def __init__(self, mine: Identity) -> None:
         self.meter = Meter(50)
         self.told: list[tuple[object, ...]] = []
-        self.uploaded = 0
+        self.uploaded = (0, 0)
         self.utc = NOW
         self.sent: list[FromAgent] = []
 
@@ -52,6 +52,7 @@ class Desk:
             clear_condition=note("clear"),
             conditions=lambda: tuple(f"code-{number}" for number in range(40)),
             uploaded_bytes=lambda: self.uploaded,
+            links=lambda: (2, 1),
             site_changed=note("site"),
             settings_changed=note("settings"),
             renewed=note("renewed"),
@@ -131,14 +132,16 @@ async def test_a_machine_that_moved_says_where_it_is_now(desk: Desk) -> None:
 
 async def test_a_beat_tells_what_came_since_the_last(desk: Desk) -> None:
     desk.meter.served(h.Served(KEY, STREAM, "v1", 1, "lan", "so", 1.0, (("lan", 5), ("webrtc", 7), ("origin", 3))), 0.0)
-    desk.uploaded = 100
+    desk.uploaded = (100, 60)
     desk.reporter._beat()
-    desk.uploaded = 40  # the node was started anew
+    desk.uploaded = (40, 70)  # the node was started anew
     desk.reporter._beat()
     first, second = desk.sent
     assert isinstance(first, Beat)
     assert isinstance(second, Beat)
     assert (first.sequence, first.bytes_lan, first.bytes_origin, first.bytes_up, first.segments) == (1, 12, 3, 100, 1)
+    assert (first.links_tls, first.links_webrtc, first.bytes_webrtc, first.bytes_up_webrtc) == (2, 1, 7, 60)
+    assert (second.bytes_webrtc, second.bytes_up_webrtc) == (0, 10)
     assert (second.sequence, second.bytes_lan, second.bytes_up, len(second.conditions)) == (2, 0, 0, 32)
 
 

@@ -9,6 +9,7 @@ import pytest_asyncio
 import structlog
 
 from ecdn_proxy.wire.signalling import Bye, Offer, Undeliverable
+from ecdn_proxy.wire.tracker import Beat
 from tests.coordinator.house import House, opened
 from tests.coordinator.test_web import Agent
 
@@ -44,3 +45,21 @@ async def test_an_offer_arrives_and_a_false_sender_leaves_an_audit_line(house: H
     assert 'ecdn_signals_total{outcome="relayed"} 1' in metrics
     assert 'ecdn_signals_total{outcome="refused"} 2' in metrics
     await asyncio.gather(a.link.close())
+
+
+async def test_beats_say_what_carries_the_links(house: House) -> None:
+    agent = Agent(await house.enrolled(), "127.0.0.2")
+    await agent.until(lambda: len(agent.heard) > 0)
+    assert agent.link.send(Beat(1, 0, 100, 0, 50, 3, (), 3, 1, 40, 20))
+    await house.until(lambda: house.system.tracker.totals.segments == 3)
+    metrics = (await house.ask("GET", "/metrics"))[1]
+    for line in (
+        'ecdn_link_ends{kind="tls"} 3',
+        'ecdn_link_ends{kind="webrtc"} 1',
+        'ecdn_webrtc_bytes_total{way="in"} 40',
+        'ecdn_webrtc_bytes_total{way="up"} 20',
+    ):
+        assert line in metrics
+    (shown,) = (await house.ask("GET", "/api/v1/agents", admin=True))[1]["agents"]
+    assert shown["links"] == {"tls": 3, "webrtc": 1}
+    await agent.link.close()

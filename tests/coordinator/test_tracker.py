@@ -359,11 +359,14 @@ def test_settings_reach_everyone() -> None:
 def test_usage_is_counted_once_per_sequence() -> None:
     town = Town()
     town.come("a", "10.0.0.1")
-    beat = Beat(1, 10, 20, 30, 40, 5, ("clock-wrong",))
+    beat = Beat(1, 10, 20, 30, 40, 5, ("clock-wrong",), 3, 2, 15, 25)
     for session in (1, 1, 99):
         town.event(Beaten(session, beat))
     town.event(Watched(99, Watch((), True)))
     totals = town.tracker.totals
+    (agent,) = town.tracker.agents()
+    assert (agent.links_tls, agent.links_webrtc) == (3, 2)
+    assert (totals.bytes_webrtc, totals.bytes_up_webrtc) == (15, 25)
     assert (totals.bytes_cache, totals.bytes_lan, totals.bytes_origin, totals.bytes_up, totals.segments) == (
         10,
         20,

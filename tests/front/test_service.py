@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecdn_proxy.agent import settings as agent_settings
+from ecdn_proxy.agent.report import SettingStatus
 from ecdn_proxy.front import cli, doctor
 from ecdn_proxy.front.page import Page
 from ecdn_proxy.front.service import CannotStart, prepare_state, serve
@@ -167,6 +168,21 @@ async def test_status_and_doctor_of_a_running_agent(tmp_path: Path) -> None:
         assert "Disconnect the VPN" in text
     finally:
         await page.close()
+
+
+def test_doctor_says_what_carries_the_links_and_why() -> None:
+    full = filled_status()
+    text = doctor._links(full).text
+    assert text.startswith("2 by TLS, 1 by WebRTC")
+    assert "10.31.0.8 (same site, other subnet" in text
+    assert "TCP 7688" in text
+    tls, webrtc = full.peers[:2], full.peers[2]
+    replaced = msgspec.structs.replace
+    assert doctor._links(replaced(full, peers=tls)).text == "2 by TLS."
+    assert doctor._links(replaced(full, peers=())).text.startswith("None now")
+    assert doctor._links(replaced(full, peers=(webrtc,) * 7)).text.count("10.31.0.8") == doctor.LINKS_SHOWN
+    settings = (SettingStatus("peer_listen", "0.0.0.0:9000", "policy"),)
+    assert "TCP 9000" in doctor._links(replaced(full, settings=settings)).text
 
 
 def test_doctor_names_a_port_in_use(tmp_path: Path) -> None:

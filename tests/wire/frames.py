@@ -47,10 +47,16 @@ RELAYED: tuple[signalling.Relayed, ...] = (
 FROM_AGENT: tuple[tracker.FromAgent, ...] = (
     tracker.Here(1, "0.1.0", (tracker.Network("10.1.0.12", 16, "wired"),), 7688, serves=True),
     tracker.Watch((STREAM,), serves=True),
-    tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",)),
+    tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",), 3, 1, 15, 25),
     tracker.Alive(),
     *RELAYED,
 )
+BEFORE: dict[str, tracker.FromAgent] = {
+    "Beat": tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",)),
+}
+"""Messages that have got further fields at their end since, as agents before sent them; the frame of today has the
+same name and a number."""
+NOW = {"Beat": "Beat 2"}
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}, ("10.1.0.0/16",)),
     tracker.Settings({"sharing": True}),
