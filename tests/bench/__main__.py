@@ -1,11 +1,17 @@
-"""Measurements, by name:  python -m tests.bench agent|home|links|rtc [options]; each explains itself with --help."""
+"""Measurements, by name: python -m tests.bench agent|child|home|links|rtc [options]; each explains itself by --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, home, links, rtc
+from tests.bench import agent, child, home, links, rtc
 
-BENCHES: dict[str, Callable[[], None]] = {"agent": agent.main, "home": home.main, "links": links.main, "rtc": rtc.main}
+BENCHES: dict[str, Callable[[], None]] = {
+    "agent": agent.main,
+    "child": child.main,
+    "home": home.main,
+    "links": links.main,
+    "rtc": rtc.main,
+}
 
 
 def main() -> int:

@@ -1,12 +1,18 @@
 """What a WebRTC link costs: CPU-seconds per GB, set-up, and how late other work in the process becomes.
 
-    python -m tests.bench rtc [--json F] [--mb 64] [--rounds 3] [--cases stock,settings,ours] [--profile DIR]
+    python -m tests.bench rtc [--json F] [--mb 64] [--rounds 3] [--cases stock,ours,apart] [--mbps 0] [--profile DIR]
 
 Each round runs every case once, two fresh processes each over loopback, so that a slow minute of the machine falls on
-all of them; the table shows medians. `stock` is aiortc as it comes on asyncio, 16 KiB messages; `settings` our links
-(32 KiB pieces, our watermarks) without the patches, on uvloop; `asyncio` with the patches on asyncio; `ours` with the
-patches on uvloop, as an agent runs; `wrtc` the same over libwebrtc (setting webrtc_engine), by this machine's own
-address instead of loopback, which libwebrtc leaves out.
+all of them; the table shows medians.
+
+    stock       aiortc as it comes, on asyncio, 16 KiB messages
+    settings    our links (32 KiB pieces, our watermarks) without the patches, on uvloop
+    asyncio     our links with the patches, on asyncio
+    ours        with the patches, on uvloop, as an agent runs
+    apart       what sends is two processes, an agent's and one for WebRTC; pieces cross a socket between them, CPU is
+                of both, lateness the agent's
+    wrtc        like `ours` over libwebrtc (setting webrtc_engine), by this machine's own address instead of loopback,
+                which libwebrtc leaves out
 """
 
 import argparse
@@ -15,6 +21,7 @@ import base64
 import cProfile
 import json
 import os
+import socket
 import statistics
 import sys
 import tempfile
@@ -44,7 +51,9 @@ from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import read_from_coordinator
 from tests.io.switching import identity
 
-CASES = ("stock", "settings", "asyncio", "ours", "wrtc")
+CASES = ("stock", "settings", "asyncio", "ours", "apart", "wrtc")
+BURST_S = 2.0
+"""With `--mbps` so much is given at once: a segment's duration."""
 KEY, STREAM = "ab" * 32, "cd" * 16
 TICK_S = 0.01
 
@@ -224,17 +233,85 @@ class Ours:
     async def send(self, hub: RtcHub) -> None:
         await self.asked.wait()
         data = os.urandom(PIECE_BYTES)
+        pace = Pace(self.arguments.mbps)
         for index in range(self.pieces):
-            hub.send(self.other, Piece(1, index % 64, data))
-            if hub.is_full(self.other):
-                self.ready.clear()
-                await self.ready.wait()
+            await self.give(hub, index, data)
+            await pace.passed(PIECE_BYTES)
         await self.done.wait()
+
+    async def give(self, hub: RtcHub, index: int, data: bytes) -> None:
+        hub.send(self.other, Piece(1, index % 64, data))
+        if hub.is_full(self.other):
+            self.ready.clear()
+            await self.ready.wait()
 
     async def receive(self, hub: RtcHub) -> None:
         hub.send(self.other, Get(1, KEY, STREAM, 0))
         await self.done.wait()
         hub.send(self.other, Get(2, KEY, STREAM, 0))
+
+
+class Pace:
+    """A segment at once, and the next when its time has come."""
+
+    def __init__(self, mbps: float) -> None:
+        self._burst_bytes = mbps * 1e6 / 8 * BURST_S
+        self._given = 0
+        self._begun = time.perf_counter()
+
+    async def passed(self, size: int) -> None:
+        before, self._given = self._given, self._given + size
+        if self._burst_bytes and before // self._burst_bytes != self._given // self._burst_bytes:
+            due = self._begun + self._given // self._burst_bytes * BURST_S
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+
+# ---- WebRTC in a process of its own
+
+
+class Apart(Ours):
+    """The process that has the hub: what it sends comes through a socket, from the process that plays the agent."""
+
+    async def send(self, hub: RtcHub) -> None:
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=self.arguments.door))
+        await self.asked.wait()
+        writer.write(b"asked\n")
+        begun = time.process_time()
+        for index in range(self.pieces):
+            await self.give(hub, index, await reader.readexactly(PIECE_BYTES))
+        await self.done.wait()
+        writer.write(f"{time.process_time() - begun}\n".encode())
+        await writer.drain()
+
+
+async def agent_apart(arguments: argparse.Namespace) -> dict[str, float]:
+    """The process that plays the agent; the one with the hub has this one's standard input and output."""
+    here, there = socket.socketpair()
+    begun = time.perf_counter()
+    command = [*sys.argv, "--door", str(there.fileno())]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench", "rtc", *command[1:], pass_fds=[there.fileno()]
+    )
+    there.close()
+    reader, writer = await asyncio.open_connection(sock=here)
+    writer.transport.set_write_buffer_limits(high=1_048_576, low=262_144)
+    await reader.readline()
+    setup = time.perf_counter() - begun
+    theirs = 0.0
+
+    async def send() -> None:
+        nonlocal theirs
+        data, pace = os.urandom(PIECE_BYTES), Pace(arguments.mbps)
+        for _ in range(int(arguments.mb * 1e6) // PIECE_BYTES):
+            writer.write(data)
+            await writer.drain()
+            await pace.passed(PIECE_BYTES)
+        theirs = float(await reader.readline())
+
+    result = await measured(send, None)
+    writer.close()
+    await child.wait()
+    return {"setup_ms": setup * 1_000, **result, "cpu_s": result["cpu_s"] + theirs}
 
 
 # ---- processes
@@ -250,20 +327,26 @@ def _profile(arguments: argparse.Namespace) -> Path | None:
 
 
 async def _side(arguments: argparse.Namespace) -> None:
+    if arguments.case == "apart" and arguments.side == "a" and arguments.door < 0:
+        Wire.say("R", json.dumps(await agent_apart(arguments)))
+        return
     wire = Wire()
     await wire.start()
     who = msgspec.json.decode(await wire.read(), type=Identity)
     if arguments.case == "settings":
         rtc_patches.apply = lambda: False
     plain = arguments.case == "stock"
-    result = await (stock(arguments, wire) if plain else Ours(arguments, wire, who).run())
-    wire.say("R", json.dumps(result))
+    ours = Ours if arguments.door < 0 else Apart
+    result = await (stock(arguments, wire) if plain else ours(arguments, wire, who).run())
+    if arguments.door < 0:
+        wire.say("R", json.dumps(result))
 
 
 async def _once(case: str, arguments: argparse.Namespace, identities: list[Identity]) -> dict[str, Any]:
     children = []
     for side, who in zip("ab", identities, strict=True):
         command = [sys.executable, "-m", "tests.bench", "rtc", "--side", side, "--case", case]
+        command += ["--mbps", str(arguments.mbps)]
         command += ["--address", _own_address() if case == "wrtc" else "127.0.0.1"]
         command += ["--mb", str(arguments.mb), *(["--profile", arguments.profile] if arguments.profile else [])]
         pipe = asyncio.subprocess.PIPE
@@ -305,6 +388,7 @@ def _table(rounds: dict[str, list[dict[str, Any]]], mb: float) -> dict[str, Any]
             "mb_per_s": round(mb / median(runs, "send", "wall_s"), 1),
             "late_ms_p99_send": median(runs, "send", "late_ms_p99"),
             "late_ms_p99_receive": median(runs, "receive", "late_ms_p99"),
+            "late_ms_max_send": median(runs, "send", "late_ms_max"),
         }
         for case, runs in rounds.items()
     }
@@ -326,10 +410,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--mb", type=float, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mbps", type=float, default=0, help="a rate instead of as fast as it goes (not for stock)")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--profile", default="", help="a directory for cProfile files of both sides")
     parser.add_argument("--side", choices=("a", "b"), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--door", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--address", default="127.0.0.1", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:

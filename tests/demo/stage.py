@@ -65,7 +65,7 @@ class Stage:
         self.coordinator: Child | None = None
         self.coordinator_url: str | None = None
         self._pki = pki.make(self.directory / "pki")
-        self._join: dict[str, str] = {}
+        self.join: dict[str, str] = {}
         self._names = itertools.count(1)
         self._sessions = contextlib.AsyncExitStack()
         self._began = self._ended = 0.0
@@ -132,8 +132,8 @@ class Stage:
         )
         await maker.finished(self.plan.start_within_seconds)
         try:
-            self._join = json.loads(maker.output.read_text())
-            self.coordinator_url = self._join["coordinator"]
+            self.join = json.loads(maker.output.read_text())
+            self.coordinator_url = self.join["coordinator"]
         except (ValueError, KeyError) as error:
             raise maker.failed(f"printed no token ({error!r}): {maker.output.read_text()[:200]}") from error
 
@@ -176,8 +176,8 @@ class Stage:
     async def _enrol(self, agent: Agent) -> None:
         if self.plan.through != "agents":
             return
-        arguments = ["enrol", "--state-dir", str(agent.state), "--coordinator", self._join["coordinator"]]
-        arguments += ["--tenant-root-sha256", self._join["tenant_root_sha256"], "--token", self._join["token"]]
+        arguments = ["enrol", "--state-dir", str(agent.state), "--coordinator", self.join["coordinator"]]
+        arguments += ["--tenant-root-sha256", self.join["tenant_root_sha256"], "--token", self.join["token"]]
         child = await self.processes.python(f"{agent.name}-enrol", "ecdn_proxy", *arguments)
         await child.finished(self.plan.start_within_seconds)
 
@@ -211,7 +211,7 @@ class Stage:
     @property
     def invitation(self) -> dict[str, str]:
         """What one more machine needs to enrol: coordinator, tenant_root_sha256, token."""
-        return dict(self._join)
+        return dict(self.join)
 
     # The event
 
