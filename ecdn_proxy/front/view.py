@@ -172,7 +172,7 @@ def _peers(status: Status) -> str:
         for one in status.peers
     ]
     heads = ("Machine", "Link", "Round trip", "Got", "Gave")
-    return f"<section><h2>Colleagues' machines</h2>{_table(heads, rows)}</section>"
+    return f'<section class="peers"><h2>Colleagues\' machines</h2>{_table(heads, rows)}</section>'
 
 
 def _about(status: Status) -> str:
