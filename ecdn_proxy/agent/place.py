@@ -73,6 +73,16 @@ def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -
     return Place((host, port), addresses, allowed, networks, _link(settings, usable), tuple(allowed))
 
 
+def look(settings: Settings) -> tuple[Place, frozenset[str]]:
+    """The place now, and every address of this machine.
+
+    Raises:
+        Unavailable: as `find_place`.
+    """
+    found = interfaces()
+    return find_place(settings, found), frozenset(it.address for it in found)
+
+
 def _inside(address: str, network: IPv4Network | IPv6Network) -> bool:
     known = ip_address(address)
     return known.version == network.version and known in network

@@ -29,7 +29,7 @@ from ecdn_proxy.agent.delivery import ViewerDelivery
 from ecdn_proxy.agent.doors import Delivery, FromMemory, Pass, Route, ToGateway, ViewerRequest
 from ecdn_proxy.agent.links import Links, Webrtc
 from ecdn_proxy.agent.performer import Performer, Surroundings
-from ecdn_proxy.agent.place import Place, find_place
+from ecdn_proxy.agent.place import Place, find_place, look
 from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.report import Status
 from ecdn_proxy.agent.reporter import Reporter
@@ -195,7 +195,7 @@ class System:
         settings = self._settings
         whereabouts = self._whereabouts = Whereabouts(
             place,
-            lambda: find_place(settings),
+            lambda: look(settings),
             self._hub,
             identity.device,
             hmac.new(salt, b"mdns", "sha256").hexdigest()[:16] if settings.lan_discovery else None,

@@ -5,8 +5,8 @@
         seen                                who is shown by mDNS now, for a node that begins anew
 
 Addresses are asked for every `LOOK_S`, which works alike on every system. When they are others (a dock, another Wi-Fi,
-an address that ended), links outside the new networks end, what was learnt of who is reached how begins anew, mDNS
-moves, and the coordinator places the machine again.
+an address that ended), connections from addresses that are gone and links outside the new networks end, what was
+learnt of who is reached how begins anew, mDNS moves, and the coordinator places the machine again.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from ecdn_proxy.agent.place import Place
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.io.host import parse_networks
 from ecdn_proxy.io.lan import Announced, Lan, LanTold
+from ecdn_proxy.io.stale import end_connections
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
@@ -48,16 +49,17 @@ class Whereabouts:
     def __init__(
         self,
         place: Place,
-        look: Callable[[], Place],
+        look: Callable[[], tuple[Place, frozenset[str]]],
         hub: Links,
         device: str,
         tag: str | None,
         tells: Tells,
     ) -> None:
-        """`tag` is this tenant's mark for mDNS, None when mDNS is off."""
+        """`look` tells the place and every address of this machine; `tag` is the tenant's for mDNS, None for none."""
         self.place = place
         self.seen: dict[str, h.LanSeen] = {}
         self._look = look
+        self._addresses: frozenset[str] = frozenset()
         self._hub = hub
         self._device = device
         self._tag = tag
@@ -72,8 +74,13 @@ class Whereabouts:
         return Contact(self._device, self.place.addresses or ("127.0.0.1",), self._hub.port or 1, self.place.link)
 
     async def open(self) -> None:
-        """Announce by mDNS, and watch the addresses from now on."""
+        """Announce by mDNS, and watch the addresses from now on.
+
+        Raises:
+            Unavailable: the system does not tell its addresses.
+        """
         await self._open_lan()
+        _, self._addresses = await asyncio.to_thread(self._look)
         self._tasks.start(self._watch(), "place")
 
     async def close(self) -> None:
@@ -96,10 +103,14 @@ class Whereabouts:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                found = await asyncio.to_thread(self._look)
+                found, addresses = await asyncio.to_thread(self._look)
             except Unavailable as fault:
                 log.warning("this machine's addresses cannot be told", why=fault.why)
                 continue
+            gone, self._addresses = self._addresses - addresses, addresses
+            if gone:
+                ended = await asyncio.to_thread(end_connections, gone)
+                log.info("addresses are gone", addresses=sorted(gone), connections=ended)
             if not found.same_as(self.place):
                 await self._move(found)
 

@@ -1,6 +1,7 @@
 """A machine that moves: what its links, mDNS, node and coordinator are told."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
@@ -51,10 +52,10 @@ class Machine:
         )
         self.where = Whereabouts(here, self._look, self.links, device, TAG, tells)
 
-    def _look(self) -> Place:
+    def _look(self) -> tuple[Place, frozenset[str]]:
         if self.now is None:
             raise Unavailable("the system does not list its interfaces")
-        return self.now
+        return self.now, frozenset(self.now.addresses)
 
     def fed(self, kind: type[h.Event]) -> list[h.Event]:
         return [event for (event,) in self.record.all("feed") if isinstance(event, kind)]
@@ -111,6 +112,18 @@ async def test_links_outside_the_networks_of_the_site_end(machine: tuple[Machine
     device, why, misbehaved = await mine.record.first("closed")
     assert (device, misbehaved) == ("b", False)
     assert "127.0.0.3 is no longer in a network" in why
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone keeps such connections")
+async def test_connections_from_an_address_that_is_gone_end_at_once(machine: tuple[Machine, Machine]) -> None:
+    mine, other = machine
+    mine.links.dial(Contact("b", ("127.0.0.3",), other.links.port))
+    await mine.record.first("opened")
+    await other.record.first("opened")
+    await asyncio.sleep(0.2)  # it has looked once
+    mine.now = place("127.0.0.4")
+    assert (await mine.record.first("closed"))[0] == "b"
+    assert (await other.record.first("closed"))[0] == "a"
 
 
 async def test_without_any_address_mdns_rests_until_there_is_one(machine: tuple[Machine, Machine]) -> None:
