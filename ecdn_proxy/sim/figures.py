@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 
 _STEP = math.log(1.02)
+LOAD_BINS = 240
+"""Over an event's time; one second each until four minutes."""
 _FLOOR = 1e-4
 """Values below are counted as this."""
 
@@ -76,6 +78,9 @@ class SiteFigures:
     link_mean_mbps: float = 0.0
     link_peak_mbps: float = 0.0
     """Busiest second."""
+    load_bytes: list[float] = field(default_factory=list)
+    """What the link carried in each `load_bin_s` since the first viewer."""
+    load_bin_s: int = 1
     took: Spread = field(default_factory=Spread)
     """Seconds of segments asked for at the live edge."""
     added: Spread = field(default_factory=Spread)
@@ -125,6 +130,23 @@ class SiteFigures:
         """The same for segments that appeared after everybody had started."""
         return self.steady_origin_bytes / self.steady_unique_bytes if self.steady_unique_bytes else 0.0
 
+    def carried(self, by_second: dict[int, float], seconds: int) -> None:
+        """Note what the link carried.
+
+        Args:
+            by_second: bytes, by whole seconds since the first viewer.
+            seconds: the event's length.
+        """
+        self.load_bin_s = -(-seconds // LOAD_BINS)
+        self.load_bytes = [0.0] * -(-seconds // self.load_bin_s)
+        for second, size in by_second.items():
+            if 0 <= second < seconds:
+                self.load_bytes[second // self.load_bin_s] += size
+
+    def load_mbps(self) -> list[float]:
+        """The same as rates."""
+        return [size * 8e-6 / self.load_bin_s for size in self.load_bytes]
+
     @property
     def control_per_viewer_s(self) -> float:
         """Messages other than pieces, per viewer and second."""
@@ -154,6 +176,12 @@ class SiteFigures:
             for key, count in getattr(other, name).items():
                 mine[key] = mine.get(key, 0) + count
         self.uploads_mb += other.uploads_mb
+        # sites of one event are equally long
+        missing = len(other.load_bytes) - len(self.load_bytes)
+        self.load_bin_s = max(self.load_bin_s, other.load_bin_s)
+        self.load_bytes += [0.0] * missing
+        for at, size in enumerate(other.load_bytes):
+            self.load_bytes[at] += size
 
 
 def jain(values: list[float]) -> float:

@@ -6,6 +6,7 @@ Links open in three round trips and the time of a handshake; a link that is to c
 after its first byte's time and shares the site's link evenly. What goes wrong is in `faults`.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -368,6 +369,8 @@ class Office:
         # a chunk counts in the second in which its last byte comes; no second carries more than the link does
         peak_mbps = max(self.origin.link_bytes.values(), default=0.0) * 8e-6 * scale
         figures.link_peak_mbps = min(peak_mbps, self.origin.link.bytes_per_s * 8e-6 * scale)
+        by_second = {second - int(BEGINS): size * scale for second, size in self.origin.link_bytes.items()}
+        figures.carried(by_second, math.ceil(self.ends - BEGINS))
         figures.uploads_mb = [host.up_bytes * scale / 1e6 for host in self.hosts]
         figures.frames = self.frames
         figures.control_bytes = self.control_bytes

@@ -124,6 +124,10 @@ def as_json(result: Result) -> bytes:
         "scenario": result.scenario,
         "digest": result.digest,
         "total": _plain(result.total),
+        "links_load": {
+            "bin_s": result.total.load_bin_s,
+            "mbps": [round(it, 3) for it in result.total.load_mbps()],
+        },
         "sites": [_plain(it) for it in result.sites],
     }
     return msgspec.json.format(msgspec.json.encode(whole))

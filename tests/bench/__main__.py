@@ -1,13 +1,14 @@
-"""Measurements, by name: python -m tests.bench agent|child|home|links|rtc [options]; each explains itself by --help."""
+"""Measurements, by name: python -m tests.bench agent|child|flat|home|links|rtc [options]; each has --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, home, links, rtc
+from tests.bench import agent, child, flat, home, links, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
     "child": child.main,
+    "flat": flat.main,
     "home": home.main,
     "links": links.main,
     "rtc": rtc.main,
