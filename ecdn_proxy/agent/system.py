@@ -427,6 +427,8 @@ class System:
         except Exception as error:  # the viewer has its manifest; only sharing suffers
             log.error("a manifest could not be read", exc_info=error)
             return
+        if streams:
+            self._tasks.start(self._origin.prepare(request.url), "prepare")
         for stream in streams:
             self._feed(h.StreamOpened(stream))
 

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from mitmproxy import tls
+from mitmproxy import ctx, tls
 from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.connection import Client, Server
 from mitmproxy.proxy import layer, layers
+from mitmproxy.proxy.context import Context
 from OpenSSL import SSL
 
 from ecdn_proxy.core.scope import Scope, host_name
@@ -60,7 +62,13 @@ class Interception(TlsConfig):
         super().configure(set(updated) - _CERTIFICATE_OPTIONS)  # type: ignore[no-untyped-call]
 
     def running(self) -> None:
-        """Nothing: mitmproxy's would make its certificate store here."""
+        """Read the roots that origins are checked against: 30 ms, which the first viewer would wait for.
+
+        Mitmproxy's own would make its certificate store here.
+        """
+        client = Client(peername=("", 0), sockname=("", 0), timestamp_start=0.0)
+        origin = Server(address=("nothing.invalid", 443))
+        self.tls_start_server(tls.TlsData(origin, Context(client, ctx.options)))
 
     def request(self, flow: object) -> None:
         """Nothing: mitmproxy's would serve its revocation list here."""

@@ -1,7 +1,7 @@
 """Fetches from origins: a viewer's own request for one segment, streamed.
 
     OriginClient(ca_file, hosts, allow_local)
-        start(url, headers, range_header, if_range, told) -> Fetch      close()
+        start(url, headers, range_header, if_range, told) -> Fetch      prepare(url)      close()
     Fetch    abort()  pause()  resume()
     told     head(Response)  data(bytes)  end()  fail(why): head once, then data, then exactly one of end and fail
 
@@ -17,9 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
+from cachetools import TTLCache
 from multidict import CIMultiDict
 from yarl import URL
 
+from ecdn_proxy.io import clock
 from ecdn_proxy.io.guard import Forbidden, GuardedResolver, guarded_socket, open_socket
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
@@ -32,6 +34,9 @@ SILENCE_S = 10.0
 READ_BYTES = 262_144
 REDIRECTS_MAX = 5
 CONNECTIONS_PER_HOST_MAX = 16
+PREPARED_S = 600.0
+"""An origin is prepared once in this time: an office that lives on its peers shall not connect for nothing."""
+PREPARED_MAX = 256
 _FIELD_BYTES_MAX = 32_768
 """Cookies and token headers of streaming services reach 16 KiB."""
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -148,7 +153,23 @@ class OriginClient:
             max_field_size=_FIELD_BYTES_MAX,
             max_line_size=_FIELD_BYTES_MAX,
         )
+        self._connector = connector
+        self._prepared: TTLCache[URL, None] = TTLCache(PREPARED_MAX, PREPARED_S, timer=clock.monotonic)
         self._tasks = Tasks(_our_fault)
+
+    async def prepare(self, url: str) -> None:
+        """Connect to the origin of `url`: a segment is soon wanted, and comes some round trips sooner."""
+        try:
+            where = _checked(URL(url, encoded=True))
+            origin = where.origin()
+            if origin in self._prepared:
+                return
+            self._prepared[origin] = None
+            request = aiohttp.ClientRequest("GET", origin)
+            connection = await self._connector.connect(request, [], self._session.timeout)
+        except (aiohttp.ClientError, OSError, ValueError, Unavailable):
+            return  # the fetch will say what is wrong
+        connection.release()
 
     def start(
         self, url: str, headers: Headers, range_header: str | None, if_range: str | None, told: FetchTold

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
 from ecdn_proxy.core.happenings import StoredSegment
+from ecdn_proxy.front import engine
 from ecdn_proxy.front.proxy import CannotListen, Proxy
 from ecdn_proxy.wire.faults import Unavailable
 from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Authorities, Rig, ToldDelivery, head, rig, settings_for
@@ -37,6 +38,15 @@ async def test_streaming_host_shows_our_certificate_and_passes_untouched(front: 
         assert (answer.headers["x-origin"], answer.headers["set-cookie"]) == ("yes", "a=b")
     assert front.agent.books == [(front.url("/hello"), 200, 21)]
     assert front.origin.seen[0].headers["host"] == f"{STREAM}:{front.port}"
+
+
+@pytest.mark.asyncio
+async def test_the_roots_are_read_before_the_first_viewer_comes(front: Rig) -> None:
+    before = engine._listening_context.cache_info()
+    async with front.session.get(front.url("/hello")) as answer:
+        assert answer.status == 200
+    after = engine._listening_context.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits + 1)
 
 
 @pytest.mark.asyncio

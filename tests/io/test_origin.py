@@ -29,7 +29,11 @@ class Origin:
     def __init__(self) -> None:
         self.asked: list[web.Request] = []
         self.connections: set[str] = set()
+        self.handshakes = 0
         self.port = 0
+
+    def shake_hands(self, *_: object) -> None:
+        self.handshakes += 1
 
     def url(self, path: str, host: str = HOST) -> str:
         return f"https://{host}:{self.port}{path}"
@@ -81,6 +85,7 @@ async def server(certificates: pki.Pki) -> AsyncIterator[Origin]:
     served = Origin()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates.certificate, certificates.key)
+    context.sni_callback = served.shake_hands
     app = web.Application()
     app.router.add_get("/{path:.*}", served.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -145,6 +150,23 @@ async def test_a_segment_comes_whole(server: Origin, connect: Connect) -> None:
     assert (got.head.status, got.head.framed) == (200, True)
     assert [each for each in got.head.headers if each[0] == "x-two"] == [("x-two", "a"), ("x-two", "b")]
     assert server.asked[0].raw_path == "/segment?token=a%2Fb&c=%20"
+
+
+async def test_the_first_segment_finds_an_open_connection(server: Origin, connect: Connect) -> None:
+    client = connect()
+    await client.prepare(server.url("/720/index.m3u8"))
+    assert (server.handshakes, len(server.asked)) == (1, 0)
+    await client.prepare(server.url("/360/index.m3u8"))
+    got = await Got(client, server.url("/segment")).over()
+    assert hashlib.sha256(got.body).digest() == hashlib.sha256(BODY).digest()
+    assert (server.handshakes, len(server.asked)) == (1, 1)
+
+
+async def test_an_origin_that_cannot_be_prepared_is_nobodys_trouble(connect: Connect) -> None:
+    client = connect()
+    for url in (f"https://{HOST}:1/", "https://unknown.invalid/", "data:,", "https://user@demo.test/"):
+        await client.prepare(url)
+    await connect(allow_local=False).prepare(f"https://{HOST}:1/")
 
 
 async def test_the_viewers_headers_go_along_and_its_connections_do_not(server: Origin, connect: Connect) -> None:
