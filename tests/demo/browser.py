@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from playwright.async_api import Error, Page, async_playwright
 
 from tests.demo.clock import seconds as clock_seconds
+from tests.demo.clock import wall
 
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGUMENTS = (
@@ -43,11 +44,17 @@ class Act(NamedTuple):
 
 @dataclass
 class PlayerReport:
-    """What the page saw. `progress` is media seconds per second after the start; 1.0 is steady playing."""
+    """What the page saw. `progress` is media seconds per second after the start; 1.0 is steady playing.
+
+    `bytes` of segments came through the browser's HTTP; `received` is what hls.js was given, by whatever loader,
+    `from_peers` what p2p-media-loader had from `peers` that it met. `stalled`: for each stall the ms since the start,
+    the second of the media, and the spans that were in the buffer.
+    """
 
     url: str
     startup_ms: int | None = None
     stalls: int = 0
+    stalled: list[tuple[int, float, list[tuple[float, float]]]] = field(default_factory=list)
     stall_ms: int = 0
     progress: float = 0.0
     frames: int = 0
@@ -55,6 +62,9 @@ class PlayerReport:
     dropped: int = 0
     segments: int = 0
     bytes: int = 0
+    received: int = 0
+    peers: int = 0
+    from_peers: int = 0
     height: int = 0
     switches: int = 0
     parts: int = 0
@@ -111,17 +121,20 @@ async def play(
     resolve: dict[str, str] | None = None,
     screenshot: Path | None = None,
     acts: Sequence[Act] = (),
+    at: float = 0.0,
+    flags: Sequence[str] = (),
 ) -> PlayerReport:
     """Plays `url` for some seconds. `resolve` maps host names for a browser that no PAC sends to a proxy.
 
-    After the `acts` it plays for `seconds` more, and progress is measured there.
+    After the `acts` it plays for `seconds` more, and progress is measured there. A page that starts its player `at` a
+    wall time is opened at once. `flags` are Chromium's own.
     """
     if (reason := available()) is not None:
         raise Unavailable(reason)
     home = Path(tempfile.mkdtemp(prefix="demo-browser-"))
     try:
         await trust_store(home, ca_files)
-        arguments = [*_ARGUMENTS]
+        arguments = [*_ARGUMENTS, *flags]
         arguments += [f"--proxy-pac-url={pac_url}"] if pac_url else ["--no-proxy-server"]
         if resolve:
             rules = ",".join(f"MAP {name} {address}" for name, address in resolve.items())
@@ -137,7 +150,7 @@ async def play(
             )
             try:
                 page = context.pages[0] if context.pages else await context.new_page()
-                return await _watch(page, url, seconds, screenshot, acts)
+                return await _watch(page, url, seconds, screenshot, acts, at)
             finally:
                 await context.close()
     except Error as error:
@@ -146,7 +159,9 @@ async def play(
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _watch(page: Page, url: str, duration: float, screenshot: Path | None, acts: Sequence[Act]) -> PlayerReport:
+async def _watch(
+    page: Page, url: str, duration: float, screenshot: Path | None, acts: Sequence[Act], at: float
+) -> PlayerReport:
     report = PlayerReport(url)
     page.on("console", lambda m: report.console.append(m.text[:200]) if m.type == "error" else None)
     page.on("requestfailed", lambda r: report.console.append(f"{r.failure} {r.url[:160]}"))
@@ -156,6 +171,9 @@ async def _watch(page: Page, url: str, duration: float, screenshot: Path | None,
     except Error as error:
         report.errors.append(error.message.splitlines()[0])
         return report
+    if at > wall():
+        await asyncio.sleep(at - wall())
+        begun = clock_seconds()
     for act in acts:
         await asyncio.sleep(act.after_seconds)
         await page.evaluate(act.script)
@@ -173,11 +191,15 @@ async def _watch(page: Page, url: str, duration: float, screenshot: Path | None,
     for name in (
         "startup_ms",
         "stalls",
+        "stalled",
         "stall_ms",
         "frames",
         "dropped",
         "segments",
         "bytes",
+        "received",
+        "peers",
+        "from_peers",
         "height",
         "switches",
         "parts",

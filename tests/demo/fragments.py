@@ -2,7 +2,7 @@
 
 Map:
     Fragment              one moof and mdat: track, time, frames
-    read, write           from bytes and to bytes (ISO/IEC 14496-12, section 8.8)
+    read, write           from bytes and to bytes (ISO/IEC 14496-12, section 8.8); new_box, full_box: one box
     parts                 the same frames as several fragments, for low-latency HLS
     protected             the same frames encrypted: Common Encryption, scheme cenc (ISO/IEC 23001-7)
     protected_init        the initialisation that goes with them
@@ -20,7 +20,7 @@ from tests.demo import boxes
 _CLEAR_BYTES = 128  # of each NAL unit: its length, its type and the slice header stay readable
 _DATA_OFFSET, _FIRST_FLAGS, _SIZES = 0x1, 0x4, 0x200
 _CLEARKEY_SYSTEM = bytes.fromhex("1077efecc0b24d02ace33c1e52e2fb4b")
-_KEY_FRAME_FLAGS = 0x02000000
+KEY_FRAME_FLAGS = 0x02000000
 
 
 @dataclass(frozen=True)
@@ -62,40 +62,42 @@ def read(segment: bytes) -> Fragment:
     return Fragment(sequence, boxes.decode_time(segment), ticks, flags, bool(run.flags & _FIRST_FLAGS), frames)
 
 
-def _box(kind: bytes, *content: bytes) -> bytes:
+def new_box(kind: bytes, *content: bytes) -> bytes:
     inside = b"".join(content)
     return struct.pack(">I4s", 8 + len(inside), kind) + inside
 
 
-def _versioned(kind: bytes, version: int, flags: int, *content: bytes) -> bytes:
-    return _box(kind, struct.pack(">I", version << 24 | flags), *content)
+def full_box(kind: bytes, version: int, flags: int, *content: bytes) -> bytes:
+    return new_box(kind, struct.pack(">I", version << 24 | flags), *content)
 
 
 def write(fragment: Fragment, auxiliary: list[bytes] | None = None) -> bytes:
     """The bytes of a fragment; `auxiliary` is what a decryptor needs to know of each frame (saiz, saio, senc)."""
     flags = _DATA_OFFSET | _SIZES | (_FIRST_FLAGS if fragment.key_first else 0)
     sizes = b"".join(struct.pack(">I", len(frame)) for frame in fragment.frames)
-    first = struct.pack(">I", _KEY_FRAME_FLAGS) if fragment.key_first else b""
-    number = _versioned(b"mfhd", 0, 0, struct.pack(">I", fragment.sequence & 0xFFFFFFFF))
+    first = struct.pack(">I", KEY_FRAME_FLAGS) if fragment.key_first else b""
+    number = full_box(b"mfhd", 0, 0, struct.pack(">I", fragment.sequence & 0xFFFFFFFF))
     track = struct.pack(">IIII", 1, fragment.ticks, 0, fragment.later_flags)
-    before = _versioned(b"tfhd", 0, 0x020038, track) + _versioned(b"tfdt", 1, 0, struct.pack(">Q", fragment.start))
+    before = full_box(b"tfhd", 0, 0x020038, track) + full_box(b"tfdt", 1, 0, struct.pack(">Q", fragment.start))
 
     def moof(offset: int, place: int) -> bytes:
         count = struct.pack(">II", len(fragment.frames), offset)
-        run = _versioned(b"trun", 0, flags, count, first, sizes)
-        return _box(b"moof", number, _box(b"traf", before, run, _encryption(auxiliary, place) if auxiliary else b""))
+        run = full_box(b"trun", 0, flags, count, first, sizes)
+        return new_box(
+            b"moof", number, new_box(b"traf", before, run, _encryption(auxiliary, place) if auxiliary else b"")
+        )
 
     size = len(moof(0, 0))
     place = size - sum(map(len, auxiliary or []))  # senc stands last, and the frames' entries last in it
-    return moof(size + 8, place) + _box(b"mdat", *fragment.frames)
+    return moof(size + 8, place) + new_box(b"mdat", *fragment.frames)
 
 
 def _encryption(entries: list[bytes], place: int) -> bytes:
     lengths = bytes(map(len, entries))
     count = struct.pack(">I", len(entries))
-    saiz = _versioned(b"saiz", 0, 0, b"\0", count, lengths)
-    saio = _versioned(b"saio", 0, 0, struct.pack(">II", 1, place))
-    return saiz + saio + _versioned(b"senc", 0, 2 if max(lengths) > 8 else 0, count, *entries)
+    saiz = full_box(b"saiz", 0, 0, b"\0", count, lengths)
+    saio = full_box(b"saio", 0, 0, struct.pack(">II", 1, place))
+    return saiz + saio + full_box(b"senc", 0, 2 if max(lengths) > 8 else 0, count, *entries)
 
 
 def parts(segment: bytes, count: int) -> list[bytes]:
@@ -153,10 +155,10 @@ def protected_init(init: bytes, key_id: bytes) -> bytes:
     path = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
     around = [boxes.find(init, *path[: depth + 1]) for depth in range(len(path))]
     entry = next(boxes.walk(init, around[-1].body + 8, around[-1].end))
-    tenc = _versioned(b"tenc", 0, 0, b"\0\0\1\x08", key_id)
-    scheme = _versioned(b"schm", 0, 0, b"cenc", struct.pack(">I", 0x10000))
-    sinf = _box(b"sinf", _box(b"frma", entry.kind), scheme, _box(b"schi", tenc))
-    pssh = _versioned(b"pssh", 1, 0, _CLEARKEY_SYSTEM, struct.pack(">I", 1), key_id, bytes(4))
+    tenc = full_box(b"tenc", 0, 0, b"\0\0\1\x08", key_id)
+    scheme = full_box(b"schm", 0, 0, b"cenc", struct.pack(">I", 0x10000))
+    sinf = new_box(b"sinf", new_box(b"frma", entry.kind), scheme, new_box(b"schi", tenc))
+    pssh = full_box(b"pssh", 1, 0, _CLEARKEY_SYSTEM, struct.pack(">I", 1), key_id, bytes(4))
     made = bytearray(init)
     made[entry.start + 4 : entry.start + 8] = b"enca" if entry.kind == b"mp4a" else b"encv"
     for box in (*around, entry):

@@ -1,10 +1,11 @@
-"""The emulated viewer's own reading of HLS and DASH. It shares no code with the product.
+"""The emulated viewer's own reading of HLS, DASH and Smooth Streaming. It shares no code with the product.
 
 Map:
     Step              what is played next: one URL in HLS, picture and sound in DASH
     Listing           the steps of one rendition at one time
     variants, hls     RFC 8216: master playlist, media playlist
     Mpd               ISO/IEC 23009-1: $Number$ by the clock, SegmentTimeline as listed
+    Smooth            [MS-SSTR] 2.2.2: chunks as listed
 """
 
 import re
@@ -151,3 +152,35 @@ class Mpd:
             start, length = row[0]
             steps.append(Step(round(start / length), length / scale, tuple(urls)))
         return steps
+
+
+class Smooth:
+    """One live client manifest, read again for each new chunk."""
+
+    def __init__(self, text: str, base: str) -> None:
+        self._base = base
+        root = ElementTree.fromstring(text)
+        self._scale = int(root.get("TimeScale", "10000000"))
+        self._streams = [stream for stream in root.iterfind("StreamIndex") if stream.find("c") is not None]
+        levels = [
+            sorted(int(one.attrib["Bitrate"]) for one in stream.iterfind("QualityLevel")) for stream in self._streams
+        ]
+        self._levels = levels
+        self.bits = levels[0]
+        first = self._streams[0].find("c")
+        assert first is not None
+        self.update_seconds = int(first.attrib["d"]) / self._scale
+
+    def listing(self, level: int, _now: float) -> Listing:
+        """What is listed, with the picture at quality `level`."""
+        rows = zip(*(stream.iterfind("c") for stream in self._streams), strict=False)
+        steps = []
+        for row in rows:
+            urls = []
+            for chunk, stream, levels in zip(row, self._streams, self._levels, strict=True):
+                bits = levels[min(level, len(levels) - 1)]
+                text = stream.attrib["Url"].replace("{bitrate}", str(bits)).replace("{start time}", chunk.attrib["t"])
+                urls.append(resolve(self._base, text))
+            start, length = int(row[0].attrib["t"]), int(row[0].attrib["d"])
+            steps.append(Step(round(start / length), length / self._scale, tuple(urls)))
+        return Listing(steps, (), self.update_seconds)

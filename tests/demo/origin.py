@@ -6,7 +6,7 @@ Map:
     Origin                 the handlers; `/live/...` by tests.demo.publishing, counted by tests.demo.ledger
       /live, /vod, /time   the event, a recording, and the clock for DASH players
       /licence/clearkey    licences for /live/clearkey
-      /player.html         a page that plays them (player=hls|dash|shaka, stream=hls|dash|…)
+      /player.html         a page that plays them (player=hls|dash|shaka|videojs|p2pml, stream=hls|dash|…)
       /files /upload /ws /redirect /missing /head   what a proxy must pass without touching
       /_demo/log?since=N   the requests so far            /_demo/counts   their sums by kind and by path
       /_demo/sha256        POST [paths] -> {path: [SHA-256, size] or null}, as published
@@ -41,7 +41,11 @@ NODE_MODULES = HERE.parent / "npm" / "node_modules"
 SCRIPTS = {
     "hls.min.js": "hls.js/dist/hls.min.js",
     "dash.all.min.js": "dashjs/dist/legacy/umd/dash.all.min.js",
+    "dash.mss.min.js": "dashjs/dist/legacy/umd/dash.mss.min.js",
     "shaka-player.compiled.js": "shaka-player/dist/shaka-player.compiled.js",
+    "video.min.js": "video.js/dist/video.min.js",
+    "p2p-media-loader-core.es.min.js": "p2p-media-loader-core/dist/p2p-media-loader-core.es.min.js",
+    "p2p-media-loader-hlsjs.es.min.js": "p2p-media-loader-hlsjs/dist/p2p-media-loader-hlsjs.es.min.js",
 }
 ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", Fault)

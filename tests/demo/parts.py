@@ -19,8 +19,8 @@ import aiohttp
 
 from tests.demo.processes import Child, CouldNotStart
 
-type Stream = Literal["hls", "aes", "cmaf", "ll", "dash", "timeline", "clearkey", "vod-hls", "vod-dash"]
-type Player = Literal["hls", "dash", "shaka"]
+type Stream = Literal["hls", "aes", "cmaf", "ll", "dash", "timeline", "clearkey", "smooth", "vod-hls", "vod-dash"]
+type Player = Literal["hls", "dash", "shaka", "videojs", "p2pml"]
 type Through = Literal["agents", "mitmdump", "nothing"]
 
 PATHS: dict[str, str] = {
@@ -31,6 +31,7 @@ PATHS: dict[str, str] = {
     "dash": "/live/dash/manifest.mpd",
     "timeline": "/live/dash/timeline.mpd",
     "clearkey": "/live/clearkey/manifest.mpd",
+    "smooth": "/live/smooth/live.ism/Manifest",
     "vod-hls": "/vod/hls/master.m3u8",
     "vod-dash": "/vod/dash/manifest.mpd",
 }
@@ -139,6 +140,22 @@ def free_port(address: str = "127.0.0.1") -> int:
         return port
 
 
+_TAKEN: dict[int, socket.socket] = {}
+
+
+def _ours(block: int) -> bool:
+    """Takes a block of addresses for this process, against others that look at the same moment."""
+    if block not in _TAKEN:
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0ecdn-demo-{block}")
+        except OSError:
+            mark.close()
+            return False
+        _TAKEN[block] = mark
+    return True
+
+
 def free_addresses(count: int) -> list[str]:
     """Loopback addresses where the ports of an agent are free: 127.0.1.1 and on, or the next block like it."""
 
@@ -155,6 +172,6 @@ def free_addresses(count: int) -> list[str]:
 
     for block in range(1, 200):
         addresses = [f"127.0.{block + i // 250}.{i % 250 + 1}" for i in range(count)]
-        if all(map(free, addresses)):
+        if all(_ours(block + more) for more in range(-(-count // 250))) and all(map(free, addresses)):
             return addresses
     raise CouldNotStart(f"no free loopback addresses for {count} agents on port {PROXY_PORT}")

@@ -3,16 +3,21 @@
 Map:
     Child        one process with its output in files; started, waited for, ended by its process id
     Processes    all of them; `close()` ends them in reverse
+    Whole        something made of processes that comes up as a whole or not at all
+    invitation   what a machine needs to enrol, from the coordinator's own command
     CouldNotStart  says which process failed and what its log said last
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tests.demo.clock import seconds
 
@@ -158,3 +163,46 @@ class Processes:
             self._guard.stdin.close()
             await self._guard.wait()
             self._guard = None
+
+
+class Whole:
+    """Comes up as a whole or not at all; then its files are kept, for the message points at them."""
+
+    async def start(self) -> None:
+        """All of it, in order."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """All of it, also what is half started."""
+        raise NotImplementedError
+
+    def keep_files(self) -> None:
+        """Somebody wants to read the logs."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException as error:
+            if isinstance(error, CouldNotStart):
+                self.keep_files()
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def invitation(start: Callable[..., Awaitable[Child]], data: Path, within: float) -> dict[str, str]:
+    """coordinator, tenant_root_sha256, token. `start` runs a Python module where the coordinator stands."""
+    maker = await start(
+        "token", "coordinator", "token", "create", "--data-dir", str(data), "--max-uses", "1000", "--json"
+    )
+    await maker.finished(within)
+    try:
+        join: dict[str, str] = json.loads(maker.output.read_text())
+        return {name: join[name] for name in ("coordinator", "tenant_root_sha256", "token")}
+    except (ValueError, KeyError) as error:
+        raise maker.failed(f"printed no token ({error!r}): {maker.output.read_text()[:200]}") from error

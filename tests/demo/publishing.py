@@ -12,6 +12,7 @@ Paths: /live/hls|aes/master.m3u8, 720/index.m3u8, 720/N.ts, key/N.bin;   /vod/hl
        /live/cmaf|ll/master.m3u8, 720|audio/index.m3u8, init.mp4, N.m4s, in ll also N.PART.m4s
        /live/dash/manifest.mpd, timeline.mpd, 720/init.mp4, 720/N.m4s, audio/tTICKS.m4s
        /vod/dash/manifest.mpd and /live/clearkey/manifest.mpd likewise, by number
+       /live/smooth/live.ism/Manifest, QualityLevels(BITS)/Fragments(video=TICKS)
 """
 
 import base64
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tests.demo import fragments, mpd, playlists
+from tests.demo import fragments, mpd, playlists, smooth
 from tests.demo.content import RENDITIONS, SEGMENT_SECONDS, Content, encrypted, key_of
 from tests.demo.playlists import PART_SECONDS, PARTS, VOD_SEGMENTS, WINDOW, Clock
 
@@ -33,6 +34,7 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MANIFEST_TYPE = "application/dash+xml"
 KEY_ID = UUID("5ec7e7d0-0000-4000-8000-00000000c1ea")
 CLEARKEY = key_of(1_000_000)
+_SMOOTH = "/live/smooth/live.ism/"
 _AHEAD_SECONDS = 3 * SEGMENT_SECONDS  # a reload for later than this is the player's mistake
 _DASH: dict[str, mpd.Kind] = {
     "/live/dash/manifest.mpd": "live",
@@ -43,7 +45,10 @@ _DASH: dict[str, mpd.Kind] = {
 
 
 class Body(NamedTuple):
-    """Published bytes. `kind` is segment, part, init, key or manifest; `number` places a segment in time."""
+    """Published bytes. `kind` is segment, part, init, key or manifest; `number` places a segment in time.
+
+    It is public when as many segments as it looks `ahead` are whole too.
+    """
 
     kind: str
     data: bytes
@@ -52,6 +57,7 @@ class Body(NamedTuple):
     sha256: str
     number: int | None = None
     part: int | None = None
+    ahead: int = 0
 
     @property
     def etag(self) -> str:
@@ -91,6 +97,8 @@ class Publication:
         """When the last byte was there."""
         if found.number is None:
             return self.epoch
+        if found.ahead:
+            return self.epoch + (found.number + found.ahead + 1) * SEGMENT_SECONDS
         rest = SEGMENT_SECONDS if found.part is None else (found.part + 1) * PART_SECONDS
         return self.epoch + found.number * SEGMENT_SECONDS + rest
 
@@ -121,6 +129,8 @@ class Publication:
         if dash := _DASH.get(path):
             text = mpd.manifest(self._content, self._clock, dash, now, str(KEY_ID))
             return body("manifest", text.encode(), MANIFEST_TYPE, "max-age=60" if dash == "vod" else "no-cache")
+        if path == f"{_SMOOTH}Manifest":
+            return body("manifest", smooth.manifest(self._content, self._clock, now).encode(), "text/xml", "no-cache")
         match = re.fullmatch(r"/(?:live/(hls|aes|cmaf|ll)|(vod)/hls)/(?:(\w+)/index|master)\.m3u8", path)
         if match is None:
             return None
@@ -150,7 +160,18 @@ class Publication:
             return body("segment", data, "video/mp2t", "public, max-age=3600") if int(match[2]) < VOD_SEGMENTS else None
         if match := re.fullmatch(r"/(live/\w+|vod/dash)/(360|720|audio)/(init\.mp4|[t\d.]+\.m4s)", path):
             return self._fragment(match[1], match[2], match[3])
-        return None
+        return self._smooth(path.removeprefix(_SMOOTH)) if path.startswith(_SMOOTH) else None
+
+    def _smooth(self, path: str) -> Body | None:
+        asked = smooth.asked_for(self._content, path)
+        if asked is None:
+            return None
+        data = smooth.fragment(self._content, asked.track, asked.number)
+        content_type = "audio/mp4" if asked.track == "audio" else "video/mp4"
+        lasting = f"public, max-age={KEEP * SEGMENT_SECONDS}"
+        if not asked.whole:
+            return body("init", smooth.information(data), content_type, lasting, asked.number)
+        return body("segment", data, content_type, lasting, asked.number)._replace(ahead=smooth.LOOKAHEAD)
 
     def _fragment(self, kind: str, track: str, name: str) -> Body | None:
         """Of CMAF and DASH: initialisation, segment by number or (dash) by time, or (ll) a part."""

@@ -26,8 +26,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 
@@ -46,12 +45,12 @@ from tests.demo.parts import (
     free_port,
     toml,
 )
-from tests.demo.processes import Child, CouldNotStart, Processes
+from tests.demo.processes import Child, Processes, Whole, invitation
 from tests.demo.summary import Result, summarise
 from tests.demo.viewer import FixedResolver
 
 
-class Stage:
+class Stage(Whole):
     """Everything of one run. Its files lie in `directory`; a temporary one is removed unless `keep`."""
 
     def __init__(self, plan: Plan, directory: Path | None = None, keep: bool = False) -> None:
@@ -70,26 +69,15 @@ class Stage:
         self._sessions = contextlib.AsyncExitStack()
         self._began = self._ended = 0.0
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start_origin()
-            if self.plan.through == "agents":
-                await self._start_coordinator()
-            if self.plan.through != "nothing":
-                await self._start_agents()
-        except CouldNotStart:
-            self._temporary = False  # its message points at the logs
-            await self.close()
-            raise
-        except BaseException:
-            await self.close()
-            raise
-        return self
+    async def start(self) -> None:
+        await self._start_origin()
+        if self.plan.through == "agents":
+            await self._start_coordinator()
+        if self.plan.through != "nothing":
+            await self._start_agents()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+    def keep_files(self) -> None:
+        self._temporary = False
 
     async def close(self) -> None:
         """Viewers first and the origin last, so that nobody logs the loss of a neighbour that we ended."""
@@ -127,15 +115,8 @@ class Stage:
         arguments = ["run", *common, "--listen", listen, "--ready-file", str(ready)]
         self.coordinator = await self.processes.python("coordinator", "coordinator", *arguments)
         await self.coordinator.ready(ready, self.plan.start_within_seconds)
-        maker = await self.processes.python(
-            "token", "coordinator", "token", "create", *common, "--max-uses", "1000", "--json"
-        )
-        await maker.finished(self.plan.start_within_seconds)
-        try:
-            self.join = json.loads(maker.output.read_text())
-            self.coordinator_url = self.join["coordinator"]
-        except (ValueError, KeyError) as error:
-            raise maker.failed(f"printed no token ({error!r}): {maker.output.read_text()[:200]}") from error
+        self.join = await invitation(self.processes.python, data, self.plan.start_within_seconds)
+        self.coordinator_url = self.join["coordinator"]
 
     async def _start_agents(self) -> None:
         for number, address in enumerate(free_addresses(self.plan.viewers), 1):

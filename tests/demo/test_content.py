@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.demo import boxes, content, fragments
+from tests.demo import boxes, content, fragments, smooth
 from tests.demo.content import SEGMENTS, Content, encrypted, first_audio_frame, key_of
 from tests.demo.picture import Painter
 
@@ -140,3 +140,24 @@ def test_only_fragments_of_our_own_kind_are_read(made: Content) -> None:
     changed[boxes.find(bytes(changed), b"moof", b"traf", b"tfhd").body + 3] ^= 1
     with pytest.raises(ValueError, match="tfhd"):
         fragments.read(bytes(changed))
+
+
+@pytest.mark.parametrize("track", ["720", "audio"])
+def test_smooth_fragments_hold_the_frames_of_their_segment(made: Content, track: str) -> None:
+    found = smooth.fragment(made, track, 15)
+    packets = _packets(made.init[track] + found)
+    assert [packet[2] for packet in packets] == [p[2] for p in _packets(made.init[track] + made.fragment(track, 15))]
+    information = smooth.information(found)
+    assert found.startswith(information)
+    assert len(information) < 0.2 * len(found)
+
+
+def test_smooth_chunks_are_found_by_their_time_and_name_the_next(made: Content) -> None:
+    start, following = 15 * 2 * smooth.TICKS_A_SECOND, 16 * 2 * smooth.TICKS_A_SECOND
+    assert smooth.asked_for(made, f"QualityLevels(2400000)/Fragments(video={start})") == ("720", 15, True)
+    assert smooth.asked_for(made, f"QualityLevels(700000)/FragmentInfo(video={start})") == ("360", 15, False)
+    assert smooth.asked_for(made, f"QualityLevels(2400000)/Fragments(video={start + 1})") is None
+    assert smooth.asked_for(made, f"QualityLevels(2400000)/Fragments(audio={start})") is None
+    found = smooth.fragment(made, "720", 15)
+    assert start.to_bytes(8) in found
+    assert following.to_bytes(8) in found

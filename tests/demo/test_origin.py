@@ -9,13 +9,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.demo import content
 from tests.demo.clock import seconds
 from tests.demo.content import Content
 from tests.demo.ledger import Throttle
+from tests.demo.manifests import Smooth
 from tests.demo.origin import pattern, wanted_range
 from tests.demo.publishing import KEEP, KEY_ID, WINDOW, Publication, TooFarAhead, licence
+from tests.demo.smooth import TICKS_A_SECOND
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +257,19 @@ async def test_the_speed_limit_is_shared() -> None:
 
     await asyncio.gather(write(10), write(10))
     assert 0.15 < seconds() - start < 1.0
+
+
+@pytest.mark.asyncio
+async def test_smooth_chunks_are_there_when_they_are_listed_and_not_before(client: aiohttp.ClientSession) -> None:
+    base = "/live/smooth/live.ism"
+    async with client.get(f"{base}/Manifest") as answer:
+        listed = Smooth(await answer.text(), str(answer.url)).listing(1, 0.0)
+    assert len(listed.steps) == WINDOW
+    for url in (*listed.steps[0].urls, *listed.steps[-1].urls):
+        async with client.get(URL(url).path) as answer:
+            assert answer.status == 200, url
+        async with client.get(URL(url).path.replace("Fragments", "FragmentInfo")) as answer:
+            assert answer.status == 200, url
+    picture, ticks = URL(listed.steps[-1].urls[0]).path, listed.steps[-1].number * 2 * TICKS_A_SECOND
+    async with client.get(picture.replace(str(ticks), str(ticks + 3 * 2 * TICKS_A_SECOND))) as answer:
+        assert answer.status == 404

@@ -77,6 +77,9 @@ def test_settings_are_toml() -> None:
 
 def test_desks_get_addresses_of_their_own() -> None:
     assert len(set(free_addresses(260))) == 260
+    code = "from tests.demo.parts import free_addresses; print(*free_addresses(260))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & set(free_addresses(260)), "two runs side by side would take the same"
 
 
 @pytest.mark.asyncio

@@ -31,10 +31,11 @@ from yarl import URL
 
 from tests.demo.buffer import Playout
 from tests.demo.clock import seconds, wall
-from tests.demo.manifests import Listing, Mpd, Step, Variant, hls, variants
+from tests.demo.manifests import Listing, Mpd, Smooth, Step, Variant, hls, variants
 
 EDGE_SEGMENTS = 3  # start this many segments from the live edge, as players do
 RETRY_SECONDS = 0.5
+_ALL_IN_ONE: dict[str, type[Mpd | Smooth]] = {"mpd": Mpd, "Manifest": Smooth}
 GIVE_UP_AFTER = (
     20  # attempts at one segment before it is left out: giving up early costs the buffer, as in real players
 )
@@ -142,7 +143,7 @@ class Viewer:
         self.playout = Playout(begun=seconds())
         self.ended = asyncio.Event()
         self._variants: list[Variant] = []
-        self._mpd: tuple[Mpd, float] | None = None
+        self._whole: tuple[Mpd | Smooth, float] | None = None
         self._speed = 0.0
         self._fetched: set[str] = set()
 
@@ -181,16 +182,17 @@ class Viewer:
 
     async def _listing(self) -> Listing | None:
         """The manifest of the moment, fetched again when its time is over."""
-        if URL(self._url).path.endswith(".mpd"):
-            if self._mpd is None or seconds() >= self._mpd[1]:
+        read = _ALL_IN_ONE.get(URL(self._url).name.rpartition(".")[2])
+        if read is not None:
+            if self._whole is None or seconds() >= self._whole[1]:
                 begun = seconds()
                 text = await self._manifest(self._url)
                 if text is not None:
-                    parsed = Mpd(text, self._url)
-                    self._mpd = parsed, begun + parsed.update_seconds
-            if self._mpd is None:
+                    parsed = read(text, self._url)
+                    self._whole = parsed, begun + parsed.update_seconds
+            if self._whole is None:
                 return None
-            return self._mpd[0].listing(self._choose(self._mpd[0].bits), wall())
+            return self._whole[0].listing(self._choose(self._whole[0].bits), wall())
         if not self._variants:
             text = await self._manifest(self._url)
             self._variants = variants(text, self._url) if text else []

@@ -19,6 +19,9 @@ def main() -> int:
     parser.add_argument("--pac", help="without one the browser goes straight to the origin")
     parser.add_argument("--ca", type=Path, required=True, help="the only root that it trusts")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--at", type=float, default=0.0, help="the wall time at which the page starts its player")
+    parser.add_argument("--flag", action="append", default=[], help="one of Chromium's own")
+    parser.add_argument("--act", nargs=2, action="append", default=[], metavar=("SECONDS", "SCRIPT"))
     parser.add_argument("--screenshot", type=Path)
     options = parser.parse_args()
     try:
@@ -29,6 +32,9 @@ def main() -> int:
                 ca_files=[options.ca],
                 pac_url=options.pac,
                 screenshot=options.screenshot,
+                at=options.at,
+                flags=options.flag,
+                acts=[browser.Act(float(after), script) for after, script in options.act],
             )
         )
     except browser.Unavailable as error:

@@ -25,17 +25,17 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 from tests.demo import pki
-from tests.demo.processes import REPOSITORY, Processes
+from tests.demo.processes import REPOSITORY, Processes, Whole
 from tests.lab import shell
 from tests.lab.guard import ETC
 from tests.lab.link import Weather
 
 ORIGIN, COORDINATOR, STUN = "203.0.113.10", "203.0.113.20", ("203.0.113.30", "203.0.113.31")
 HOSTS = {pki.ORIGIN: ORIGIN, f"coordinator.{pki.DOMAIN}": COORDINATOR, f"stun.{pki.DOMAIN}": STUN[0]}
+HOSTS[TRACKER := f"tracker.{pki.DOMAIN}"] = COORDINATOR  # of WebTorrent, for what we compare ourselves with
 _BETWEEN = "between"
 NEAR, LAN, WAN = "isp0", "eth0", "wan0"
 MADE: list[str] = []
@@ -85,7 +85,7 @@ class Traffic(NamedTuple):
         return Traffic(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-class Net:
+class Net(Whole):
     """Knows every name and address of its plan, also without having built it (`prefix` of another's)."""
 
     def __init__(self, plan: NetPlan, directory: Path, prefix: str = "") -> None:
@@ -144,19 +144,6 @@ class Net:
 
     # Building
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._build()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
     async def close(self) -> None:
         await self._processes.close()
         if self._guard is not None:
@@ -189,7 +176,7 @@ class Net:
         script += f"; for file in {bridge}*tables; do [ ! -e $file ] || echo 0 > $file; done"
         shell.run(*shell.inside(name, "sh", "-c", script))
 
-    async def _build(self) -> None:
+    async def start(self) -> None:
         self._namespace(self.internet, forwards=True)
         # What the origin has written has nearly left it: else its log would say that a fetch over a tight line, which
         # takes seconds, ended at once.

@@ -17,6 +17,7 @@ Map:
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -24,20 +25,21 @@ import shutil
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import msgspec
 import psutil
 
 from tests.demo import content, pki
+from tests.demo.browser import Act
 from tests.demo.clock import seconds, wall
 from tests.demo.parts import PAGE_PORT, PATHS, PEER_PORT, PROXY_PORT, Agent, OriginView, Stream, toml
-from tests.demo.processes import Child, CouldNotStart, Processes
+from tests.demo.processes import Child, Processes, Whole, invitation
 from tests.lab import shell
 from tests.lab.audience import Seat, Seats
 from tests.lab.faults import Faults
@@ -89,7 +91,7 @@ def origin_session(net: Net, directory: Path) -> aiohttp.ClientSession:
     return session(net.internet, addresses=HOSTS, context=context)
 
 
-class Office:
+class Office(Whole):
     """Everything of one run.
 
     Its files lie in `directory`. A temporary one is removed unless something did not start, or `keep`, or LAB_KEEP is
@@ -117,26 +119,15 @@ class Office:
         self._log_at = 0
         self._lines: dict[str, Any] = {}
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._exits.enter_async_context(self.net)
-            await self._start_origin()
-            if self.plan.agents:
-                await self._start_coordinator()
-                await self._start_agents()
-        except CouldNotStart:
-            self._temporary = False  # its message points at the logs
-            await self.close()
-            raise
-        except BaseException:
-            await self.close()
-            raise
-        return self
+    async def start(self) -> None:
+        await self._exits.enter_async_context(self.net)
+        await self._start_origin()
+        if self.plan.agents:
+            await self._start_coordinator()
+            await self._start_agents()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+    def keep_files(self) -> None:
+        self._temporary = False
 
     async def close(self) -> None:
         """Viewers first and the network last."""
@@ -167,17 +158,9 @@ class Office:
         self.origin = OriginView(self.session, ORIGIN_URL)
 
     async def _start_coordinator(self) -> None:
-        self._join: dict[str, str] = {}
         await self.start_coordinator()
-        common = ["--data-dir", str(self.directory / "coordinator")]
-        maker = await self._start(
-            self.net.internet, "token", "coordinator", "token", "create", *common, "--max-uses", "1000", "--json"
-        )
-        await maker.finished(self.plan.start_within_seconds)
-        try:
-            self._join = json.loads(maker.output.read_text())
-        except ValueError as error:
-            raise maker.failed(f"printed no token: {maker.output.read_text()[:200]}") from error
+        there = functools.partial(self._start, self.net.internet)
+        self._join = await invitation(there, self.directory / "coordinator", self.plan.start_within_seconds)
 
     async def start_coordinator(self) -> None:
         """Also again after it was killed: same data, same address."""
@@ -298,15 +281,33 @@ class Office:
         self.audiences.append(Audience(child, seats))
         return self.audiences[-1]
 
-    async def browse(self, host: Host, duration: float, stream: Stream = "hls") -> dict[str, Any]:
-        """Plays in Chromium on a host, through its agent's PAC and trusting its agent's root alone."""
-        agent = self.agents.get(host.name)
-        arguments = ["--url", f"{ORIGIN_URL}/player.html?stream={stream}", "--seconds", str(duration)]
+    async def browse(
+        self,
+        host: Host,
+        duration: float,
+        stream: Stream = "hls",
+        *,
+        page: Mapping[str, str] | None = None,
+        at: float = 0.0,
+        flags: Sequence[str] = (),
+        acts: Sequence[Act] = (),
+        through_agent: bool = True,
+    ) -> dict[str, Any]:
+        """Plays in Chromium on a host, through its agent's PAC and trusting its agent's root alone.
+
+        `page` are more words for the player page; it starts its player `at` that wall time.
+        """
+        agent = self.agents.get(host.name) if through_agent else None
+        words = urllib.parse.urlencode({"stream": stream, "at": at, **(page or {})})
+        arguments = ["--url", f"{ORIGIN_URL}/player.html?{words}", "--seconds", str(duration), "--at", str(at)]
         arguments += ["--ca", str(agent.ca if agent else self._pki.ca)]
         arguments += ["--pac", f"http://127.0.0.1:{PAGE_PORT}/proxy.pac"] if agent else []
+        arguments += [f"--flag={flag}" for flag in flags]
+        arguments += [word for act in acts for word in ("--act", str(act.after_seconds), act.script)]
         name = f"browser-{host.name}-{next(self._names)}"
         child = await self._start(host.namespace, name, "tests.lab.browsing", *arguments)
-        await child.finished(duration + self.plan.start_within_seconds)
+        acting = sum(act.after_seconds for act in acts)
+        await child.finished(duration + acting + max(0.0, at - wall()) + self.plan.start_within_seconds)
         report: dict[str, Any] = json.loads(child.output.read_text())
         return report
 

@@ -1,0 +1,148 @@
+"""Real players on hosts of an office: two through their agents, beside one that goes straight to the origin.
+
+Figures lie in build/lab/players.json. The three start one second apart, on one line; nobody's start waits for a page.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.demo import browser
+from tests.demo.clock import wall
+from tests.demo.origin import NODE_MODULES, SCRIPTS
+from tests.demo.parts import PATHS, Player, Stream
+from tests.lab import mpv
+from tests.lab.findings import copies, fetches
+from tests.lab.net import NetPlan, SitePlan
+from tests.lab.office import Office
+from tests.lab.results import record
+
+pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+SECONDS = 12
+PREPARE_SECONDS = 9.0
+"""Until three browsers stand: who starts while another one comes up starts late."""
+STAGGER_SECONDS = 1.0
+RTT_MS = 20
+_LIVE: dict[Player, tuple[Stream, ...]] = {
+    "hls": ("hls", "cmaf", "aes", "ll"),
+    "dash": ("dash", "timeline", "clearkey", "smooth"),
+    "shaka": ("hls", "cmaf", "aes", "dash", "timeline", "clearkey"),
+    "videojs": ("hls", "cmaf", "aes", "dash"),
+}
+_RECORDED: dict[Player, Stream] = {"hls": "vod-hls", "dash": "vod-dash", "shaka": "vod-dash", "videojs": "vod-hls"}
+FIGURES: dict[str, list[dict[str, Any]]] = {}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def office() -> AsyncIterator[Office]:
+    async with Office(NetPlan((SitePlan("a", 3),), isp_mbps=50, rtt_ms=RTT_MS)) as office:
+        yield office
+    record("players", FIGURES)
+
+
+@pytest.fixture
+def players_here() -> None:
+    if (reason := browser.available()) is not None:
+        pytest.skip(reason)
+    if not all((NODE_MODULES / script).exists() for script in SCRIPTS.values()):
+        pytest.skip("the players are missing: npm ci in tests/npm")
+
+
+async def _three(
+    office: Office, player: Player, stream: Stream, acts: Sequence[browser.Act] = ()
+) -> tuple[list[dict[str, Any]], float, int]:
+    """What each saw, the last one without its agent; copies that the agents together took, and bytes they shared."""
+    await office.refresh()
+    since, lan = len(await office.origin.log()), _lan(office)
+    at = wall() + PREPARE_SECONDS
+    hosts = office.net.hosts_of()
+    reports = await asyncio.gather(
+        *(
+            office.browse(
+                host,
+                SECONDS,
+                stream,
+                page={"player": player},
+                at=at + place * STAGGER_SECONDS,
+                acts=acts,
+                through_agent=place < 2,
+            )
+            for place, host in enumerate(hosts)
+        )
+    )
+    await office.refresh()
+    asked = fetches(await office.origin.log(since))
+    ours = [fetch for fetch in asked if fetch.client != hosts[2].address]
+    names = "startup_ms stalls stall_ms stalled progress frames_a_second latency_seconds position height segments parts"
+    names += " errors console"
+    FIGURES[f"{player}-{stream}"] = [{name: report[name] for name in names.split()} for report in reports]
+    FIGURES[f"{player}-{stream}"].append({"copies": copies(ours), "lan": _lan(office) - lan})
+    return list(reports), copies(ours), _lan(office) - lan
+
+
+def _lan(office: Office) -> int:
+    return sum(agent.bytes_from("lan") for agent in office.agents.values())
+
+
+@pytest.mark.usefixtures("players_here")
+@pytest.mark.parametrize(("player", "stream"), [(player, stream) for player in _LIVE for stream in _LIVE[player]])
+async def test_live_plays_as_it_does_without_an_agent(office: Office, player: Player, stream: Stream) -> None:
+    reports, taken, shared = await _three(office, player, stream)
+    direct = reports.pop()
+    figures = FIGURES[f"{player}-{stream}"]
+    assert direct["played"], figures
+    for report in reports:
+        assert report["played"], figures
+        assert report["stalls"] <= direct["stalls"], figures
+        if direct["latency_seconds"] is not None:
+            assert report["latency_seconds"] < direct["latency_seconds"] + 1.0, figures
+    if stream == "ll":  # its parts are each viewer's own; whole segments are only for whoever comes late
+        assert all(report["parts"] > SECONDS for report in reports)
+        return
+    assert taken <= 1.1, figures
+    assert shared > 1_000_000
+
+
+@pytest.mark.usefixtures("players_here")
+@pytest.mark.parametrize(("player", "stream"), _RECORDED.items())
+async def test_recordings_are_sought_in_paused_and_changed(office: Office, player: Player, stream: Stream) -> None:
+    acts = (
+        browser.Act(2.0, "document.querySelector('video').pause()"),
+        browser.Act(1.0, "document.querySelector('video').play()"),
+        browser.Act(1.5, "window.seek(30)"),
+        browser.Act(1.5, "window.pick(360)"),
+    )
+    reports, taken, shared = await _three(office, player, stream, acts)
+    direct = reports.pop()
+    for report in (*reports, direct):
+        assert report["played"], FIGURES[f"{player}-{stream}"]
+        assert report["height"] == 360, FIGURES[f"{player}-{stream}"]
+        assert 30 + SECONDS - 4 < report["position"] < 60, FIGURES[f"{player}-{stream}"]
+    for report in reports:
+        assert report["stalls"] <= direct["stalls"], FIGURES[f"{player}-{stream}"]
+    assert taken <= 1.2, FIGURES[f"{player}-{stream}"]  # a rendition left in the middle of a segment costs its rest
+    assert shared > 500_000
+
+
+@pytest.mark.parametrize(("stream", "seek"), [("cmaf", None), ("vod-dash", 34.0)])
+async def test_mpv_plays_as_it_does_without_an_agent(office: Office, stream: Stream, seek: float | None) -> None:
+    if (reason := mpv.why_not()) is not None:
+        pytest.skip(reason)
+
+    async def user(place: int) -> mpv.Watched:
+        await asyncio.sleep(place * STAGGER_SECONDS)
+        return await mpv.watch(office, hosts[place], PATHS[stream], 4, through_agent=place < 2, seek=seek)
+
+    hosts = office.net.hosts_of()
+    one, two, direct = await asyncio.gather(*map(user, range(3)))
+    FIGURES[f"mpv-{stream}"] = [asdict(each) for each in (one, two, direct)]
+    for each in (one, two, direct):
+        assert each.stalls <= direct.stalls, FIGURES[f"mpv-{stream}"]
+        assert each.advanced > 0.9 * each.seconds, FIGURES[f"mpv-{stream}"]
+        assert each.height == 720, FIGURES[f"mpv-{stream}"]
+        assert seek is None or seek < each.position < seek + 12, FIGURES[f"mpv-{stream}"]
