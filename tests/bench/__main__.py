@@ -1,9 +1,9 @@
-"""Measurements, by name: python -m tests.bench agent|child|flat|home|links|rtc [options]; each has --help."""
+"""Measurements, by name: python -m tests.bench agent|child|flat|home|links|p2pml|rtc [options]; each has --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, flat, home, links, rtc
+from tests.bench import agent, child, flat, home, links, p2pml, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
@@ -11,6 +11,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "flat": flat.main,
     "home": home.main,
     "links": links.main,
+    "p2pml": p2pml.main,
     "rtc": rtc.main,
 }
 
