@@ -17,14 +17,15 @@ from mitmproxy import http, websocket
 from mitmproxy.connection import Server
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, ToGateway, ViewerRequest
 from ecdn_proxy.core.happenings import Headers
 from ecdn_proxy.core.http import Answer, Circumstance, answer_for, first_of
 from ecdn_proxy.front import errorpage
 from ecdn_proxy.front.coding import MANIFEST_BYTES_MAX, Undecodable, decode
 from ecdn_proxy.front.gateway import SECRET_FIELD, Gateway
-from ecdn_proxy.front.hygiene import clean, viewer_headers
+from ecdn_proxy.front.hygiene import clean
 from ecdn_proxy.front.interception import Interception
+from ecdn_proxy.front.replies import has_body, sort
 from ecdn_proxy.front.targets import Refused, Targets
 from ecdn_proxy.io import clock
 from ecdn_proxy.sansio.tasks import Tasks
@@ -159,8 +160,8 @@ class Addon:
             _log.warning("request refused", why=str(refusal))
             self._refuse(flow, errorpage.refused(str(refusal)))
             return
-        viewer = ViewerRequest(flow.request.method, flow.request.url, viewer_headers(flow.request))
-        route = self._sort(flow, viewer)
+        inside = self._interception.intercepts(flow.request.host)
+        viewer, route = sort(self._agent, flow.request, inside=inside)
         match route:
             case FromMemory(segment):
                 now = Circumstance("cache", clock.utc(), self._source_headers)
@@ -168,22 +169,9 @@ class Addon:
             case ToGateway(ticket):
                 self._to_gateway(flow, ticket)
             case Pass():
-                flow.request.stream = _has_body(flow.request)
-                if self._interception.intercepts(flow.request.host):
+                flow.request.stream = has_body(flow.request)
+                if inside:
                     flow.metadata[_PASSAGE] = Passage(viewer)
-
-    def _sort(self, flow: http.HTTPFlow, viewer: ViewerRequest) -> Route:
-        if not self._interception.intercepts(flow.request.host):
-            return Pass("not a streaming host")
-        if _has_body(flow.request) or "upgrade" in flow.request.headers:
-            return Pass("not a plain request")
-        if not all(value.isascii() for _, value in viewer.headers):
-            return Pass("fields that are not ASCII")
-        try:
-            return self._agent.sort(viewer)
-        except Exception:
-            _log.exception("sorting failed; the request passes")
-            return Pass("sorting failed")
 
     def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
         request = flow.request
@@ -298,10 +286,6 @@ def clean_connect(request: http.Request) -> str | None:
     if len(request.headers.get_all("host")) > 1:
         return "The request names several hosts."
     return None
-
-
-def _has_body(request: http.Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 def _from_memory(answer: Answer, body: bytes) -> http.Response:

@@ -2,8 +2,8 @@
 
     GET|HEAD /t/<ticket>    with the secret of this boot in `x-ecdn-secret`; anything else is 403
 
-Map: `Gateway.start`, `.address`, `.secret`, `.close` · `_shared` (a segment's bytes, cut to the viewer's range) ·
-origin's answer to this viewer, as it came) · `_break` (a body whose rest cannot come ends as a broken connection).
+Map: `Gateway.start`, `.address`, `.secret`, `.close` · `_send` (a reply, as `front.replies` makes it) · `_break` (a
+body whose rest cannot come ends as a broken connection).
 
 A hook of the proxy can neither stream a body that it makes nor go elsewhere after an error; here both is possible. A
 viewer that goes away cancels its handler, and the delivery is closed within the same turn of the loop.
@@ -11,16 +11,16 @@ viewer that goes away cancels its handler, and the delivery is closed within the
 
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ecdn_proxy.agent.doors import Agent, Begun, Delivery, Missing, OwnAnswer
-from ecdn_proxy.core.happenings import Headers
-from ecdn_proxy.core.http import REASONS, Circumstance, answer_for, end_to_end
+from ecdn_proxy.agent.doors import Agent
+from ecdn_proxy.core.http import REASONS
+from ecdn_proxy.front.replies import Reply, brief, reply_to
 from ecdn_proxy.wire.faults import Unavailable
 
 SECRET_FIELD: Final = "x-ecdn-secret"  # noqa: S105 - the name of the field
@@ -28,7 +28,6 @@ KEEP_ALIVE_S: Final = 3_600.0
 """The proxy keeps a connection for as long as its viewer's; it must not meet one that we just closed."""
 HEAD_BYTES_MAX: Final = 65_536
 
-_NO_BODY = frozenset({204, 304})
 _PLAIN = web.ResponseKey("plain", bool)
 _log = structlog.get_logger("ecdn.gateway")
 
@@ -80,72 +79,30 @@ class Gateway:
         try:
             delivery = self._agent.open(request.match_info["ticket"])
         except KeyError:
-            return _brief(502, "no such ticket")
+            return await _send(request, brief(502, "no such ticket"))
         try:
-            match await delivery.begin():
-                case Begun() as begun:
-                    return await self._shared(request, delivery, begun)
-                case OwnAnswer() as own:
-                    return await _own(request, delivery, own)
-                case Missing(status, why):
-                    return _brief(status, why)
+            headers = tuple((name.lower(), value) for name, value in request.headers.items())
+            reply = await reply_to(delivery, request.method, headers, self._clock, show_source=self._source_headers)
+            return await _send(request, reply)
         except Unavailable as fault:
             _log.warning("segment unavailable", why=fault.why)
-            return _brief(502, fault.why)
+            return await _send(request, brief(502, fault.why))
         finally:
             await delivery.close()
 
-    async def _shared(self, request: web.Request, delivery: Delivery, begun: Begun) -> web.StreamResponse:
-        headers = tuple((name.lower(), value) for name, value in request.headers.items())
-        circumstance = Circumstance(begun.source, self._clock(), self._source_headers)
-        answer = answer_for(request.method, headers, begun.head, circumstance)
-        response = _response(answer.status, answer.reason, answer.headers)
-        if not answer.body:
-            await response.prepare(request)
-            return response
-        return await _stream(request, response, delivery.body(), skip=answer.skip, length=answer.length)
 
-
-async def _own(request: web.Request, delivery: Delivery, own: OwnAnswer) -> web.StreamResponse:
-    response = _response(own.status, own.reason, end_to_end(own.headers))
-    if request.method == "HEAD" or own.status in _NO_BODY:
-        await response.prepare(request)
-        return response
-    announced = next((value for name, value in own.headers if name == "content-length"), "")
-    length = int(announced) if announced.isascii() and announced.isdigit() else None
-    return await _stream(request, response, delivery.body(), skip=0, length=length)
-
-
-async def _stream(
-    request: web.Request,
-    response: web.StreamResponse,
-    body: AsyncIterator[bytes | memoryview],
-    *,
-    skip: int,
-    length: int | None,
-) -> web.StreamResponse:
-    """Send `length` bytes (None: all there are) after the first `skip`."""
+async def _send(request: web.Request, reply: Reply) -> web.StreamResponse:
+    response = _response(reply)
     await response.prepare(request)
-    left = length
+    if reply.body is None:
+        return response
     try:
-        async for chunk in body:
-            if left == 0:
-                break
-            part = memoryview(chunk)[skip:]
-            skip = max(0, skip - len(chunk))
-            if left is not None:
-                part = part[:left]
-                left -= len(part)
-            if part:
-                await response.write(part)
-            if left == 0:
-                break
+        async for part in reply.parts():
+            await response.write(part)
     except Unavailable as fault:
         return _break(request, response, fault.why)
     except ConnectionError:
         return response  # the viewer left; the proxy closed its side
-    if left or skip:
-        return _break(request, response, "the segment ended early")
     await response.write_eof()
     return response
 
@@ -158,16 +115,11 @@ def _break(request: web.Request, response: web.StreamResponse, why: str) -> web.
     return response
 
 
-def _response(status: int, reason: str, headers: Headers) -> web.StreamResponse:
-    fields: CIMultiDict[str] = CIMultiDict(headers)
-    response = web.StreamResponse(status=status, reason=reason or REASONS.get(status), headers=fields)
+def _response(reply: Reply) -> web.StreamResponse:
+    fields: CIMultiDict[str] = CIMultiDict(reply.headers)
+    response = web.StreamResponse(status=reply.status, reason=reply.reason or REASONS.get(reply.status), headers=fields)
     response[_PLAIN] = "content-type" not in fields
     return response
-
-
-def _brief(status: int, why: str) -> web.Response:
-    headers = {"cache-control": "no-store", "cache-status": "ecdn; fwd=miss", "access-control-allow-origin": "*"}
-    return web.Response(status=status, text=why + "\n", headers=headers)
 
 
 async def _only_what_we_said(_: web.Request, response: web.StreamResponse) -> None:

@@ -16,6 +16,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.connection import Client, Server
 from mitmproxy.proxy import layer, layers
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import HTTPMode
 from OpenSSL import SSL
 
 from ecdn_proxy.core.scope import Scope, host_name
@@ -75,9 +76,15 @@ class Interception(TlsConfig):
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """A CONNECT to a host out of scope is a byte tunnel, whatever its first bytes look like."""
-        address = nextlayer.context.server.address
-        if nextlayer.layer is None and address is not None and not self.intercepts(address[0]):
-            nextlayer.layer = layers.TCPLayer(nextlayer.context, ignore=True)
+        context = nextlayer.context
+        if nextlayer.layer is not None or context.server.address is None:
+            return
+        if context.client.tls and not any(isinstance(each, layers.ClientTLSLayer) for each in context.layers):
+            # opened by the lean path: what comes is plain, and must never leave this machine so, in scope or not
+            nextlayer.layer = layers.ServerTLSLayer(context)
+            nextlayer.layer.child_layer = layers.HttpLayer(context, HTTPMode.transparent)
+        elif not self.intercepts(context.server.address[0]):
+            nextlayer.layer = layers.TCPLayer(context, ignore=True)
 
     def tls_clienthello(self, tls_clienthello: tls.ClientHelloData) -> None:
         """A name inside that is not in scope: a byte tunnel as well."""
@@ -91,14 +98,17 @@ class Interception(TlsConfig):
         address = tls_start.context.server.address
         if address is None:
             return  # TLS to the proxy itself
-        host = tls_start.context.client.sni or address[0]
+        tls_start.ssl_conn = self.speak_for(tls_start.context.client.sni or address[0])
+
+    def speak_for(self, host: str) -> SSL.Connection | None:
+        """The server's end of TLS, in memory, with a leaf for the host; None if no certificate can be had for it."""
         try:
             leaf = self._authority.leaf(host)
         except OutOfScope:
-            return  # no certificate, no connection
+            return None
         except OSError as error:
             _log.error("the authority cannot be renewed", why=str(error))
-            return
+            return None
         serial = leaf.issuer.serial_number
         if serial not in self._contexts:
             self._contexts[serial] = _server_context()
@@ -107,17 +117,26 @@ class Interception(TlsConfig):
         connection.use_certificate(leaf.certificate)
         connection.use_privatekey(leaf.key)
         connection.set_accept_state()
-        tls_start.ssl_conn = connection
+        return connection
 
     def tls_established_client(self, data: tls.TlsData) -> None:
-        """Somebody trusts us for this host."""
-        self._failures.pop(("client", _host_of(data)), None)
+        """See `trusted`."""
+        self.trusted(_host_of(data))
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        """Count the client's alerts; hanging up without one says nothing."""
-        if "alert" in (data.conn.error or "").lower():
-            why = f"a program here does not accept this machine's certificate ({data.conn.error})"
-            self._count("client", _host_of(data), why)
+        """See `distrusted`."""
+        self.distrusted(_host_of(data), data.conn.error or "")
+
+    def trusted(self, host: str) -> None:
+        """A program here accepted our certificate for this host."""
+        self._failures.pop(("client", host_name(host)), None)
+
+    def distrusted(self, host: str, error: str) -> None:
+        """Count the clients' alerts; hanging up without one says nothing."""
+        if "alert" in error.lower():
+            self._count(
+                "client", host_name(host), f"a program here does not accept this machine's certificate ({error})"
+            )
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
         """An origin that wants the viewer's own certificate can only be tunnelled to."""

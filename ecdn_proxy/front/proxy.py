@@ -19,6 +19,7 @@ import structlog
 from mitmproxy import options
 from mitmproxy.addons import core, disable_h2c, dns_resolver, next_layer, proxyserver, upstream_auth
 from mitmproxy.master import Master
+from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ecdn_proxy.agent.doors import Agent
@@ -27,8 +28,11 @@ from ecdn_proxy.core.scope import Scope, place
 from ecdn_proxy.front import engine, interception
 from ecdn_proxy.front.addon import Addon
 from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
+from ecdn_proxy.front.entrance import Entrance
 from ecdn_proxy.front.gateway import Gateway
+from ecdn_proxy.front.inner import OPENED
 from ecdn_proxy.front.targets import Targets
+from ecdn_proxy.io import clock
 
 READ_BYTES: Final = 262_144
 """Measured against 64 KiB: a seventh less CPU for a routed segment."""
@@ -62,10 +66,13 @@ class Proxy:
         self._addon: Addon | None = None
         self._master: Master | None = None
         self._server = _Server()
+        self._entrance: Entrance | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
+        if self._entrance is not None:
+            return self._entrance.address
         host, port = self._server.listen_addrs()[0][:2]
         return host, port
 
@@ -86,9 +93,8 @@ class Proxy:
         roots = self._state_dir / "origin-roots.pem"
         write_private(roots, trusted_roots(self._settings.origin_ca_file))
         self._master = self._assemble(roots)
-        await self._server.setup_servers()
-        failed = [server.last_exception for server in self._server.servers if server.last_exception is not None]
-        if failed or not self._server.listen_addrs():
+        failed = await (self._listen_before() if self._settings.lean_path else self._listen())
+        if failed is not None:
             await self._master.done()
             raise CannotListen(
                 f"The proxy cannot listen on {self._settings.listen}: {_reason(failed)}. Is another ecdn agent or "
@@ -98,16 +104,50 @@ class Proxy:
         self._own_ports()
         _log.info("proxy listening", address=self._settings.listen, domains=self._scope.intercept)
 
+    async def _listen(self) -> Exception | None:
+        """Without the lean path mitmproxy has the listening socket; the reason if it cannot be had."""
+        await self._server.setup_servers()
+        failed = [server.last_exception for server in self._server.servers if server.last_exception is not None]
+        if failed or not self._server.listen_addrs():
+            return failed[0] if failed else OSError()
+        return None
+
+    async def _listen_before(self) -> Exception | None:
+        """The lean path has it, and gives mitmproxy what is not for it."""
+        behind: ServerInstance[Any] = ServerInstance.make("regular", self._server)
+        entrance = Entrance(
+            self._agent,
+            self._interception,
+            self.targets,
+            behind.handle_stream,
+            clock.utc,
+            show_source=self._settings.source_headers,
+        )
+        try:
+            await entrance.start(*place(self._settings.listen))
+        except OSError as error:
+            return error
+        self._entrance = entrance
+        return None
+
     async def drain_and_close(self, limit_s: float) -> None:
         """Accept no more, let running requests end within the limit, then close every connection."""
         if self._master is None or self._addon is None:
             return
-        await self._server.servers.update([])
+        entrance = self._entrance
+        if entrance is None:
+            await self._server.servers.update([])
+        else:
+            entrance.stop_listening()
         try:
             async with asyncio.timeout(limit_s):
                 await self._addon.idle.wait()
+                if entrance is not None:
+                    await entrance.idle.wait()
         except TimeoutError:
             _log.warning("requests cut off at the end of the draining time", limit_s=limit_s)
+        if entrance is not None:
+            await entrance.close()
         await self._server.hang_up()
         await self._addon.close()
         await self._master.done()
@@ -115,7 +155,9 @@ class Proxy:
 
     def _assemble(self, roots: Path) -> Master:
         host, port = place(self._settings.listen)
-        master = Master(options.Options(listen_host=host, listen_port=port, mode=["regular"]))
+        # on the lean path it has no listening socket of its own
+        modes = [] if self._settings.lean_path else ["regular"]
+        master = Master(options.Options(listen_host=host, listen_port=port, mode=modes))
         self._addon = Addon(
             self._agent,
             self._gateway,
@@ -164,6 +206,10 @@ class _Server(proxyserver.Proxyserver):
     def register_connection(self, connection_id: tuple[Any, ...] | str, handler: Any) -> Iterator[None]:
         """Called by mitmproxy around each client connection."""
         self._empty.clear()
+        opened = handler.transports[handler.client].writer.get_extra_info(OPENED)
+        if opened is not None:
+            handler.client.tls = True
+            handler.client.sni, handler.client.alpn_offers = opened.sni, opened.alpn_offers
         try:
             with super().register_connection(connection_id, handler):
                 yield
@@ -198,8 +244,8 @@ class _WideReader:
         return await self._reader.read(READ_BYTES)
 
 
-def _reason(failed: list[Exception]) -> str:
-    number = getattr(failed[0], "errno", None) if failed else None
+def _reason(failed: Exception) -> str:
+    number = getattr(failed, "errno", None)
     if number == errno.EADDRINUSE:
         return "the port is in use"
     return os.strerror(number) if number is not None else "no address could be had"

@@ -1,17 +1,19 @@
-"""Measurements, by name: python -m tests.bench agent|child|flat|home|links|p2pml|rtc [options]; each has --help."""
+"""Measurements, by name: python -m tests.bench agent|child|coordinator|… [options]; each has --help."""
 
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, flat, home, links, p2pml, rtc
+from tests.bench import agent, child, coordinator, flat, home, links, p2pml, proxy, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
     "child": child.main,
+    "coordinator": coordinator.main,
     "flat": flat.main,
     "home": home.main,
     "links": links.main,
     "p2pml": p2pml.main,
+    "proxy": proxy.main,
     "rtc": rtc.main,
 }
 

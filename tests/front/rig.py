@@ -5,7 +5,7 @@ Map: `ToldAgent`, `ToldDelivery` (agent.doors by script) · `Authorities` (certi
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -184,6 +184,7 @@ class Origin:
         self.uploaded = 0
         self.left = asyncio.Event()
         self.entered = asyncio.Event()
+        self.extra: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
@@ -194,6 +195,7 @@ class Origin:
         app.router.add_get("/redirect", self._redirect)
         app.router.add_get("/endless", self._endless)
         app.router.add_get("/live.m3u8", self._manifest)
+        app.router.add_get("/extra/{name}", self._extra)
         return app
 
     async def _hello(self, request: web.Request) -> web.StreamResponse:
@@ -238,6 +240,9 @@ class Origin:
         finally:
             self.left.set()
         return response
+
+    async def _extra(self, request: web.Request) -> web.StreamResponse:
+        return await self.extra[request.match_info["name"]](request)
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
         fields = {"content-type": "application/vnd.apple.mpegurl"}

@@ -21,9 +21,10 @@ from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Authorities, Rig, ToldDel
 BODY = bytes(range(256)) * 400
 
 
-@pytest_asyncio.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path) as made:
+@pytest_asyncio.fixture(params=[True, False], ids=["lean path", "mitmproxy alone"])
+async def front(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """Everything holds with the lean path and without it."""
+    async with rig(tmp_path, lean_path=request.param) as made:
         yield made
 
 

@@ -19,6 +19,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "coordinator/__main__.py": ("tests/coordinator/test_cli.py", "every command, as processes"),
     # Parts of the proxy that mitmproxy calls: tried through real sockets.
     "ecdn_proxy/front/addon.py": ("tests/front/test_proxy.py", "sorting, routing, manifests held"),
+    "ecdn_proxy/front/entrance.py": ("tests/front/test_opened.py", "who is opened here, and who is mitmproxy's"),
+    "ecdn_proxy/front/inner.py": ("tests/front/test_opened.py", "both directions, held back, ended"),
+    "ecdn_proxy/front/replies.py": ("tests/front/test_gateway.py", "every kind of answer"),
+    "ecdn_proxy/front/secured.py": ("tests/front/test_opened.py", "TLS, good and broken"),
     "ecdn_proxy/front/engine.py": ("tests/front/test_proxy.py", "every request"),
     "ecdn_proxy/front/interception.py": ("tests/front/test_proxy.py", "leaves, tunnels, hosts let go"),
     "ecdn_proxy/front/metrics.py": ("tests/front/test_page.py", "/metrics"),

@@ -1,0 +1,382 @@
+"""A connection to an intercepted host, opened here: TLS ends, segments are answered, all else goes on to mitmproxy.
+
+    waiting ──a segment's request──► answering ──► waiting
+       ├────any other plain request──► relayed through mitmproxy ──► waiting
+       └────upgrade, long body, HTTP/1.0, …──► handed over to mitmproxy until the connection ends
+
+Map: `Opened` with `data_received` (TLS) · `_read` (HTTP/1.1 by h11: what is malformed is refused) · `_dispatch` ·
+`_answer` · `_relay`, `came_out` (one request and one response, framed anew on both sides) · `_hand_over`.
+
+Where a request is not certainly a segment's, mitmproxy does with it what it does without this path: it gets the
+client's CONNECT and the decrypted requests, and applies the same hooks. A segment is answered by the very functions
+by which the addon and the gateway answer. Nothing is answered out of turn: h11 reads no second request before the
+first has its whole response.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import h11
+import structlog
+from mitmproxy import http
+from mitmproxy.net.http import http1
+
+from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.core.http import Circumstance
+from ecdn_proxy.front import errorpage, inner
+from ecdn_proxy.front.hygiene import clean
+from ecdn_proxy.front.inner import Inner
+from ecdn_proxy.front.interception import Interception
+from ecdn_proxy.front.replies import Reply, brief, from_memory, reply_to, sort
+from ecdn_proxy.front.secured import Ended, Secured
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Unavailable
+
+HEAD_BYTES_MAX: Final = 65_536
+RELAYED_BODY_MAX: Final = 65_536
+"""A request's body up to this length is taken whole and relayed: beacons and licence requests. Longer ones stream."""
+AHEAD_BYTES_MAX: Final = 131_072
+"""What a client may send before its last request is answered; then it is read no further."""
+WRITE_HIGH_BYTES: Final = 262_144
+"""More than this unsent, and the source of the bytes waits."""
+_log = structlog.get_logger("ecdn.proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every opened connection uses."""
+
+    agent: Agent
+    interception: Interception
+    utc: Callable[[], float]
+    show_source: bool
+    tasks: Tasks
+    through_mitmproxy: Callable[[Inner], None]
+    """Start mitmproxy's handler on it."""
+    busy: Callable[["Opened", bool], None]
+    """A segment is being answered, or no longer."""
+    ended: Callable[["Opened"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What the client asked for: its CONNECT request as it came, and what its ClientHello says."""
+
+    connect: bytes
+    host: str
+    port: int
+    opened: inner.Opened
+
+
+class Opened(asyncio.Protocol):
+    """One client's connection; `tls` is the server's end, fresh, and the ClientHello comes by `data_received`."""
+
+    def __init__(self, services: Services, tunnel: Tunnel, tls: Secured, transport: asyncio.Transport) -> None:
+        self._services = services
+        self._tunnel = tunnel
+        self._tls = tls
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._inner: Inner | None = None
+        self._relayed: h11.Connection | None = None
+        """Reads mitmproxy's response while one is expected."""
+        self._handed_over = False
+        self._slow = False
+        self._room: asyncio.Future[None] | None = None
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    # ---- asyncio's side
+
+    def data_received(self, data: bytes) -> None:
+        """Encrypted bytes from the client."""
+        if self._closed:
+            return
+        new = not self._tls.established
+        try:
+            for plain in self._tls.decrypt(data):
+                self._plain(plain)
+        except Ended as end:
+            if not self._tls.established:
+                self._services.interception.distrusted(self._name, end.why)
+            self.close()
+        if new and self._tls.established:
+            self._services.interception.trusted(self._name)
+
+    def eof_received(self) -> None:
+        """The client has left; half a connection is of no use to HTTP."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has left, or was left."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+        if self._inner is not None:
+            self._inner.leave()
+        if self._room is not None and not self._room.done():
+            self._room.cancel()
+        self._services.ended(self)
+
+    def pause_writing(self) -> None:
+        """The client takes nothing more for now."""
+        self._slow = True
+        if self._inner is not None:
+            self._inner.slow(True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._slow = False
+        if self._inner is not None:
+            self._inner.slow(False)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def close(self) -> None:
+        """Send what is encrypted, then end."""
+        if not self._closed:
+            self._tls.flush()
+            self._closed = True
+            self._transport.close()
+
+    @property
+    def _name(self) -> str:
+        return self._tunnel.opened.sni or self._tunnel.host
+
+    # ---- requests
+
+    def _plain(self, data: bytes) -> None:
+        if self._handed_over and self._inner is not None:
+            self._inner.feed(data)
+            return
+        self._http.receive_data(data)
+        if self._at_work:
+            if len(self._http.trailing_data[0]) > AHEAD_BYTES_MAX:
+                self._transport.pause_reading()
+        else:
+            self._read()
+
+    @property
+    def _at_work(self) -> bool:
+        return self._task is not None or self._relayed is not None
+
+    def _read(self) -> None:
+        """The next request, if all of it is there."""
+        while not self._closed and not self._at_work and not self._handed_over:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                self._refuse(error.error_status_hint)
+                return
+            match event:
+                case h11.Request():
+                    self._request = event
+                    self._body.clear()
+                    if _unusual(event):
+                        self._hand_over(event)
+                case h11.Data(data=data):
+                    self._body += data
+                case h11.EndOfMessage():
+                    assert self._request is not None
+                    self._dispatch(self._request)
+                case h11.ConnectionClosed():
+                    self.close()
+                case _:  # NEED_DATA or PAUSED
+                    return
+
+    def _dispatch(self, event: h11.Request) -> None:
+        if event.method == b"GET" and not self._body:
+            request = self._as_mitmproxy_reads(event)
+            if clean(request) is None:
+                inside = self._services.interception.intercepts(self._tunnel.host)
+                viewer, route = sort(self._services.agent, request, inside=inside)
+                if not isinstance(route, Pass):
+                    self._services.busy(self, True)
+                    self._task = self._services.tasks.start(self._answer(viewer, route), "answer")
+                    self._task.add_done_callback(self._answered)
+                    return
+        self._relay(event)
+
+    def _as_mitmproxy_reads(self, event: h11.Request) -> http.Request:
+        return http.Request(
+            host=self._tunnel.host,
+            port=self._tunnel.port,
+            method=event.method,
+            scheme=b"https",
+            authority=b"",
+            path=event.target,
+            http_version=b"HTTP/1.1",
+            headers=http.Headers(event.headers.raw_items()),
+            content=None,
+            trailers=None,
+            timestamp_start=0.0,
+            timestamp_end=None,
+        )
+
+    def _refuse(self, status: int) -> None:
+        """h11's own words hold parts of the request, and those may be secrets."""
+        _log.warning("request refused", why="it is not HTTP/1.1")
+        page = errorpage.bad_request("It does not follow the rules of HTTP/1.1.")
+        page.status_code = status
+        self._tls.encrypt(http1.assemble_response(page))  # type: ignore[no-untyped-call]
+        self.close()
+
+    # ---- segments
+
+    async def _answer(self, viewer: ViewerRequest, route: FromMemory | ToGateway) -> None:
+        services = self._services
+        if isinstance(route, FromMemory):
+            now = Circumstance("cache", services.utc(), services.show_source)
+            await self._send(from_memory(route.segment, viewer, now))
+            return
+        delivery = services.agent.open(route.ticket)
+        try:
+            reply = await reply_to(delivery, "GET", viewer.headers, services.utc, show_source=services.show_source)
+        except Unavailable as fault:
+            _log.warning("segment unavailable", why=fault.why)
+            reply = brief(502, fault.why)
+        try:
+            await self._send(reply)
+        finally:
+            await delivery.close()
+
+    async def _send(self, reply: Reply) -> None:
+        fields = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers]
+        reason = reply.reason.encode("latin-1", "replace")
+        try:
+            self._say(h11.Response(status_code=reply.status, headers=fields, reason=reason))
+            async for part in reply.parts():
+                self._say(h11.Data(data=cast("bytes", part)))
+                if self._slow:
+                    self._room = self._loop.create_future()
+                    await self._room
+            self._say(h11.EndOfMessage())
+        except Unavailable as fault:
+            _log.warning("answer broken off", why=fault.why)
+        except h11.LocalProtocolError:
+            _log.warning("answer broken off", why="the origin's answer does not follow the rules of HTTP/1.1")
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._services.busy(self, False)
+        if self._http.our_state in {h11.SEND_RESPONSE, h11.SEND_BODY, h11.ERROR}:
+            self.close()  # broken off: short of its Content-Length or without the last chunk, so that the player knows
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """This request is done; on with the one after it."""
+        self._tls.flush()
+        if self._closed:
+            return
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            self.close()  # one side has said that this was the last
+            return
+        self._http.start_next_cycle()
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+        self._loop.call_soon(self._read)
+
+    # ---- everything else
+
+    def _relay(self, event: h11.Request) -> None:
+        self._relayed = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX * 4)
+        head = h11.Request(method=event.method, target=event.target, headers=event.headers.raw_items())
+        parts = [self._relayed.send(head)]
+        if self._body:
+            parts.append(self._relayed.send(h11.Data(data=bytes(self._body))))
+        parts.append(self._relayed.send(h11.EndOfMessage()))
+        self._through().feed(b"".join(part for part in parts if part))
+
+    def _through(self) -> Inner:
+        if self._inner is None:
+            self._inner = Inner(self, self._tunnel.connect, self._transport, self._tunnel.opened)
+            self._inner.slow(self._slow)
+            self._services.through_mitmproxy(self._inner)
+        return self._inner
+
+    def _hand_over(self, event: h11.Request) -> None:
+        """This request and all that follow: the bytes, as they are."""
+        self._handed_over = True
+        rows = [b"%s: %s\r\n" % field for field in event.headers.raw_items()]
+        line = b"%s %s HTTP/%s\r\n" % (event.method, event.target, event.http_version)
+        self._through().feed(b"".join([line, *rows, b"\r\n", self._http.trailing_data[0]]))
+
+    def came_out(self, data: bytes) -> None:
+        """See `inner.Outer`."""
+        if self._closed:
+            return
+        if self._handed_over:
+            self._tls.encrypt(data)
+            self._tls.flush()
+            return
+        if self._relayed is None:
+            self.close()  # an answer without a question
+            return
+        self._relayed.receive_data(data)
+        self._pass_on(self._relayed)
+
+    def gone(self) -> None:
+        """See `inner.Outer`."""
+        self._inner = None
+        if self._relayed is not None and not self._handed_over:
+            self._relayed.receive_data(b"")  # a response may end so
+            self._pass_on(self._relayed)
+        if self._relayed is not None or self._handed_over:
+            self.close()
+
+    def hold(self) -> None:
+        """See `inner.Outer`; what is relayed is one request, taken already."""
+        if self._handed_over and not self._closed:
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """See `inner.Outer`."""
+        if self._handed_over and not self._closed:
+            self._transport.resume_reading()
+
+    def _pass_on(self, relayed: h11.Connection) -> None:
+        """The response, as far as it has come."""
+        try:
+            while (event := relayed.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
+                match event:
+                    case h11.Response():
+                        fields = event.headers.raw_items()
+                        self._say(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
+                    case h11.Data(data=data):
+                        self._say(h11.Data(data=data))
+                    case h11.EndOfMessage():
+                        self._say(h11.EndOfMessage())
+                        self._relayed = None
+                        if relayed.their_state is not h11.DONE and self._inner is not None:
+                            self._inner.leave()
+                            self._inner = None
+                        self._next()
+                        return
+                    case _:  # an interim response: nobody has asked for one
+                        pass
+        except (h11.RemoteProtocolError, h11.LocalProtocolError):
+            _log.warning("an answer broke off, or does not follow the rules of HTTP/1.1")
+            self.close()
+        self._tls.flush()
+
+    def _say(self, event: h11.Event) -> None:
+        for part in self._http.send_with_data_passthrough(event) or ():
+            self._tls.encrypt(part)
+
+
+def _unusual(event: h11.Request) -> bool:
+    """Whether the request is one for mitmproxy alone."""
+    if event.http_version != b"1.1" or not event.target.startswith((b"/", b"*")) or event.method == b"CONNECT":
+        return True
+    for name, value in event.headers:
+        if name in {b"upgrade", b"expect", b"transfer-encoding"}:
+            return True
+        if name == b"content-length" and int(value) > RELAYED_BODY_MAX:
+            return True
+    return False

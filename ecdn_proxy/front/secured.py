@@ -1,0 +1,83 @@
+"""The server's end of TLS around a transport, with as few copies and system calls as Python allows.
+
+Map: `Secured.decrypt` (what came in, as it can be read) · `encrypt` (gathered, written in lots) · `flush` · `Ended`.
+
+Measured with 2 MB bodies: lots of 64 to 256 KiB cost the same, lots of 16 KiB half as much again.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from OpenSSL import SSL
+
+LOT_BYTES: Final = 131_072
+_READ_BYTES: Final = 65_536
+
+
+class Ended(Exception):
+    """The client has ended TLS, or broke it; `why` is OpenSSL's reason, or empty."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Secured:
+    """One connection; `tls` is fresh and in its accepting state."""
+
+    def __init__(self, tls: SSL.Connection, transport: asyncio.Transport) -> None:
+        self._tls = tls
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._gathered = 0
+        self._flushing = False
+        self.established = False
+        """Whether the handshake is over."""
+
+    def decrypt(self, data: bytes) -> Iterator[bytes]:
+        """What these bytes hold; the answers that TLS itself gives are sent.
+
+        Raises:
+            Ended: nothing more will come.
+        """
+        self._tls.bio_write(data)
+        try:
+            if not self.established:
+                self._tls.do_handshake()
+                self.established = True
+            while True:
+                yield self._tls.recv(_READ_BYTES)
+        except SSL.WantReadError:
+            self.flush()
+        except SSL.ZeroReturnError:
+            raise Ended("") from None
+        except SSL.Error as error:
+            self.flush()  # our alert
+            rows = error.args[0] if error.args else ()
+            raise Ended(str(rows[-1][-1]) if rows and rows[-1] else "") from error
+
+    def encrypt(self, data: bytes | memoryview) -> None:
+        """Send; whatever else this turn of the loop brings goes out with it."""
+        if not data or self._transport.is_closing():
+            return
+        try:
+            self._tls.sendall(data)
+        except SSL.Error:
+            self._transport.abort()  # the client has broken TLS
+            return
+        self._gathered += len(data)
+        if self._gathered >= LOT_BYTES:
+            self.flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand everything encrypted to the transport."""
+        self._flushing, self._gathered = False, 0
+        try:
+            while not self._transport.is_closing():
+                self._transport.write(self._tls.bio_read(2 * LOT_BYTES))
+        except SSL.WantReadError:
+            return

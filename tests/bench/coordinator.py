@@ -1,0 +1,358 @@
+"""How many agents one coordinator process holds: joining, memory for each, and how soon it answers.
+
+    python -m tests.bench coordinator [--json F] [--agents 20000] [--seconds 60] [--clients 4] [--tracker DIR]
+
+A real coordinator, and client processes that open real WebSockets with a device certificate each, from loopback
+addresses of their own. They join evenly over `--seconds`, 200 to a site, each site with one live stream, and then say
+what an agent says: Beat every 15 s, Watch every minute. Answers are timed on Alive, which comes straight back through
+the same queue as everything else. `--tracker` names a folder in which npm has installed bittorrent-tracker; the same
+number of clients then join it by WebSocket over TLS and announce themselves.
+
+Map: `forge` (devices without 20,000 enrolments) · `measure` (one server, its clients) · `_client` (a client process)
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import shutil
+import ssl
+import statistics
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import psutil
+import sqlalchemy as sa
+import structlog
+
+from coordinator.core.limits import Settings
+from coordinator.core.registry import Device
+from coordinator.io import clock
+from coordinator.io.db import FILE
+from coordinator.io.tables import DEVICE
+from coordinator.service.system import System
+from ecdn_proxy.io.trust import new_keys_and_csr
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.tracker import Alive, Beat, Here, Network, Watch
+from ecdn_proxy.wire.version import PROTOCOL
+from tests.demo import pki
+from tests.demo.clock import seconds
+from tests.demo.parts import free_port
+from tests.demo.processes import Child, Processes
+
+PER_SITE = 200
+BEAT_S, WATCH_EVERY = 15.0, 4
+STEADY_S = 15.0
+PROBES = 300
+FILES_WANTED = 65_536
+_TRACKER = """
+import Server from 'bittorrent-tracker/server'
+import https from 'node:https'
+import fs from 'node:fs'
+const [port, certificate, key] = process.argv.slice(2)
+const server = https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) })
+const tracker = new Server({ udp: false, http: false, stats: false, ws: { server } })
+tracker.on('error', error => console.error(error.message))
+tracker.on('warning', () => {})
+server.listen(Number(port), '127.0.0.1')
+"""
+
+
+async def forge(folder: Path, count: int) -> None:
+    """`count` devices with certificates of the tenant, in the register as if they had enrolled; one key serves all."""
+    rows, chains = [], folder / "chains"
+    chains.mkdir()
+    keys, csr = new_keys_and_csr()
+    async with System.opened(folder / "data", Settings(), structlog.get_logger("bench")) as system:
+        for number in range(count):
+            device = str(uuid.uuid4())
+            issued = system.authority.issue_device(csr, keys.signing_public(), device, utc=clock.utc(), hours=24)
+            (chains / f"{number}.pem").write_text(issued.pem + keys.tls)
+            rows.append(Device(device, clock.utc(), "bench", issued.fingerprint, False, "", issued.ends_utc))
+        (folder / "root.pem").write_text(system.authority.root_pem)
+    engine = sa.create_engine(f"sqlite:///{folder / 'data' / FILE}")
+    with engine.begin() as connection:
+        connection.execute(sa.insert(DEVICE), [msgspec.structs.asdict(row) for row in rows])
+    engine.dispose()
+
+
+class Visitor:
+    """One agent as its server sees it; both servers are spoken to by the same code."""
+
+    def __init__(self, number: int, arguments: argparse.Namespace) -> None:
+        self.number = number
+        self.ours = arguments.kind == "ours"
+        self._url = arguments.url
+        self._folder = Path(arguments.folder)
+        self._ws: aiohttp.ClientWebSocketResponse | None = None
+        self._answered: asyncio.Future[None] | None = None
+        self.joined_ms = 0.0
+
+    async def join(self, session: aiohttp.ClientSession) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self._folder / "root.pem")
+        if self.ours:
+            context.load_cert_chain(self._folder / "chains" / f"{self.number}.pem")
+        begun = seconds()
+        self._ws = await session.ws_connect(self._url, ssl=context, max_msg_size=1 << 20, autoping=True)
+        self._answered = asyncio.get_running_loop().create_future()
+        for message in self._begin():
+            await self._say(message)
+        reading = asyncio.get_running_loop().create_task(self._read(self._ws))
+        await asyncio.wait([reading, self._answered], return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            raise RuntimeError(f"visitor {self.number} was turned away")
+        self.joined_ms = (seconds() - begun) * 1e3
+
+    async def live(self) -> None:
+        """What an agent says while it watches."""
+        assert self._ws is not None
+        for beat in range(1, 1_000):
+            await asyncio.sleep(BEAT_S)
+            for message in self._beat(beat):
+                await self._say(message)
+
+    async def ask(self) -> float:
+        """Milliseconds until an answer."""
+        self._answered = asyncio.get_running_loop().create_future()
+        begun = seconds()
+        await self._say(pack(Alive()) if self.ours else self._announce("update"))
+        await self._answered
+        return (seconds() - begun) * 1e3
+
+    def _begin(self) -> Sequence[bytes | str]:
+        if not self.ours:
+            return [self._announce("started")]
+        site, place = divmod(self.number, PER_SITE)
+        network = Network(f"10.{site // 256}.{site % 256}.{place + 1}", 24, "wired")
+        return [pack(Here(PROTOCOL, "bench", (network,), 7688, serves=True)), self._watch()]
+
+    def _watch(self) -> bytes:
+        return pack(Watch((f"{self.number // PER_SITE:032x}",), serves=True))
+
+    def _beat(self, beat: int) -> Sequence[bytes | str]:
+        if not self.ours:
+            return [self._announce("update")] if beat % 8 == 0 else []  # WebTorrent's interval is two minutes
+        said = [pack(Beat(beat, 1, 1, 1, 1, 7, ()))]
+        return [*said, self._watch()] if beat % WATCH_EVERY == 0 else said
+
+    def _announce(self, event: str) -> str:
+        swarm, me = f"{self.number // PER_SITE:020d}", f"-XX0001-{self.number:012d}"
+        fields = {"action": "announce", "info_hash": swarm, "peer_id": me, "numwant": 0, "event": event}
+        return json.dumps(fields | {"uploaded": 0, "downloaded": 0, "left": 1})
+
+    async def _say(self, message: bytes | str) -> None:
+        assert self._ws is not None
+        if isinstance(message, str):
+            await self._ws.send_str(message)
+        else:
+            await self._ws.send_bytes(message)
+
+    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        async for frame in ws:
+            # Welcome is the first frame; afterwards Alive is one of two bytes
+            wanted = not self.ours or not self.joined_ms or len(frame.data) <= 2
+            if wanted and self._answered is not None and not self._answered.done():
+                self._answered.set_result(None)
+
+
+async def _client(arguments: argparse.Namespace) -> None:
+    """A share of the visitors; prints one line of JSON when all have joined, and one at the end."""
+    _raise_limit()
+    mine = range(arguments.client, arguments.agents, arguments.clients)
+    connector = aiohttp.TCPConnector(limit=0, local_addr=(f"127.0.0.{2 + arguments.client}", 0), force_close=True)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=60)
+    failures: list[str] = []
+    visitors: list[Visitor] = []
+    begun = seconds()
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
+
+        async def visit(number: int) -> None:
+            visitor = Visitor(number, arguments)
+            await asyncio.sleep(max(0.0, begun + arguments.seconds * number / arguments.agents - seconds()))
+            try:
+                await visitor.join(session)
+            except (aiohttp.ClientError, OSError, RuntimeError) as error:
+                failures.append(str(error)[:100])
+                return
+            visitors.append(visitor)
+
+        joining = [group.create_task(visit(number)) for number in mine]
+        await asyncio.wait(joining)
+        joined = sorted(visitor.joined_ms for visitor in visitors)
+        said = {"joined": joined, "took_s": seconds() - begun, "failures": failures[:3], "failed": len(failures)}
+        print(json.dumps(said), flush=True)
+        living = [group.create_task(visitor.live()) for visitor in visitors]
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        answers = []
+        for visitor in visitors[:: max(1, len(visitors) // PROBES)]:
+            answers.append(await visitor.ask())
+            await asyncio.sleep(0.02)
+        print(json.dumps({"answers": answers}), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        for task in living:
+            task.cancel()
+        os._exit(0)
+
+
+class Clients:
+    """The client processes of one measurement."""
+
+    def __init__(self, arguments: argparse.Namespace, kind: str, url: str, folder: Path) -> None:
+        self._command = [sys.executable, "-m", "tests.bench.coordinator", "--kind", kind, "--url", url]
+        self._command += ["--folder", str(folder), "--agents", str(arguments.agents)]
+        self._command += ["--seconds", str(arguments.seconds), "--clients", str(arguments.clients)]
+        self._count = arguments.clients
+        self._running: list[asyncio.subprocess.Process] = []
+
+    async def start(self) -> None:
+        for client in range(self._count):
+            pipe = asyncio.subprocess.PIPE
+            self._running.append(
+                await asyncio.create_subprocess_exec(
+                    *self._command, "--client", str(client), stdin=pipe, stdout=pipe, limit=1 << 24
+                )
+            )
+
+    async def hear(self) -> list[dict[str, Any]]:
+        """One line of each."""
+
+        async def line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+            assert process.stdout is not None
+            heard: dict[str, Any] = json.loads(await process.stdout.readline())
+            return heard
+
+        return list(await asyncio.gather(*(line(process) for process in self._running)))
+
+    async def go_on(self) -> None:
+        for process in self._running:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            await process.stdin.drain()
+
+    async def end(self) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]:
+    """Joining, memory, answers and processor of one server."""
+    process = psutil.Process(child.pid)
+
+    def used() -> float:
+        return float(sum(process.cpu_times()[:2]))
+
+    before, cpu = process.memory_info().rss, used()
+    try:
+        await clients.start()
+        heard = await clients.hear()
+        joined = sorted(each for one in heard for each in one["joined"])
+        joining = used() - cpu
+        rss = process.memory_info().rss
+        cpu, begun = used(), seconds()
+        await asyncio.sleep(STEADY_S)
+        steady = (used() - cpu) / (seconds() - begun)
+        await clients.go_on()
+        answers = sorted(each for one in await clients.hear() for each in one["answers"])
+    finally:
+        await clients.end()
+    return {
+        "wanted": agents,
+        "joined": len(joined),
+        "failed": sum(one["failed"] for one in heard),
+        "failures": [why for one in heard for why in one["failures"]][:3],
+        "took_s": round(max(one["took_s"] for one in heard), 1),
+        "join_ms_p50": round(statistics.median(joined), 1),
+        "join_ms_p99": round(joined[int(len(joined) * 0.99)], 1),
+        "cpu_ms_per_join": round(1e3 * joining / len(joined), 2),
+        "kib_each": round((rss - before) / len(joined) / 1024, 1),
+        "cpu_percent_steady": round(100 * steady, 1),
+        "answer_ms_p50": round(statistics.median(answers), 2),
+        "answer_ms_p99": round(answers[int(len(answers) * 0.99)], 2),
+    }
+
+
+async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    _raise_limit()
+    folder = Path(tempfile.mkdtemp(prefix="ecdn-bench-"))
+    processes = Processes(folder)
+    result: dict[str, Any] = {}
+    try:
+        await forge(folder, arguments.agents)
+        port, ready = free_port(), folder / "ready"
+        command = ["coordinator", "run", "--data-dir", str(folder / "data"), "--listen", f"127.0.0.1:{port}"]
+        child = await processes.python("coordinator", *command, "--ready-file", str(ready))
+        await child.ready(ready, 60)
+        clients = Clients(arguments, "ours", f"https://127.0.0.1:{port}/v1/agent", folder)
+        result["coordinator"] = await measure(child, clients, arguments.agents)
+        await processes.end([child])
+        try:
+            result["bittorrent-tracker"] = await _reference(arguments, folder, processes)
+        except FileNotFoundError as why:
+            result["absent"] = str(why)
+            print(f"skipped: {why}", file=sys.stderr)
+    finally:
+        await processes.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+async def _reference(arguments: argparse.Namespace, folder: Path, processes: Processes) -> dict[str, Any]:
+    home: Path | None = arguments.tracker
+    if home is None or not await asyncio.to_thread((home / "node_modules" / "bittorrent-tracker").exists):
+        raise FileNotFoundError("no --tracker DIR in which npm has installed bittorrent-tracker")
+    certificates, port = pki.make(folder / "pki"), free_port()
+    script = home / "bench-tracker.mjs"
+    await asyncio.to_thread(script.write_text, _TRACKER)
+    node = ["node", str(script), str(port), str(certificates.certificate), str(certificates.key)]
+    child = await processes.start("tracker", node)
+    await child.listening("127.0.0.1", port, 20)
+    await asyncio.to_thread(shutil.copy, certificates.ca, folder / "root.pem")
+    clients = Clients(arguments, "reference", f"https://127.0.0.1:{port}/", folder)
+    return await measure(child, clients, arguments.agents)
+
+
+def _raise_limit() -> None:
+    """Sockets are files; the limit is inherited by the server."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (FILES_WANTED, most):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, most)))
+        except (ValueError, OSError):
+            continue
+        return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench coordinator", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--agents", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=60, help="all join within so long")
+    parser.add_argument("--clients", type=int, default=4, help="processes")
+    parser.add_argument("--tracker", type=Path, help="a folder with bittorrent-tracker, installed by npm")
+    for hidden in ("--kind", "--url", "--folder"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.client is not None:
+        asyncio.run(_client(arguments))
+        return
+    result = asyncio.run(run(arguments))
+    print(json.dumps(result, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
