@@ -18,8 +18,10 @@ from typing import Any, Final
 import structlog
 from mitmproxy import options
 from mitmproxy.addons import core, disable_h2c, dns_resolver, next_layer, proxyserver, upstream_auth
+from mitmproxy.connection import Server
 from mitmproxy.master import Master
 from mitmproxy.proxy.mode_servers import ServerInstance
+from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ecdn_proxy.agent.doors import Agent
@@ -36,6 +38,8 @@ from ecdn_proxy.io import clock
 
 READ_BYTES: Final = 262_144
 """Measured against 64 KiB: a seventh less CPU for a routed segment."""
+HANDSHAKE_MAX_S: Final = 8.0
+"""Players give a manifest up after 20 s (hls.js): told before that, they ask again on a new connection."""
 _log = structlog.get_logger("ecdn.proxy")
 
 
@@ -218,11 +222,15 @@ class _Server(proxyserver.Proxyserver):
                 self._empty.set()
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
-        """Read more at once from upstream: each read costs a walk through all of mitmproxy's layers."""
+        """Read more at once from upstream: each read costs a walk through all of mitmproxy's layers.
+
+        And end a handshake that does not end: mitmproxy would wait for as long as the viewer does.
+        """
         handler = self.connections.get(data.client.id)
         transport = handler.transports.get(data.server) if handler is not None else None
         if transport is not None and isinstance(transport.reader, asyncio.StreamReader):
             transport.reader = _WideReader(transport.reader)  # type: ignore[assignment]
+            asyncio.get_running_loop().call_later(HANDSHAKE_MAX_S, _give_up, data.server, transport)
 
     async def hang_up(self) -> None:
         """Close all client connections and wait until their handlers have ended."""
@@ -231,6 +239,13 @@ class _Server(proxyserver.Proxyserver):
                 if transport.handler is not None:
                     transport.handler.cancel("the agent stops")
         await self._empty.wait()
+
+
+def _give_up(server: Server, transport: ConnectionIO) -> None:
+    """Unless TLS stands, was not wanted, or has failed already."""
+    if server.tls and not server.tls_established and server.connected and transport.writer is not None:
+        _log.warning("an origin did not end its TLS handshake", seconds=HANDSHAKE_MAX_S)
+        transport.writer.close()
 
 
 class _WideReader:

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
 from ecdn_proxy.core.happenings import StoredSegment
-from ecdn_proxy.front import engine
+from ecdn_proxy.front import engine, proxy
 from ecdn_proxy.front.proxy import CannotListen, Proxy
 from ecdn_proxy.wire.faults import Unavailable
 from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Authorities, Rig, ToldDelivery, head, rig, settings_for
@@ -91,6 +91,24 @@ async def test_a_name_without_an_address_is_explained(front: Rig, monkeypatch: p
         answer = await front.raw(f"{line}\r\nHost: no.example{port}\r\n\r\n".encode())
         assert answer.startswith(b"HTTP/1.1 502")
         assert b"No address for no.example" in answer
+
+
+@pytest.mark.asyncio
+async def test_an_origin_that_never_ends_its_handshake_is_given_up(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "HANDSHAKE_MAX_S", 0.2)
+    asked = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # all of it, and no word back
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with front.session.get(f"https://{STREAM}:{port}/live.m3u8") as answer:
+            assert asked.is_set()
+            assert answer.status == 502
+            assert "did not answer" in await answer.text()
 
 
 @pytest.mark.asyncio

@@ -23,8 +23,8 @@ from tests.lab.results import record
 
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-SECONDS = 12
-PREPARE_SECONDS = 9.0
+SECONDS = 10
+PREPARE_SECONDS = 8.0
 """Until three browsers stand: who starts while another one comes up starts late."""
 STAGGER_SECONDS = 1.0
 RTT_MS = 20

@@ -13,11 +13,19 @@ SECONDS = 40
 RTT_MS = 20
 
 
-async def event(name: str, viewers: int, isp_mbps: float, *, agents: bool = True, seconds: float = SECONDS) -> Findings:
+async def event(
+    name: str,
+    viewers: int,
+    isp_mbps: float,
+    *,
+    agents: bool = True,
+    seconds: float = SECONDS,
+    stagger_seconds: float | None = None,
+) -> Findings:
     """Everybody on one site, within three seconds of each other, at the best rendition (2.7 Mbit/s on the wire)."""
     net = NetPlan((SitePlan("a", viewers),), isp_mbps=isp_mbps, rtt_ms=RTT_MS)
     async with Office(OfficePlan(net, agents=agents)) as office:
-        await office.watch(stagger_seconds=min(0.25, 3 / viewers))
+        await office.watch(stagger_seconds=min(0.25, 3 / viewers) if stagger_seconds is None else stagger_seconds)
         await office.run(seconds)
         findings = await office.finish()
     record(f"scale-{name}", findings.json())
@@ -35,6 +43,18 @@ async def test_one_copy_for_so_many(viewers: int) -> None:
     assert site.copies_settled <= 1.03, seen.why()
     assert site.most_at_once <= 2, seen.why()
     assert site.copies <= 1.1, seen.why()
+
+
+async def test_nobody_starts_later_than_directly_on_an_idle_line() -> None:
+    """Direct viewers far enough apart that each has the line to itself, and ours all within three seconds."""
+    direct = await event("start-direct", 3, 50, agents=False, seconds=14, stagger_seconds=4.0)
+    ours = {viewers: await event(f"start-{viewers}", viewers, 50, seconds=8) for viewers in (3, 10, 30)}
+    figures = {viewers: (seen.startup_ms_p50, seen.startup_ms_max) for viewers, seen in ours.items()}
+    record("start", {"direct": (direct.startup_ms_p50, direct.startup_ms_max), **figures})
+    assert direct.startup_ms_p50 is not None
+    for viewers, (median, _) in figures.items():
+        assert median is not None, figures
+        assert median <= 1.05 * direct.startup_ms_p50, (viewers, direct.startup_ms_p50, figures)
 
 
 @pytest.mark.parametrize(("viewers", "isp_mbps"), [(12, 12), (30, 20)])
