@@ -81,7 +81,10 @@ def _simulate(name: str, given: dict[str, Any], processes: int, json_: Path | No
 
 def _plan(sites: Path, given: dict[str, Any], processes: int, json_: Path | None, svg: Path | None) -> None:
     scenario = _planned(given)
-    found = planning.read_sites(sites, scenario.sites[0], given["viewers"])
+    found, ignored = planning.read_sites(sites, scenario.sites[0], given["viewers"])
+    if ignored:
+        known = ", ".join(planning.COLUMNS)
+        click.echo(f"{sites}: not used: {', '.join(ignored)}. Columns that mean something: {known}.", err=True)
     with _progress(2 * sum(it.site.viewers for it in found)) as progress:
         done = planning.plan(found, scenario, processes=processes, progress=progress)
     if json_ is None or str(json_) != "-":

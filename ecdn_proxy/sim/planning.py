@@ -1,6 +1,6 @@
 """Before the event: what each site's link would carry with and without sharing, and who would suffer.
 
-    read_sites(path, …) -> [PlannedSite]     the coordinator's site map, or any CSV with `group` (or `site`)
+    read_sites(path, …) -> sites, ignored    the coordinator's site map, or any CSV with `group` (or `site`)
     plan(sites, scenario, …) -> Plan         both are simulated, site by site
     words(plan)                              plain sentences
 
@@ -9,11 +9,13 @@ Further columns that the CSV may have: viewers, wan_mbps, wifi_percent. Sites th
 """
 
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from rich import box
 from rich.table import Table
 
 from ecdn_proxy.sim.company import Result, gather
@@ -21,6 +23,11 @@ from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.scenario import BadScenario, Scenario, Site
 
 SITES_IN_WORDS = 20
+VIEWERS_MAX = 100_000
+COLUMNS = (
+    "group", "site", "label", "viewers", "wan_mbps", "wifi_percent", "p2p", "subnets", "wan", "wan_peers",
+)  # fmt: skip
+"""Read here, or in the site map for other purposes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +47,27 @@ class Plan:
     direct: Result
 
 
-def read_sites(path: Path, usual: Site, viewers: int | None) -> list[PlannedSite]:
-    """Offices from a CSV; rows of one group are one office.
+def read_sites(path: Path, usual: Site, viewers: int | None) -> tuple[list[PlannedSite], list[str]]:
+    """Offices from a CSV, and the columns of it that mean nothing here; rows of one group are one office.
 
     Raises:
         BadScenario: the file cannot be used; says which line and why.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadScenario(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadScenario(f"{path} is no UTF-8 text: save it as \u201cCSV UTF-8\u201d.") from error
+    except OSError as error:
+        raise BadScenario(f"{path} cannot be read: {error.strerror}.") from error
+    lines = text.splitlines()
+    # a spreadsheet set to a decimal comma separates cells by semicolons
+    semicolons = bool(lines) and ";" in lines[0] and "," not in lines[0]
+    try:
+        reader = csv.DictReader(lines, delimiter=";" if semicolons else ",", skipinitialspace=True, strict=True)
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        rows = list(reader)
+    except csv.Error as error:
+        raise BadScenario(f"{path} is no CSV: {error}.") from error
     if not rows:
         raise BadScenario(f"{path} has no line below its header.")
     found: dict[str, PlannedSite] = {}
@@ -57,37 +75,42 @@ def read_sites(path: Path, usual: Site, viewers: int | None) -> list[PlannedSite
         name = (row.get("group") or row.get("site") or "").strip()
         if not name:
             raise BadScenario(f"{path}, line {line}: it needs a column group (or site) with a name.")
-        count = _number(path, line, row, "viewers", float(viewers or 0))
         before = found.get(name)
-        total = round(count) if row.get("viewers") or before is None else 0
+        count = _number(path, line, row, "viewers", float(viewers or 0), 0, VIEWERS_MAX, comma=semicolons)
+        total = round(count) if (row.get("viewers") or "").strip() or before is None else 0
         if before is not None:
             total += before.site.viewers
-        if total < 1:
+        if not 1 <= total <= VIEWERS_MAX:
             raise BadScenario(
-                f"{path}, line {line}: how many watch at {name}? Give a column viewers, or --viewers for all."
+                f"{path}, line {line}: {total} viewers at {name}? Give each site 1 to {VIEWERS_MAX:,} in a column "
+                "viewers, or all the same with --viewers."
             )
         site = msgspec.structs.replace(
             usual,
             name=(row.get("label") or name).strip()[:120] or name,
             viewers=total,
-            wan_mbps=_number(path, line, row, "wan_mbps", usual.wan_mbps),
-            wifi_percent=_number(path, line, row, "wifi_percent", usual.wifi_percent),
+            wan_mbps=_number(path, line, row, "wan_mbps", usual.wan_mbps, 0.1, 1_000_000, comma=semicolons),
+            wifi_percent=_number(path, line, row, "wifi_percent", usual.wifi_percent, 0, 100, comma=semicolons),
         )
-        shares = (row.get("p2p") or "on").strip().lower() == "on"
-        found[name] = PlannedSite(site, shares and (before is None or before.shares))
-    return list(found.values())
+        p2p = (row.get("p2p") or "on").strip().lower() or "on"
+        if p2p not in ("on", "off", "leech"):
+            raise BadScenario(f"{path}, line {line}: p2p is {p2p!r}; write on, off or leech, as in the site map.")
+        found[name] = PlannedSite(site, p2p == "on" and (before is None or before.shares))
+    return list(found.values()), sorted(set(reader.fieldnames) - set(COLUMNS))
 
 
-def _number(path: Path, line: int, row: dict[str, str], column: str, usual: float) -> float:
+def _number(
+    path: Path, line: int, row: dict[str, str], column: str, usual: float, least: float, most: float, *, comma: bool
+) -> float:
     text = (row.get(column) or "").strip()
     if not text:
         return usual
     try:
-        value = float(text)
+        value = float(text.replace(",", ".") if comma else text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1_000_000 or (column == "wan_mbps" and value == 0):
-        raise BadScenario(f"{path}, line {line}: {column} is {text!r}, not a number that can be.")
+        value = math.nan
+    if not least <= value <= most:
+        raise BadScenario(f"{path}, line {line}: {column} is {text!r}; write a number from {least:g} to {most:,.0f}.")
     return value
 
 
@@ -110,10 +133,14 @@ def plan(
 
 def table(it: Plan) -> Table:
     """One line for each site."""
-    shown = Table(title=f"{it.shared.total.viewers} viewers at {len(it.sites)} sites")
-    for head in ("site", "viewers", "link Mbit/s", "needs alone", "stalled alone", "mean shared", "peak shared",
-                 "stalled shared"):  # fmt: skip
-        shown.add_column(head, justify="left" if head == "site" else "right")
+    caption = (
+        "Mbit/s. need: what all viewers would draw by themselves; stop: viewers who would see the picture stop; mean, "
+        "peak: what the link would carry with sharing, on average and in its busiest second."
+    )
+    title = f"{_counted(it.shared.total.viewers, 'viewer')} at {_counted(len(it.sites), 'site')}"
+    shown = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in ("site", "viewers", "link", "need", "stop without", "mean", "peak", "stop with"):
+        shown.add_column(head, justify="left" if head == "site" else "right", no_wrap=head != "site", overflow="fold")
     for planned, with_, without in zip(it.sites, it.shared.sites, it.direct.sites, strict=True):
         shown.add_row(
             planned.site.name,
@@ -126,6 +153,10 @@ def table(it: Plan) -> Table:
             f"{with_.viewers_stalled}",
         )
     return shown
+
+
+def _counted(count: int, of: str) -> str:
+    return f"{count:,} {of}{'' if count == 1 else 's'}"
 
 
 def _needs(it: Plan, site: SiteFigures) -> float:
@@ -143,13 +174,14 @@ def words(it: Plan) -> list[str]:
     alone = [pair for pair in pairs if pair[2].stalls or pair[2].unfinished]
     after = [pair for pair in pairs if pair[1].stalls or pair[1].unfinished]
     total, direct = it.shared.total, it.direct.total
-    said.append(
-        f"Without sharing, {direct.viewers_stalled} of {direct.viewers} viewers at {len(alone)} of {len(pairs)} sites "
-        "would see the picture stop."
+    stops = (
+        f"{direct.viewers_stalled:,} of {_counted(direct.viewers, 'viewer')}, at {len(alone)} of {len(pairs)} sites,"
     )
+    said.append(f"Without sharing, {stops if alone else 'nobody'} would see the picture stop.")
+    stops = f"{_counted(total.viewers_stalled, 'viewer')} at {_counted(len(after), 'site')}"
     said.append(
-        f"With sharing, {total.offload:.1%} of the video stays inside the offices (at most {total.bound:.1%} can), "
-        f"and {total.viewers_stalled} viewers at {len(after)} sites would see the picture stop."
+        f"With sharing, {total.offload:.1%} of the video does not cross the internet links (at most {total.bound:.1%} "
+        f"need not), and {stops if after else 'nobody'} would see the picture stop."
     )
     for planned, with_, without in sorted(alone, key=lambda it: -it[2].stalled_s)[:SITES_IN_WORDS]:
         site = planned.site
@@ -189,5 +221,10 @@ def _why(it: Plan, planned: PlannedSite, with_: SiteFigures) -> str:
     if planned.site.viewers == 1:
         return share + "There is nobody to share with."
     if planned.site.wifi_percent:
-        return share + "Its Wi-Fi cannot relay this bitrate to everybody in time."
+        low, high = planned.site.wifi_uplink_mbps
+        return (
+            share + f"Machines on Wi-Fi are taken to send {low:g} to {high:g} Mbit/s, too little to relay "
+            f"{max(stream.bitrates_mbps):g} to everybody in time: offer a lower rendition there, or put more of its "
+            "machines on cable."
+        )
     return share + "Its link is enough; the delay is inside the office."

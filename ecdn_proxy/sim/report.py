@@ -8,6 +8,7 @@ svg(result)       in `plot`
 from typing import Any
 
 import msgspec
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
@@ -88,17 +89,19 @@ def _rows(result: Result) -> list[tuple[str, str, str]]:
             f"for {total.segments} segments; {total.passed} more by players outside the swarm",
         ),
         ("conditions", f"{sum(total.conditions.values())}", ", ".join(f"{k} {v}" for k, v in total.conditions.items())),
-        ("simulated in", f"{total.cpu_s:.1f} s", f"CPU, {total.events} events; digest {result.digest}"),
+        ("simulated in", f"{total.cpu_s:.1f} s", f"of CPU, {total.events:,} events"),
+        ("digest", "", result.digest),
     ]
 
 
 def _worst(result: Result) -> Table:
-    table = Table(title=f"sites, the worst first ({min(SITES_SHOWN, len(result.sites))} of {len(result.sites)})")
-    for head in ("site", "viewers", "link", "used", "peak", "offload", "bound", "copies", "p99 s", "late", "stalled"):
+    title = f"sites, the worst first ({min(SITES_SHOWN, len(result.sites))} of {len(result.sites)})"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
+    for head in ("site", "viewers", "link", "used", "peak", "offload", "bound", "copies", "p99 s", "late", "stop"):
         table.add_column(head, justify="left" if head == "site" else "right", no_wrap=True)
     for it in worst_first(result.sites)[:SITES_SHOWN]:
         table.add_row(
-            it.name, str(it.viewers), f"{it.wan_mbps:g}", f"{it.link_mean_mbps:.1f}", f"{it.link_peak_mbps:.1f}",
+            it.name[:12], str(it.viewers), f"{it.wan_mbps:g}", f"{it.link_mean_mbps:.1f}", f"{it.link_peak_mbps:.1f}",
             f"{it.offload:.1%}", f"{it.bound:.1%}", f"{it.copies:.2f}", f"{it.took.percentile(99):.2f}",
             f"{it.late_rate:.1%}", f"{it.viewers_stalled}",
         )  # fmt: skip
