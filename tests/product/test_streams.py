@@ -22,7 +22,7 @@ from tests.demo.origin import NODE_MODULES
 from tests.demo.parts import Plan
 from tests.demo.playlists import PART_SECONDS, PARTS, VOD_SEGMENTS
 from tests.demo.stage import Stage
-from tests.product.outside import Copies, per_segment, through
+from tests.product.outside import Copies, per_segment, settled, through, wrong
 
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 
@@ -209,6 +209,24 @@ async def test_a_low_latency_player_is_as_close_to_live_as_without_an_agent(
     assert behind.latency_seconds is not None
     assert direct.latency_seconds is not None
     assert behind.latency_seconds < direct.latency_seconds + 1.0
+
+
+# Smooth Streaming
+
+
+async def test_smooth_streaming_is_shared(stage: Stage, record_property: Record) -> None:
+    """dash.js plays it in tests/lab/test_players.py."""
+    stage.plan.stream = "smooth"
+    copies, lan = await Copies.from_now(stage), await _lan(stage)
+    viewers = [await stage.start_viewer(agent) for agent in stage.agents]
+    await settled(viewers, 12)
+    counted, shared = await copies.by_path("/smooth/"), sum(await _lan(stage)) - sum(lan)
+    record_property("figures", [per_segment(counted), shared])
+    assert wrong(viewers) == []
+    assert len(counted) >= 6
+    assert per_segment(counted) <= 1.1, counted
+    assert shared > 1_000_000
+    await stage.processes.end([viewer.child for viewer in viewers])
 
 
 # Encryption
