@@ -51,7 +51,7 @@ class Figures:
 
 
 def simulated(viewers: int, stagger_s: float, segment_bytes: float) -> Figures:
-    """The same office under virtual time; latency as the laboratory counts it: of each viewer, then the worst of all."""
+    """The same office under virtual time; latency as the laboratory counts it: of each viewer, then the worst."""
     scenario = read(
         f"""
         [stream]
