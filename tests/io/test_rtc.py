@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -245,6 +246,16 @@ async def test_a_peer_that_dies_is_noticed_within_three_seconds(tenant: Authorit
         assert (device, misbehaved) == ("b", False)
         assert "nothing was heard" in why
         assert asyncio.get_running_loop().time() - died <= 3.0
+
+
+async def test_an_agents_own_networks_outrank_who_the_coordinator_lets_meet(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a", "127.0.0.2"), made("b", "127.0.0.3", networks=(ip_network("127.0.0.3/32"),))
+        for one, other in ((a, b), (b, a)):
+            one.hub.dial(other.contact)
+            assert "in a network that this agent shares in" in (await one.record.first("closed"))[1]
+        assert not a.record.all("opened")
+        assert not b.record.all("opened")
 
 
 async def test_frames_that_are_none_are_the_others_fault(tenant: Authority) -> None:

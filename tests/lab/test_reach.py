@@ -115,3 +115,20 @@ async def test_a_machine_that_gets_another_address_goes_on_sharing_by_the_new_on
         await office.run(10)
         assert sum(office.agents[name].status["bytes"]["lan"] for name in office.agents) > sum(before.values())
         _all_right(audience)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_sites_meet_across_the_wan_only_where_the_configuration_says_so(joined: bool) -> None:
+    net = NetPlan((SitePlan("a", 1), SitePlan("b", 1)), isp_mbps=50, wan_mbps=50)
+    two = "group,subnets,p2p,wan,label\nbern,10.1.0.0/16,on,no,Bern\nrom,10.2.0.0/16,on,no,Rom\n"
+    rule = {"wan_peers": [["bern", "rom"]]} if joined else {}
+    plan = OfficePlan(net, site_map=two, settings=EVERYWHERE, coordinator=rule)
+    async with Office(plan) as office:
+        audience = await office.watch(stagger_seconds=1.0)
+        await office.run(12)
+        for name in ("a1", "b1"):
+            assert len(_links(office, name)) == int(joined), office.agents[name].status["coordinator"]
+            assert (office.agents[name].status["coordinator"]["site"] == "bern + rom") == joined
+        shared = sum(office.agents[name].status["bytes"]["lan"] for name in ("a1", "b1"))
+        assert (shared > 0) == joined
+        _all_right(audience)
