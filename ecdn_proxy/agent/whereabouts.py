@@ -26,8 +26,8 @@ from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Network
 
-LOOK_S = 3.0
-"""A look takes 0.3 ms; a dock or another Wi-Fi is met within what a player has buffered."""
+LOOK_S = 2.0
+"""A look takes 0.7 ms; a dock or another Wi-Fi is met within what a player has buffered."""
 
 log = structlog.get_logger(__name__)
 
