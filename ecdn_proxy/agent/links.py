@@ -203,7 +203,11 @@ class Links:
         """The allowed networks are others: end what lies outside."""
         through_nat = self._webrtc is not None and bool(self._webrtc.stun_servers)
         for device, link in self.stats().items():
-            if not allowed(link.address, self._networks) and not (through_nat and link.kind == "webrtc"):
+            if (
+                link.address
+                and not allowed(link.address, self._networks)
+                and not (through_nat and link.kind == "webrtc")
+            ):
                 self.hang_up(device, f"{link.address} is no longer in a network that this agent shares in")
 
     # ---- the coordinator

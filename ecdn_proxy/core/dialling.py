@@ -14,7 +14,7 @@ longer each time, so that two machines behind symmetric NATs make no storm.
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
@@ -203,6 +203,8 @@ class Dialling:
             case NetworkChanged(network):
                 self._changed(network, now)
                 return []
+            case _ as never:
+                assert_never(never)
 
     def wake_at(self) -> Instant | None:
         """When `wake` must be called at the latest."""

@@ -402,8 +402,12 @@ class RtcHub:
     def _may_try(self, candidate: ice.Candidate) -> bool:
         return allowed(candidate.address, self._networks) or (candidate.kind == "srflx" and bool(self._stun))
 
-    def _may_reach(self, address: str) -> bool:
-        return not address or bool(self._stun) or allowed(address, self._networks)
+    def _may_run(self, ours: str, theirs: str) -> bool:
+        """Whether a link may stand on this pair of addresses; "" is one that the engine does not show."""
+        if ours and ours not in self._ourselves.addresses:
+            return False
+        shown = bool(ours or theirs)
+        return not shown or bool(self._stun) or allowed(theirs, self._networks)
 
     # ---- the engine
 
@@ -479,7 +483,7 @@ class RtcHub:
             channel.close("replaced by a newer link")
             return
         ours, channel.address = attempt.peer.path()
-        if not self._may_reach(channel.address) or (ours and ours not in self._ourselves.addresses):
+        if not self._may_run(ours, channel.address):
             channel.close("outside the networks that this agent shares in")
             return
         self._links[channel.device] = channel

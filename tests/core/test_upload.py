@@ -142,6 +142,16 @@ def test_segments_over_webrtc_are_few_and_weigh_more() -> None:
     assert not desk.site.apart("cat", "me")
 
 
+def test_what_goes_by_webrtc_is_counted_apart() -> None:
+    desk = Desk()
+    desk.offer(fetched(seal("me"), BODY))
+    desk.site.links["ann"].kind = "webrtc"
+    for device in ("ann", "bob"):
+        assert desk.get(device)
+        desk.pump()
+    assert (desk.uploads.sent_bytes, desk.uploads.sent_webrtc_bytes) == (2 * len(BODY), len(BODY))
+
+
 @pytest.mark.parametrize(
     ("first", "count", "got"),
     [(0, 3, [0, 1, 2]), (4, 2, [4, 5]), (9, None, [9, 10]), (9, 50, [9, 10]), (3, 0, []), (11, None, []), (99, 1, [])],

@@ -113,11 +113,13 @@ async def _gathered() -> set[str]:
     return found
 
 
-async def test_a_link_over_another_interface_is_ended(
-    tenant: Authority, here: tuple[str, Networks], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ours", "theirs"), [("10.255.255.1", ""), ("", "10.255.255.1"), ("", "")])
+async def test_a_link_over_another_interface_or_one_that_is_hidden_is_ended(
+    tenant: Authority, here: tuple[str, Networks], monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str
 ) -> None:
     address, networks = here
-    monkeypatch.setattr(WrtcPeer, "path", lambda _: ("10.255.255.1", address))
+    path = (ours or address, theirs or ("" if not ours else address))
+    monkeypatch.setattr(WrtcPeer, "path", lambda _: path)
     async with exchange(tenant) as made:
         a, b = made("a", address, networks, engine="wrtc"), made("b", address, networks)
         a.hub.dial(b.contact)
