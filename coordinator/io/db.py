@@ -137,6 +137,16 @@ class Database:
                 insert(DEVICE).values(values).on_conflict_do_update(index_elements=["device"], set_=values)
             )
 
+    async def keys_used(self, used: Iterable[tuple[str, str]]) -> None:
+        """Store that devices have used these certificates (device, SHA-256), unless they have another one by now."""
+        statement = (
+            sa.update(DEVICE)
+            .where(DEVICE.c.device == sa.bindparam("of"), DEVICE.c.key == sa.bindparam("shown"))
+            .values(key_seen=True)
+        )
+        async with self._engine.begin() as connection:
+            await connection.execute(statement, [{"of": device, "shown": key} for device, key in used])
+
     async def devices[T](self, kind: type[T]) -> list[T]:
         """Every device."""
         async with self._reading.begin() as connection:
@@ -145,12 +155,11 @@ class Database:
 
     async def put_sightings(self, sightings: Iterable[Sighting]) -> None:
         """Store where devices were seen."""
+        rows = [msgspec.structs.asdict(one) | {"networks": msgspec.msgpack.encode(one.networks)} for one in sightings]
+        statement = insert(SIGHTING)
+        newer = {column.name: statement.excluded[column.name] for column in SIGHTING.columns}
         async with self._engine.begin() as connection:
-            for one in sightings:
-                values = msgspec.structs.asdict(one) | {"networks": msgspec.msgpack.encode(one.networks)}
-                await connection.execute(
-                    insert(SIGHTING).values(values).on_conflict_do_update(index_elements=["device"], set_=values)
-                )
+            await connection.execute(statement.on_conflict_do_update(index_elements=["device"], set_=newer), rows)
 
     async def sightings(self, since_utc: float) -> list[Sighting]:
         """Where devices were seen since then."""

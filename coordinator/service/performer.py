@@ -24,11 +24,15 @@ class Socket(Protocol):
 
 
 class Performer:
-    """Sockets by session, and sightings that wait to be written together."""
+    """Sockets by session; sightings and certificates' first uses, which wait to be written together.
+
+    A transaction for each would make the agents of a whole company, which all come at nine, wait for one another.
+    """
 
     def __init__(self) -> None:
         self.sockets: dict[int, Socket] = {}
         self._seen: dict[str, Sighting] = {}
+        self._used: dict[str, str] = {}
 
     def perform(self, effect: Effect) -> None:
         """Do one thing; a socket that has ended meanwhile needs nothing."""
@@ -48,8 +52,20 @@ class Performer:
             case _ as never:
                 assert_never(never)
 
+    def used(self, device: str, key: str) -> None:
+        """A device has shown its newest certificate for the first time.
+
+        Until it is written a crash forgets it, and the certificate before it is good until the device comes again.
+        """
+        self._used[device] = key
+
     async def write(self, db: Database) -> None:
-        """Write the sightings since the last time, in one transaction."""
+        """Write what has come since the last time, in one transaction of each kind."""
+        if used := list(self._used.items()):
+            await db.keys_used(used)
+            for device, key in used:
+                if self._used.get(device) == key:  # else it has been renewed meanwhile
+                    del self._used[device]
         if seen := list(self._seen.values()):
             await db.put_sightings(seen)
             for one in seen:

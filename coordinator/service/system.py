@@ -251,7 +251,7 @@ class System:
         if isinstance(found, No):
             return await self._refuse(shown.device, found)
         if found is not before:
-            await self.db.put_device(found)
+            self.performer.used(found.device, found.key)
         return found
 
     async def deny(self, device: str, why: str) -> Device | None:

@@ -19,6 +19,7 @@ from ecdn_proxy.core.http import REASONS, Circumstance, answer_for, end_to_end, 
 from ecdn_proxy.front.hygiene import viewer_headers
 from ecdn_proxy.wire.faults import Unavailable
 
+PART_BYTES: Final = 131_072
 _NO_BODY: Final = frozenset({204, 304})
 _log = structlog.get_logger("ecdn.proxy")
 
@@ -93,7 +94,7 @@ async def reply_to(
 def from_memory(segment: StoredSegment, viewer: ViewerRequest, circumstance: Circumstance) -> Reply:
     """The answer from a whole segment."""
     answer = answer_for(viewer.method, viewer.headers, segment.head, circumstance)
-    body = _once(segment.body) if answer.body else None
+    body = _sliced(segment.body) if answer.body else None
     return Reply(answer.status, answer.reason, answer.headers, body, answer.skip, answer.length)
 
 
@@ -107,11 +108,14 @@ def brief(status: int, why: str) -> Reply:
         ("cache-status", "ecdn; fwd=miss"),
         ("access-control-allow-origin", "*"),
     )
-    return Reply(status, REASONS.get(status, ""), headers, _once(text), 0, len(text))
+    return Reply(status, REASONS.get(status, ""), headers, _sliced(text), 0, len(text))
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def _sliced(body: bytes) -> AsyncIterator[memoryview]:
+    """In parts, so that a slow viewer holds back the rest and TLS works within the processor's cache."""
+    view = memoryview(body)
+    for at in range(0, len(body), PART_BYTES):
+        yield view[at : at + PART_BYTES]
 
 
 def sort(agent: Agent, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:

@@ -13,6 +13,7 @@ Map: `forge` (devices without 20,000 enrolments) · `measure` (one server, its c
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -94,6 +95,8 @@ class Visitor:
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._answered: asyncio.Future[None] | None = None
         self.joined_ms = 0.0
+        self.lost = False
+        """The server has ended the socket."""
 
     async def join(self, session: aiohttp.ClientSession) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -116,7 +119,7 @@ class Visitor:
         assert self._ws is not None
         for beat in range(1, 1_000):
             await asyncio.sleep(BEAT_S)
-            for message in self._beat(beat):
+            for message in () if self.lost else self._beat(beat):
                 await self._say(message)
 
     async def ask(self) -> float:
@@ -156,11 +159,13 @@ class Visitor:
             await self._ws.send_bytes(message)
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        async for frame in ws:
-            # Welcome is the first frame; afterwards Alive is one of two bytes
-            wanted = not self.ours or not self.joined_ms or len(frame.data) <= 2
-            if wanted and self._answered is not None and not self._answered.done():
-                self._answered.set_result(None)
+        with contextlib.suppress(aiohttp.ClientError):
+            async for frame in ws:
+                # Welcome is the first frame; afterwards Alive is one of two bytes
+                wanted = not self.ours or not self.joined_ms or len(frame.data) <= 2
+                if wanted and self._answered is not None and not self._answered.done():
+                    self._answered.set_result(None)
+        self.lost = True
 
 
 async def _client(arguments: argparse.Namespace) -> None:
@@ -193,9 +198,10 @@ async def _client(arguments: argparse.Namespace) -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         answers = []
         for visitor in visitors[:: max(1, len(visitors) // PROBES)]:
-            answers.append(await visitor.ask())
-            await asyncio.sleep(0.02)
-        print(json.dumps({"answers": answers}), flush=True)
+            if not visitor.lost:
+                answers.append(await visitor.ask())
+                await asyncio.sleep(0.02)
+        print(json.dumps({"answers": answers, "lost": sum(each.lost for each in visitors)}), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         for task in living:
             task.cancel()
@@ -262,7 +268,8 @@ async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]
         await asyncio.sleep(STEADY_S)
         steady = (used() - cpu) / (seconds() - begun)
         await clients.go_on()
-        answers = sorted(each for one in await clients.hear() for each in one["answers"])
+        heard_last = await clients.hear()
+        answers = sorted(each for one in heard_last for each in one["answers"])
     finally:
         await clients.end()
     return {
@@ -270,6 +277,7 @@ async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]
         "joined": len(joined),
         "failed": sum(one["failed"] for one in heard),
         "failures": [why for one in heard for why in one["failures"]][:3],
+        "lost_again": sum(one["lost"] for one in heard_last),
         "took_s": round(max(one["took_s"] for one in heard), 1),
         "join_ms_p50": round(statistics.median(joined), 1),
         "join_ms_p99": round(joined[int(len(joined) * 0.99)], 1),
@@ -294,6 +302,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         await child.ready(ready, 60)
         clients = Clients(arguments, "ours", f"https://127.0.0.1:{port}/v1/agent", folder)
         result["coordinator"] = await measure(child, clients, arguments.agents)
+        print(json.dumps(result), file=sys.stderr, flush=True)  # the reference takes as long again
         await processes.end([child])
         try:
             result["bittorrent-tracker"] = await _reference(arguments, folder, processes)

@@ -12,6 +12,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from msgspec.structs import replace
 
 from coordinator.core.registry import Device, Token
 from coordinator.io.db import FILE, Database, Sighting, migrate
@@ -62,6 +63,17 @@ async def test_devices_are_stored_whole(db: Database) -> None:
     await db.put_device(device())
     await db.put_device(device(version="2"))
     assert await db.devices(Device) == [device(version="2")]
+
+
+async def test_a_certificates_first_use_touches_only_the_device_that_still_has_it(db: Database) -> None:
+    for name in ("d1", "d2", "d3"):
+        await db.put_device(device(name))
+    await db.put_device(replace(device("d2"), key="renewed", former="k"))
+    await db.put_device(replace(device("d3"), state="denied", why="lost"))
+    await db.keys_used([("d1", "k"), ("d2", "k"), ("d3", "k"), ("gone", "k")])
+    assert {one.device: (one.key_seen, one.state) for one in await db.devices(Device)} == {
+        "d1": (True, "live"), "d2": (False, "live"), "d3": (True, "denied"),
+    }  # fmt: skip
 
 
 async def test_sightings_keep_the_last(db: Database) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import random
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -15,9 +17,10 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 
-from coordinator.core.registry import CLONED
+from coordinator.core.registry import CLONED, Device
 from coordinator.core.sites import read_map
 from coordinator.io import clock
+from coordinator.io.db import FILE
 from coordinator.web.app import ROUTES, make_app
 from ecdn_proxy.io.coordinator import CoordinatorLink, Refused, client_context, enrol, renew
 from ecdn_proxy.io.trust import Identity, load, new_keys_and_csr
@@ -311,6 +314,27 @@ async def test_three_agents_meet_and_one_leaves(house: House) -> None:
         await agent.link.close()
     await house.until(lambda: len(house.system.tracker) == 0)
     assert "ecdn_arrivals_total 3" in (await house.ask("GET", "/metrics"))[1]
+
+
+async def test_a_new_agent_does_not_wait_for_the_database(house: House) -> None:
+    """Its first socket is noted in the register's file, but later: a whole company comes at nine."""
+    identity = await house.enrolled()
+    file = house.folder / "data" / FILE
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        agent = Agent(identity, "10.0.0.1")
+        await agent.until(lambda: any(isinstance(message, Welcome) for message in agent.heard))
+        other.execute("ROLLBACK")
+
+    async def noted() -> bool:
+        return any(
+            device.device == identity.device and device.key_seen for device in await house.system.db.devices(Device)
+        )
+
+    async with asyncio.timeout(PATIENCE_S):
+        while not await noted():  # noqa: ASYNC110  # another process could write it
+            await asyncio.sleep(0.05)
+    await agent.link.close()
 
 
 async def test_administrators_see_deny_and_allow(house: House) -> None:
