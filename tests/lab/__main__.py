@@ -4,7 +4,7 @@
     python -m tests.lab exec a1 ping -c 3 10.1.1.2
     python -m tests.lab fault cable a3 out      (in)      isp a cut   (up)      rate a 5 (Mbit/s)
                               delay a 100 (ms one way)    jitter a 20           loss a 2   hostloss a3 5 (percent)
-                              isolation a on    (off)     multicast a off (on)  peerport off (on)
+                              isolation a on    (off)     multicast a off (on)  peerport off (on)  address a3 10.1.7.7
                               origin 'status=503&match=ts$'    origin clear=1
     python -m tests.lab status | down
 
@@ -170,6 +170,7 @@ def fault(options: argparse.Namespace) -> None:
 
     known: dict[str, Callable[[], None]] = {
         "cable": lambda: faults.cable(host(), plugged=words[1] == "in"),
+        "address": lambda: faults.address(host(), words[1]),
         "isp": lambda: faults.isp(words[0], up=words[1] == "up"),
         "rate": lambda: faults.rate(words[0], float(words[1])),
         "delay": lambda: faults.delay(words[0], float(words[1])),
