@@ -22,15 +22,13 @@ from ecdn_proxy.agent.doors import Agent
 from ecdn_proxy.front import inner
 from ecdn_proxy.front.inner import Inner
 from ecdn_proxy.front.interception import Interception
-from ecdn_proxy.front.opened import Opened, Services, Tunnel
+from ecdn_proxy.front.opened import SILENT_MAX_S, Opened, Services, Tunnel
 from ecdn_proxy.front.secured import Secured
 from ecdn_proxy.front.targets import Refused, Targets
 from ecdn_proxy.sansio.tasks import Tasks
 
 HEAD_BYTES_MAX: Final = 16_384
 """A CONNECT request has some hundred bytes, a ClientHello with post-quantum key shares some thousand."""
-SILENT_MAX_S: Final = 600.0
-"""As mitmproxy: a connection on which nothing has come or gone for so long is closed."""
 _ALLOWED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _log = structlog.get_logger("ecdn.proxy")
 

@@ -41,6 +41,8 @@ AHEAD_BYTES_MAX: Final = 131_072
 """What a client may send before its last request is answered; then it is read no further."""
 WRITE_HIGH_BYTES: Final = 262_144
 """More than this unsent, and the source of the bytes waits."""
+SILENT_MAX_S: Final = 600.0
+"""As mitmproxy: a connection on which nothing has come for so long, and nothing is asked, is closed."""
 _log = structlog.get_logger("ecdn.proxy")
 
 
@@ -90,6 +92,8 @@ class Opened(asyncio.Protocol):
         self._handed_over = False
         self._slow = False
         self._room: asyncio.Future[None] | None = None
+        self._heard_at = self._loop.time()
+        self._timer = self._loop.call_later(SILENT_MAX_S, self._look)
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     # ---- asyncio's side
@@ -98,6 +102,7 @@ class Opened(asyncio.Protocol):
         """Encrypted bytes from the client."""
         if self._closed:
             return
+        self._heard_at = self._loop.time()
         new = not self._tls.established
         try:
             for plain in self._tls.decrypt(data):
@@ -115,6 +120,7 @@ class Opened(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client has left, or was left."""
         self._closed = True
+        self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
         if self._inner is not None:
@@ -143,6 +149,14 @@ class Opened(asyncio.Protocol):
             self._tls.flush()
             self._closed = True
             self._transport.close()
+
+    def _look(self) -> None:
+        """Close what is silent; while mitmproxy or the agent is at work they have limits of their own."""
+        left = self._heard_at + SILENT_MAX_S - self._loop.time()
+        if left > 0 or self._at_work or self._handed_over:
+            self._timer = self._loop.call_later(max(left, SILENT_MAX_S / 10), self._look)
+        else:
+            self.close()
 
     @property
     def _name(self) -> str:
@@ -234,7 +248,11 @@ class Opened(asyncio.Protocol):
             now = Circumstance("cache", services.utc(), services.show_source)
             await self._send(from_memory(route.segment, viewer, now))
             return
-        delivery = services.agent.open(route.ticket)
+        try:
+            delivery = services.agent.open(route.ticket)
+        except KeyError:
+            await self._send(brief(502, "no such ticket"))
+            return
         try:
             reply = await reply_to(delivery, "GET", viewer.headers, services.utc, show_source=services.show_source)
         except Unavailable as fault:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from ecdn_proxy.agent.doors import Begun, FromMemory
+from ecdn_proxy.agent.doors import Begun, FromMemory, ToGateway
 from ecdn_proxy.core.happenings import StoredSegment
 from ecdn_proxy.front.opened import AHEAD_BYTES_MAX, RELAYED_BODY_MAX
 from tests.front.rig import BIG, STREAM, Rig, ToldDelivery, head, rig
@@ -310,3 +310,26 @@ async def test_a_segments_answer_is_held_back_by_a_slow_viewer(front: Rig) -> No
         viewer.read_on(True)
         await viewer.reader.readuntil(b"\r\n\r\n")
         await viewer.reader.readexactly(1600 * 65_536)
+
+
+@pytest.mark.asyncio
+async def test_a_silent_connection_is_closed_but_none_that_is_answered(
+    front: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecdn_proxy.front.opened.SILENT_MAX_S", 0.3)
+    more = asyncio.Event()
+    front.agent.gateway("/1.m4s", told(BODY[:10], more, BODY[10:]))
+    async with line(front) as silent, line(front) as viewer:
+        viewer.ask("/1.m4s")
+        assert await silent.reader.read() == b""
+        more.set()
+        assert await viewer.answer() == (200, BODY)
+        assert await viewer.reader.read() == b""
+
+
+@pytest.mark.asyncio
+async def test_a_ticket_that_nobody_knows(front: Rig) -> None:
+    front.agent.routes["/1.m4s"] = ToGateway("none", "test")
+    async with line(front) as viewer:
+        viewer.ask("/1.m4s")
+        assert (await viewer.answer())[0] == 502
