@@ -9,7 +9,7 @@ holder's link ends, or when it has been silent too long, which is noticed at the
 
 import heapq
 import math
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -282,13 +282,13 @@ class Ledger:
 
     def _choose(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> Choice | None:
         fetching = {state.device for state in entry.leases if self._live(entry, state, now)}
-        depths: dict[str, int | None] = dict.fromkeys(fetching | entry.holders, 0)
-        depths[device] = None
+        roots = fetching | entry.holders
+        depths: dict[str, int | None] = {device: None}
         candidates: list[Candidate] = []
-        for other in self._likely(entry, fetching | entry.holders | entry.parents.keys()):
+        for other in self._likely(entry, roots | entry.parents.keys()):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
-            depth = self._depth(entry, other, depths)
+            depth = self._depth(entry, other, roots, depths)
             contact = self._view.contact(other)
             if depth is None or contact is None:
                 continue
@@ -311,7 +311,14 @@ class Ledger:
         """At most so many are looked at closely: those that were told to serve fewest."""
         if len(pool) <= CANDIDATES_MAX:
             return sorted(pool)
-        return heapq.nsmallest(CANDIDATES_MAX, pool, key=lambda it: (entry.children[it], it))
+        by_children: defaultdict[int, list[str]] = defaultdict(list)
+        children = entry.children.get
+        for device in pool:
+            by_children[children(device, 0)].append(device)
+        found: list[str] = []
+        for _, equal in sorted(by_children.items()):
+            found += heapq.nsmallest(CANDIDATES_MAX - len(found), equal)
+        return found
 
     def _may_serve(self, device: str, now: Instant) -> bool:
         known = self._view.known(device)
@@ -320,13 +327,16 @@ class Ledger:
         return known is not None and known.serves and not self._view.is_barred(device, now)
 
     @staticmethod
-    def _depth(entry: Entry, device: str, depths: dict[str, int | None]) -> int | None:
+    def _depth(entry: Entry, device: str, roots: set[str], depths: dict[str, int | None]) -> int | None:
         """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody.
 
-        `depths` holds what is known: 0 for who fetches or has it, None for the asker; what is found is added.
+        `roots` fetch it or have it. `depths` holds what is known, None for the asker; what is found is added.
         """
         chain: list[str] = []
         while device not in depths:
+            if device in roots:
+                depths[device] = 0
+                break
             depths[device] = None  # met again on the way up, it is a circle
             chain.append(device)
             above = entry.parents.get(device)
@@ -350,7 +360,9 @@ class Fading:
 
     def level(self, device: str, now: Instant) -> float:
         """What is left of a device's amount."""
-        amount, since = self._amounts.get(device, (0.0, now))
+        if (found := self._amounts.get(device)) is None:
+            return 0.0
+        amount, since = found
         return amount * math.pow(0.5, (now - since) / self._half_life_s)
 
     def add(self, device: str, now: Instant) -> None:
