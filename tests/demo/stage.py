@@ -32,6 +32,7 @@ import aiohttp
 
 from tests.demo import browser, content, pki
 from tests.demo.clock import seconds
+from tests.demo.enrolling import enrol
 from tests.demo.parts import (
     PAGE_PORT,
     PATHS,
@@ -126,11 +127,13 @@ class Stage(Whole):
             ca = state / "mitmproxy-ca-cert.pem" if plain else state / "authority" / "ca.pem"
             config.write_text(self._settings(address))
             self.agents.append(Agent(name, address, state, config, ca))
+        if self.plan.through == "agents":
+            states = [agent.state for agent in self.agents]
+            await enrol(self.processes.python, self.join, states, self.plan.start_within_seconds)
         slots = asyncio.Semaphore(4)  # each start costs a second or two of a whole core
 
         async def start(index: int) -> None:
             async with slots:
-                await self._enrol(self.agents[index])
                 await self.start_agent(index)
 
         tasks = [start(index) for index in range(len(self.agents))]
@@ -153,14 +156,6 @@ class Stage(Whole):
             "cache_disk_mb": 0,
         } | self.plan.settings
         return "".join(f"{name} = {toml(value)}\n" for name, value in settings.items())
-
-    async def _enrol(self, agent: Agent) -> None:
-        if self.plan.through != "agents":
-            return
-        arguments = ["enrol", "--state-dir", str(agent.state), "--coordinator", self.join["coordinator"]]
-        arguments += ["--tenant-root-sha256", self.join["tenant_root_sha256"], "--token", self.join["token"]]
-        child = await self.processes.python(f"{agent.name}-enrol", "ecdn_proxy", *arguments)
-        await child.finished(self.plan.start_within_seconds)
 
     async def start_agent(self, index: int) -> None:
         """Starts agent `index`, also again after it was killed: same state, same addresses."""

@@ -38,6 +38,7 @@ import psutil
 from tests.demo import content, pki
 from tests.demo.browser import Act
 from tests.demo.clock import seconds, wall
+from tests.demo.enrolling import enrol
 from tests.demo.parts import PAGE_PORT, PATHS, PEER_PORT, PROXY_PORT, Agent, OriginView, Stream, toml
 from tests.demo.processes import Child, Processes, Whole, invitation
 from tests.lab import shell
@@ -188,11 +189,9 @@ class Office(Whole):
             self.agents[host.name] = Agent(host.name, "127.0.0.1", state, config, state / "authority" / "ca.pem")
             timeout_session = session(host.namespace, addresses={"127.0.0.1": "127.0.0.1"}, total=3)
             self._pages[host.name] = await self._exits.enter_async_context(timeout_session)
-        words = {name.replace("_", "-"): self._join[name] for name in ("coordinator", "token", "tenant_root_sha256")}
-        arguments = [f"--{name}={value}" for name, value in words.items()]  # a token may begin with a hyphen
-        states = [str(agent.state) for agent in self.agents.values()]
-        enrolling = await self._start(self.net.internet, "enrolling", "tests.lab.enrolling", *arguments, *states)
-        await enrolling.finished(self.plan.start_within_seconds)
+        there = functools.partial(self._start, self.net.internet)
+        states = [agent.state for agent in self.agents.values()]
+        await enrol(there, self._join, states, self.plan.start_within_seconds)
         slots = asyncio.Semaphore(3)  # each start costs a second or two of a whole core
 
         async def start(name: str) -> None:
