@@ -26,7 +26,7 @@ demo: setup ## An office on this machine: an origin, a coordinator, agents, view
 test: setup ## All tests; at the end what was skipped, and why (TEST_ARGS="tests/core -x")
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
-lab: setup ## Offices in trouble, thirty agents, overloaded lines, real players (root; about 30 minutes)
+lab: setup ## Offices in trouble, thirty agents, overloaded lines, real players (root; about 40 minutes)
 	@$(BIN)/python -m pytest tests/lab -m "lab or lab_scale or not lab" $(TEST_ARGS)
 
 check: format lint types imports repository ## Everything that needs no run: format, lint, types, floors, repository

@@ -1,6 +1,6 @@
 """Real players on hosts of an office: two through their agents, beside one that goes straight to the origin.
 
-Figures lie in build/lab/players.json. The three start one second apart, on one line; nobody's start waits for a page.
+Figures lie in build/lab/players.json. They start one after the other on one line, when all pages are loaded.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from tests.demo import browser
 from tests.demo.clock import wall
+from tests.demo.content import SEGMENT_SECONDS
 from tests.demo.origin import NODE_MODULES, SCRIPTS
 from tests.demo.parts import PATHS, Player, Stream
 from tests.lab import mpv
@@ -26,7 +27,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module"), pytest.
 SECONDS = 10
 PREPARE_SECONDS = 8.0
 """Until three browsers stand: who starts while another one comes up starts late."""
-STAGGER_SECONDS = 1.0
+STAGGER_SECONDS = float(SEGMENT_SECONDS)
+"""All begin at the same place in a segment: players begin to play where one begins, up to its length further behind."""
 RTT_MS = 20
 _LIVE: dict[Player, tuple[Stream, ...]] = {
     "hls": ("hls", "cmaf", "aes", "ll"),
@@ -55,11 +57,11 @@ def players_here() -> None:
 
 async def _three(
     office: Office, player: Player, stream: Stream, acts: Sequence[browser.Act] = ()
-) -> tuple[list[dict[str, Any]], float, int]:
-    """What each saw, the last one without its agent; copies that the agents together took, and bytes they shared."""
+) -> tuple[list[dict[str, Any]], float]:
+    """What each saw, the last one without its agent; copies that the agents together took."""
     await office.refresh()
     since, lan = len(await office.origin.log()), _lan(office)
-    at = wall() + PREPARE_SECONDS
+    at = (wall() + PREPARE_SECONDS) // SEGMENT_SECONDS * SEGMENT_SECONDS + SEGMENT_SECONDS / 2
     hosts = office.net.hosts_of()
     reports = await asyncio.gather(
         *(
@@ -81,8 +83,12 @@ async def _three(
     names = "startup_ms stalls stall_ms stalled progress frames_a_second latency_seconds position height segments parts"
     names += " errors console"
     FIGURES[f"{player}-{stream}"] = [{name: report[name] for name in names.split()} for report in reports]
-    FIGURES[f"{player}-{stream}"].append({"copies": copies(ours), "lan": _lan(office) - lan})
-    return list(reports), copies(ours), _lan(office) - lan
+    # What the two were given and the origin did not send them; each chooses its own rendition.
+    twice = sum(report["bytes"] for report in reports[:2]) - sum(fetch.bytes for fetch in ours)
+    shared = _lan(office) - lan
+    FIGURES[f"{player}-{stream}"].append({"copies": copies(ours), "lan": shared, "twice": twice})
+    assert stream == "ll" or shared >= 0.9 * twice > 0, FIGURES[f"{player}-{stream}"]
+    return list(reports), copies(ours)
 
 
 def _lan(office: Office) -> int:
@@ -92,7 +98,7 @@ def _lan(office: Office) -> int:
 @pytest.mark.usefixtures("players_here")
 @pytest.mark.parametrize(("player", "stream"), [(player, stream) for player in _LIVE for stream in _LIVE[player]])
 async def test_live_plays_as_it_does_without_an_agent(office: Office, player: Player, stream: Stream) -> None:
-    reports, taken, shared = await _three(office, player, stream)
+    reports, taken = await _three(office, player, stream)
     direct = reports.pop()
     figures = FIGURES[f"{player}-{stream}"]
     assert direct["played"], figures
@@ -105,7 +111,6 @@ async def test_live_plays_as_it_does_without_an_agent(office: Office, player: Pl
         assert all(report["parts"] > SECONDS for report in reports)
         return
     assert taken <= 1.1, figures
-    assert shared > 1_000_000
 
 
 @pytest.mark.usefixtures("players_here")
@@ -117,7 +122,7 @@ async def test_recordings_are_sought_in_paused_and_changed(office: Office, playe
         browser.Act(1.5, "window.seek(30)"),
         browser.Act(1.5, "window.pick(360)"),
     )
-    reports, taken, shared = await _three(office, player, stream, acts)
+    reports, taken = await _three(office, player, stream, acts)
     direct = reports.pop()
     for report in (*reports, direct):
         assert report["played"], FIGURES[f"{player}-{stream}"]
@@ -126,7 +131,6 @@ async def test_recordings_are_sought_in_paused_and_changed(office: Office, playe
     for report in reports:
         assert report["stalls"] <= direct["stalls"], FIGURES[f"{player}-{stream}"]
     assert taken <= 1.2, FIGURES[f"{player}-{stream}"]  # a rendition left in the middle of a segment costs its rest
-    assert shared > 500_000
 
 
 @pytest.mark.parametrize(("stream", "seek"), [("cmaf", None), ("vod-dash", 34.0)])
