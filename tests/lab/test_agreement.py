@@ -2,7 +2,7 @@
 
 What must be equal is counted: copies, offload, bytes on the line. Latency is not: the simulator gives its machines no
 CPU and its connections no slow start, and here up to thirty agents and their viewers share a few cores; so a segment
-takes longer here, by at most what is allowed below.
+takes longer here, by at most what is allowed below. The machine must have nothing else to do.
 """
 
 import statistics
