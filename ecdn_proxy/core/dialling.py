@@ -302,6 +302,9 @@ class Dialling:
     def _needs_rtc(self, pair: _Pair, now: Instant) -> None:
         """TCP has failed where WebRTC stands."""
         pair.by_rtc_until = now + REMEMBERED_S
+        if not pair.tcp_tried:  # the other one offered: TCP may well answer from this side
+            pair.probe_at = now + HEAD_START_S
+            return
         pair.probe_at = now + pair.probe_wait_s
         pair.probe_wait_s = min(PROBE_MOST_S, 2 * pair.probe_wait_s)
 

@@ -135,6 +135,17 @@ def test_tcp_is_tried_again_ever_more_rarely_and_taken_when_it_answers() -> None
     assert table.at(10_000.0) == []
 
 
+def test_whoever_was_offered_a_link_tries_tcp_from_its_side_too_at_once() -> None:
+    table = Table()
+    assert table.at(0.0, d.Opened("b", "webrtc", B)) == []
+    assert table.at(d.HEAD_START_S - 0.01) == []
+    assert table.at(d.HEAD_START_S + 0.01) == [TCP]
+    table.at(1.8, d.Failed("b", "lan", TIMED_OUT))
+    assert table.machine.why("b") == TIMED_OUT
+    assert table.at(1.7 + d.PROBE_FIRST_S) == []
+    assert table.at(1.9 + d.PROBE_FIRST_S) == [TCP]
+
+
 def test_tls_that_stands_first_ends_the_webrtc_attempt() -> None:
     table = Table()
     table.at(0.0, d.Wanted(B))
