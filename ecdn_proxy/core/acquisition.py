@@ -159,8 +159,15 @@ class Acquisition:
 
     # ---- the ledger's answer
 
-    def ask(self, reason: Reason, now: Instant) -> None:
-        """Ask the key's home what to do."""
+    def ask(self, reason: Reason, now: Instant, rather_not: str | None = None) -> None:
+        """Ask the key's home what to do.
+
+        Args:
+            reason: why it is asked.
+            now: the time.
+            rather_not: a device that only this question avoids; the ledger may name it again when the fault was not
+                its own.
+        """
         self._asks += 1
         self.stage = Stage.ASKING
         if self._asks > REASKS_MAX:
@@ -171,7 +178,7 @@ class Acquisition:
             self.key,
             self.stream,
             reason=reason,
-            avoid=tuple(self._avoid),
+            avoid=tuple(self._avoid) if rather_not is None else (rather_not, *self._avoid),
             have=self.assembly.next_piece(),
             # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
             unsettled=not self._live or self._is_unsettled(self.stream, now),
@@ -318,6 +325,8 @@ class Acquisition:
             authorized=authorized,
             utc=event.utc,
         )
+        if self._lease is not None and self._lease.home is not None:
+            self._site.ledger.learn_first_byte(self.stream, now - self._progress_at)
         self._patience.heard(now)
         if not event.framed and isinstance(verdict, Shareable):
             verdict = Private("the origin does not say where the body ends")
@@ -335,9 +344,9 @@ class Acquisition:
                 self._own_answer("private", event.status, why, now)
             case Gone(status):
                 self._own_answer("private", status, f"the origin answered {status}", now)
-            case Broken(_, why) if self._origin_tries < ORIGIN_TRIES_MAX:
+            case Broken(status, why) if self._origin_tries < ORIGIN_TRIES_MAX:
                 self._abort_fetch()
-                self.origin_failed(why, now)
+                self.origin_failed(why, now, status)
             case Broken(status, why):
                 self._own_answer("failed", status, why, now)
 
@@ -385,10 +394,10 @@ class Acquisition:
         self._end_fetch("complete", 200, "", now)
         self._deliver(now)
 
-    def origin_failed(self, why: str, now: Instant) -> None:
-        """The fetch broke."""
+    def origin_failed(self, why: str, now: Instant, status: int = 0) -> None:
+        """The fetch broke; `status` if the origin said so itself."""
         self._fetch = None
-        self._end_fetch("failed", 0, why, now)
+        self._end_fetch("failed", status, why, now)
         if self._origin_tries >= ORIGIN_TRIES_MAX:
             self._release(why, 0, now)
         else:
@@ -507,12 +516,7 @@ class Acquisition:
     def _switch(self, reason: Reason, now: Instant) -> None:
         parent = self._parent
         self._drop_parent()
-        if parent is not None:
-            self._avoid[parent] = None
-        self.ask(reason, now)
-        if parent is not None:
-            # only this question avoids it: the ledger may name it again when the fault was not its own
-            self._avoid.pop(parent, None)
+        self.ask(reason, now, parent)
 
     def _fetch_regardless(self, why: str, now: Instant) -> None:
         self._patience.restarted(now)

@@ -29,7 +29,7 @@ class Candidate:
     holds: bool
     """It has all of the segment."""
     slow: float = 0.0
-    """How often its children found it slow lately (decaying)."""
+    """How often children found it, or the source of its chain, slow lately (decaying)."""
     far: bool = False
     """Only WebRTC, at twenty times the CPU, is likely between it and the asker."""
 

@@ -1,17 +1,28 @@
 """How much time a viewer has, and whether a segment will come too late.
 
-A player that asks for segments one after another fills its buffer: it is in a hurry. One that waits about a segment's
-duration between two requests plays from a buffer of at least one more: its slack is that duration.
+A player plays since its first request (nearly), so what it has asked for since, less the time that has passed, is what
+it has in hand when it asks for the next: its slack. A new player has nothing in hand, but is not hurried either: what
+comes slower than it plays is late, what comes slower than one could wish is not, and looking for a better parent costs
+everybody bytes.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.sansio.machine import Instant
 
-STEADY_SHARE = 0.5
-"""Two requests further apart than this part of a segment's duration: the player keeps its buffer, not fills it."""
 _REMEMBERED = 256
+
+
+@dataclass(slots=True)
+class Run:
+    """Segments asked for one after the other."""
+
+    began_at: Instant
+    number: int
+    asked_s: float = 0.0
+    """Seconds of media asked for before the last request."""
 
 
 class Cadence:
@@ -19,18 +30,42 @@ class Cadence:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._last: OrderedDict[tuple[str, str], Instant] = OrderedDict()
+        self._runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
 
-    def slack_s(self, stream: str, rendition: str, duration_s: float, now: Instant) -> float:
-        """Seconds until this request's answer is needed; notes the request."""
-        last = self._last.pop((stream, rendition), None)
-        self._last[stream, rendition] = now
-        if len(self._last) > _REMEMBERED:
-            self._last.popitem(last=False)
-        floor = self._limits.slack_floor_s
-        if last is None or now - last < STEADY_SHARE * duration_s:
-            return floor
-        return min(max(duration_s, floor), self._limits.slack_ceiling_s)
+    def slack_s(self, stream: str, rendition: str, number: int, duration_s: float, now: Instant) -> float:
+        """Seconds until this request's answer is needed; notes the request.
+
+        Args:
+            stream: what is watched.
+            rendition: which quality or track of it.
+            number: the segment's position in its rendition; a jump begins anew.
+            duration_s: the segment's.
+            now: the time.
+        """
+        run = self._goes_on(stream, rendition, number) or Run(now, number)
+        if number > run.number:
+            run.asked_s += duration_s
+        ahead = run.asked_s - (now - run.began_at)
+        if ahead < 0:
+            run = Run(now, number)
+        run.number = number
+        self._runs.pop((stream, rendition), None)
+        self._runs[stream, rendition] = run
+        if len(self._runs) > _REMEMBERED:
+            self._runs.popitem(last=False)
+        limits = self._limits
+        floor = max(limits.slack_floor_s, limits.slack_floor_segments * duration_s)
+        return min(max(ahead, floor), limits.slack_ceiling_s)
+
+    def _goes_on(self, stream: str, rendition: str, number: int) -> Run | None:
+        """The run that this request continues; after a switch of rendition that of another one of the stream."""
+        own = self._runs.get((stream, rendition))
+        if own is not None and number in (own.number, own.number + 1):
+            return own
+        for (other, _), run in reversed(self._runs.items()):
+            if other == stream and number in (run.number, run.number + 1):
+                return Run(run.began_at, run.number, run.asked_s)
+        return None
 
 
 def finishes_at(received_bytes: int, total_bytes: int | None, began_at: Instant | None, now: Instant) -> Instant | None:

@@ -280,7 +280,7 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStatus:
-    """The origin told another agent that the segment is not there; tell this viewer the same."""
+    """The origin told other agents that the segment is not there, or that it fails; tell this viewer the same."""
 
     viewer: int
     status: int

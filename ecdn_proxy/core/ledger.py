@@ -9,11 +9,13 @@ holder's link ends, or when it has been silent too long, which is noticed at the
 
 import heapq
 import math
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ecdn_proxy.core.chooser import Candidate, Choice, choose
+from ecdn_proxy.core.entry import Chain, Entry, LeaseState
+from ecdn_proxy.core.fading import Fading
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import View
 from ecdn_proxy.sansio.machine import Instant
@@ -21,59 +23,27 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 LEASES_MAX = 2
 """The lease and one hedge: at most two origin fetches per key and site at once."""
+LATE_COUNTS_S = 4.0
+"""So long a silent fetch counts as one of the two: it is at the origin until its holder gives it up, after 4 s."""
 FAILURES_MAX = 4
-"""After so many fetches of one key failed everybody asks for himself: it is not one machine's fault."""
+"""After so many fetches of one key failed it is not one machine's fault: an error of the origin is told to everybody
+else who waits, as asking for himself would get him the same; where nothing was answered everybody asks for himself."""
+SERVER_ERROR = 500
+"""From here on a status is the origin's own trouble (RFC 9110 section 15.6), whoever asks."""
 FIRST_BYTE_MAX_S = 5.0
 CANDIDATES_MAX = 32
 """Parents looked at closely for one asker; at 200 viewers the best of all is no better, and costs a third more CPU."""
 GIVEN_HALF_LIFE_S = 10.0
 SLOW_HALF_LIFE_S = 30.0
 """How long a parent that a child found slow is thought less of."""
+MENDING_S = 0.5
+"""So long after one was given another parent, those below it are told to stay."""
+STARVED_LEVEL = 1.5
+"""So many children (fading) that found a source slow are believed: one alone may have a bad way to it."""
 TOLD_LIVES_S = 2.0
 """A lease that another home granted lives this much longer here: its progress is not reported to this ledger."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
 """A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
-
-
-@dataclass(slots=True)
-class LeaseState:
-    """Somebody fetches the key from the origin."""
-
-    number: int
-    device: str
-    granted_at: Instant
-    heard_at: Instant
-    received_bytes: int = 0
-    told: bool = False
-    """Granted by another home: its holder reports there, and nothing is heard of it here."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """What is known of one key."""
-
-    stream: str
-    leases: list[LeaseState] = field(default_factory=list)
-    late: list[LeaseState] = field(default_factory=list)
-    """Leases that ended for silence; if they begin after all, the origin is slower than was thought."""
-    parents: dict[str, str] = field(default_factory=dict)
-    """Child → the parent it was told to follow first."""
-    children: Counter[str] = field(default_factory=Counter)
-    """Parent → how many were told to follow it."""
-    holders: set[str] = field(default_factory=set)
-    failures: int = 0
-    alone_until: Instant = 0.0
-    alone_why: str = ""
-    alone_status: int = 0
-
-    def follow(self, child: str, parent: str | None) -> None:
-        """Note whom a child reads from; None for nobody."""
-        before = self.parents.pop(child, None)
-        if before is not None:
-            self.children[before] -= 1
-        if parent is not None:
-            self.parents[child] = parent
-            self.children[parent] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +88,7 @@ class Ledger:
     def knows(self, key: str) -> bool:
         """Whether anything is recorded of the key."""
         entry = self._entries.get(key)
-        return entry is not None and bool(entry.leases or entry.holders or entry.alone_until)
+        return entry is not None and bool(entry.leases or entry.late or entry.holders or entry.alone_until)
 
     def elder(self, key: str, device: str, now: Instant) -> Following | None:
         """What an older ledger knows for a new home: whom to follow, or nothing. Nothing is granted."""
@@ -135,28 +105,71 @@ class Ledger:
             return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
         self._expire(entry, now)
         entry.holders.discard(device)
-        own = next((lease for lease in entry.leases if lease.device == device), None)
+        own = next((lease for lease in entry.at_origin() if lease.device == device), None)
         if own is not None:
             # it holds the lease and asks again: it has lost its way (restart, crossed messages)
             own.granted_at = own.heard_at = now
-            return Grant(own.number, hedge=False)
+            entry.revive(own)
+            return Grant(own.number, hedge=len(entry.at_origin()) > 1)
         slow = reason in ("parent slow", "hedge")
+        if slow and (stays := self._stays(entry, device, now)) is not None:
+            return stays
         forgivable = slow and self._forgivable(entry, have, now)
-        if slow and not forgivable and (parent := entry.parents.get(device)) in avoid and parent is not None:
-            self._slow.add(parent, now)
+        if slow and not forgivable:
+            self._blame(entry, device, avoid, now)
+            if self._is_starved(entry, now) and len(entry.at_origin()) < LEASES_MAX:
+                return self._grant(entry, device, now)
         choice = self._choose(entry, device, avoid, now)
         if choice is None and forgivable:
             choice = self._choose(entry, device, (), now)
         elif reason == "hedge" and not entry.holders and not any(self._live(entry, it, now) for it in entry.leases):
             choice = None
-        if choice is None and len(entry.leases) < LEASES_MAX:
-            return self._grant(entry, device, now, hedge=bool(entry.leases))
-        if choice is None and (choice := self._choose(entry, device, (), now)) is None:
+        if choice is None and len(entry.at_origin()) < LEASES_MAX:
+            return self._grant(entry, device, now)
+        if choice is None and (choice := self._choose(entry, device, (), now, silent=True)) is None:
             return Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
         parent = choice.parents[0]
-        entry.follow(device, parent)
+        entry.follow(device, parent, now)
         self._given.add(parent, now)
         return Following(choice)
+
+    def _stays(self, entry: Entry, device: str, now: Instant) -> Following | None:
+        """Whether an asker that finds its parent slow had better stay: when the fault is further up, and known.
+
+        Everybody below a gap notices it at the same moment. Were all of them moved, nobody would read from anybody who
+        has anything.
+        """
+        parent = entry.parents.get(device)
+        if parent is None or not self._may_serve(parent, now):
+            return None
+        chain = entry.chain(parent, entry.sources(), {device: None})
+        if chain is None:
+            return None
+        if self._not_begun(entry, now):
+            return Following(Choice((parent,), "the origin has not begun to answer, so nobody is to blame"))
+        if entry.began_at is not None and now - entry.began_at <= self._limits.silence_s:
+            return Following(Choice((parent,), "the origin has only just begun, and what came is on its way"))
+        above: str | None = parent
+        while above is not None:
+            if now - entry.moved_at.get(above, -math.inf) <= MENDING_S:
+                return Following(Choice((parent,), f"{above[:8]} above it has just been given another parent"))
+            above = entry.parents.get(above) if above != chain[1] else None
+        return None
+
+    def _not_begun(self, entry: Entry, now: Instant) -> bool:
+        """Whether those who fetch may still wait for their first byte, and nobody has it."""
+        waits = [not it.received_bytes and not it.told and self._live(entry, it, now) for it in entry.leases]
+        return bool(waits) and all(waits) and not entry.holders
+
+    def _blame(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> None:
+        """A child found its parent slow. A parent that only relays may wait as much as the child does."""
+        parent = entry.parents.get(device)
+        if parent in avoid and parent in entry.sources():
+            self._slow.add(parent, now)
+
+    def _is_starved(self, entry: Entry, now: Instant) -> bool:
+        """Whether all who have the segment, or fetch it, are believed to be slow: then nobody will have it in time."""
+        return all(self._slow.level(source, now) >= STARVED_LEVEL for source in entry.sources())
 
     def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
         """Whether an avoided parent may be named again.
@@ -166,25 +179,32 @@ class Ledger:
         slow for a reason that is over.
         """
         return any(
-            state.received_bytes - have * PIECE_BYTES <= KEEPS_UP_BYTES and self._live(entry, state, now)
+            state.received_bytes - have * PIECE_BYTES <= KEEPS_UP_BYTES and self._live(entry, state, now, heard=True)
             for state in entry.leases
         )
 
-    def _live(self, entry: Entry, state: LeaseState, now: Instant) -> bool:
-        """Whether a fetch receives, or may still wait for its first byte."""
+    def _live(self, entry: Entry, state: LeaseState, now: Instant, *, heard: bool = False) -> bool:
+        """Whether a fetch receives, or may still wait for its first byte.
+
+        With `heard`, one whose progress is told to another ledger gets no more time than any other.
+        """
+        if state in entry.late:
+            return False
         if state.received_bytes:
             return now - state.heard_at <= self._limits.silence_s
-        return now <= self._lives_until(entry, state)
+        return now <= self._lives_until(entry, state) - (TOLD_LIVES_S if heard and state.told else 0.0)
 
     def progress(self, key: str, lease: int, device: str, received_bytes: int, now: Instant) -> None:
         """A lease holder is still at it."""
         entry = self._entries.get(key)
-        for state in [*entry.leases, *entry.late] if entry is not None else ():
-            if state.number == lease and state.device == device:
+        for state in entry.at_origin() if entry is not None else ():
+            if entry is not None and state.number == lease and state.device == device:
                 if not state.received_bytes and received_bytes:
-                    self._learn_first_byte(entry.stream if entry else "", now - state.granted_at)
+                    entry.began(now)
+                    self.learn_first_byte(entry.stream, now - state.granted_at)
                 if received_bytes > state.received_bytes:
                     state.heard_at = now
+                    entry.revive(state)
                 state.received_bytes = received_bytes
 
     def finished(self, key: str, lease: int, device: str, outcome: str, status: int, why: str, now: Instant) -> None:
@@ -192,10 +212,12 @@ class Ledger:
         entry = self._entries.get(key)
         if entry is None:
             return
-        mine = [state for state in entry.leases if state.number == lease and state.device == device]
+        mine = [it for it in entry.at_origin() if it.number == lease and it.device == device]
         entry.leases = [state for state in entry.leases if state not in mine]
+        entry.late = [state for state in entry.late if state not in mine]
         match outcome:
             case "complete":
+                entry.began(now)
                 entry.holders.add(device)
                 entry.failures = 0
             case "private" if mine:
@@ -207,7 +229,7 @@ class Ledger:
                 if entry.failures >= FAILURES_MAX:
                     entry.failures = 0
                     entry.alone_until = now + self._limits.gone_s
-                    entry.alone_why, entry.alone_status = why, 0
+                    entry.alone_why, entry.alone_status = why, status if status >= SERVER_ERROR else 0
 
     def held(self, key: str, stream: str, device: str) -> None:
         """A device has all of the segment."""
@@ -221,20 +243,19 @@ class Ledger:
     def shadow(self, key: str, stream: str, device: str, lease: int, now: Instant) -> None:
         """Another home granted a lease, or a fetcher tells a new home of its own."""
         entry = self._entry(key, stream)
-        if not any(state.device == device for state in entry.leases) and device not in entry.holders:
+        known = [state.device for state in entry.at_origin()]
+        if device not in known and device not in entry.holders:
             entry.leases.append(LeaseState(lease, device, now, now, told=True))
 
     def left(self, device: str) -> None:
         """A device is gone: its leases and holdings with it."""
         for entry in self._entries.values():
-            entry.leases = [state for state in entry.leases if state.device != device]
-            entry.holders.discard(device)
-            entry.follow(device, None)
+            entry.left(device)
 
     def fetchers(self, key: str) -> tuple[str, ...]:
-        """Devices that hold a lease of the key now."""
+        """Devices that are at the origin for the key, as far as this ledger knows."""
         entry = self._entries.get(key)
-        return () if entry is None else tuple(state.device for state in entry.leases)
+        return () if entry is None else tuple(state.device for state in entry.at_origin())
 
     # ---- how it decides
 
@@ -246,18 +267,20 @@ class Ledger:
                 self._entries.popitem(last=False)
         return entry
 
-    def _grant(self, entry: Entry, device: str, now: Instant, *, hedge: bool) -> Grant:
+    def _grant(self, entry: Entry, device: str, now: Instant) -> Grant:
+        hedge = bool(entry.at_origin())
         self._last_lease += 1
         entry.leases.append(LeaseState(self._last_lease, device, now, now))
-        entry.follow(device, None)
+        entry.unfollow(device)
         return Grant(self._last_lease, hedge)
 
     def _expire(self, entry: Entry, now: Instant) -> None:
+        entry.late = [state for state in entry.late if now <= state.heard_at + LATE_COUNTS_S]
         silent = [state for state in entry.leases if now > self._lives_until(entry, state)]
         if not silent:
             return
         entry.leases = [state for state in entry.leases if state not in silent]
-        entry.late = (entry.late + silent)[-LEASES_MAX:]
+        entry.late += [state for state in silent if not state.told]  # of a told one's end nothing would be heard
         if any(not state.received_bytes and not state.told for state in silent):
             # whoever is granted it now waits longer: an origin that is slow must not be asked over and over
             usual = self.usual_first_byte_s(entry.stream)
@@ -270,9 +293,11 @@ class Ledger:
         unheard = TOLD_LIVES_S if state.told else 0.0
         return state.granted_at + usual + self._limits.first_byte_grace_s + unheard
 
-    def _learn_first_byte(self, stream: str, seconds: float) -> None:
+    def learn_first_byte(self, stream: str, seconds: float) -> None:
+        """An origin began after so long. Slowness is learnt fast, as each wait that ends too early costs a copy."""
         usual = self._first_byte.get(stream, seconds)
-        self._first_byte[stream] = 0.8 * usual + 0.2 * seconds
+        weight = 0.5 if seconds > usual else 0.2
+        self._first_byte[stream] = usual + weight * (seconds - usual)
         if len(self._first_byte) > 256:
             self._first_byte.pop(next(iter(self._first_byte)))
 
@@ -280,18 +305,22 @@ class Ledger:
         """How long the origin usually takes to begin, from the lease on."""
         return self._first_byte.get(stream, self._limits.first_byte_unknown_s)
 
-    def _choose(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> Choice | None:
-        fetching = {state.device for state in entry.leases if self._live(entry, state, now)}
-        roots = fetching | entry.holders
-        depths: dict[str, int | None] = {device: None}
+    def _choose(
+        self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant, *, silent: bool = False
+    ) -> Choice | None:
+        """The best parents for a device; with `silent`, fetches that say nothing may be waited for as well."""
+        fetching = {state.device for state in entry.at_origin() if silent or self._live(entry, state, now)}
+        sources = fetching | entry.holders
+        chains: dict[str, Chain | None] = {device: None}
         candidates: list[Candidate] = []
-        for other in self._likely(entry, roots | entry.parents.keys()):
+        for other in self._likely(entry, sources | entry.parents.keys()):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
-            depth = self._depth(entry, other, roots, depths)
+            chain = entry.chain(other, sources, chains)
             contact = self._view.contact(other)
-            if depth is None or contact is None:
+            if chain is None or contact is None:
                 continue
+            depth, source = chain
             candidates.append(
                 Candidate(
                     other,
@@ -300,7 +329,7 @@ class Ledger:
                     self._given.level(other, now),
                     contact.link,
                     holds=other in entry.holders,
-                    slow=self._slow.level(other, now),
+                    slow=max(self._slow.level(other, now), self._slow.level(source, now)),
                     far=self._apart(device, other),
                 )
             )
@@ -325,50 +354,3 @@ class Ledger:
         if device == self._view.me.device:
             return self._view.serves
         return known is not None and known.serves and not self._view.is_barred(device, now)
-
-    @staticmethod
-    def _depth(entry: Entry, device: str, roots: set[str], depths: dict[str, int | None]) -> int | None:
-        """Relays above `device`; None when its chain leads through the asker, in a circle, or to nobody.
-
-        `roots` fetch it or have it. `depths` holds what is known, None for the asker; what is found is added.
-        """
-        chain: list[str] = []
-        while device not in depths:
-            if device in roots:
-                depths[device] = 0
-                break
-            depths[device] = None  # met again on the way up, it is a circle
-            chain.append(device)
-            above = entry.parents.get(device)
-            if above is None:
-                return None
-            device = above
-        depth = depths[device]
-        for below in reversed(chain):
-            depth = None if depth is None else depth + 1
-            depths[below] = depth
-        return depth
-
-
-class Fading:
-    """Amounts by device that halve with time; bounded."""
-
-    def __init__(self, half_life_s: float, most: int) -> None:
-        self._half_life_s = half_life_s
-        self._most = most
-        self._amounts: dict[str, tuple[float, Instant]] = {}
-
-    def level(self, device: str, now: Instant) -> float:
-        """What is left of a device's amount."""
-        if (found := self._amounts.get(device)) is None:
-            return 0.0
-        amount, since = found
-        return amount * math.pow(0.5, (now - since) / self._half_life_s)
-
-    def add(self, device: str, now: Instant) -> None:
-        """One more."""
-        level = self.level(device, now) + 1.0
-        self._amounts.pop(device, None)
-        self._amounts[device] = (level, now)
-        if len(self._amounts) > self._most:
-            self._amounts.pop(next(iter(self._amounts)))

@@ -174,7 +174,7 @@ class Node:
     def _wanted(self, event: Wanted, now: Instant) -> None:
         self.site.set_utc(event.utc, now)
         self.house.watch(event.stream, now)
-        slack_s = self._cadence.slack_s(event.stream, event.rendition, event.duration_s, now)
+        slack_s = self._cadence.slack_s(event.stream, event.rendition, event.number, event.duration_s, now)
         if (why := self._is_private(event, now)) is not None:
             self._pass(event, why)
             return

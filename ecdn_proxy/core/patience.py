@@ -23,6 +23,10 @@ ORIGIN_FIRST_BYTE_S = 4.0
 """The same for the first byte: an origin under load may think for seconds, and asking again makes it worse."""
 ORIGIN_PATIENCE_MAX = 8.0
 PATIENCE_MAX = 4.0
+PARENT_WAIT_MAX_S = 1.0
+"""After so long without a word the ledger is asked again, however slow the origin is: somebody may have it by now."""
+PARENT_TRIAL_S = 0.4
+"""A parent that has only just been chosen is not judged before: a link may have to be opened first."""
 GIVE_UP_S = 4.0
 """So long without a new byte and without an own fetch, and the origin is asked whatever the ledgers say: a viewer's
 wait must end even if every neighbour's answer is lost."""
@@ -102,7 +106,7 @@ class Patience:
         """When the parent has been silent for too long."""
         limits = self._limits
         wait = usual_first_byte_s + limits.first_byte_grace_s if self._began_at is None else limits.silence_s
-        return self._heard_at + wait * self._parent
+        return self._heard_at + min(wait * self._parent, PARENT_WAIT_MAX_S)
 
     def origin_silent_at(self) -> Instant:
         """When the own fetch has been silent for too long."""
@@ -131,9 +135,8 @@ class Patience:
         return None
 
     def _at(self, deadline: Deadline, share: float) -> Instant | None:
-        """A parent that has only just been chosen has the floor's share at least."""
         at = deadline(share)
-        return None if at is None else max(at, self._chosen_at + share * self._limits.slack_floor_s)
+        return None if at is None else max(at, self._chosen_at + PARENT_TRIAL_S)
 
     def late(self, deadline: Deadline, available_bytes: int, total_bytes: int | None, now: Instant) -> bool:
         """Whether the rest comes after it is needed, as far as can be said."""

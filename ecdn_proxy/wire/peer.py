@@ -126,7 +126,7 @@ class GoAlone(Message, frozen=True, tag=14):
     why: ids.Sentence
     for_ms: Annotated[int, Meta(ge=0, le=600_000)]
     status: Annotated[int, Meta(ge=0, le=999)] = 0
-    """404 or 410: tell the viewer this instead of asking the origin once more; 0: ask for yourself."""
+    """404, 410 or 5xx: tell the viewer this instead of asking the origin once more; 0: ask for yourself."""
 
 
 class Progress(Message, frozen=True, tag=15):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.ledger import FAILURES_MAX, Alone, Following, Grant, Ledger
+from ecdn_proxy.core.ledger import FAILURES_MAX, LATE_COUNTS_S, Alone, Following, Grant, Ledger
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import View
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -60,8 +60,9 @@ def test_a_lease_without_first_byte_lives_for_the_origins_usual_and_a_grace() ->
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
     assert book.ask("dev1", FIRST_BYTE_ENDS - 0.01) == "dev0"
-    assert book.ask("dev2", FIRST_BYTE_ENDS + 0.01) == "fetch"
-    assert book.ledger.fetchers(KEY) == ("dev2",)
+    assert book.ask("dev2", FIRST_BYTE_ENDS + 0.01) == "hedge"
+    assert book.ask("dev3", FIRST_BYTE_ENDS + 0.02) == "dev2"
+    assert set(book.ledger.fetchers(KEY)) == {"dev0", "dev2"}
 
 
 def test_a_lease_that_receives_lives_on_progress() -> None:
@@ -72,7 +73,7 @@ def test_a_lease_that_receives_lives_on_progress() -> None:
     quiet = LIMITS.silence_s + LIMITS.progress_s
     assert book.ask("dev1", 3.0 + LIMITS.silence_s) == "dev0"
     book.progress("dev0", 20_000, 3.2)
-    assert book.ask("dev2", 3.0 + quiet + 0.01) == "fetch"
+    assert book.ask("dev2", 3.0 + quiet + 0.01) == "hedge"
 
 
 def test_progress_of_somebody_elses_lease_changes_nothing() -> None:
@@ -81,7 +82,7 @@ def test_progress_of_somebody_elses_lease_changes_nothing() -> None:
     book.progress("dev1", 10_000, 0.9)
     book.progress("dev0", 10_000, 0.9, lease=7)
     book.ledger.progress(key_of(9), 1, "dev0", 10_000, 0.9)
-    assert book.ask("dev2", FIRST_BYTE_ENDS + 0.01) == "fetch"
+    assert book.ask("dev2", FIRST_BYTE_ENDS + 0.01) == "hedge"
 
 
 def test_the_usual_first_byte_is_learnt_and_the_wait_follows_it() -> None:
@@ -93,10 +94,10 @@ def test_the_usual_first_byte_is_learnt_and_the_wait_follows_it() -> None:
     book.finished("dev0", "failed", 0.2)
     assert book.ask("dev1", 1.0) == "fetch"
     assert book.ask("dev2", 1.39) == "dev1"
-    assert book.ask("dev2", 1.41) == "fetch"
+    assert book.ask("dev2", 1.41) == "hedge"
     # dev1's lease ended without a word, so the next wait was twice as long
     book.progress("dev2", 1, 1.41 + 1.1, lease=3)
-    assert book.ledger.usual_first_byte_s(STREAM) == pytest.approx(0.8 * 0.2 + 0.2 * 1.1)
+    assert book.ledger.usual_first_byte_s(STREAM) == pytest.approx((0.2 + 1.1) / 2)
 
 
 def test_learnt_first_bytes_are_bounded() -> None:
@@ -165,14 +166,91 @@ def test_what_is_private_stays_so_for_ten_minutes() -> None:
     assert book.ask("dev1", 600.1) == "fetch"
 
 
-def test_some_failures_are_one_machines_many_are_the_origins() -> None:
+@pytest.mark.parametrize("status", [503, 0])
+def test_some_failures_are_one_machines_many_are_the_origins(status: int) -> None:
+    """Asking once more would get an error once more: all are told what the origin said, if it said anything."""
     book = Book()
     for number in range(FAILURES_MAX):
         assert book.ask(f"dev{number}", number / 10) == "fetch"
-        book.finished(f"dev{number}", "failed", number / 10 + 0.05, lease=number + 1, status=503)
+        book.finished(f"dev{number}", "failed", number / 10 + 0.05, lease=number + 1, status=status)
     ended = FAILURES_MAX / 10 - 0.05
-    assert book.ask("dev9", ended + 0.1) == "alone"
+    alone = book.ledger.ask(KEY, STREAM, "dev9", "first", (), 0, ended + 0.1)
+    assert isinstance(alone, Alone)
+    assert alone.status == status
     assert book.ask("dev9", ended + 0.21) == "fetch"
+
+
+# ---- two at the origin are enough
+
+
+def test_an_origin_that_thinks_for_seconds_is_asked_twice_and_no_more() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 1.1, "parent slow", avoid=("dev0",)) == "hedge"
+    assert book.ask("dev2", 2.9, "parent slow", avoid=("dev0",)) in ("dev0", "dev1")
+    assert book.ask("dev3", 3.0, "hedge", avoid=("dev0", "dev1")) in ("dev0", "dev1")
+    assert set(book.ledger.fetchers(KEY)) == {"dev0", "dev1"}
+
+
+def test_while_the_origin_has_not_begun_everybody_waits_where_he_is() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    told = {device: book.ask(device, 0.0) for device in DEVICES[1:]}
+    for device, parent in told.items():
+        assert book.ask(device, 0.8, "parent slow", avoid=(parent,)) == parent
+    book.progress("dev0", 20 * PIECE_BYTES, 0.9)
+    assert book.ask("dev1", 0.9, "parent slow", avoid=("dev0",)) == "dev0"  # it has only just begun
+    assert book.ask("dev1", 1.2, "parent slow", avoid=("dev0",)) != "dev0"
+
+
+def test_below_a_gap_that_is_being_mended_everybody_stays() -> None:
+    """dev0 fetches, dev1 reads from it, dev2 and dev3 below; dev1 dies. All find their parents slow at one moment."""
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    book.progress("dev0", 1, 0.1)
+    assert book.ask("dev1", 0.1) == "dev0"
+    assert book.ask("dev2", 0.1, avoid=("dev0",)) == "dev1"
+    assert book.ask("dev3", 0.1, avoid=("dev0", "dev1")) == "dev2"
+    book.progress("dev0", 30 * PIECE_BYTES, 0.9)
+    assert book.ask("dev2", 1.0, "parent slow", avoid=("dev1",)) == "dev0"
+    assert book.ask("dev3", 1.0, "parent slow", avoid=("dev2",)) == "dev2"
+    assert book.ask("dev3", 1.6, "parent slow", avoid=("dev2",)) != "dev2"
+
+
+def test_when_only_slow_ones_have_it_one_more_fetches_though_others_relay() -> None:
+    """Those who relay have nothing either: two children's word against the only source is enough for a second copy."""
+    book = Book()
+    book.ledger.held(KEY, STREAM, "dev0")
+    assert book.ask("dev1", 0.0) == "dev0"
+    assert book.ask("dev2", 0.0, avoid=("dev1",)) == "dev0"
+    assert book.ask("dev3", 0.0, avoid=("dev0",)) in ("dev1", "dev2")
+    assert book.ask("dev1", 1.0, "parent slow", avoid=("dev0",)) in ("dev2", "dev3")
+    assert book.ask("dev2", 1.0, "parent slow", avoid=("dev0",)) == "fetch"
+    assert book.ask("dev3", 2.0, "parent slow", avoid=("dev1",)) == "dev2"
+
+
+def test_a_silent_fetch_that_begins_after_all_is_followed_again() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 1.1) == "hedge"
+    book.progress("dev0", 1, 1.2)
+    assert book.ask("dev2", 1.2, avoid=("dev1",)) == "dev0"
+
+
+@pytest.mark.parametrize("end", ["failed", "left", "never heard of again"])
+def test_a_silent_fetch_makes_room_when_it_is_over(end: str) -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 1.1) == "hedge"
+    book.progress("dev1", 1, 1.2, lease=2)
+    match end:
+        case "failed":
+            book.finished("dev0", "failed", 1.5)
+        case "left":
+            book.ledger.left("dev0")
+    later = LATE_COUNTS_S + 0.1 if end == "never heard of again" else 1.8
+    assert book.ask("dev2", later, avoid=("dev1",)) == "hedge"
+    assert set(book.ledger.fetchers(KEY)) == {"dev1", "dev2"}
 
 
 def test_news_of_a_lease_that_is_none_settles_nothing() -> None:

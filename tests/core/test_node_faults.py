@@ -321,6 +321,27 @@ def test_a_slow_origin_is_not_asked_over_and_over(first_byte_s: float) -> None:
         assert [world.copies(number) for number in range(6, 12)] == [1.0] * 6
 
 
+@pytest.mark.parametrize("count", [6, 20])
+@pytest.mark.parametrize("first_byte_s", [0.4, 1.0, 2.0])
+def test_an_origin_that_becomes_slow_is_soon_known_to_be(count: int, first_byte_s: float) -> None:
+    """Seven homes keep the ledgers; not each of them pays for the lesson, and none for two."""
+    origin = Origin(first_byte_s=0.03)
+    world = World(count, origin=origin)
+    world.watch_all()
+    for number in range(100, 108):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        assert world.copies(number) == 1.0
+    origin.first_byte_s = first_byte_s
+    for number in range(12):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(6.0)
+        assert all(right(world, viewer, number) for viewer in viewers)
+    copies = [world.copies(number) for number in range(12)]
+    assert max(copies) <= 2.0
+    assert sum(copies) <= 12 + 6
+
+
 def test_every_third_503_reaches_no_viewer() -> None:
     world = World(6, origin=Origin(status=lambda _url, nth: 503 if nth % 3 == 2 else 200))
     world.watch_all()

@@ -3,7 +3,15 @@
 import pytest
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.patience import GIVE_UP_S, ORIGIN_FIRST_BYTE_S, ORIGIN_SILENCE_S, PATIENCE_MAX, Patience
+from ecdn_proxy.core.patience import (
+    GIVE_UP_S,
+    ORIGIN_FIRST_BYTE_S,
+    ORIGIN_SILENCE_S,
+    PARENT_TRIAL_S,
+    PARENT_WAIT_MAX_S,
+    PATIENCE_MAX,
+    Patience,
+)
 
 LIMITS = Limits()
 
@@ -19,8 +27,17 @@ def two_seconds(share: float) -> float:
     return 2.0 * share
 
 
+def four_seconds(share: float) -> float:
+    """The same with four."""
+    return 4.0 * share
+
+
 def test_a_parent_that_never_began_is_waited_for_as_the_origin_is() -> None:
     assert patience().silent_at(0.1) == pytest.approx(0.1 + LIMITS.first_byte_grace_s)
+
+
+def test_however_slow_the_origin_is_the_ledger_is_asked_again_after_a_second() -> None:
+    assert patience().silent_at(3.0) == PARENT_WAIT_MAX_S
 
 
 def test_a_parent_that_began_may_pause_a_quarter_second_and_the_next_twice_as_long() -> None:
@@ -38,13 +55,14 @@ def test_a_parent_that_began_may_pause_a_quarter_second_and_the_next_twice_as_lo
 
 def test_each_deadline_is_told_once_and_in_its_order() -> None:
     waiting = patience()
-    deadline = two_seconds
-    assert waiting.due_at(deadline) == 2.0 * LIMITS.soft_share
-    assert waiting.due(deadline, 0.79) is None
-    assert waiting.due(deadline, 0.81) == "soft"
-    assert waiting.due(deadline, 0.82) is None
-    assert waiting.due_at(deadline) == pytest.approx(2.0 * LIMITS.hard_share)
-    assert waiting.due(deadline, 1.41) == "hard"
+    deadline = four_seconds
+    soft, hard = 4.0 * LIMITS.soft_share, 4.0 * LIMITS.hard_share
+    assert waiting.due_at(deadline) == soft
+    assert waiting.due(deadline, soft - 0.01) is None
+    assert waiting.due(deadline, soft + 0.01) == "soft"
+    assert waiting.due(deadline, soft + 0.02) is None
+    assert waiting.due_at(deadline) == hard
+    assert waiting.due(deadline, hard + 0.01) == "hard"
     assert waiting.due_at(deadline) is None
     assert waiting.due(deadline, 9.0) is None
 
@@ -53,8 +71,8 @@ def test_a_parent_that_was_only_just_chosen_has_its_time() -> None:
     waiting = patience()
     waiting.following(0, 5.0)
     deadline = two_seconds
-    assert waiting.due(deadline, 5.3) is None
-    assert waiting.due(deadline, 5.0 + LIMITS.soft_share * LIMITS.slack_floor_s) == "soft"
+    assert waiting.due(deadline, 5.0 + PARENT_TRIAL_S - 0.01) is None
+    assert waiting.due(deadline, 5.0 + PARENT_TRIAL_S) == "hard"
 
 
 def test_without_viewers_nothing_is_late() -> None:

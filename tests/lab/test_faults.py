@@ -35,7 +35,7 @@ type Act = Callable[[Office], Awaitable[None]]
 class Trouble:
     """`cut` are viewers whose own way is gone: they may stall.
 
-    `alone`: everybody asks the origin for himself, as agents cannot reach each other or its refusals released them all.
+    `alone`: everybody asks the origin for himself, as agents cannot reach each other.
     """
 
     name: str
@@ -152,7 +152,7 @@ TROUBLES = [
         12,
     ),
     Trouble("origin: 503 for 3 s", _origin(status=503), _origin_ends, hold_seconds=3, all_may_stall=True),
-    Trouble("origin: every third answer 503", _origin(status=503, percent=33), _origin_ends, 12, alone=True),
+    Trouble("origin: every third answer 503", _origin(status=503, percent=33), _origin_ends, 12),
     Trouble("origin: first byte after 1 s", _origin(delay_ms=1000), _origin_ends, 12),
     Trouble("origin: bodies break off after 200 kB", _origin(truncate=200_000, percent=50), _origin_ends, 12),
     Trouble("coordinator killed", _coordinator_gone, _coordinator_back, 12),
