@@ -35,6 +35,7 @@ HELD_BYTES_MAX: Final = 1_048_576
 LEARNING_MAX_S: Final = 1.0
 """A manifest that takes longer to understand reaches its player before that; the segments meanwhile pass."""
 REFUSED_BODY_MAX: Final = 65_536
+FORBIDDEN: Final = frozenset({401, 403})
 _PASSAGE = "ecdn"
 _TO_GATEWAY: Final = frozenset({
     "accept", "connection", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
@@ -210,6 +211,9 @@ class Addon:
             for name, value in response.headers.fields
         )
         response.stream = passage.count
+        if passage.status in FORBIDDEN:
+            # at once: the viewer may have all of this answer, and ask for more, before its end is told here
+            self._agent.passed(passage.viewer, passage.status, 0)
         if passage.viewer.method != "GET" or response.status_code in {101, 204, 304}:
             return
         try:

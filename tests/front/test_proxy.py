@@ -10,6 +10,7 @@ import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
 from ecdn_proxy.core.happenings import StoredSegment
@@ -129,6 +130,28 @@ async def test_head_missing_redirect_and_range_pass(front: Rig) -> None:
         assert (answer.status, answer.headers["location"]) == (302, "/hello")
     async with front.session.get(front.url("/hello"), headers={"range": "bytes=6-9"}) as answer:
         assert (answer.status, await answer.read()) == (206, b"from")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_no_counts_before_its_viewer_can_ask_for_more(front: Rig, status: int) -> None:
+    """The answer is still on its way, but whoever has its head knows: the next request must find the proof void."""
+    rest = asyncio.Event()
+
+    async def forbidding(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"content-length": "7"})
+        await response.prepare(request)
+        await response.write(b"not ")
+        await rest.wait()
+        await response.write(b"you")
+        return response
+
+    front.origin.extra["forbidding"] = forbidding
+    async with front.session.get(front.url("/extra/forbidding")) as answer:
+        assert answer.status == status
+        assert (front.url("/extra/forbidding"), status, 0) in front.agent.books
+        rest.set()
+        assert await answer.read() == b"not you"
 
 
 @pytest.mark.asyncio
