@@ -10,6 +10,7 @@ given. Both directions hold back: a slow mitmproxy pauses the client, a slow cli
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -105,9 +106,10 @@ class Inner(asyncio.Transport):
         elif end or len(self._answered) > _HEAD_BYTES_MAX:
             self.close()
 
-    def writelines(self, list_of_data: object) -> None:
-        """Not used by mitmproxy."""
-        raise NotImplementedError
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """The same in parts."""
+        for data in list_of_data:
+            self.write(data)
 
     def is_closing(self) -> bool:
         """Whether either side has ended it."""
