@@ -1,4 +1,4 @@
-"""Runs `parse_manifest.mjs`: the browsers' URL parser and the players' manifest parsers, as independent judges."""
+"""Runs `parse_manifest.mjs`: the URL Standard's parser and the players' manifest parsers, as independent judges."""
 
 import json
 import shutil

@@ -4,6 +4,8 @@ import { createInterface } from 'node:readline';
 const require = createRequire(new URL('../npm/package.json', import.meta.url));
 const { Parser } = require('m3u8-parser');
 const mpd = require('mpd-parser');
+// The URL Standard's own implementation: Node.js 20 leaves the last "/." of `https://h//.a//b/.` standing.
+const { URL: StandardUrl } = require('whatwg-url');
 
 const range = (r) => (r ? [Number(r.offset), Number(r.offset) + Number(r.length) - 1] : null);
 const absolute = (ref, base) => new URL(ref, base).href;
@@ -42,7 +44,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const job = JSON.parse(line);
   let answer;
   try {
-    answer = job.mode === 'url' ? new URL(job.ref, job.base).href : job.mode === 'hls' ? hls(job) : dash(job);
+    answer = job.mode === 'url' ? new StandardUrl(job.ref, job.base).href : job.mode === 'hls' ? hls(job) : dash(job);
   } catch (error) {
     answer = { error: String(error) };
   }
