@@ -2,23 +2,19 @@
 
     Arrived Watched Beaten Signalled Left  MapChanged SettingsChanged DenyChanged  ->  handle  ->  Send Close Note Audit
 
-A *swarm* is one site and one stream. Its lists are worked out when it has settled, at most once a second, and an
-agent is sent its list only when that differs from the last: 200 agents that join within a second cost a few hundred
-messages.
-
-Who stands on a list is decided in `neighbours`; messages from agent to agent pass through `switchboard`.
+A *swarm* is one site and one stream. When its lists are sent is decided in `swarms`, who stands on one in `neighbours`;
+messages from agent to agent pass through `switchboard`.
 """
 
 import hashlib
-import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, assert_never
 
 import msgspec
 
-from coordinator.core import limits
-from coordinator.core.neighbours import Present, elect, neighbours
+from coordinator.core.neighbours import Present
 from coordinator.core.sites import Address, Interface, SiteMap, place
+from coordinator.core.swarms import Swarms
 from coordinator.core.switchboard import Audit, Switchboard
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
@@ -28,7 +24,6 @@ from ecdn_proxy.wire.tracker import (
     Denied,
     FromCoordinator,
     Here,
-    Near,
     Neighbours,
     Settings,
     Watch,
@@ -137,25 +132,6 @@ class Totals(msgspec.Struct):
     lists_sent: int = 0
 
 
-class _Swarm:
-    """Members of one site that watch one stream."""
-
-    __slots__ = ("committee", "flushed_at", "full_at", "members", "newcomers_at", "sent")
-
-    def __init__(self) -> None:
-        self.members: dict[str, Present] = {}
-        self.committee: tuple[str, ...] = ()
-        self.sent: dict[str, tuple[tuple[str, ...], tuple[Near, ...]]] = {}
-        self.flushed_at: Instant | None = None
-        self.full_at: Instant | None = None
-        """When everybody's list is due."""
-        self.newcomers_at: Instant | None = None
-        """When the lists of those who have none yet are due."""
-
-
-_Key = tuple[str, str]
-
-
 class Tracker:
     """The machine; see the head of this file."""
 
@@ -171,12 +147,10 @@ class Tracker:
         self._sites = sites
         self._settings = settings
         self._denied = tuple(denied)
-        self._spacing_s = spacing_s
         self._agents_max = agents_max
         self._agents: dict[str, Present] = {}
         self._sessions: dict[int, str] = {}
-        self._swarms: dict[_Key, _Swarm] = {}
-        self._due: list[tuple[Instant, _Key]] = []
+        self._swarms = Swarms(spacing_s)
         self._arrived = 0
         self.totals = Totals()
         self.switchboard = Switchboard(lambda device: self._agents.get(device))
@@ -200,15 +174,13 @@ class Tracker:
 
     def wake_at(self) -> Instant | None:
         """When the next swarm has settled."""
-        return self._due[0][0] if self._due else None
+        return self._swarms.wake_at()
 
     def wake(self, now: Instant) -> list[Effect]:
         """Send the lists of every swarm that has settled."""
-        effects: list[Effect] = []
-        while self._due and self._due[0][0] <= now:
-            _, key = heapq.heappop(self._due)
-            effects += self._flush(key, now)
-        return effects
+        lists: list[Effect] = [Send(agent.session, message) for agent, message in self._swarms.settled(now)]
+        self.totals.lists_sent += len(lists)
+        return lists
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take one event."""
@@ -271,7 +243,7 @@ class Tracker:
         if former is not None and former.session == event.session:
             agent.streams = former.streams
             for stream in agent.streams:
-                self._join(agent, stream, now)
+                self._swarms.join(agent, stream, now)
         effects.append(Send(agent.session, self._welcome(agent)))
         if self._denied:
             effects.append(Send(agent.session, Denied(self._denied)))
@@ -285,14 +257,14 @@ class Tracker:
         if agent.serves != event.watch.serves:
             agent.serves = event.watch.serves
             self._describe(agent)
-            self._touch_all(agent, now)
+            self._swarms.changed(agent, now)
         streams = frozenset(event.watch.streams)
         for stream in agent.streams - streams:
-            self._part(agent, stream, now)
+            self._swarms.part(agent, stream, now)
         joined = streams - agent.streams
         agent.streams = streams
         for stream in joined:
-            self._join(agent, stream, now)
+            self._swarms.join(agent, stream, now)
         return []
 
     def _beat(self, event: Beaten) -> None:
@@ -342,14 +314,14 @@ class Tracker:
             return []
         after, agent.placement = agent.placement, before
         for stream in agent.streams:
-            self._part(agent, stream, now)
+            self._swarms.part(agent, stream, now)
         agent.placement = after
         self._describe(agent)
         effects: list[Effect] = [Send(agent.session, self._welcome(agent))]
         if after.p2p == "off":
             effects += [Send(agent.session, Neighbours(stream, (), ())) for stream in sorted(agent.streams)]
         for stream in agent.streams:
-            self._join(agent, stream, now)
+            self._swarms.join(agent, stream, now)
         return effects
 
     def _welcome(self, agent: Present) -> Welcome:
@@ -363,7 +335,7 @@ class Tracker:
 
     def _forget(self, agent: Present, now: Instant) -> None:
         for stream in agent.streams:
-            self._part(agent, stream, now)
+            self._swarms.part(agent, stream, now)
         del self._sessions[agent.session]
         del self._agents[agent.device]
 
@@ -372,61 +344,3 @@ class Tracker:
         at = agent.placement
         agent.contact = Contact(agent.device, at.addresses, agent.peer_port, at.link) if at.addresses else None
         agent.near = {}
-
-    def _join(self, agent: Present, stream: str, now: Instant) -> None:
-        if agent.placement.p2p == "off":
-            return
-        key = (agent.placement.site, stream)
-        swarm = self._swarms.setdefault(key, _Swarm())
-        swarm.members[agent.device] = agent
-        self._touch(key, swarm, now)
-
-    def _part(self, agent: Present, stream: str, now: Instant) -> None:
-        key = (agent.placement.site, stream)
-        swarm = self._swarms.get(key)
-        if swarm is None or swarm.members.pop(agent.device, None) is None:
-            return
-        swarm.sent.pop(agent.device, None)
-        self._touch(key, swarm, now)
-
-    def _touch_all(self, agent: Present, now: Instant) -> None:
-        for stream in agent.streams:
-            key = (agent.placement.site, stream)
-            if agent.placement.p2p != "off":
-                self._touch(key, self._swarms[key], now)
-
-    def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
-        settled = now + limits.SETTLE_S
-        if swarm.full_at is None:
-            due = settled
-            if swarm.flushed_at is not None:
-                spacing = max(self._spacing_s, len(swarm.members) / limits.MEMBERS_PER_S)
-                due = max(due, swarm.flushed_at + spacing)
-            swarm.full_at = due
-            heapq.heappush(self._due, (due, key))
-        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
-        if waits and len(swarm.members) <= limits.NEWCOMERS_FIRST_MEMBERS:
-            swarm.newcomers_at = settled
-            heapq.heappush(self._due, (settled, key))
-
-    def _flush(self, key: _Key, now: Instant) -> Iterator[Effect]:
-        swarm = self._swarms.get(key)
-        if swarm is None:
-            return
-        full = swarm.full_at is not None and swarm.full_at <= now
-        swarm.newcomers_at = None
-        if full:
-            swarm.full_at, swarm.flushed_at = None, now
-        if not swarm.members:
-            del self._swarms[key]
-            return
-        swarm.committee = elect(swarm.committee, swarm.members)
-        find = neighbours(swarm.members.values(), swarm.committee)
-        for device, agent in swarm.members.items():
-            if not full and device in swarm.sent:
-                continue
-            near = find(agent)
-            if swarm.sent.get(device) != (swarm.committee, near):
-                swarm.sent[device] = (swarm.committee, near)
-                self.totals.lists_sent += 1
-                yield Send(agent.session, Neighbours(key[1], swarm.committee, near))

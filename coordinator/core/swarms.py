@@ -1,0 +1,117 @@
+"""Members of one site that watch one stream, and when each is sent its list.
+
+    Swarms    join · part · changed      wake_at · settled -> (member, its list)
+
+A swarm's lists are worked out when it has settled, at most once a second (`spacing_s`; more slowly where it is large),
+and a member is sent its list only when that differs from the last: 200 agents that join within a second cost a few
+hundred messages. Who has none yet does not wait for everybody's.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from coordinator.core import limits
+from coordinator.core.neighbours import Present, elect, neighbours
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.tracker import Near, Neighbours
+
+_Key = tuple[str, str]
+
+
+class _Swarm:
+    """One site and one stream."""
+
+    __slots__ = ("committee", "flushed_at", "full_at", "members", "newcomers_at", "sent")
+
+    def __init__(self) -> None:
+        self.members: dict[str, Present] = {}
+        self.committee: tuple[str, ...] = ()
+        self.sent: dict[str, tuple[tuple[str, ...], tuple[Near, ...]]] = {}
+        self.flushed_at: Instant | None = None
+        self.full_at: Instant | None = None
+        """When everybody's list is due."""
+        self.newcomers_at: Instant | None = None
+        """When the lists of those who have none yet are due."""
+
+
+class Swarms:
+    """All of them. Agents that may not share (`p2p` is "off") are in none."""
+
+    def __init__(self, spacing_s: float) -> None:
+        self._spacing_s = spacing_s
+        self._swarms: dict[_Key, _Swarm] = {}
+        self._due: list[tuple[Instant, _Key]] = []
+
+    def __len__(self) -> int:
+        return len(self._swarms)
+
+    def join(self, agent: Present, stream: str, now: Instant) -> None:
+        """It watches this stream, where it is placed now."""
+        if agent.placement.p2p == "off":
+            return
+        key = (agent.placement.site, stream)
+        swarm = self._swarms.setdefault(key, _Swarm())
+        swarm.members[agent.device] = agent
+        self._touch(key, swarm, now)
+
+    def part(self, agent: Present, stream: str, now: Instant) -> None:
+        """It watches this stream no more; to be told before its placement changes."""
+        key = (agent.placement.site, stream)
+        swarm = self._swarms.get(key)
+        if swarm is None or swarm.members.pop(agent.device, None) is None:
+            return
+        swarm.sent.pop(agent.device, None)
+        self._touch(key, swarm, now)
+
+    def changed(self, agent: Present, now: Instant) -> None:
+        """Others are to be told something else of it."""
+        if agent.placement.p2p == "off":
+            return
+        for stream in agent.streams:
+            key = (agent.placement.site, stream)
+            self._touch(key, self._swarms[key], now)
+
+    def wake_at(self) -> Instant | None:
+        """When the next swarm has settled."""
+        return self._due[0][0] if self._due else None
+
+    def settled(self, now: Instant) -> Iterator[tuple[Present, Neighbours]]:
+        """Whom to send which list, of every swarm that has settled."""
+        while self._due and self._due[0][0] <= now:
+            _, key = heapq.heappop(self._due)
+            yield from self._flush(key, now)
+
+    def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
+        settled = now + limits.SETTLE_S
+        if swarm.full_at is None:
+            due = settled
+            if swarm.flushed_at is not None:
+                spacing = max(self._spacing_s, len(swarm.members) / limits.MEMBERS_PER_S)
+                due = max(due, swarm.flushed_at + spacing)
+            swarm.full_at = due
+            heapq.heappush(self._due, (due, key))
+        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
+        if waits and len(swarm.members) <= limits.NEWCOMERS_FIRST_MEMBERS:
+            swarm.newcomers_at = settled
+            heapq.heappush(self._due, (settled, key))
+
+    def _flush(self, key: _Key, now: Instant) -> Iterator[tuple[Present, Neighbours]]:
+        swarm = self._swarms.get(key)
+        if swarm is None:
+            return
+        full = swarm.full_at is not None and swarm.full_at <= now
+        swarm.newcomers_at = None
+        if full:
+            swarm.full_at, swarm.flushed_at = None, now
+        if not swarm.members:
+            del self._swarms[key]
+            return
+        swarm.committee = elect(swarm.committee, swarm.members)
+        find = neighbours(swarm.members.values(), swarm.committee)
+        for device, agent in swarm.members.items():
+            if not full and device in swarm.sent:
+                continue
+            near = find(agent)
+            if swarm.sent.get(device) != (swarm.committee, near):
+                swarm.sent[device] = (swarm.committee, near)
+                yield agent, Neighbours(key[1], swarm.committee, near)

@@ -1,0 +1,111 @@
+"""When lists are sent, without the sockets behind them; `test_tracker` has the whole."""
+
+import msgspec
+import pytest
+
+from coordinator.core import limits
+from coordinator.core.neighbours import Present
+from coordinator.core.sites import P2P, place, read_address, read_networks
+from coordinator.core.swarms import Swarms
+from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.tracker import Neighbours, Network
+
+STREAM, OTHER = "a" * 32, "b" * 32
+SPACING_S = 1.0
+
+
+def member(number: int, *streams: str, p2p: P2P = "on") -> Present:
+    name, address = f"d{number}", f"10.0.{number // 250}.{number % 250 + 1}"
+    interfaces = read_networks((Network(address, 16, "wired"),))
+    placement = place(None, interfaces, read_address(address))
+    return Present(
+        session=number,
+        device=name,
+        remote=read_address(address),
+        interfaces=interfaces,
+        version="1.0",
+        peer_port=7688,
+        since=0.0,
+        order=number,
+        ring=number.to_bytes(8),
+        placement=msgspec.structs.replace(placement, p2p=p2p),
+        serves=True,
+        streams=frozenset(streams),
+        contact=Contact(name, (address,), 7688, "wired"),
+    )
+
+
+class Lists:
+    """Swarms, and who was sent what when."""
+
+    def __init__(self) -> None:
+        self.swarms = Swarms(SPACING_S)
+        self.sent: list[tuple[float, str, Neighbours]] = []
+
+    def pass_to(self, now: float) -> None:
+        while (due := self.swarms.wake_at()) is not None and due <= now:
+            self.sent += [(due, agent.device, message) for agent, message in self.swarms.settled(due)]
+
+    def times(self, device: str) -> list[float]:
+        return [at for at, name, _ in self.sent if name == device]
+
+
+def test_a_swarm_is_told_when_it_has_settled_and_then_at_most_once_a_second() -> None:
+    lists = Lists()
+    lists.swarms.join(member(0, STREAM), STREAM, 10.0)
+    assert lists.swarms.wake_at() == 10.0 + limits.SETTLE_S
+    lists.pass_to(10.5)
+    lists.swarms.join(member(1, STREAM), STREAM, 10.5)
+    lists.pass_to(20.0)
+    settled = 10.0 + limits.SETTLE_S
+    assert lists.times("d0") == [settled, settled + SPACING_S]
+    # whoever is new does not wait for everybody's turn
+    assert lists.times("d1") == [10.5 + limits.SETTLE_S]
+    assert lists.swarms.wake_at() is None
+
+
+def test_who_would_be_told_the_same_again_is_told_nothing() -> None:
+    lists = Lists()
+    agent = member(0, STREAM)
+    lists.swarms.join(agent, STREAM, 0.0)
+    lists.pass_to(5.0)
+    lists.swarms.changed(agent, 5.0)
+    lists.pass_to(10.0)
+    assert len(lists.sent) == 1
+
+
+def test_a_large_swarm_is_told_less_often() -> None:
+    lists = Lists()
+    many = int(3 * limits.MEMBERS_PER_S)
+    agents = [member(number, STREAM) for number in range(many)]
+    for agent in agents:
+        lists.swarms.join(agent, STREAM, 0.0)
+    lists.pass_to(1.0)
+    lists.swarms.part(agents[0], STREAM, 1.0)
+    assert lists.swarms.wake_at() == pytest.approx(limits.SETTLE_S + (many - 1) / limits.MEMBERS_PER_S)
+
+
+def test_streams_and_sites_apart_and_the_empty_forgotten() -> None:
+    lists = Lists()
+    agents = [member(0, STREAM, OTHER), member(1, OTHER)]
+    for agent in agents:
+        for stream in sorted(agent.streams):
+            lists.swarms.join(agent, stream, 0.0)
+    assert len(lists.swarms) == 2
+    lists.pass_to(1.0)
+    told = {(name, message.stream): len(message.near) for _, name, message in lists.sent}
+    assert told == {("d0", STREAM): 0, ("d0", OTHER): 1, ("d1", OTHER): 1}
+    for agent in agents:
+        for stream in agent.streams:
+            lists.swarms.part(agent, stream, 1.0)
+    lists.pass_to(5.0)
+    assert len(lists.swarms) == 0
+
+
+def test_who_may_not_share_is_in_no_swarm() -> None:
+    lists = Lists()
+    agent = member(0, STREAM, p2p="off")
+    lists.swarms.join(agent, STREAM, 0.0)
+    lists.swarms.changed(agent, 0.0)
+    lists.swarms.part(agent, STREAM, 0.0)
+    assert (len(lists.swarms), lists.swarms.wake_at()) == (0, None)
