@@ -22,8 +22,9 @@ from ecdn_proxy.core import dialling
 from ecdn_proxy.core.dialling import Dialling, Kind
 from ecdn_proxy.io.channel import LEAVE_S, MOVED
 from ecdn_proxy.io.engine import EngineName
-from ecdn_proxy.io.link import Contexts, LinkHub, LinkStats, Ourselves, Told
+from ecdn_proxy.io.link import LinkHub, LinkStats, Ourselves, Told
 from ecdn_proxy.io.sockets import Networks, allowed
+from ecdn_proxy.io.tls import Contexts
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.wire.peer import Contact, LinkKind, PeerMessage

@@ -12,7 +12,6 @@ import asyncio
 import hmac
 import random
 import secrets
-import ssl
 import tomllib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -48,7 +47,7 @@ from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import BadProfile, Profiles
 from ecdn_proxy.core.recording import FORMAT, Born, Recording, Witness
 from ecdn_proxy.io import clock, tls, trust
-from ecdn_proxy.io.link import Contexts, Ourselves, Told
+from ecdn_proxy.io.link import Ourselves, Told
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sansio.machine import Instant
@@ -460,10 +459,8 @@ class System:
         )
 
 
-def _contexts(identity: trust.Identity) -> Contexts:
-    chain = (identity.certificate_pem, identity.keys.tls, identity.tenant_root_pem)
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext] = (tls.server_context(*chain), tls.client_context(*chain))
-    return Contexts(*contexts)
+def _contexts(identity: trust.Identity) -> tls.Contexts:
+    return tls.contexts(identity.certificate_pem, identity.keys.tls, identity.tenant_root_pem)
 
 
 def _further_profiles(file: str) -> tuple[dict[str, object], ...]:

@@ -6,8 +6,8 @@
         set_streams(streams, serves)       set_contexts(contexts)      stats()
     told    opened closed received ready refused: calls on the event loop, never awaited
 
-What happens: a socket is accepted or connected inside the allowed networks only; TLS shows the certificate's device
-(io/tls); both ends say Hello (io/connection); then the link counts and `opened` is told.
+What happens: a socket is accepted or connected inside the allowed networks only (io/reach); TLS shows the certificate's
+device (io/tls); both ends say Hello (io/connection); then the link counts and `opened` is told.
 
 **Two links at once.** Both agents may dial at the same moment. The link that the lower device id dialled wins, on both
 sides and without a word lost: whoever sees the second Hello sends on the winner from then on, says Bye on the loser,
@@ -16,23 +16,17 @@ the other agent has started anew, so the old link is closed and the new one open
 """
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
-from ecdn_proxy.io.sockets import Networks, allowed, listening, towards, why
-from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.io.connection import Connection, End
+from ecdn_proxy.io.reach import Reach, ReachTold
+from ecdn_proxy.io.sockets import Networks, allowed
+from ecdn_proxy.io.tls import Contexts
 from ecdn_proxy.wire.peer import Contact, Hello, LinkKind, PeerMessage, Watching
 from ecdn_proxy.wire.version import PROTOCOL
 
-CONNECT_S = 1.5
-"""One address of a contact gets this long for TCP and TLS; a LAN answers in milliseconds or not at all."""
-STRANGERS_MAX = 256
-"""Accepted connections that have not said a good Hello yet."""
 LINKS_MAX = 2_048
 """A home of a large site is asked by everybody; a link costs about 45 KiB on uvloop. With fewer, whoever comes later
 fetches alone, and a thousand of them fill the site's line (docs/adr/0038)."""
@@ -56,14 +50,6 @@ class Ourselves:
     addresses: tuple[str, ...]
     """Where others may dial it."""
     link: LinkKind = "wired"
-
-
-@dataclass(frozen=True, slots=True)
-class Contexts:
-    """TLS in both directions (io/tls)."""
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,37 +97,38 @@ class LinkHub:
         self, ourselves: Ourselves, listen: tuple[str, int], contexts: Contexts, networks: Networks, told: Told
     ) -> None:
         self._ourselves = ourselves
-        self._listen = listen
-        self._contexts = contexts
         self._networks = networks
         self._told = told
-        self._tasks = Tasks(self._failed)
+        self._reach = Reach(
+            lambda expected: Connection(self, ourselves.tenant, expected),
+            listen,
+            contexts,
+            networks,
+            ReachTold(lambda device: device in self._links, told.closed, told.refused),
+        )
         self._connections: set[Connection] = set()
         self._links: dict[str, _Link] = {}
-        self._dialling: dict[str, str] = {}
-        self._strangers = 0
         self._streams: tuple[str, ...] = ()
         self._serves = True
-        self._listener: socket.socket | None = None
         self._closed = False
-        self.port = listen[1]
+
+    @property
+    def port(self) -> int:
+        """Where it listens; the real one after `start`."""
+        return self._reach.port
 
     async def start(self) -> None:
-        """Listen; `port` is the real one afterwards.
+        """Listen.
 
         Raises:
             Unavailable: the address cannot be listened on.
         """
-        listener = self._listener = listening(*self._listen)
-        self.port = listener.getsockname()[1]
-        self._tasks.start(self._accept(listener), "accept")
+        await self._reach.start()
 
     async def close(self) -> None:
         """Say Bye everywhere, close every socket, and wait until all are gone."""
         self._closed = True
-        await self._tasks.close()
-        if self._listener is not None:
-            self._listener.close()
+        await self._reach.close()
         connections = list(self._connections)
         for connection in connections:
             connection.close("the agent is stopping")
@@ -152,15 +139,14 @@ class LinkHub:
     def dial(self, contact: Contact) -> None:
         """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
         device = contact.device
-        if device in self._links or device in self._dialling or self._closed:
+        if device in self._links or self._reach.dialling(device) or self._closed:
             return
         if device == self._ourselves.device:
             self._told.closed(device, "that is this agent itself", False)
-        elif len(self._links) >= LINKS_MAX or len(self._dialling) >= DIALS_MAX:
+        elif len(self._links) >= LINKS_MAX or self._reach.dials >= DIALS_MAX:
             self._told.closed(device, _NO_ROOM, False)
         else:
-            self._dialling[device] = ""
-            self._tasks.start(self._dial(contact), f"dial {device}")
+            self._reach.dial(contact)
 
     def hang_up(self, device: str, why: str) -> None:
         """Close a link; `closed` is told."""
@@ -203,7 +189,7 @@ class LinkHub:
 
     def set_contexts(self, contexts: Contexts) -> None:
         """A renewed certificate, for links opened from now on."""
-        self._contexts = contexts
+        self._reach.contexts = contexts
 
     def stats(self) -> Mapping[str, LinkStats]:
         """Open links by device."""
@@ -212,100 +198,6 @@ class LinkHub:
             for device, link in self._links.items()
             if (now := link.current) is not None
         }
-
-    # ---- sockets
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, peer = await loop.sock_accept(listener)
-            except OSError as error:  # out of descriptors, or the peer gave up: never stop listening
-                self._told.refused("", f"accept: {error.strerror}")
-                await asyncio.sleep(0.1)
-                continue
-            address = peer[0]
-            if not allowed(address, self._networks):
-                self._refuse(accepted, address, "outside the networks that this agent shares in")
-            elif self._strangers >= STRANGERS_MAX:
-                self._refuse(accepted, address, "too many connections that have not said who they are")
-            else:
-                self._strangers += 1
-                self._tasks.start(self._welcome(accepted, address), f"accept {address}")
-
-    def _refuse(self, accepted: socket.socket, address: str, why: str) -> None:
-        accepted.close()
-        self._told.refused(address, why)
-
-    async def _welcome(self, accepted: socket.socket, address: str) -> None:
-        connection = Connection(self, self._ourselves.tenant, None)
-        try:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection,
-                accepted,
-                ssl=self._contexts.server,
-                ssl_handshake_timeout=HELLO_S,
-                ssl_shutdown_timeout=SHUTDOWN_S,
-            )
-        except OSError as error:
-            accepted.close()
-            self._told.refused(address, why(error))
-        else:
-            await connection.settled.wait()
-        finally:
-            self._strangers -= 1
-
-    async def _dial(self, contact: Contact) -> None:
-        reason = "none of its addresses is in a network that this agent shares in"
-        try:
-            for address in contact.addresses:
-                if not allowed(address, self._networks):
-                    continue
-                outcome = await self._try(contact.device, address, contact.port)
-                if outcome is None or contact.device in self._links:
-                    return
-                reason = outcome.why
-                if outcome.misbehaved:
-                    self._told.closed(contact.device, reason, True)
-                    return
-        finally:
-            self._dialling.pop(contact.device, None)
-        self._told.closed(contact.device, reason, False)
-
-    async def _try(self, device: str, address: str, port: int) -> End | None:
-        """One address; None when the link is open."""
-        loop = asyncio.get_running_loop()
-        connection = Connection(self, self._ourselves.tenant, device)
-        dialler = towards(address, self._listen[0])
-        if dialler is None:
-            return End("not reachable from the address that this agent listens on")
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                begun = monotonic()
-                await loop.sock_connect(dialler, (address, port))
-                connection.rtt_ms = (monotonic() - begun) * 1_000
-                await loop.create_connection(
-                    lambda: connection,
-                    sock=dialler,
-                    ssl=self._contexts.client,
-                    server_hostname="",
-                    ssl_shutdown_timeout=SHUTDOWN_S,
-                )
-        except TimeoutError:
-            dialler.close()
-            return End(f"TCP {port} to {address} timed out")
-        except OSError as error:
-            dialler.close()
-            return End(f"TCP {port} to {address}: {why(error)}")
-        except asyncio.CancelledError:
-            dialler.close()
-            raise
-        await connection.settled.wait()
-        return None if connection.open else connection.end
-
-    def _failed(self, name: str, error: BaseException) -> None:
-        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
 
     # ---- what connections tell (io.connection.Owner)
 

@@ -1,6 +1,6 @@
 """TLS between agents: both ends show a device certificate of the one pinned tenant root.
 
-    server_context(...)    for the listener           client_context(...)   for dials
+    server_context(...)    for the listener           client_context(...)   for dials           contexts(...)   both
     peer_identity(ssl)     who the other end is: tenant and device from the URI in its certificate
 
 TLS 1.3 only; no session tickets (a resumed session would outlive a revoked certificate, and 24 h certificates make a
@@ -15,6 +15,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -24,6 +25,20 @@ from ecdn_proxy.wire.enrolment import parse_device_uri
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
 ALPN = "ecdn/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """TLS in both directions."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+def contexts(certificate_pem: str, key_pem: str, tenant_root_pem: str) -> Contexts:
+    """For every link of one device."""
+    chain = (certificate_pem, key_pem, tenant_root_pem)
+    return Contexts(server_context(*chain), client_context(*chain))
 
 
 def server_context(certificate_pem: str, key_pem: str, tenant_root_pem: str) -> ssl.SSLContext:

@@ -11,8 +11,8 @@ from coordinator.io.ca import Authority
 from ecdn_proxy.agent.links import Links, Webrtc
 from ecdn_proxy.core import dialling
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.link import Contexts, Ourselves, Told
-from ecdn_proxy.io.tls import client_context, server_context
+from ecdn_proxy.io.link import Ourselves, Told
+from ecdn_proxy.io.tls import Contexts, client_context, server_context
 from ecdn_proxy.wire.peer import Contact, Piece, Ping, Watching
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from tests.io.conftest import nothing_left
@@ -114,7 +114,7 @@ async def test_webrtc_where_tcp_does_not_answer(office: Office, dials: str) -> N
     a, b = await office("a", "127.0.0.2"), await office("b", "127.0.0.3")
     first, other = (a, b) if dials == "a" else (b, a)
     # the other one, if called, tries TCP to the real port, which here works: so it is told of a port that does not
-    first.links._tcp.port = CLOSED_PORT
+    first.links._tcp._reach.port = CLOSED_PORT
     first.links._hub("webrtc")._port = CLOSED_PORT  # type: ignore[union-attr]  # it is the one for WebRTC
     first.links.dial(other.contact(reachable=False))
     await first.record.first("opened")

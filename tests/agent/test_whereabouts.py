@@ -14,8 +14,8 @@ from ecdn_proxy.agent.links import Links
 from ecdn_proxy.agent.place import Place
 from ecdn_proxy.agent.whereabouts import Tells, Whereabouts
 from ecdn_proxy.core import happenings as h
-from ecdn_proxy.io.link import Contexts, Ourselves, Told
-from ecdn_proxy.io.tls import client_context, server_context
+from ecdn_proxy.io.link import Ourselves, Told
+from ecdn_proxy.io.tls import Contexts, client_context, server_context
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Network

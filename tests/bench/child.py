@@ -26,9 +26,9 @@ import uvloop
 
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.coordinator import CoordinatorLink, enrol
-from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
+from ecdn_proxy.io.link import LinkHub, Ourselves, Told
 from ecdn_proxy.io.rtc import RtcHub, RtcTold
-from ecdn_proxy.io.tls import client_context, server_context
+from ecdn_proxy.io.tls import Contexts, client_context, server_context
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.wire.peer import Contact, End, Get, PeerMessage, Piece, Refused
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Undeliverable

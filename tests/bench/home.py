@@ -29,9 +29,9 @@ from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.view import rendezvous
-from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
+from ecdn_proxy.io.link import LinkHub, Ourselves, Told
 from ecdn_proxy.io.sockets import raise_descriptor_limit
-from ecdn_proxy.io.tls import client_context, server_context
+from ecdn_proxy.io.tls import Contexts, client_context, server_context
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sim.seal import QuickSeal
 from ecdn_proxy.wire.peer import Ask, Contact, Finished, Follow, Granted, Held, PeerMessage

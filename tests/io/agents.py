@@ -1,6 +1,7 @@
 """Agents for the tests: a hub on its own loopback address and what it told, and peers whose bytes a test writes.
 
-Agent(device, address, contexts)    by_hand(agent, context, hello)    hello_of(device)    messages_of(reader)
+Agent(device, address, contexts)    by_hand(agent, context, hello)    served_by_hand(contexts)
+hello_of(device)    messages_of(reader)
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 
-from ecdn_proxy.io.link import Contexts, LinkHub, Ourselves, Told
+from ecdn_proxy.io.link import LinkHub, Ourselves, Told
 from ecdn_proxy.io.sockets import Networks
+from ecdn_proxy.io.tls import Contexts
 from ecdn_proxy.wire.codec import Splitter, encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
@@ -67,6 +69,30 @@ async def by_hand(
         writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@contextlib.asynccontextmanager
+async def served_by_hand(contexts: Contexts | None) -> AsyncIterator[tuple[Contact, asyncio.Queue[Streams]]]:
+    """Agent "a" as a listener whose bytes the test writes; without contexts it does not even speak TLS."""
+    accepted: asyncio.Queue[Streams] = asyncio.Queue()
+    writers = []
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        accepted.put_nowait((reader, writer))
+
+    server = await asyncio.start_server(take, "127.0.0.9", 0, ssl=contexts.server if contexts else None)
+    async with server:
+        try:
+            yield Contact("a", ("127.0.0.9",), server.sockets[0].getsockname()[1]), accepted
+        finally:
+            for writer in writers:
+                writer.transport.abort()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
 
 def hello_of(device: str, tenant: str = TENANT, protocol: int = PROTOCOL) -> bytes:

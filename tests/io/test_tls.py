@@ -6,8 +6,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ecdn_proxy.io.link import Contexts
-from ecdn_proxy.io.tls import device_of, peer_identity
+from ecdn_proxy.io.tls import Contexts, device_of, peer_identity
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from tests.io.material import TENANT, Root, _builder
 

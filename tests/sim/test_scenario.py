@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.core import limits
-from ecdn_proxy.io import connection, link
+from ecdn_proxy.io import connection, link, reach
 from ecdn_proxy.sim import faults, links, office
 from ecdn_proxy.sim import tracker as sim_tracker
 from ecdn_proxy.sim.scenario import Agent, BadScenario, load, load_shipped, read, shipped
@@ -88,4 +88,4 @@ def test_what_is_said_twice_is_the_same() -> None:
         connection.WRITE_LOW_BYTES,
     )
     assert faults.UNHEARD_S == connection.PING_S * connection.UNANSWERED_MAX
-    assert office.CONNECT_S == link.CONNECT_S
+    assert office.CONNECT_S == reach.CONNECT_S
