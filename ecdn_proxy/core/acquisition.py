@@ -1,12 +1,14 @@
 """One segment on its way to this machine: for its viewers, and for the agents that read from it.
 
     LOADING → JOINING → ASKING → FOLLOWING ⇄ ASKING → … → ended
-                             └→ FETCHING ──────────────↗
+                             └→ FETCHING ──────────────↗   (silent: a neighbour in reserve → FOLLOWING)
 
     want(), viewer_left()                viewers come and go; nobody's leaving cancels what others wait for
     found()                              the ledger's answer: fetch, follow, or everybody for himself
     peer_said(), origin_*()              bytes, checked and delivered in order as they come
     wake()                               silence, soft and hard deadline (`core.patience`), a batch to be signed
+
+`fetching` is the own way to the origin, `parents` whom it is read from, `audience` who waits for it here.
 
 Every way to the origin leads through the ledger, also the fallback; what was received stays, only what is missing is
 asked for again.
@@ -14,37 +16,26 @@ asked for again.
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Literal
 
 import msgspec
 
 from ecdn_proxy.core.audience import Audience
-from ecdn_proxy.core.happenings import (
-    AbortOrigin,
-    FetchOrigin,
-    HandOver,
-    OriginAnswered,
-    Source,
-    StoredSegment,
-    Wanted,
-)
+from ecdn_proxy.core.fetching import Fetching, Outcome
+from ecdn_proxy.core.happenings import AbortOrigin, HandOver, OriginAnswered, Source, StoredSegment, Wanted
 from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFrom, Reason
+from ecdn_proxy.core.parents import Parents
 from ecdn_proxy.core.patience import Patience
 from ecdn_proxy.core.segment import Assembly, Contradiction
-from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable, judge
+from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.ids import sentence
-from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Cancel, Contact, End, Finished, Get, Piece, Progress, Refused, Vouched
+from ecdn_proxy.wire.peer import End, Piece, Refused, Vouched
 
 ORIGIN_TRIES_MAX = 2
 """An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
-
-Outcome = Literal["complete", "failed", "private", "cancelled"]
 
 
 class Stage(Enum):
@@ -81,22 +72,15 @@ class Acquisition:
         self._is_unsettled = is_unsettled
         self.why = ""
         self._live = wanted.live
-        self._range = wanted.resource_range
         self.audience = Audience(site.out, wanted)
         self._origin = wanted.origin
         self._fetch_for = wanted.viewer
         self._inquiry: Inquiry | None = None
-        self._parents: list[Contact] = []
-        self._parent: str | None = None
-        self._get = 0
-        self._lease: FetchIt | None = None
-        self._fetch: int | None = None
-        self._resumed_from = 0
-        self._progress_at: Instant = 0.0
-        self._avoid: dict[str, None] = {}
+        self._parents = Parents(site, wanted.key, wanted.stream)
+        self._fetching = Fetching(site, wanted.key, wanted.stream, wanted.resource_range)
+        self._reserve_why = ""
         self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, wanted.key) / 2**64, now)
         self._asks = 0
-        self._origin_tries = 0
 
     # ---- viewers
 
@@ -108,12 +92,12 @@ class Acquisition:
     @property
     def parent(self) -> str | None:
         """Whom this machine reads from now."""
-        return self._parent
+        return self._parents.current
 
     @property
     def fetching(self) -> bool:
         """Whether this machine is at the origin for it, with a lease."""
-        return self.stage is Stage.FETCHING and self._lease is not None
+        return self.stage is Stage.FETCHING and self._fetching.lease is not None
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """A viewer waits for this segment."""
@@ -131,7 +115,7 @@ class Acquisition:
             self._cancel(now)
 
     def _cancel(self, now: Instant) -> None:
-        self._drop_parent()
+        self._parents.drop()
         self._end_fetch("cancelled", 0, "its viewer left", now)
         self.stage = Stage.ENDED
 
@@ -142,19 +126,16 @@ class Acquisition:
         self.stage = Stage.ENDED
 
     def home_lost(self, device: str, now: Instant) -> None:
-        """The device that keeps this key's ledger is gone: the fetch goes on, its lease moves to the ledger here."""
-        lease = self._lease
-        if lease is not None and lease.home == device:
-            self._lease = FetchIt(None, lease.lease, lease.hedge, lease.why)
-            self._site.ledger.shadow(self.key, self.stream, self._site.me.device, lease.lease, now)
+        """The device that keeps this key's ledger is gone."""
+        self._fetching.home_lost(device, now)
 
     def reconsider(self, now: Instant) -> None:
         """Neighbours became known while this machine fetches by its own word alone and nothing has come yet."""
-        lease = self._lease
+        lease = self._fetching.lease
         if lease is None or not lease.lone or self.assembly.head is not None or self.children:
             return
         self._end_fetch("cancelled", 0, "neighbours became known", now)
-        self._origin_tries -= 1
+        self._fetching.tries -= 1
         self.ask("first", now)
 
     # ---- the ledger's answer
@@ -178,7 +159,7 @@ class Acquisition:
             self.key,
             self.stream,
             reason=reason,
-            avoid=tuple(self._avoid) if rather_not is None else (rather_not, *self._avoid),
+            avoid=self._parents.avoided(rather_not),
             have=self.assembly.next_piece(),
             # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
             unsettled=not self._live or self._is_unsettled(self.stream, now),
@@ -194,12 +175,14 @@ class Acquisition:
         if found is None:
             return
         self._inquiry = None
+        if self.stage is Stage.FETCHING and not self._is_relieved(found, now):
+            return
         self.why = found.why
         match found:
             case FetchIt():
                 self._begin_fetch(found, now)
             case ReadFrom():
-                self._parents = [it for it in found.parents if it.device != self._site.me.device]
+                self._parents.named(found.parents)
                 self._follow_next(now)
             case ByYourself(why, for_s, status):
                 if not status and for_s > self._site.limits.gone_s:
@@ -209,32 +192,36 @@ class Acquisition:
     # ---- following
 
     def _follow_next(self, now: Instant) -> None:
-        site = self._site
-        while self._parents:
-            contact = self._parents.pop(0)
-            site.view.met(contact, "named by a ledger")
-            self._get = site.number()
-            get = Get(self._get, self.key, self.stream, self.assembly.next_piece())
-            if contact.device not in self._avoid and site.reach(contact.device, get, now):
-                self._parent = contact.device
-                self.stage = Stage.FOLLOWING
-                self._patience.following(self.assembly.available_bytes, now)
-                return
-            self._avoid[contact.device] = None
-        self._parent = None
-        self.ask("parent lost", now)
+        if self._request_next(now):
+            self._follow(now)
+        else:
+            self.ask("parent lost", now)
+
+    def _request_next(self, now: Instant) -> bool:
+        return self._parents.request_next(self.assembly.next_piece(), now)
+
+    def _follow(self, now: Instant) -> None:
+        self.stage = Stage.FOLLOWING
+        here = self.assembly.available_bytes
+        if self.parent == self._parents.left:
+            self._patience.staying(here, self._usual_first_byte_s(), now)
+        else:
+            self._patience.following(here, now)
+
+    def _usual_first_byte_s(self) -> float:
+        return self._site.ledger.usual_first_byte_s(self.stream)
 
     def parent_lost(self, now: Instant) -> None:
         """The parent's link ended, it refused, or it broke the rules."""
-        if self._parent is not None:
-            self._avoid[self._parent] = None
-        self._parent = None
+        self._parents.lost()
         if self.stage is Stage.FOLLOWING:
             self._follow_next(now)
+        elif self.stage is Stage.FETCHING:
+            self._request_next(now)
 
     def reads(self, device: str, request: int) -> bool:
-        """Whether a transfer message belongs to the current parent."""
-        return self.stage is Stage.FOLLOWING and device == self._parent and request == self._get
+        """Whether a transfer message belongs to the current parent, or to the one in reserve."""
+        return self.stage in (Stage.FOLLOWING, Stage.FETCHING) and self._parents.is_answer(device, request)
 
     def peer_said(self, message: Vouched | Piece | End | Refused, now: Instant) -> None:
         """The parent sent something.
@@ -242,6 +229,9 @@ class Acquisition:
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
+        if self.stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
+            self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
+            self._follow_reserve(now)
         self._patience.heard(now)
         match message:
             case Vouched(voucher=voucher):
@@ -265,19 +255,14 @@ class Acquisition:
                 pass
             case Refused(reason=reason):
                 if reason == "private":
-                    self._avoid.clear()
+                    self._parents.forgive()
                 self.parent_lost(now)
                 return
         self._deliver(now)
 
-    def _drop_parent(self) -> None:
-        if self._parent is not None and self.stage is Stage.FOLLOWING:
-            self._site.send(self._parent, Cancel(self._get))
-        self._parent = None
-
     def _contradicted(self, why: str, now: Instant) -> None:
         """Honest sources differ: keep what viewers have from being mixed with anything else."""
-        self._drop_parent()
+        self._parents.drop()
         self._end_fetch("private", 0, why, now)
         self.private_for_s, self.private_why = self._site.limits.private_s, why
         self._release(why, 0, now)
@@ -285,51 +270,59 @@ class Acquisition:
     # ---- fetching
 
     def _begin_fetch(self, lease: FetchIt, now: Instant) -> None:
-        self._drop_parent()
-        self._lease = lease
+        self._parents.drop()
         self.fetched = True
         self.stage = Stage.FETCHING
-        self._fetch = self._site.number()
-        self._origin_tries += 1
-        self._progress_at = now
         self._patience.fetching(now)
         if (viewer := self.audience.longest_waiting()) is not None:
             self._fetch_for, self._origin = viewer.number, viewer.origin
-        have = self.assembly.next_piece() * PIECE_BYTES if self.assembly.resumable else 0
-        self._resumed_from = have
-        base = 0 if self._range is None else self._range.first
-        head = self.assembly.head
-        self._site.out.append(
-            FetchOrigin(
-                fetch=self._fetch,
-                request=self._origin,
-                first_byte=base + have,
-                last_byte=None if self._range is None else self._range.last,
-                ranged=bool(have) or self._range is not None,
-                if_range=head.etag if have and head is not None else None,
-            )
+        self._fetching.begin(lease, self._origin, self.assembly, now)
+
+    def _look_around(self, now: Instant) -> None:
+        """The own fetch says nothing: whoever has the segment, or gets it, is taken in reserve."""
+        self._patience.looked(now)
+        self._inquiry = Inquiry(
+            self._site,
+            self.key,
+            self.stream,
+            reason="parent slow",
+            avoid=self._parents.avoided(),
+            have=self.assembly.next_piece(),
+            unsettled=False,
         )
+        self.found(self._inquiry.begin(now), now)
+
+    def _is_relieved(self, found: Found, now: Instant) -> bool:
+        """What a silent fetch's question led to; True when the answer takes the fetch's place at once.
+
+        A neighbour is only taken in reserve: the origin may be slow for all, and then whoever asked first has it first.
+        """
+        match found:
+            case ReadFrom() if self._quiet_from() <= now:
+                self._parents.named(found.parents)
+                self._reserve_why = found.why
+                self._request_next(now)
+            case FetchIt() if self._fetching.lease is not None and not self._fetching.lease.lease:
+                self._fetching.lease = found
+            case ByYourself(why, for_s) if for_s:
+                self._end_fetch("cancelled", 0, why, now)
+                return True
+        return False
+
+    def _follow_reserve(self, now: Instant) -> None:
+        self._asks += 1
+        self.why = self._reserve_why
+        self._follow(now)
 
     def fetches(self, fetch: int) -> bool:
         """Whether an origin event belongs here."""
-        return self._fetch == fetch
+        return self._fetching.number == fetch
 
     def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
         """Response headers arrived."""
-        authorized = any(name == "authorization" for name, _ in self._origin.headers)
-        verdict = judge(
-            event.status,
-            event.headers,
-            wanted=self._range,
-            first_byte=self._resumed_from,
-            authorized=authorized,
-            utc=event.utc,
-        )
-        if self._lease is not None and self._lease.home is not None:
-            self._site.ledger.learn_first_byte(self.stream, now - self._progress_at)
+        self._parents.drop()
+        verdict = self._fetching.answered(event, now)
         self._patience.heard(now)
-        if not event.framed and isinstance(verdict, Shareable):
-            verdict = Private("the origin does not say where the body ends")
         match verdict:
             case Shareable(head, first_byte):
                 try:
@@ -344,7 +337,7 @@ class Acquisition:
                 self._own_answer("private", event.status, why, now)
             case Gone(status):
                 self._own_answer("private", status, f"the origin answered {status}", now)
-            case Broken(status, why) if self._origin_tries < ORIGIN_TRIES_MAX:
+            case Broken(status, why) if self._fetching.tries < ORIGIN_TRIES_MAX:
                 self._abort_fetch()
                 self.origin_failed(why, now, status)
             case Broken(status, why):
@@ -361,7 +354,7 @@ class Acquisition:
 
     def _own_answer(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
         """The answer is not for others: it goes to the viewer whose request it was, the others go their own way."""
-        fetch, self._fetch = self._fetch, None
+        fetch = self._fetching.let_go()
         self._end_fetch(outcome, status, why, now)
         owner = self.audience.take(self._fetch_for)
         if owner is not None and fetch is not None:
@@ -373,6 +366,7 @@ class Acquisition:
 
     def origin_sent(self, data: bytes, now: Instant) -> None:
         """Body bytes arrived."""
+        self._parents.drop()
         self._patience.began(now)
         try:
             self.assembly.take_origin(data, now)
@@ -380,12 +374,12 @@ class Acquisition:
             self._abort_fetch()
             self._contradicted(error.why, now)
             return
-        self._report_progress(now)
+        self._fetching.progress(self.assembly.available_bytes, now)
         self._deliver(now)
 
     def origin_ended(self, now: Instant) -> None:
         """The body ended."""
-        self._fetch = None
+        self._fetching.let_go()
         try:
             self.assembly.end_origin(now)
         except Contradiction as error:
@@ -396,41 +390,20 @@ class Acquisition:
 
     def origin_failed(self, why: str, now: Instant, status: int = 0) -> None:
         """The fetch broke; `status` if the origin said so itself."""
-        self._fetch = None
+        self._fetching.let_go()
         self._end_fetch("failed", status, why, now)
-        if self._origin_tries >= ORIGIN_TRIES_MAX:
+        if self.parent is not None:
+            self._follow_reserve(now)
+        elif self._fetching.tries >= ORIGIN_TRIES_MAX:
             self._release(why, 0, now)
         else:
             self.ask("first", now)
 
-    def _report_progress(self, now: Instant) -> None:
-        lease = self._lease
-        if lease is None or now - self._progress_at < self._site.limits.progress_s:
-            return
-        self._progress_at = now
-        received = self.assembly.available_bytes
-        if lease.home is None:
-            self._site.ledger.progress(self.key, lease.lease, self._site.me.device, received, now)
-        else:
-            self._site.send(lease.home, Progress(self.key, lease.lease, received))
-
     def _abort_fetch(self) -> None:
-        if self._fetch is not None:
-            self._site.out.append(AbortOrigin(self._fetch))
-            self._fetch = None
-        self.assembly.stop_origin()
+        self._fetching.abort(self.assembly)
 
     def _end_fetch(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
-        """Give the lease back."""
-        self._abort_fetch()
-        lease, self._lease = self._lease, None
-        if lease is None:
-            return
-        me = self._site.me.device
-        if lease.home is None:
-            self._site.ledger.finished(self.key, lease.lease, me, outcome, status, why, now)
-        else:
-            self._site.send(lease.home, Finished(self.key, lease.lease, outcome, status, sentence(why)))
+        self._fetching.end(self.assembly, outcome, status, why, now)
 
     # ---- delivering
 
@@ -441,11 +414,11 @@ class Acquisition:
         self._patience.moved(self.assembly.available_bytes, now)
         self.audience.deliver(self.assembly, self._source(), self.why)
         self.assembly.announced = self.assembly.announced or self.audience.any_answered()
-        if self.assembly.complete and self._fetch is None:
+        if self.assembly.complete and self._fetching.number is None:
             self._complete(now)
 
     def _source(self) -> Source:
-        if self._parent is not None and (link := self._site.links.get(self._parent)) is not None:
+        if self.parent is not None and (link := self._site.links.get(self.parent)) is not None:
             return link.kind
         return "origin"
 
@@ -463,7 +436,7 @@ class Acquisition:
             stored_utc=self._site.utc(now),
         )
         self.audience.finish(self.why, now)
-        self._drop_parent()
+        self._parents.drop()
         self._end_fetch("complete", 200, "", now)
         self.stage = Stage.ENDED
 
@@ -478,7 +451,7 @@ class Acquisition:
         """When `wake` has something to do."""
         times = [self.assembly.sign_due_at(self._site.limits.batch_wait_s)]
         if self.stage is Stage.FETCHING:
-            times.append(self._patience.origin_silent_at())
+            times += [self._patience.origin_silent_at(), self._looks_at()]
         else:
             times.append(self._patience.give_up_at())
         if self._inquiry is not None:
@@ -492,14 +465,33 @@ class Acquisition:
         patience = self._patience
         if (sign_at := self.assembly.sign_due_at(self._site.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
-        if self.stage is not Stage.FETCHING and patience.give_up_at() <= now:
+        if self.stage is Stage.FETCHING:
+            self._look_at_origin(now)
+        elif patience.give_up_at() <= now:
             self._fetch_regardless(f"nothing came from neighbours for {patience.give_up_s:.0f} s", now)
         elif self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
-        elif self.stage is Stage.FETCHING and patience.origin_silent_at() <= now:
-            self._origin_fell_silent(now)
         elif self.stage is Stage.FOLLOWING:
             self._look_at_parent(now)
+
+    def _look_at_origin(self, now: Instant) -> None:
+        if self._patience.origin_silent_at() <= now:
+            self._inquiry = None
+            self._origin_fell_silent(now)
+        elif self._inquiry is not None:
+            self.found(self._inquiry.wake(now), now)
+        elif (at := self._looks_at()) is not None and at <= now:
+            self._look_around(now)
+
+    def _looks_at(self) -> Instant | None:
+        """When the own fetch has been silent for so long that a neighbour is looked for; None with one in reserve."""
+        if self.parent is not None or self._inquiry is not None:
+            return None
+        return self._patience.look_again_at(self._quiet_from())
+
+    def _quiet_from(self) -> Instant:
+        soft = self.audience.deadline(self._site.limits.soft_share)
+        return self._patience.quiet_from(self._usual_first_byte_s(), soft)
 
     def _look_at_parent(self, now: Instant) -> None:
         deadline, assembly = self.audience.deadline, self.assembly
@@ -511,12 +503,12 @@ class Acquisition:
             self._switch("parent slow", now)
 
     def _parent_silent_at(self) -> Instant:
-        return self._patience.silent_at(self._site.ledger.usual_first_byte_s(self.stream))
+        return self._patience.silent_at(self._usual_first_byte_s())
 
     def _switch(self, reason: Reason, now: Instant) -> None:
-        parent = self._parent
-        self._drop_parent()
-        self.ask(reason, now, parent)
+        self._parents.left = self.parent
+        self._parents.drop()
+        self.ask(reason, now, self._parents.left)
 
     def _fetch_regardless(self, why: str, now: Instant) -> None:
         self._patience.restarted(now)
@@ -527,6 +519,6 @@ class Acquisition:
 
     def _origin_fell_silent(self, now: Instant) -> None:
         if self._patience.origin_was_silent():
-            self._origin_tries -= 1
+            self._fetching.tries -= 1
         self._abort_fetch()
         self.origin_failed("the origin fell silent", now)

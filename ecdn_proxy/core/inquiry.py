@@ -216,9 +216,10 @@ class Inquiry:
     def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> Found:
         self.due_at = None
         site, me = self._site, self._site.me
+        known = me.device in site.ledger.fetchers(self._key)
         match site.ledger.ask(self._key, self._stream, me.device, self._reason, self._avoid, self._have, now):
             case Grant(lease, hedge):
-                if tell:
+                if tell and not known:
                     tell_shadow(site, self._key, self._stream, me, lease, now)
                 return FetchIt(None, lease, hedge, why)
             case Following(choice):

@@ -106,12 +106,14 @@ class Ledger:
         self._expire(entry, now)
         entry.holders.discard(device)
         own = next((lease for lease in entry.at_origin() if lease.device == device), None)
+        slow = reason in ("parent slow", "hedge")
+        if own is not None and slow:
+            return self._relieve(entry, own, avoid, now)
         if own is not None:
             # it holds the lease and asks again: it has lost its way (restart, crossed messages)
             own.granted_at = own.heard_at = now
             entry.revive(own)
             return Grant(own.number, hedge=len(entry.at_origin()) > 1)
-        slow = reason in ("parent slow", "hedge")
         if slow and (stays := self._stays(entry, device, now)) is not None:
             return stays
         forgivable = slow and self._forgivable(entry, have, now)
@@ -128,10 +130,29 @@ class Ledger:
             return self._grant(entry, device, now)
         if choice is None and (choice := self._choose(entry, device, (), now, silent=True)) is None:
             return Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
-        parent = choice.parents[0]
-        entry.follow(device, parent, now)
-        self._given.add(parent, now)
+        self._follow(entry, device, choice, now)
         return Following(choice)
+
+    def _relieve(self, entry: Entry, own: LeaseState, avoid: tuple[str, ...], now: Instant) -> Grant | Following:
+        """Its holder says that a fetch is silent: whoever has the segment or gets it will do; else it goes on.
+
+        The lease lives no longer for it, but counts as one of the two fetches that there may be.
+        """
+        choice = self._choose(entry, own.device, avoid, now)
+        if own in entry.late:
+            own.heard_at = now
+        if choice is None:
+            return Grant(own.number, hedge=len(entry.at_origin()) > 1)
+        if own in entry.leases:
+            entry.leases.remove(own)
+            entry.late.append(own)
+            own.heard_at = now
+        self._follow(entry, own.device, choice, now)
+        return Following(choice)
+
+    def _follow(self, entry: Entry, device: str, choice: Choice, now: Instant) -> None:
+        entry.follow(device, choice.parents[0], now)
+        self._given.add(choice.parents[0], now)
 
     def _stays(self, entry: Entry, device: str, now: Instant) -> Following | None:
         """Whether an asker that finds its parent slow had better stay: when the fault is further up, and known.

@@ -54,6 +54,7 @@ class Patience:
         self._moved_bytes = 0
         self._parent = 1.0
         self._origin = 1.0
+        self._looked_at: Instant = 0.0
         self._soft_done = False
         self._hard_done = False
 
@@ -83,9 +84,22 @@ class Patience:
         self._heard_at = self._chosen_at = now
         self._began_at, self._begun_with = None, available_bytes
 
+    def staying(self, available_bytes: int, usual_first_byte_s: float, now: Instant) -> None:
+        """The same parent was named once more: it is not waited for as long as a new one.
+
+        What it waits for itself, a lease or a gap above it, is decided sooner than that.
+        """
+        heard_at, wait_s = self._heard_at, self._parent_wait_s(usual_first_byte_s)
+        self.following(available_bytes, now)
+        self._heard_at = max(heard_at, now - wait_s / 2)
+
     def fetching(self, now: Instant) -> None:
         """An own fetch was begun."""
         self._heard_at, self._began_at = now, None
+
+    def looked(self, now: Instant) -> None:
+        """Neighbours were asked for while the own fetch said nothing."""
+        self._looked_at = now
 
     def restarted(self, now: Instant) -> None:
         """All waiting begins anew."""
@@ -104,9 +118,30 @@ class Patience:
 
     def silent_at(self, usual_first_byte_s: float) -> Instant:
         """When the parent has been silent for too long."""
+        return self._heard_at + self._parent_wait_s(usual_first_byte_s)
+
+    def _parent_wait_s(self, usual_first_byte_s: float) -> float:
         limits = self._limits
         wait = usual_first_byte_s + limits.first_byte_grace_s if self._began_at is None else limits.silence_s
-        return self._heard_at + min(wait * self._parent, PARENT_WAIT_MAX_S)
+        return min(wait * self._parent, PARENT_WAIT_MAX_S)
+
+    def quiet_from(self, usual_first_byte_s: float, soft: Instant | None) -> Instant:
+        """When the own fetch has been silent for so long that a neighbour may have the segment sooner.
+
+        That is when its lease has run out, so that another may have been granted one, or the viewers' soft deadline.
+        """
+        limits = self._limits
+        if self._began_at is not None:
+            at = self._heard_at + limits.silence_s + limits.progress_s
+        else:
+            at = self._heard_at + usual_first_byte_s + limits.first_byte_grace_s
+            if soft is not None:
+                at = min(at, max(soft, self._heard_at + limits.first_byte_grace_s))
+        return at
+
+    def look_again_at(self, quiet_from: Instant) -> Instant:
+        """When neighbours are asked for, the first time or again."""
+        return max(quiet_from, self._looked_at + self._limits.first_byte_grace_s)
 
     def origin_silent_at(self) -> Instant:
         """When the own fetch has been silent for too long."""

@@ -5,6 +5,7 @@ import pytest
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.acquisition import REASKS_MAX
 from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.patience import ORIGIN_FIRST_BYTE_S
 from ecdn_proxy.core.segment import Assembly
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -170,9 +171,12 @@ def test_a_home_that_hears_of_progress_hears_of_the_end_too() -> None:
     desk = Desk()
     fetch = desk.fetch()
     desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[:1_000]))
+    assert desk.sent(peer.Progress) == [peer.Progress(desk.key, 5, 1_000)]  # that it has begun is told at once
+    desk.now += LIMITS.progress_s - 0.01
+    desk.feed(h.OriginSent(fetch, BODY[1_000:2_000]))
     assert desk.sent(peer.Progress) == []
-    desk.now += LIMITS.progress_s + 0.01
-    desk.feed(h.OriginSent(fetch, BODY[1_000:9_000]))
+    desk.now += 0.02
+    desk.feed(h.OriginSent(fetch, BODY[2_000:9_000]))
     assert desk.sent(peer.Progress) == [peer.Progress(desk.key, 5, 9_000)]
     desk.feed(h.ViewerLeft(1))
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["cancelled"]
@@ -221,3 +225,133 @@ def test_an_origin_that_falls_silent_is_left_and_the_rest_asked_for() -> None:
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
     (ask,) = desk.sent(peer.Ask)
     assert ask.have == 2
+
+
+# ---- an own fetch that says nothing
+
+
+def silent(desk: Desk) -> tuple[int, peer.Ask]:
+    """A fetch without a first byte; the question that follows at the soft deadline."""
+    fetch = desk.fetch()
+    desk.after(0.5)
+    assert desk.did == []
+    desk.after(0.11)  # a new viewer has four seconds, of which the soft share is 0.6
+    (ask,) = desk.sent(peer.Ask)
+    assert (ask.reason, ask.have) == ("parent slow", 0)
+    assert desk.of(h.AbortOrigin) == []
+    return fetch, ask
+
+
+def reserve(desk: Desk, *parents: str) -> tuple[int, peer.Get]:
+    fetch, ask = silent(desk)
+    return fetch, desk.follow(ask, *parents)
+
+
+def test_a_silent_fetch_is_left_when_a_neighbour_begins() -> None:
+    desk = Desk()
+    fetch, get = reserve(desk, "ann")
+    assert desk.of(h.AbortOrigin) == []  # the origin may yet be faster
+    source = desk.source("ann")
+    desk.feed(h.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
+    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["cancelled"]
+    desk.give("ann", get, source, 12)
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    (row,) = desk.of(h.Served)
+    assert (row.source, row.replaced) == ("lan", True)
+
+
+@pytest.mark.parametrize("sign", ["headers", "bytes"])
+def test_a_fetch_that_begins_after_all_lets_the_reserve_go(sign: str) -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    if sign == "bytes":
+        desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC))
+    desk.after(0.61)
+    get = desk.follow(desk.sent(peer.Ask)[0], "ann")
+    if sign == "headers":
+        desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC))
+    else:
+        desk.feed(h.OriginSent(fetch, BODY[:1_000]))
+    assert peer.Cancel(get.request) in desk.sent(peer.Cancel)
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
+
+
+@pytest.mark.parametrize("way", ["refuses", "goes away"])
+def test_a_reserve_that_is_lost_leaves_the_fetch_as_it_is(way: str) -> None:
+    desk = Desk()
+    _, get = reserve(desk, "ann", "bob")
+    match way:
+        case "refuses":
+            desk.feed(h.Received("ann", peer.Refused(get.request, "unknown")))
+        case _:
+            desk.feed(h.LinkClosed("ann", "connection lost"))
+    (again,) = desk.sent(peer.Get)
+    desk.feed(h.Received("bob", peer.Refused(again.request, "unknown")))
+    assert desk.did == []
+    desk.after(LIMITS.first_byte_grace_s)
+    (ask,) = desk.sent(peer.Ask)
+    assert set(ask.avoid) == {"ann", "bob"}
+
+
+def test_the_question_is_put_again_while_nobody_has_it() -> None:
+    desk = Desk()
+    _, ask = silent(desk)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    assert desk.did == []
+    desk.after(LIMITS.first_byte_grace_s)
+    (again,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(again.request, desk.key, 5, hedge=False)))
+    desk.after(LIMITS.first_byte_grace_s)
+    assert desk.asks() == ["parent slow"]
+
+
+def test_an_answer_to_a_fetch_that_goes_on_by_itself_changes_nothing() -> None:
+    desk = Desk()
+    fetch, ask = silent(desk)
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[:1_000]))
+    desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
+    assert desk.did == []
+
+
+def test_a_silent_fetch_whose_connection_ends_goes_on_from_the_reserve() -> None:
+    desk = Desk()
+    fetch, get = reserve(desk, "ann")
+    desk.feed(h.OriginFailed(fetch, "connection lost"))
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
+    assert desk.sent(peer.Ask) == []
+    desk.give("ann", get, desk.source("ann"), 12)
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+
+
+def test_a_silent_fetch_hears_what_the_origin_told_somebody_else() -> None:
+    desk = Desk()
+    fetch, ask = silent(desk)
+    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "the origin answered 404", 200, 404)))
+    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    assert [it.status for it in desk.of(h.AnswerStatus)] == [404]
+
+
+def test_a_fetch_without_a_lease_takes_the_one_it_is_given() -> None:
+    desk = Desk()
+    ask = desk.want()
+    for number in range(REASKS_MAX):
+        desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact(f"gone{number}"),), "so")))
+        desk.feed(h.LinkClosed(f"gone{number}", "could not be reached"))
+        if desk.of(h.FetchOrigin):
+            break
+        (ask,) = desk.sent(peer.Ask)
+    desk.after(0.61)
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 8, hedge=False)))
+    desk.feed(h.ViewerLeft(1))
+    assert [(it.lease, it.outcome) for it in desk.sent(peer.Finished)] == [(8, "cancelled")]
+
+
+def test_a_fetch_that_is_given_up_gives_up_its_question_too() -> None:
+    desk = Desk()
+    _, ask = silent(desk)
+    desk.after(ORIGIN_FIRST_BYTE_S)
+    assert desk.asks() == ["first"]
+    desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
+    assert desk.sent(peer.Get) == []

@@ -264,6 +264,44 @@ def test_news_of_a_lease_that_is_none_settles_nothing() -> None:
     assert book.ask("dev2", 0.3) == "fetch"
 
 
+# ---- a fetcher that says itself that nothing comes
+
+
+def test_a_fetcher_that_gets_nothing_goes_on_while_nobody_else_is_at_it() -> None:
+    """Its lease does not live the longer for it."""
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev0", 0.6, "parent slow") == "fetch"
+    assert book.ask("dev1", FIRST_BYTE_ENDS + 0.01) == "hedge"
+
+
+def test_a_fetcher_that_gets_nothing_is_sent_to_the_hedge_and_still_counts() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 1.1) == "hedge"
+    assert book.ask("dev0", 1.2, "parent slow") == "dev1"
+    assert book.ask("dev1", 1.9, "parent slow") == "hedge"  # nor has that one anything
+    assert set(book.ledger.fetchers(KEY)) == {"dev0", "dev1"}
+    book.progress("dev0", 1, 2.0)
+    assert book.ask("dev1", 2.1, "parent slow") == "dev0"  # now the first is the better one
+
+
+def test_a_fetcher_that_asks_is_known_to_be_at_the_origin_still() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 1.1) == "hedge"
+    assert book.ask("dev0", 3.9, "parent slow", avoid=("dev1",)) == "hedge"
+    assert book.ask("dev2", LATE_COUNTS_S + 0.5, "hedge") != "hedge"
+
+
+def test_a_fetcher_that_gets_nothing_is_sent_to_who_has_it_at_once() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    book.ledger.held(KEY, STREAM, "dev3")
+    assert book.ask("dev0", 0.6, "parent slow") == "dev3"
+    assert book.ask("dev3", 0.7) == "hedge"  # it has it no longer, and dev0 is nobody's source now
+
+
 # ---- the hedge
 
 

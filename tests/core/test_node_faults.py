@@ -112,6 +112,72 @@ def test_the_origin_stalls_for_the_fetcher_and_a_hedge_goes_on_from_there() -> N
     assert resumed
 
 
+@pytest.mark.parametrize("apart_s", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("first", ["known origin", "first segment"])
+def test_a_fetcher_whose_connection_hangs_takes_it_from_whoever_has_it(apart_s: float, first: str) -> None:
+    """The origin is well; one connection to it says nothing for eight seconds, and its own viewer need not wait."""
+    origin = Origin(first_byte_s=0.03)
+    world = World(6, origin=origin)
+    world.watch_all()
+    if first == "known origin":
+        for number in range(100, 108):
+            for device in world.nodes:
+                world.play(device, number)
+            world.run(2.0)
+    origin.hangs_s[len(origin.requests)] = 8.0
+    viewers = []
+    for device in world.nodes:
+        viewers.append(world.play(device, 1))
+        world.run(apart_s)
+    world.run(10.0)
+    waits = [(world.answers[it].ended_at or 99.0) - world.answers[it].asked_at for it in viewers]
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    # the usual first byte (0.7 s while unknown), 0.3 s of grace, a hedge's own fetch
+    assert max(waits) < (0.7 if first == "known origin" else 1.4) + apart_s
+    assert world.copies(1) == 1.0
+    assert origin.at_once["https://origin.test/1"] == 2
+
+
+def test_a_fetch_that_stops_half_way_goes_on_from_a_neighbour() -> None:
+    """The hedge has the rest long before the fetcher gives its own connection up."""
+    world = World(6, origin=Origin(first_byte_s=0.03))
+    world.watch_all()
+    world.origin.stall_after[len(world.origin.requests)] = 100_000
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(6.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert max((world.answers[it].ended_at or 99.0) - world.answers[it].asked_at for it in viewers) < 0.9
+    assert world.origin.at_once["https://origin.test/1"] == 2
+
+
+def test_alone_with_a_connection_that_hangs_there_is_only_the_origin() -> None:
+    world = World(1, origin=Origin(first_byte_s=0.03, hangs_s={0: 2.0}))
+    world.watch_all()
+    viewer = world.play("dev000", 1)
+    world.run(4.0)
+    assert right(world, viewer, 1)
+    assert world.copies(1) == 1.0
+    assert len(world.origin.requests) == 1
+
+
+def test_an_origin_that_is_merely_slow_serves_whoever_asked_first() -> None:
+    """Neither of the two that fetch gives up for the other before there is anything to be had from it."""
+    origin = Origin(first_byte_s=0.03)
+    world = World(6, origin=origin)
+    world.watch_all()
+    for number in range(100, 108):
+        for device in world.nodes:
+            world.play(device, number)
+        world.run(2.0)
+    origin.first_byte_s = 1.0
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(4.0)
+    assert all(right(world, viewer, 1) for viewer in viewers)
+    assert max((world.answers[it].ended_at or 99.0) - world.answers[it].asked_at for it in viewers) < 1.3
+    assert origin.at_once["https://origin.test/1"] == 2
+    assert world.copies(1) < 2.0
+
+
 def test_without_a_strong_validator_nothing_is_resumed() -> None:
     world = World(2, origin=Origin(stall_after={0: 100_000}, etag=False))
     world.watch_all()

@@ -108,3 +108,27 @@ def test_all_waiting_ends_and_every_new_byte_begins_it_anew(spread: float) -> No
     assert waiting.give_up_at() == 3.0 + GIVE_UP_S * (1 + spread)
     waiting.restarted(10.0)
     assert waiting.give_up_at() == 10.0 + GIVE_UP_S * (1 + spread)
+
+
+def test_a_parent_that_is_named_again_is_not_waited_for_as_long_as_a_new_one() -> None:
+    waiting = patience()
+    waiting.following(0, 1.0)
+    waiting.staying(0, 0.1, 1.3)
+    assert waiting.silent_at(0.1) == pytest.approx(1.3 + 0.4 / 2)
+    waiting.staying(0, 0.1, 1.31)
+    assert waiting.silent_at(0.1) == pytest.approx(1.31 + 0.4 / 2)
+    waiting.heard(1.4)
+    waiting.staying(0, 0.1, 1.41)
+    assert waiting.silent_at(0.1) == pytest.approx(1.4 + 0.4)
+
+
+def test_a_fetch_is_quiet_when_its_lease_has_run_out_or_its_viewers_become_impatient() -> None:
+    waiting = patience()
+    waiting.fetching(1.0)
+    assert waiting.quiet_from(0.1, None) == pytest.approx(1.0 + 0.1 + LIMITS.first_byte_grace_s)
+    assert waiting.quiet_from(9.0, 1.6) == 1.6
+    assert waiting.quiet_from(9.0, 0.5) == 1.0 + LIMITS.first_byte_grace_s
+    waiting.looked(1.6)
+    assert waiting.look_again_at(1.6) == pytest.approx(1.6 + LIMITS.first_byte_grace_s)
+    waiting.began(2.0)
+    assert waiting.quiet_from(9.0, 1.6) == pytest.approx(2.0 + LIMITS.silence_s + LIMITS.progress_s)

@@ -98,9 +98,13 @@ class Origin:
     per_viewer: bool = False
     stall_after: dict[int, int] = field(default_factory=dict)
     """Bytes after which the n-th request (from 0) says nothing more."""
+    hangs_s: dict[int, float] = field(default_factory=dict)
+    """So much longer does the n-th request wait for its first byte."""
     etag: bool = True
     requests: list[tuple[float, str, str, int]] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
+    at_once: dict[str, int] = field(default_factory=dict)
+    """Most fetches of a URL that were under way at the same time."""
     link_free_at: float = 0.0
 
     def body(self, url: str) -> bytes:
@@ -144,6 +148,7 @@ class World:
         self.served: list[tuple[str, h.Served]] = []
         self.tamper: Callable[[str, str, peer.PeerMessage], list[peer.PeerMessage]] | None = None
         self._fetches: dict[tuple[str, int], bool] = {}
+        self._under_way: dict[str, set[tuple[str, int]]] = {}
         self._watching: dict[str, tuple[str, ...]] = {}
         self._tracker = tracker
         self._spacing_s = tracker_spacing_s
@@ -240,6 +245,8 @@ class World:
 
     def kill(self, device: str) -> None:
         self.dead.add(device)
+        for under_way in self._under_way.values():
+            under_way -= {it for it in under_way if it[0] == device}
         for pair in [pair for pair in self.open_links if device in pair]:
             self._close(pair, "connection lost")
 
@@ -293,6 +300,7 @@ class World:
                 self._fetch(device, effect)
             case h.AbortOrigin(fetch):
                 self._fetches[device, fetch] = False
+                self._fetch_over(device, fetch)
             case h.Dial(contact):
                 self._dial(device, contact.device)
             case h.HangUp(other, why):
@@ -319,6 +327,9 @@ class World:
         nth = len(origin.requests)
         origin.requests.append((self.now, device, effect.request.url, effect.first_byte))
         self._fetches[device, effect.fetch] = True
+        under_way = self._under_way.setdefault(effect.request.url, set())
+        under_way.add((device, effect.fetch))
+        origin.at_once[effect.request.url] = max(origin.at_once.get(effect.request.url, 0), len(under_way))
         body = origin.body(effect.request.url)
         if origin.per_viewer:
             body = sha256(device.encode()).digest() + body[32:]
@@ -337,7 +348,7 @@ class World:
         def alive() -> bool:
             return self._fetches[device, fetch] and device not in self.dead
 
-        begin = self.now + origin.first_byte_s
+        begin = self.now + origin.first_byte_s + origin.hangs_s.get(nth, 0.0)
         self.at(
             begin,
             lambda: (
@@ -347,8 +358,13 @@ class World:
             ),
         )
         if status >= 300:
+            self.at(begin, lambda: self._fetch_over(device, fetch))
             return
         self._stream(device, fetch, effect.request.url, part, begin, origin.stall_after.get(nth), alive)
+
+    def _fetch_over(self, device: str, fetch: int) -> None:
+        for under_way in self._under_way.values():
+            under_way.discard((device, fetch))
 
     def _stream(
         self,
@@ -379,6 +395,7 @@ class World:
                 if offset + chunk < len(part):
                     send(offset + chunk)
                 else:
+                    self._fetch_over(device, fetch)
                     self.feed(device, h.OriginEnded(fetch))
 
             self.at(done, arrived)

@@ -1,0 +1,72 @@
+"""Whom this machine reads one segment from: the parents that a ledger named, tried one after the other.
+
+named(), request_next()   the next of them is asked for the missing pieces
+drop(), lost()            it is not needed any more; it failed, and is avoided from now on
+"""
+
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Cancel, Contact, Get
+
+
+class Parents:
+    """See the head of this file."""
+
+    def __init__(self, site: Site, key: str, stream: str) -> None:
+        self._site = site
+        self._key = key
+        self._stream = stream
+        self._named: list[Contact] = []
+        self._request = 0
+        self._avoid: dict[str, None] = {}
+        self.current: str | None = None
+        self.left: str | None = None
+        """The one that was found slow last; the ledger may have good reason to name it again."""
+
+    def named(self, contacts: tuple[Contact, ...]) -> None:
+        """A ledger named these, best first."""
+        self._named = [it for it in contacts if it.device != self._site.me.device]
+
+    def request_next(self, first: int, now: Instant) -> bool:
+        """Ask the next of them for the pieces from `first` on; False when there is none left."""
+        site = self._site
+        self.current = None
+        while self._named and self.current is None:
+            contact = self._named.pop(0)
+            site.view.met(contact, "named by a ledger")
+            self._request = site.number()
+            get = Get(self._request, self._key, self._stream, first)
+            if contact.device not in self._avoid and site.reach(contact.device, get, now):
+                self.current = contact.device
+            else:
+                self._avoid[contact.device] = None
+        return self.current is not None
+
+    def is_answer(self, device: str, request: int) -> bool:
+        """Whether a transfer message is the current parent's."""
+        return device == self.current and request == self._request
+
+    def lost(self) -> None:
+        """The current one failed."""
+        if self.current is not None:
+            self._avoid[self.current] = None
+        self.current = None
+
+    def drop(self) -> None:
+        """The current one need not go on."""
+        if self.current is not None:
+            self._site.send(self.current, Cancel(self._request))
+        self.current = None
+
+    def forgive(self) -> None:
+        """Whoever failed may be named again."""
+        self._avoid.clear()
+
+    def avoided(self, besides: str | None = None) -> tuple[str, ...]:
+        """Whom the ledger shall not name.
+
+        Args:
+            besides: a device that only this question avoids; the ledger may name it again when the fault was not its
+                own.
+        """
+        return tuple(self._avoid) if besides is None else (besides, *self._avoid)
