@@ -35,8 +35,11 @@ from coordinator.service.settings import Unusable, host_and_port, load
 from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
 from coordinator.web.app import Door
 from coordinator.web.logs import set_up_logs
+from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 
 CLOSE_WITHIN_S = 2.0
+OTHER_DESCRIPTORS = 64
+"""Open files that are no agent's socket: the database, browsers' connections, agents that are being turned away."""
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
 
 _data_dir = click.option(
@@ -77,8 +80,8 @@ def run(
 
 
 async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file: Path | None) -> None:
-    settings = _telling_of_stun(load_settings())
     log = structlog.get_logger("coordinator")
+    settings = _fitting(_telling_of_stun(load_settings()), log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,6 +143,24 @@ def _telling_of_stun(settings: Settings) -> Settings:
     name = urlsplit(_url(settings, host_and_port(settings.listen)[0], 0)).hostname
     port = host_and_port(settings.stun_listen)[1]
     return msgspec.structs.replace(settings, agents=settings.agents | {"stun_servers": [f"stun:{name}:{port}"]})
+
+
+def _fitting(settings: Settings, log: Any) -> Settings:
+    """As many agents as this process may have sockets: those above are told so, instead of never being answered.
+
+    Raises:
+        Unusable: not even one.
+    """
+    allowed = raise_descriptor_limit(settings.agents_max + OTHER_DESCRIPTORS)
+    fits = min(settings.agents_max, allowed - OTHER_DESCRIPTORS)
+    if fits < 1:
+        raise Unusable(
+            f"this process may open {allowed} files, and needs more than {OTHER_DESCRIPTORS}; raise ulimit -n"
+        )
+    if fits < settings.agents_max:
+        why = f"this process may open {allowed} files; raise ulimit -Hn or LimitNOFILE for agents_max"
+        log.warning("fewer agents than agents_max", agents=fits, agents_max=settings.agents_max, why=why)
+    return msgspec.structs.replace(settings, agents_max=fits)
 
 
 def _reload(system: System, load_settings: Callable[[], Settings], log: Any) -> None:

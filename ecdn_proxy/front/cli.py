@@ -26,9 +26,12 @@ from ecdn_proxy.core.scope import Scope
 from ecdn_proxy.front import doctor, pac, service
 from ecdn_proxy.front.authority import Authority
 from ecdn_proxy.front.page import read_corporate
-from ecdn_proxy.io import clock, coordinator, policyfile, sockets, trust
+from ecdn_proxy.io import clock, coordinator, policyfile, trust
+from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.wire.faults import Fault
 
+DESCRIPTORS = 8_192
+"""Files and sockets open at once: 2,048 links (`io.link`), their dials, the proxy's connections, and room."""
 _COLOURS = {"working": "green", "limited": "yellow", "passing": "blue"}
 
 
@@ -115,7 +118,7 @@ def run(
     """Run the agent until it is told to stop."""
     effective = _effective(config, state_dir, dict(flags))
     service.set_up_logs(effective.settings.log_level)
-    sockets.raise_descriptor_limit()
+    raise_descriptor_limit(DESCRIPTORS)
 
     def system() -> AbstractAsyncContextManager[Agent]:
         from ecdn_proxy.agent.system import System  # noqa: PLC0415 - the other commands do without it

@@ -4,27 +4,19 @@ allowed(address, networks)      whether an address lies in one of the networks
 listening(host, port)           a socket that listens
 towards(address, own)           a socket that will dial `address` from `own`
 why(error)                      a sentence for the helpdesk
-raise_descriptor_limit()        so that a machine whom a large office asks may hold a link to each
 """
 
-import contextlib
 import os
 import socket
 import ssl
-import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from ecdn_proxy.wire.faults import Unavailable
 
-if sys.platform != "win32":
-    import resource
-
 Networks = Sequence[IPv4Network | IPv6Network]
 
 _BACKLOG = 64
-DESCRIPTORS = 8_192
-"""Files and sockets open at once: 2,048 links (`io.link`), their dials, the proxy's connections, and room."""
 
 
 def allowed(address: str, networks: Networks) -> bool:
@@ -86,14 +78,3 @@ def why(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no TLS handshake in time"
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-
-
-def raise_descriptor_limit() -> None:
-    """Lift this process's own limit of open files, usually 1,024 on Linux and 256 on macOS, as far as it may."""
-    if sys.platform == "win32":
-        return  # sockets there are not counted
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # macOS has a limit of its own that no call tells
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -8,26 +8,21 @@ what an agent says: Beat every 15 s, Watch every minute. Answers are timed on Al
 the same queue as everything else. `--tracker` names a folder in which npm has installed bittorrent-tracker; the same
 number of clients then join it by WebSocket over TLS and announce themselves.
 
-Map: `forge` (devices without 20,000 enrolments) · `measure` (one server, its clients) · `_client` (a client process)
+Map: `forge` (devices without 20,000 enrolments) · `Clients` (processes of `tests.bench.visitors`) · `measure`
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import resource
 import shutil
-import ssl
 import statistics
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 import psutil
 import sqlalchemy as sa
@@ -40,18 +35,13 @@ from coordinator.io.db import FILE
 from coordinator.io.tables import DEVICE
 from coordinator.service.system import System
 from ecdn_proxy.io.trust import new_keys_and_csr
-from ecdn_proxy.wire.codec import pack
-from ecdn_proxy.wire.tracker import Alive, Beat, Here, Network, Watch
-from ecdn_proxy.wire.version import PROTOCOL
+from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from tests.demo import pki
 from tests.demo.clock import seconds
 from tests.demo.parts import free_port
 from tests.demo.processes import Child, Processes
 
-PER_SITE = 200
-BEAT_S, WATCH_EVERY = 15.0, 4
 STEADY_S = 15.0
-PROBES = 300
 FILES_WANTED = 65_536
 _TRACKER = """
 import Server from 'bittorrent-tracker/server'
@@ -84,137 +74,14 @@ async def forge(folder: Path, count: int) -> None:
     engine.dispose()
 
 
-class Visitor:
-    """One agent as its server sees it; both servers are spoken to by the same code."""
-
-    def __init__(self, number: int, arguments: argparse.Namespace) -> None:
-        self.number = number
-        self.ours = arguments.kind == "ours"
-        self._url = arguments.url
-        self._folder = Path(arguments.folder)
-        self._ws: aiohttp.ClientWebSocketResponse | None = None
-        self._answered: asyncio.Future[None] | None = None
-        self.joined_ms = 0.0
-        self.lost = False
-        """The server has ended the socket."""
-
-    async def join(self, session: aiohttp.ClientSession) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(self._folder / "root.pem")
-        if self.ours:
-            context.load_cert_chain(self._folder / "chains" / f"{self.number}.pem")
-        begun = seconds()
-        self._ws = await session.ws_connect(self._url, ssl=context, max_msg_size=1 << 20, autoping=True)
-        self._answered = asyncio.get_running_loop().create_future()
-        for message in self._begin():
-            await self._say(message)
-        reading = asyncio.get_running_loop().create_task(self._read(self._ws))
-        await asyncio.wait([reading, self._answered], return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            raise RuntimeError(f"visitor {self.number} was turned away")
-        self.joined_ms = (seconds() - begun) * 1e3
-
-    async def live(self) -> None:
-        """What an agent says while it watches."""
-        assert self._ws is not None
-        for beat in range(1, 1_000):
-            await asyncio.sleep(BEAT_S)
-            for message in () if self.lost else self._beat(beat):
-                await self._say(message)
-
-    async def ask(self) -> float:
-        """Milliseconds until an answer."""
-        self._answered = asyncio.get_running_loop().create_future()
-        begun = seconds()
-        await self._say(pack(Alive()) if self.ours else self._announce("update"))
-        await self._answered
-        return (seconds() - begun) * 1e3
-
-    def _begin(self) -> Sequence[bytes | str]:
-        if not self.ours:
-            return [self._announce("started")]
-        site, place = divmod(self.number, PER_SITE)
-        network = Network(f"10.{site // 256}.{site % 256}.{place + 1}", 24, "wired")
-        return [pack(Here(PROTOCOL, "bench", (network,), 7688, serves=True)), self._watch()]
-
-    def _watch(self) -> bytes:
-        return pack(Watch((f"{self.number // PER_SITE:032x}",), serves=True))
-
-    def _beat(self, beat: int) -> Sequence[bytes | str]:
-        if not self.ours:
-            return [self._announce("update")] if beat % 8 == 0 else []  # WebTorrent's interval is two minutes
-        said = [pack(Beat(beat, 1, 1, 1, 1, 7, ()))]
-        return [*said, self._watch()] if beat % WATCH_EVERY == 0 else said
-
-    def _announce(self, event: str) -> str:
-        swarm, me = f"{self.number // PER_SITE:020d}", f"-XX0001-{self.number:012d}"
-        fields = {"action": "announce", "info_hash": swarm, "peer_id": me, "numwant": 0, "event": event}
-        return json.dumps(fields | {"uploaded": 0, "downloaded": 0, "left": 1})
-
-    async def _say(self, message: bytes | str) -> None:
-        assert self._ws is not None
-        if isinstance(message, str):
-            await self._ws.send_str(message)
-        else:
-            await self._ws.send_bytes(message)
-
-    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        with contextlib.suppress(aiohttp.ClientError):
-            async for frame in ws:
-                # Welcome is the first frame; afterwards Alive is one of two bytes
-                wanted = not self.ours or not self.joined_ms or len(frame.data) <= 2
-                if wanted and self._answered is not None and not self._answered.done():
-                    self._answered.set_result(None)
-        self.lost = True
-
-
-async def _client(arguments: argparse.Namespace) -> None:
-    """A share of the visitors; prints one line of JSON when all have joined, and one at the end."""
-    _raise_limit()
-    mine = range(arguments.client, arguments.agents, arguments.clients)
-    connector = aiohttp.TCPConnector(limit=0, local_addr=(f"127.0.0.{2 + arguments.client}", 0), force_close=True)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=60)
-    failures: list[str] = []
-    visitors: list[Visitor] = []
-    begun = seconds()
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
-
-        async def visit(number: int) -> None:
-            visitor = Visitor(number, arguments)
-            await asyncio.sleep(max(0.0, begun + arguments.seconds * number / arguments.agents - seconds()))
-            try:
-                await visitor.join(session)
-            except (aiohttp.ClientError, OSError, RuntimeError) as error:
-                failures.append(str(error)[:100])
-                return
-            visitors.append(visitor)
-
-        joining = [group.create_task(visit(number)) for number in mine]
-        await asyncio.wait(joining)
-        joined = sorted(visitor.joined_ms for visitor in visitors)
-        said = {"joined": joined, "took_s": seconds() - begun, "failures": failures[:3], "failed": len(failures)}
-        print(json.dumps(said), flush=True)
-        living = [group.create_task(visitor.live()) for visitor in visitors]
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        answers = []
-        for visitor in visitors[:: max(1, len(visitors) // PROBES)]:
-            if not visitor.lost:
-                answers.append(await visitor.ask())
-                await asyncio.sleep(0.02)
-        print(json.dumps({"answers": answers, "lost": sum(each.lost for each in visitors)}), flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        for task in living:
-            task.cancel()
-        os._exit(0)
-
-
 class Clients:
     """The client processes of one measurement."""
 
     def __init__(self, arguments: argparse.Namespace, kind: str, url: str, folder: Path) -> None:
-        self._command = [sys.executable, "-m", "tests.bench.coordinator", "--kind", kind, "--url", url]
+        to = urlsplit(url)
+        self._command = [sys.executable, "-m", "tests.bench.visitors", kind, str(to.hostname), str(to.port), to.path]
         self._command += ["--folder", str(folder), "--agents", str(arguments.agents)]
-        self._command += ["--seconds", str(arguments.seconds), "--clients", str(arguments.clients)]
+        self._command += ["--seconds", str(arguments.seconds), "--step", str(arguments.clients)]
         self._count = arguments.clients
         self._running: list[asyncio.subprocess.Process] = []
 
@@ -223,7 +90,7 @@ class Clients:
             pipe = asyncio.subprocess.PIPE
             self._running.append(
                 await asyncio.create_subprocess_exec(
-                    *self._command, "--client", str(client), stdin=pipe, stdout=pipe, limit=1 << 24
+                    *self._command, "--first", str(client), stdin=pipe, stdout=pipe, limit=1 << 24
                 )
             )
 
@@ -257,9 +124,11 @@ async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]
     def used() -> float:
         return float(sum(process.cpu_times()[:2]))
 
-    before, cpu = process.memory_info().rss, used()
     try:
         await clients.start()
+        await clients.hear()
+        before, cpu = process.memory_info().rss, used()
+        await clients.go_on()
         heard = await clients.hear()
         joined = sorted(each for one in heard for each in one["joined"])
         joining = used() - cpu
@@ -290,7 +159,7 @@ async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    _raise_limit()
+    raise_descriptor_limit(FILES_WANTED)
     folder = Path(tempfile.mkdtemp(prefix="ecdn-bench-"))
     processes = Processes(folder)
     result: dict[str, Any] = {}
@@ -330,17 +199,6 @@ async def _reference(arguments: argparse.Namespace, folder: Path, processes: Pro
     return await measure(child, clients, arguments.agents)
 
 
-def _raise_limit() -> None:
-    """Sockets are files; the limit is inherited by the server."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (FILES_WANTED, most):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, most)))
-        except (ValueError, OSError):
-            continue
-        return
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench coordinator", description=(__doc__ or "").splitlines()[0]
@@ -350,13 +208,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="all join within so long")
     parser.add_argument("--clients", type=int, default=4, help="processes")
     parser.add_argument("--tracker", type=Path, help="a folder with bittorrent-tracker, installed by npm")
-    for hidden in ("--kind", "--url", "--folder"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.client is not None:
-        asyncio.run(_client(arguments))
-        return
     result = asyncio.run(run(arguments))
     print(json.dumps(result, indent=1))
     if arguments.json:

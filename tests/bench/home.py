@@ -29,9 +29,10 @@ from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.view import rendezvous
+from ecdn_proxy.front.cli import DESCRIPTORS
 from ecdn_proxy.io.link import LinkHub, Ourselves, Told
-from ecdn_proxy.io.sockets import raise_descriptor_limit
 from ecdn_proxy.io.tls import Contexts, client_context, server_context
+from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sim.seal import QuickSeal
 from ecdn_proxy.wire.peer import Ask, Contact, Finished, Follow, Granted, Held, PeerMessage
@@ -237,7 +238,7 @@ def main() -> None:
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="uvloop")
     parser.add_argument("--home", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    raise_descriptor_limit()
+    raise_descriptor_limit(DESCRIPTORS)
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
         "asyncio": asyncio.new_event_loop,
         "uvloop": uvloop.new_event_loop,

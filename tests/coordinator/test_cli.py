@@ -1,13 +1,14 @@
 """The command as IT runs it: real processes on loopback."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import stat
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from ecdn_proxy.io.coordinator import Refused, client_context, enrol
 from ecdn_proxy.wire.codec import pack
-from ecdn_proxy.wire.tracker import Here, Network, Welcome, read_from_coordinator
+from ecdn_proxy.wire.tracker import Here, Network, Turned, Welcome, read_from_coordinator
 from ecdn_proxy.wire.version import PROTOCOL
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.processes]
@@ -25,8 +26,8 @@ PATIENCE_S = 30.0
 MAP = "group,subnets,p2p,wan,label\nHere,127.0.0.0/8,on,no,This machine\n"
 
 
-async def start(*arguments: object, environment: dict[str, str] | None = None) -> Process:
-    command = [sys.executable, "-m", "coordinator", *map(str, arguments)]
+async def start(*arguments: object, environment: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> Process:
+    command = [*prefix, sys.executable, "-m", "coordinator", *map(str, arguments)]
     return await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=PIPE, env=os.environ | (environment or {})
     )
@@ -48,11 +49,12 @@ async def token(data: Path, *arguments: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(data: Path, *arguments: object) -> AsyncIterator[dict[str, str]]:
+async def running(data: Path, *arguments: object, prefix: Sequence[str] = ()) -> AsyncIterator[dict[str, str]]:
     """A coordinator that answers; it must end cleanly on SIGTERM."""
     ready = data.parent / "ready.json"
     ready.unlink(missing_ok=True)
-    process = await start("run", "--data-dir", data, "--listen", "127.0.0.1:0", "--ready-file", ready, *arguments)
+    place = ("--data-dir", data, "--listen", "127.0.0.1:0", "--ready-file", ready)
+    process = await start("run", *place, *arguments, prefix=prefix)
     async with asyncio.timeout(PATIENCE_S):
         while not ready.exists():  # another process makes it
             assert process.returncode is None, (await process.communicate())[1].decode()
@@ -106,6 +108,29 @@ async def test_run_token_enrol_socket_and_a_clean_end(tmp_path: Path) -> None:
     assert code == 0
     assert "of 1 agents seen in 30 days, 1 would move" in out
     assert f"{devices[0].device}  Here (P2P on) -> Here (P2P off)" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are not counted there")
+async def test_agents_beyond_the_files_that_may_be_open_are_told_so(tmp_path: Path) -> None:
+    """By default 1,024 on Linux: the rest used to be left without any answer."""
+    data, limit, places = tmp_path / "data", 104, 40
+    secret = await token(data, "--max-uses", str(places + 1))
+    few = f'ulimit -Sn 48 && ulimit -Hn {limit} && exec "$@"'
+    async with running(data, prefix=("sh", "-c", few, "sh")) as ready, contextlib.AsyncExitStack() as stack:
+        for number in range(places + 1):
+            folder = tmp_path / f"device{number}"
+            identity = await enrol(ready["url"], secret["tenant_root_sha256"], secret["token"], folder, "1.0")
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            ws = await stack.enter_async_context(
+                session.ws_connect(ready["url"] + "/v1/agent", ssl=client_context(identity))
+            )
+            await ws.send_bytes(pack(Here(PROTOCOL, "1.0", (Network("127.0.0.1", 8, "wired"),), 7688, serves=True)))
+            told = read_from_coordinator(await ws.receive_bytes(timeout=PATIENCE_S))
+            if number < places:
+                assert isinstance(told, Welcome), (number, told)
+            else:
+                assert isinstance(told, Turned)
+                assert told.code == "full"
 
 
 async def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
 import ssl
-import subprocess
-import sys
 from ipaddress import ip_network
 
 import pytest
 
-from ecdn_proxy.io.sockets import DESCRIPTORS, allowed, towards, why
+from ecdn_proxy.io.sockets import allowed, towards, why
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fe80::/10")]
 
@@ -45,22 +43,3 @@ def test_errors_are_sentences() -> None:
     error = ssl.SSLCertVerificationError("no")
     error.verify_message = "unable to get issuer"
     assert why(error) == "its certificate is not one of this tenant: unable to get issuer"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sockets are not counted there")
-@pytest.mark.parametrize(
-    ("soft", "hard", "then"), [(64, 4_096, 4_096), (64, 1_000_000, DESCRIPTORS), (9_000, 9_000, 9_000)]
-)
-def test_the_limit_of_open_files_is_lifted_as_far_as_it_may(soft: int, hard: int, then: int) -> None:
-    import resource  # noqa: PLC0415 - not on Windows
-
-    if hard > resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        then = min(then, hard)
-    program = (
-        "import resource; from ecdn_proxy.io.sockets import raise_descriptor_limit as lift; "
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); lift(); "
-        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
-    )
-    out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert int(out) == then
