@@ -2,13 +2,16 @@
 
     Swarms    join · part · changed      wake_at · settled -> (member, its list)
 
-A swarm's lists are worked out when it has settled, at most once a second (`spacing_s`; more slowly where it is large),
-and a member is sent its list only when that differs from the last: 200 agents that join within a second cost a few
-hundred messages. Who has none yet does not wait for everybody's.
+A swarm's lists are worked out when it has settled, at most once a second (`spacing_s`; more slowly where it is large).
+A member is sent one when it has none yet, when the committee has changed, and when its list is short and another would
+say something else. A list that still has enough members standing is left alone: whoever comes later knows them, and
+that is enough to meet. So 20,000 agents that join hundreds of sites within a minute cost a few messages each.
 """
 
 import heapq
 from collections.abc import Iterator
+
+import msgspec
 
 from coordinator.core import limits
 from coordinator.core.neighbours import Present, elect, neighbours
@@ -18,15 +21,33 @@ from ecdn_proxy.wire.tracker import Near, Neighbours
 _Key = tuple[str, str]
 
 
+class _Sent(msgspec.Struct):
+    """The list that a member has."""
+
+    committee: tuple[str, ...]
+    near: tuple[Near, ...]
+    standing: int
+    """How many of it are still there, as they were described."""
+
+    def serves(self, committee: tuple[str, ...], gone: set[str]) -> bool:
+        """May it stay as it is? `gone` is told once."""
+        if gone:
+            self.standing -= sum(it.contact.device in gone for it in self.near)
+        enough = self.standing >= limits.NEIGHBOURS_ENOUGH
+        return enough and self.committee == committee and gone.isdisjoint(committee)
+
+
 class _Swarm:
     """One site and one stream."""
 
-    __slots__ = ("committee", "flushed_at", "full_at", "members", "newcomers_at", "sent")
+    __slots__ = ("committee", "flushed_at", "full_at", "gone", "members", "newcomers_at", "sent")
 
     def __init__(self) -> None:
         self.members: dict[str, Present] = {}
         self.committee: tuple[str, ...] = ()
-        self.sent: dict[str, tuple[tuple[str, ...], tuple[Near, ...]]] = {}
+        self.sent: dict[str, _Sent] = {}
+        self.gone: set[str] = set()
+        """Who has left or is to be described anew since everybody's lists were looked at."""
         self.flushed_at: Instant | None = None
         self.full_at: Instant | None = None
         """When everybody's list is due."""
@@ -54,13 +75,19 @@ class Swarms:
         swarm.members[agent.device] = agent
         self._touch(key, swarm, now)
 
-    def part(self, agent: Present, stream: str, now: Instant) -> None:
-        """It watches this stream no more; to be told before its placement changes."""
+    def part(self, agent: Present, stream: str, now: Instant, *, moved: bool = False) -> None:
+        """It watches this stream no more; to be told before its placement changes.
+
+        One that has moved to another site must not be shared with any more, so everybody's list is worked out anew.
+        """
         key = (agent.placement.site, stream)
         swarm = self._swarms.get(key)
         if swarm is None or swarm.members.pop(agent.device, None) is None:
             return
         swarm.sent.pop(agent.device, None)
+        swarm.gone.add(agent.device)
+        if moved:
+            swarm.sent.clear()
         self._touch(key, swarm, now)
 
     def changed(self, agent: Present, now: Instant) -> None:
@@ -69,6 +96,7 @@ class Swarms:
             return
         for stream in agent.streams:
             key = (agent.placement.site, stream)
+            self._swarms[key].gone.add(agent.device)
             self._touch(key, self._swarms[key], now)
 
     def wake_at(self) -> Instant | None:
@@ -108,10 +136,14 @@ class Swarms:
             return
         swarm.committee = elect(swarm.committee, swarm.members)
         find = neighbours(swarm.members.values(), swarm.committee)
+        gone = swarm.gone
+        if full:
+            swarm.gone = set()
         for device, agent in swarm.members.items():
-            if not full and device in swarm.sent:
+            sent = swarm.sent.get(device)
+            if sent is not None and (not full or sent.serves(swarm.committee, gone)):
                 continue
             near = find(agent)
-            if swarm.sent.get(device) != (swarm.committee, near):
-                swarm.sent[device] = (swarm.committee, near)
+            if sent is None or (sent.committee, sent.near) != (swarm.committee, near):
+                swarm.sent[device] = _Sent(swarm.committee, near, len(near))
                 yield agent, Neighbours(key[1], swarm.committee, near)

@@ -314,7 +314,7 @@ class Tracker:
             return []
         after, agent.placement = agent.placement, before
         for stream in agent.streams:
-            self._swarms.part(agent, stream, now)
+            self._swarms.part(agent, stream, now, moved=True)
         agent.placement = after
         self._describe(agent)
         effects: list[Effect] = [Send(agent.session, self._welcome(agent))]

@@ -22,6 +22,7 @@ SETTLE_S = 0.05
 SPACING_S = 0.1
 NEWCOMERS_FIRST_MEMBERS = 2_000
 MEMBERS_PER_S = 2_000
+NEIGHBOURS_ENOUGH = 22
 """As the coordinator's `limits`."""
 
 
@@ -67,11 +68,27 @@ class _Member:
         return 2 * (not self.serves) + (self.contact.link != "wired")
 
 
+@dataclass(slots=True)
+class _Sent:
+    committee: tuple[str, ...]
+    near: tuple[str, ...]
+    standing: int
+    """How many of `near` are still there, as they were described."""
+
+    def serves(self, committee: tuple[str, ...], gone: set[str]) -> bool:
+        """May it stay as it is?"""
+        if gone:
+            self.standing -= sum(device in gone for device in self.near)
+        return self.standing >= NEIGHBOURS_ENOUGH and self.committee == committee and gone.isdisjoint(committee)
+
+
 class _Swarm:
     def __init__(self) -> None:
         self.members: dict[str, _Member] = {}
         self.committee: tuple[str, ...] = ()
-        self.sent: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self.sent: dict[str, _Sent] = {}
+        self.gone: set[str] = set()
+        """Who has left or is to be described anew since everybody's lists were looked at."""
         self.flushed_at: Instant | None = None
         self.full_at: Instant | None = None
         """When everybody's list is due."""
@@ -101,6 +118,8 @@ class Seniority:
             if known is not None and known.serves == serves:
                 continue
             self._order += 1
+            if known is not None:
+                swarm.gone.add(contact.device)
             order = self._order if known is None else known.order
             ring = blake2b(contact.device.encode(), digest_size=8).digest()
             swarm.members[contact.device] = _Member(contact, order, ring, serves)
@@ -108,6 +127,7 @@ class Seniority:
         for stream, swarm in self._swarms.items():
             if stream not in streams and swarm.members.pop(contact.device, None) is not None:
                 swarm.sent.pop(contact.device, None)
+                swarm.gone.add(contact.device)
                 self._touch(swarm, now)
 
     def leave(self, device: str, now: Instant) -> None:
@@ -115,6 +135,7 @@ class Seniority:
         for swarm in self._swarms.values():
             if swarm.members.pop(device, None) is not None:
                 swarm.sent.pop(device, None)
+                swarm.gone.add(device)
                 self._touch(swarm, now)
 
     @staticmethod
@@ -161,14 +182,18 @@ class Seniority:
         for grade in range(4):
             ring = sorted((it.ring, device) for device, it in members.items() if it.grade == grade)
             rings.append(([at for at, _ in ring], [device for _, device in ring]))
+        gone = swarm.gone
+        if full:
+            swarm.gone = set()
         told: list[Told] = []
         for device, member in members.items():
-            if not full and device in swarm.sent:
+            sent = swarm.sent.get(device)
+            if sent is not None and (not full or sent.serves(committee, gone)):
                 continue
             near = self._near(device, member, keepers, rings)
-            if swarm.sent.get(device) == (committee, near):
+            if sent is not None and (sent.committee, sent.near) == (committee, near):
                 continue
-            swarm.sent[device] = (committee, near)
+            swarm.sent[device] = _Sent(committee, near, len(near))
             contacts = tuple((members[it].contact, "same subnet") for it in near)
             told.append(Told(device, stream, committee, contacts))
         return told

@@ -61,6 +61,8 @@ class Visitor(asyncio.Protocol):
         """The server has ended the socket."""
         self.joined_ms = 0.0
         self._to = arguments
+        self._sites = -(-arguments.agents // PER_SITE)
+        """All of them fill at the same time, as they do when a company's event begins."""
         self._context = context
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._transport: asyncio.Transport | None = None
@@ -145,15 +147,15 @@ class Visitor(asyncio.Protocol):
     def _begin(self) -> Sequence[bytes | str]:
         if not self.ours:
             return [self._announce("started")]
-        site, place = divmod(self.number, PER_SITE)
+        place, site = divmod(self.number, self._sites)
         network = Network(f"10.{site // 256}.{site % 256}.{place + 1}", 24, "wired")
         return [pack(Here(PROTOCOL, "bench", (network,), 7688, serves=True)), self._watch()]
 
     def _watch(self) -> bytes:
-        return pack(Watch((f"{self.number // PER_SITE:032x}",), serves=True))
+        return pack(Watch((f"{self.number % self._sites:032x}",), serves=True))
 
     def _announce(self, event: str) -> str:
-        swarm, me = f"{self.number // PER_SITE:020d}", f"-XX0001-{self.number:012d}"
+        swarm, me = f"{self.number % self._sites:020d}", f"-XX0001-{self.number:012d}"
         fields = {"action": "announce", "info_hash": swarm, "peer_id": me, "numwant": 0, "event": event}
         return json.dumps(fields | {"uploaded": 0, "downloaded": 0, "left": 1})
 

@@ -1,14 +1,17 @@
 """When lists are sent, without the sockets behind them; `test_tracker` has the whole."""
 
+import random
+
 import msgspec
 import pytest
 
 from coordinator.core import limits
+from coordinator.core.limits import Settings
 from coordinator.core.neighbours import Present
 from coordinator.core.sites import P2P, place, read_address, read_networks
 from coordinator.core.swarms import Swarms
 from ecdn_proxy.wire.peer import Contact
-from ecdn_proxy.wire.tracker import Neighbours, Network
+from ecdn_proxy.wire.tracker import NEIGHBOURS_MAX, Neighbours, Network
 
 STREAM, OTHER = "a" * 32, "b" * 32
 SPACING_S = 1.0
@@ -109,3 +112,76 @@ def test_who_may_not_share_is_in_no_swarm() -> None:
     lists.swarms.changed(agent, 0.0)
     lists.swarms.part(agent, STREAM, 0.0)
     assert (len(lists.swarms), lists.swarms.wake_at()) == (0, None)
+
+
+def hundred(lists: Lists) -> list[Present]:
+    agents = [member(number, STREAM) for number in range(100)]
+    for agent in agents:
+        lists.swarms.join(agent, STREAM, 0.0)
+    lists.pass_to(5.0)
+    lists.sent.clear()
+    return agents
+
+
+def test_a_list_is_left_alone_while_enough_of_it_stand() -> None:
+    lists = Lists()
+    agents = hundred(lists)
+    lists.swarms.join(member(100, STREAM), STREAM, 10.0)
+    lists.pass_to(15.0)
+    assert [name for _, name, _ in lists.sent] == ["d100"], "whoever comes later knows the others"
+    # d50 was told of the committee, d0 to d6, and of the next 23 on the ring
+    spare = NEIGHBOURS_MAX - limits.NEIGHBOURS_ENOUGH
+    for number in range(51, 51 + spare):
+        lists.swarms.part(agents[number], STREAM, 20.0)
+    lists.pass_to(25.0)
+    assert lists.times("d50") == []
+    lists.swarms.part(agents[51 + spare], STREAM, 30.0)
+    lists.pass_to(35.0)
+    (anew,) = [message for _, name, message in lists.sent if name == "d50"]
+    assert len(anew.near) == NEIGHBOURS_MAX
+    assert not {f"d{number}" for number in range(51, 52 + spare)} & {it.contact.device for it in anew.near}
+
+
+def test_everybody_is_told_of_another_committee_and_of_a_keepers_new_address() -> None:
+    lists = Lists()
+    agents = hundred(lists)
+    lists.swarms.part(agents[3], STREAM, 10.0)
+    lists.pass_to(15.0)
+    assert len(lists.sent) == 99
+    lists.sent.clear()
+    agents[4].contact, agents[4].near = Contact("d4", ("10.0.9.9",), 7688, "wired"), {}
+    lists.swarms.changed(agents[4], 20.0)
+    lists.pass_to(25.0)
+    assert len(lists.sent) == 98, "all but d4 itself"
+    told = {
+        near.contact.addresses for _, _, message in lists.sent for near in message.near if near.contact.device == "d4"
+    }
+    assert told == {("10.0.9.9",)}
+
+
+def test_who_has_moved_to_another_site_is_taken_off_every_list() -> None:
+    lists = Lists()
+    agents = hundred(lists)
+    lists.swarms.part(agents[70], STREAM, 10.0, moved=True)
+    lists.pass_to(15.0)
+    assert len(lists.sent) == 99
+    assert not [message for _, _, message in lists.sent for near in message.near if near.contact.device == "d70"]
+
+
+def test_an_agent_that_joins_while_a_hundred_sites_fill_costs_a_few_lists() -> None:
+    """20,000 within a minute, 200 to a site, all sites at once: every list anew took 23 for each."""
+    lists = Lists()
+    lists.swarms = Swarms(Settings().spacing_s)
+    sites, each, joins_per_s = 10, 200, 33.3
+    for number in range(sites * each):
+        agent = member(number, STREAM)
+        agent.placement = msgspec.structs.replace(agent.placement, site=f"site {number % sites}")
+        agent.ring = random.Random(number).randbytes(8)
+        now = number / joins_per_s
+        lists.pass_to(now)
+        lists.swarms.join(agent, STREAM, now)
+    lists.pass_to(100.0)
+    assert len(lists.sent) <= 3 * sites * each
+    last = {name: message for _, name, message in lists.sent}
+    assert all(len(message.near) >= limits.NEIGHBOURS_ENOUGH for message in last.values())
+    assert len({message.committee for message in last.values()}) == sites

@@ -411,9 +411,11 @@ def test_laws(people: list[tuple[int, tuple[str, ...], LinkKind, bool]], leaving
             assert len(message.committee) <= COMMITTEE_MAX
             assert set(message.committee) <= {*told, name}
             assert name not in told
-            for device in told:
+            standing = [device for device in told if device in present]
+            for device in standing:
                 assert present[device].placement.site == agent.placement.site
                 assert stream in present[device].streams
             crowd = [a for a in present.values() if a.placement.site == agent.placement.site and stream in a.streams]
-            assert len(told) == min(len(crowd) - 1, NEIGHBOURS_MAX)
+            assert min(len(crowd) - 1, limits.NEIGHBOURS_ENOUGH) <= len(standing) <= NEIGHBOURS_MAX
+            assert len(standing) == len(told) or len(standing) >= limits.NEIGHBOURS_ENOUGH
             assert len(message.committee) == min(len(crowd), COMMITTEE_MAX)
