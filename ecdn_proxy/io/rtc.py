@@ -10,39 +10,33 @@
     engine  the library below (io/engine)
 
 An attempt and the link that comes of it are one task (`_attend`), which always ends by closing its peer connection.
-Only the lower device id offers; the higher one calls. Every description is signed by its device's key and checked
-before the engine sees it: certificate of this tenant, signature over fingerprint, ufrag, both ids, nonce and expiry, an
-offer not seen before. After DTLS has compared the fingerprint, both ends say Hello, and only then the link counts.
+Only the lower device id offers; the higher one calls. Every description is signed, and checked before the engine sees
+it (io/descriptions). What is offered and tried is decided in io/peering. After DTLS has compared the fingerprint, both
+ends say Hello, and only then the link counts.
 """
 
 import asyncio
-import contextlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
-import msgspec
-from cryptography.exceptions import InvalidSignature
-
-from ecdn_proxy.io import ice
 from ecdn_proxy.io.channel import Channel
 from ecdn_proxy.io.connection import End
-from ecdn_proxy.io.engine import EngineName, Kind, Peer, engine
+from ecdn_proxy.io.descriptions import Descriptions
+from ecdn_proxy.io.engine import EngineName, engine
 from ecdn_proxy.io.link import LinkStats, Ourselves, Told
+from ecdn_proxy.io.peering import CLOSE_S, FLUSH_S, Peering, Peerings
 from ecdn_proxy.io.sockets import Networks, allowed
-from ecdn_proxy.io.trust import Identity, signing_key_of
+from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Watching
 from ecdn_proxy.wire.signalling import (
     NONCE_BYTES,
-    SDP_CHARACTERS_MAX,
     Answer,
     Bye,
     Call,
-    Description,
     Offer,
     Relayed,
     Undeliverable,
@@ -53,17 +47,10 @@ OPEN_S = 8.0
 """One attempt from its first message to both Hellos; on a LAN it takes 50 ms, through two NATs one or two seconds."""
 ANSWER_S = 4.0
 """From an offer or a call to what answers it, through the coordinator."""
-EXPIRY_S = 60.0
-"""A description is good for this long; clocks of two machines may differ by as much, either way."""
-CLOSE_S = 3.0
-FLUSH_S = 1.0
 LINKS_MAX = 64
 """Seven ledgers for a Wi-Fi of 60 whose stations are kept apart; a link that only pings costs 0.07 % of a core and
 200 KB."""
 ATTEMPTS_MAX = 16
-STUN_PAUSE_S = 60.0
-"""A STUN server that did not answer costs 5 s of every attempt, so it is left out for this long."""
-NONCES_MAX = 4_096
 LABEL = "ecdn/1"
 _ADDRESSES_MAX = 8
 
@@ -88,9 +75,8 @@ class _Attempt:
     """The node here wants it (else the other one does)."""
     answer: asyncio.Future[Answer | Offer]
     channel: Channel
-    peer: Peer | None = None
+    peering: Peering | None = None
     task: asyncio.Task[None] | None = None
-    gathering: asyncio.Task[str] | None = None
 
 
 class RtcHub:
@@ -112,21 +98,17 @@ class RtcHub:
         stun_servers: tuple[str, ...] = (),
         engine_name: EngineName = "aiortc",
     ) -> None:
-        self._engine = engine(engine_name)
+        self._tasks = Tasks(self._failed)
+        self._peerings = Peerings(engine(engine_name), networks, stun_servers, self._tasks, self._failed)
+        self._descriptions = Descriptions(ourselves.tenant, ourselves.device, identity, utc)
         self._ourselves = ourselves
-        self._identity = identity
         self._port = port
         self._networks = networks
         self._told = told
         self._say = say
-        self._utc = utc
-        self._stun = stun_servers
-        self._stun_from = 0.0
-        self._tasks = Tasks(self._failed)
         self._attempts: dict[str, _Attempt] = {}
         """Attempts and links, by device."""
         self._links: dict[str, Channel] = {}
-        self._nonces: OrderedDict[bytes, float] = OrderedDict()
         self._streams: tuple[str, ...] = ()
         self._serves = True
         self._closed = False
@@ -194,7 +176,7 @@ class RtcHub:
 
     def set_identity(self, identity: Identity) -> None:
         """A renewed certificate, for attempts from now on."""
-        self._identity = identity
+        self._descriptions.identity = identity
 
     def stats(self) -> Mapping[str, LinkStats]:
         """Open links by device."""
@@ -235,7 +217,7 @@ class RtcHub:
         """A lower id offers: because we called, or because it wants the link itself."""
         device = offer.sender
         try:
-            self._check(offer)
+            self._descriptions.check(offer)
         except Fault as fault:
             self._told.forged(device, str(fault))
             self._say(Bye(device, self._ourselves.device, offer.attempt, sentence(f"refused: {fault}")))
@@ -299,7 +281,8 @@ class RtcHub:
             await channel.over.wait()
         finally:
             channel.lost("the agent is stopping")
-            await self._shut(attempt)
+            if attempt.peering is not None:
+                await attempt.peering.close()
             if self._attempts.get(attempt.device) is attempt:
                 del self._attempts[attempt.device]
             if attempt.asked and not channel.opened_at:
@@ -322,25 +305,25 @@ class RtcHub:
 
     async def _offer(self, attempt: _Attempt) -> None:
         """The lower id's side."""
-        peer = self._new_peer(attempt)
-        attempt.channel.carry(peer.open_channel(LABEL))
-        sdp = await self._described(attempt, peer, "offer")
+        peering = attempt.peering = self._peerings.new(attempt.channel)
+        attempt.channel.carry(peering.peer.open_channel(LABEL))
+        sdp = await peering.describe("offer", self._ourselves.addresses)
         nonce = secrets.token_bytes(NONCE_BYTES)
-        self._tell(self._signed(Offer, attempt, sdp, nonce))
+        self._tell(self._descriptions.sign(Offer, attempt.device, attempt.number, sdp, nonce))
         answer = await self._reply(attempt, "it did not answer the offer of a WebRTC link")
         if not isinstance(answer, Answer) or answer.nonce != nonce:
             raise PeerMisbehaved("an answer to another offer")
-        self._check(answer)
-        await self._set_remote(peer, "answer", answer)
+        self._descriptions.check(answer)
+        await peering.set_remote("answer", answer.sdp)
         await self._opened(attempt)
 
     async def _answer(self, attempt: _Attempt, offer: Offer) -> None:
         """The higher id's side; the offer has been checked."""
-        peer = self._new_peer(attempt)
-        peer.on_channel(attempt.channel.carry)
-        await self._set_remote(peer, "offer", offer)
-        sdp = await self._described(attempt, peer, "answer")
-        self._tell(self._signed(Answer, attempt, sdp, offer.nonce))
+        peering = attempt.peering = self._peerings.new(attempt.channel)
+        peering.peer.on_channel(attempt.channel.carry)
+        await peering.set_remote("offer", offer.sdp)
+        sdp = await peering.describe("answer", self._ourselves.addresses)
+        self._tell(self._descriptions.sign(Answer, attempt.device, attempt.number, sdp, offer.nonce))
         await self._opened(attempt)
 
     async def _reply(self, attempt: _Attempt, otherwise: str) -> Answer | Offer:
@@ -358,113 +341,6 @@ class RtcHub:
         if not self._say(message):
             raise Unavailable("there is no coordinator to arrange a WebRTC link")
 
-    # ---- descriptions
-
-    def _signed[D: (Offer, Answer)](self, kind: type[D], attempt: _Attempt, sdp: str, nonce: bytes) -> D:
-        us, identity = self._ourselves.device, self._identity
-        expires = self._utc() + EXPIRY_S
-        blank = kind(attempt.device, us, attempt.number, sdp, nonce, expires, bytes(64), identity.certificate_der)
-        said = ice.read_sdp(sdp)
-        signature = identity.sign(blank.signed_bytes(self._ourselves.tenant, said.fingerprint, said.ufrag))
-        return msgspec.structs.replace(blank, signature=signature)
-
-    def _check(self, message: Description) -> None:
-        """Is this what that device said, to us, lately, and for the first time?
-
-        Raises:
-            PeerMisbehaved: no.
-        """
-        utc = self._utc()
-        device, key = signing_key_of(message.certificate, self._identity.tenant_root_der, utc)
-        if device != message.sender:
-            raise PeerMisbehaved(f"a description with the certificate of {device[:8]}")
-        said = ice.read_sdp(message.sdp)
-        try:
-            key.verify(message.signature, message.signed_bytes(self._ourselves.tenant, said.fingerprint, said.ufrag))
-        except InvalidSignature:
-            raise PeerMisbehaved("a description that its device has not signed; it was changed on its way") from None
-        if message.expires_utc <= utc:
-            raise PeerMisbehaved(f"a description that expired {utc - message.expires_utc:.0f} s ago; is a clock wrong?")
-        if message.expires_utc > utc + 2 * EXPIRY_S:
-            raise PeerMisbehaved("a description from the future; is a clock wrong?")
-        if isinstance(message, Offer):
-            self._only_once(message.nonce, utc)
-
-    def _only_once(self, nonce: bytes, utc: float) -> None:
-        if nonce in self._nonces:
-            raise PeerMisbehaved("an offer that has been made before")
-        while self._nonces and next(iter(self._nonces.values())) < utc - 3 * EXPIRY_S:
-            self._nonces.popitem(last=False)
-        if len(self._nonces) >= NONCES_MAX:
-            raise PeerMisbehaved("more offers than an office makes")
-        self._nonces[nonce] = utc
-
-    def _may_try(self, candidate: ice.Candidate) -> bool:
-        return allowed(candidate.address, self._networks) or (candidate.kind == "srflx" and bool(self._stun))
-
-    def _may_run(self, ours: str, theirs: str) -> bool:
-        """Whether a link may stand on this pair of addresses; "" is one that the engine does not show."""
-        if ours and ours not in self._ourselves.addresses:
-            return False
-        shown = bool(ours or theirs)
-        return not shown or bool(self._stun) or allowed(theirs, self._networks)
-
-    # ---- the engine
-
-    def _new_peer(self, attempt: _Attempt) -> Peer:
-        now = asyncio.get_running_loop().time()
-        peer = attempt.peer = self._engine(self._stun if now >= self._stun_from else ())
-        lost = "WebRTC found no way (ICE): UDP is blocked, or both are behind NAT"
-        peer.on_lost(lambda: attempt.channel.lost(lost))
-        return peer
-
-    async def _described(self, attempt: _Attempt, peer: Peer, kind: Kind) -> str:
-        """Gather candidates; the description to send."""
-        begun = asyncio.get_running_loop().time()
-        addresses = self._ourselves.addresses
-        attempt.gathering = self._tasks.start(peer.describe(kind, addresses), "webrtc gathering")
-        whole = await asyncio.shield(attempt.gathering)  # sockets that are being made cannot be given up half-way
-        if attempt.channel.end is not None:
-            raise Unavailable(attempt.channel.end.why)
-        sdp = ice.narrowed(whole, lambda it: (it.address if it.kind == "host" else it.base) in addresses)
-        found = ice.candidates(sdp)
-        if not found:
-            raise Unavailable("this machine has no address that WebRTC may use")
-        now = asyncio.get_running_loop().time()
-        if self._stun and now - begun > 2.0 and not any(one.kind == "srflx" for one in found):
-            self._stun_from = now + STUN_PAUSE_S
-        if len(sdp) > SDP_CHARACTERS_MAX:
-            raise Unavailable("its session description is too long")
-        return sdp
-
-    async def _set_remote(self, peer: Peer, kind: Kind, message: Description) -> None:
-        sdp = ice.narrowed(message.sdp, self._may_try)
-        if not ice.candidates(sdp):
-            raise Unavailable("none of its addresses is in a network that this agent shares in")
-        try:
-            await peer.set_remote(kind, sdp)
-        except Exception as error:  # a parser of what another device wrote
-            raise PeerMisbehaved(f"a session description that cannot be used: {error!r}") from error
-
-    async def _shut(self, attempt: _Attempt) -> None:
-        """Let the Bye go out, then close the peer connection and all below it."""
-        peer = attempt.peer
-        if peer is None:
-            return
-        if attempt.gathering is not None and not attempt.gathering.done():
-            await asyncio.wait([attempt.gathering])
-        if attempt.channel.said is not None and peer.connected:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_S):
-                    await asyncio.sleep(0)  # aiortc takes a message in a task of its own
-                    while attempt.channel.waiting_bytes or peer.unacknowledged():  # noqa: ASYNC110 - no event tells
-                        await asyncio.sleep(0.01)
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await peer.close()
-        except TimeoutError:
-            self._failed("closing a peer connection", TimeoutError(f"it did not close within {CLOSE_S:g} s"))
-
     def _failed(self, name: str, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
 
@@ -479,11 +355,11 @@ class RtcHub:
     def greeted(self, channel: Channel, hello: Hello) -> None:
         """A good Hello: the link counts."""
         attempt = self._attempts.get(channel.device)
-        if attempt is None or attempt.channel is not channel or attempt.peer is None:
+        if attempt is None or attempt.channel is not channel or attempt.peering is None:
             channel.close("replaced by a newer link")
             return
-        ours, channel.address = attempt.peer.path()
-        if not self._may_run(ours, channel.address):
+        ours, channel.address = attempt.peering.peer.path()
+        if not self._peerings.may_run(ours, channel.address, self._ourselves.addresses):
             channel.close("outside the networks that this agent shares in")
             return
         self._links[channel.device] = channel

@@ -8,14 +8,22 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from coordinator.io.ca import Authority
 from ecdn_proxy.io.sockets import Networks
 from tests.io.agents import LOOPBACK, Agent, Start
 from tests.io.material import Root, root
+from tests.io.switching import authority
 
 
 @pytest.fixture(scope="session")
 def tenant_root() -> Root:
     return root()
+
+
+@pytest.fixture(scope="module")
+def tenant(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """For WebRTC links, whose descriptions devices sign."""
+    return authority(tmp_path_factory.mktemp("tenant"))
 
 
 _LOOP_THREADS = ("asyncio_", "uvloop_")

@@ -22,7 +22,7 @@ from ecdn_proxy.io.rtc_wrtc import WrtcPeer
 from ecdn_proxy.io.sockets import Networks
 from ecdn_proxy.wire.peer import Get, Piece
 from ecdn_proxy.wire.signalling import Offer
-from tests.io.switching import RtcAgent, authority, exchange, linked
+from tests.io.switching import RtcAgent, exchange, linked
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,11 +32,6 @@ KEY, STREAM = "ab" * 32, "cd" * 16
 def _own_address() -> str | None:
     found = (it.address for it in interfaces() if ":" not in it.address)
     return next((it for it in found if not ip_address(it).is_loopback), None)
-
-
-@pytest.fixture(scope="module")
-def tenant(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("tenant"))
 
 
 @pytest.fixture
