@@ -1,14 +1,17 @@
 """The agent's settings in force: what there is (`core.limits`), from wherever it was set (`io.policyfile`).
 
-Map: `load` -> `EffectiveSettings` (`settings`, `sources` by name, `warnings`) · the checks of single values.
+Map: `load` -> `EffectiveSettings` (`settings`, `sources` by name, `warnings`) · `further_profiles` (the file that
+`profiles_file` names) · the checks of single values.
 """
 
 import ipaddress
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.providers import BadProfile
 from ecdn_proxy.core.scope import domain, place
 from ecdn_proxy.io import engine, policyfile
 from ecdn_proxy.io.engine import EngineName
@@ -28,6 +31,23 @@ def load(
         policyfile.BadSettings: one sentence for whoever set the value.
     """
     return policyfile.load(Settings, _CHECKS, config, environment, flags, given)
+
+
+def further_profiles(file: str) -> tuple[dict[str, object], ...]:
+    """Profiles of an administrator.
+
+    Raises:
+        BadProfile: the file is no TOML with [[profile]] tables.
+    """
+    if not file:
+        return ()
+    try:
+        tables = tomllib.loads(Path(file).read_text(encoding="utf-8")).get("profile", [])
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadProfile(f"{file}: {error}") from error
+    if not isinstance(tables, list):
+        raise BadProfile(f"{file}: write each profile as a table, [[profile]]")
+    return tuple(tables)
 
 
 def _domains(names: tuple[str, ...]) -> None:

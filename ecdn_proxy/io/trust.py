@@ -111,6 +111,11 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
             raise PeerMisbehaved(f"the coordinator gave an identity that cannot be used: {error}") from error
         return identity
 
+    @property
+    def chain(self) -> tuple[str, str, str]:
+        """Certificate, its key for TLS and the tenant's root, as PEM: what io/tls makes contexts of."""
+        return self.certificate_pem, self.keys.tls, self.tenant_root_pem
+
     @cached_property
     def certificate(self) -> x509.Certificate:
         """This device's certificate."""

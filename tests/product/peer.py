@@ -52,7 +52,7 @@ class Peer:
     @contextlib.asynccontextmanager
     async def dial(cls, identity: Identity, agent: Agent) -> AsyncIterator[Self]:
         """TLS to an agent's peer port with this device's certificate; no Hello yet."""
-        context = client_context(identity.certificate_pem, identity.keys.tls, identity.tenant_root_pem)
+        context = client_context(*identity.chain)
         reader, writer = await asyncio.open_connection(agent.address, PEER_PORT, ssl=context, server_hostname="")
         peer = cls(identity, reader, writer)
         async with asyncio.TaskGroup() as group:
