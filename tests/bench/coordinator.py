@@ -3,10 +3,10 @@
     python -m tests.bench coordinator [--json F] [--agents 20000] [--seconds 60] [--clients 4] [--tracker DIR]
 
 A real coordinator, and client processes that open real WebSockets with a device certificate each, from loopback
-addresses of their own. They join evenly over `--seconds`, all sites at once, 200 to a site, each with one live stream, and say
-what an agent says: Beat every 15 s, Watch every minute. Answers are timed on Alive, which comes straight back through
-the same queue as everything else. `--tracker` names a folder in which npm has installed bittorrent-tracker; the same
-number of clients then join it by WebSocket over TLS and announce themselves.
+addresses of their own. They join evenly over `--seconds`, all sites at once, 200 to a site, each with one live stream,
+and say what an agent says: Beat every 15 s, Watch every minute. Answers are timed on Alive, which comes straight back
+through the same queue as everything else. `--tracker` names a folder in which npm has installed bittorrent-tracker;
+the same number of clients then join it by WebSocket over TLS and announce themselves.
 
 Map: `forge` (devices without 20,000 enrolments) · `Clients` (processes of `tests.bench.visitors`) · `measure`
 """
