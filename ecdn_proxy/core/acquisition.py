@@ -44,6 +44,7 @@ class Stage(Enum):
     LOADING = "read from disk"
     JOINING = "waiting for the neighbours' names"
     ASKING = "asking who fetches it"
+    GIVING_WAY = "letting somebody fetch who can send it to others"
     FOLLOWING = "reading from a neighbour"
     FETCHING = "fetching from the origin"
     ENDED = "over"
@@ -58,6 +59,7 @@ class Acquisition:
         self.stream = wanted.stream
         self.rendition = wanted.rendition
         self.number = wanted.number
+        self.duration_s = wanted.duration_s
         self.stage = Stage.JOINING
         self.assembly = Assembly(wanted.key, site.seal)
         self.finished: StoredSegment | None = None
@@ -79,6 +81,7 @@ class Acquisition:
         self._parents = Parents(site, wanted.key, wanted.stream)
         self._fetching = Fetching(site, wanted.key, wanted.stream, wanted.resource_range)
         self._reserve_why = ""
+        self._give_way_until: Instant = 0.0
         self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, wanted.key) / 2**64, now)
         self._asks = 0
 
@@ -179,6 +182,11 @@ class Acquisition:
             return
         self.why = found.why
         match found:
+            case FetchIt() if self._gives_way(found):
+                self._fetching.lease = found
+                self._end_fetch("cancelled", 0, "this machine cannot give it to others", now)
+                self._give_way_until = now + self._site.limits.give_way_s
+                self.stage = Stage.GIVING_WAY
             case FetchIt():
                 self._begin_fetch(found, now)
             case ReadFrom():
@@ -233,6 +241,7 @@ class Acquisition:
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
         self._patience.heard(now)
+        self._parents.answered(now)
         match message:
             case Vouched(voucher=voucher):
                 try:
@@ -291,6 +300,11 @@ class Acquisition:
             unsettled=False,
         )
         self.found(self._inquiry.begin(now), now)
+
+    def _gives_way(self, lease: FetchIt) -> bool:
+        """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
+        serves = self._site.view.serves or not self._site.sharing
+        return not serves and self._live and self._asks == 1 and not lease.lone and not lease.hedge
 
     def _is_relieved(self, found: Found, now: Instant) -> bool:
         """What a silent fetch's question led to; True when the answer takes the fetch's place at once.
@@ -456,6 +470,8 @@ class Acquisition:
             times.append(self._patience.give_up_at())
         if self._inquiry is not None:
             times.append(self._inquiry.due_at)
+        if self.stage is Stage.GIVING_WAY:
+            times.append(self._give_way_until)
         if self.stage is Stage.FOLLOWING:
             times += [self._parent_silent_at(), self._patience.due_at(self.audience.deadline)]
         return min((at for at in times if at is not None), default=None)
@@ -471,6 +487,8 @@ class Acquisition:
             self._fetch_regardless(f"nothing came from neighbours for {patience.give_up_s:.0f} s", now)
         elif self._inquiry is not None:
             self.found(self._inquiry.wake(now), now)
+        elif self.stage is Stage.GIVING_WAY and self._give_way_until <= now:
+            self.ask("first", now)
         elif self.stage is Stage.FOLLOWING:
             self._look_at_parent(now)
 
@@ -506,8 +524,7 @@ class Acquisition:
         return self._patience.silent_at(self._usual_first_byte_s())
 
     def _switch(self, reason: Reason, now: Instant) -> None:
-        self._parents.left = self.parent
-        self._parents.drop()
+        self._parents.leave(self.assembly.next_piece(), now)
         self.ask(reason, now, self._parents.left)
 
     def _fetch_regardless(self, why: str, now: Instant) -> None:

@@ -133,6 +133,8 @@ class Limits:
     """A device that did not answer in time is asked nothing for so long; any word of it ends that at once."""
     unsettled_s: float = 2.0
     """So long after a stream's committee has changed, a home asks the homes of older lists before it fetches."""
+    give_way_s: float = 0.25
+    """So long a machine that gives nothing to others, but asks first, lets one fetch that does."""
     committee_max: int = 7
     """Seven ledgers are enough for 200 viewers and survive deaths (simulation)."""
     gone_s: float = 0.2

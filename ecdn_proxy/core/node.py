@@ -9,6 +9,7 @@ that every test ends with.
 """
 
 from collections import OrderedDict
+from typing import Literal
 
 from ecdn_proxy.core.acquisition import Acquisition, Stage
 from ecdn_proxy.core.cache import Cache
@@ -109,6 +110,7 @@ class Node:
             self.site, lambda key: self.cache.peek(key) is not None, lambda key: self._acquisitions.get(key)
         )
         self._acquisitions: dict[str, Acquisition] = {}
+        self._may_serve = True
         self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
 
     # ---- the one door
@@ -145,14 +147,18 @@ class Node:
             if due is not None and due <= now:
                 acquisition.wake(now)
         self._join_over(now)
+        self._serve_or_not("busy", now)
         self.house.wake(now)
         return self._settle(now)
 
     def wake_at(self) -> Instant | None:
         """When `wake` must be called at the latest."""
-        times = [self.uploads.wake_at(), self.house.wake_at(self._joining())]
+        times = [self.uploads.wake_at(), self.house.wake_at(self._joining()), self._serves_again_at()]
         times += [acquisition.wake_at() for acquisition in self._acquisitions.values()]
         return min((it for it in times if it is not None), default=None)
+
+    def _serves_again_at(self) -> Instant | None:
+        return self.uploads.uplink.slow_until if self._may_serve and not self.site.view.serves else None
 
     def _settle(self, now: Instant) -> list[Effect]:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""
@@ -278,6 +284,7 @@ class Node:
             return
         if acquisition.from_disk:
             return
+        self.uploads.uplink.plays(len(acquisition.finished.body), acquisition.duration_s)
         self.cache.put(acquisition.finished)
         self.house.completed(acquisition.key, acquisition.stream, now, fetched=acquisition.fetched)
 
@@ -367,11 +374,9 @@ class Node:
                 self.site.me = me
                 view.moved(me)
             case PolicyChanged(sharing, uploads, why):
-                self.site.sharing, view.serves = sharing, uploads and sharing
+                self.site.sharing, self._may_serve = sharing, uploads and sharing
+                self._serve_or_not("policy", now)
                 self.house.announce()
-                if not view.serves:
-                    for key in self.uploads.keys():  # noqa: SIM118 - not a dict
-                        self.uploads.refuse(key, "policy")
                 if not sharing:
                     for device in list(self.site.links):
                         self.site.hang_up(device, why)
@@ -397,8 +402,8 @@ class Node:
                         break
             case Get():
                 self._get(device, message, now)
-            case Cancel(request):
-                self._cancelled(device, request, now)
+            case Cancel():
+                self._cancelled(device, message, now)
             case Ask():
                 self._home.asked(device, message, now)
             case Granted() | Follow() | Redirect() | GoAlone():
@@ -429,8 +434,22 @@ class Node:
             case Shadow():
                 pass
 
-    def _cancelled(self, device: str, request: int, now: Instant) -> None:
-        key = self.uploads.cancel(device, request)
+    def _serve_or_not(self, reason: Literal["policy", "busy"], now: Instant) -> None:
+        """Whether this machine serves others, by policy and by what its uplink carries."""
+        view = self.site.view
+        before, view.serves = view.serves, self._may_serve and not self.uploads.uplink.is_slow(now)
+        if not view.serves:
+            for key in self.uploads.keys():  # noqa: SIM118 - not a dict
+                self.uploads.refuse(key, reason)
+        if before != view.serves and reason == "busy":
+            self.house.announce()
+
+    def _cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
+        have, uploads = cancel.late_with, self.uploads
+        slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
+        key = uploads.cancel(device, cancel.request, now)
+        if slow:
+            self._serve_or_not("busy", now)
         acquisition = None if key is None else self._acquisitions.get(key)
         if acquisition is not None:
             acquisition.children = self.uploads.of(acquisition.key)

@@ -20,6 +20,7 @@ class Parents:
         self._request = 0
         self._avoid: dict[str, None] = {}
         self.current: str | None = None
+        self._first_word_at: Instant | None = None
         self.left: str | None = None
         """The one that was found slow last; the ledger may have good reason to name it again."""
 
@@ -30,7 +31,7 @@ class Parents:
     def request_next(self, first: int, now: Instant) -> bool:
         """Ask the next of them for the pieces from `first` on; False when there is none left."""
         site = self._site
-        self.current = None
+        self.current = self._first_word_at = None
         while self._named and self.current is None:
             contact = self._named.pop(0)
             site.view.met(contact, "named by a ledger")
@@ -52,11 +53,25 @@ class Parents:
             self._avoid[self.current] = None
         self.current = None
 
+    def answered(self, now: Instant) -> None:
+        """The current one said something."""
+        if self._first_word_at is None:
+            self._first_word_at = now
+
     def drop(self) -> None:
         """The current one need not go on."""
         if self.current is not None:
             self._site.send(self.current, Cancel(self._request))
         self.current = None
+
+    def leave(self, have: int, now: Instant) -> None:
+        """The current one is too slow; it is told what came, if it has begun at all, so that it knows its uplink."""
+        self.left = self.current
+        if self.current is not None and self._first_word_at is not None:
+            after_ms = min(3_600_000, round((now - self._first_word_at) * 1000))
+            self._site.send(self.current, Cancel(self._request, have, after_ms))
+            self.current = None
+        self.drop()
 
     def forgive(self) -> None:
         """Whoever failed may be named again."""

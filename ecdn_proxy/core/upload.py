@@ -1,25 +1,35 @@
 """What this machine gives to others: vouchers and pieces as they become available, within the host's budget.
 
     Bucket      bytes that may be sent now, and when the next piece may be
-    Uploads     children and what each has had; pump() sends what can be sent
+    Uploads     children and what each has had; pump() sends what can be sent; left_late() learns from those who leave
 
 A child whose link is full waits without holding up anybody; the host-wide cap is shared in turns, a piece at a time.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ecdn_proxy.core.chooser import fan_out
 from ecdn_proxy.core.happenings import Effect, Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.site import Site
+from ecdn_proxy.core.uplink import WINDOW_S, Uplink, fair_share
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES, Voucher
 from ecdn_proxy.wire.peer import End, Get, Piece, Refused, Vouched
 
 FAN_OUT_SLACK = 2
 """Children beyond the fan-out that are still served: homes that do not know of each other may both have sent some."""
+
+
+ARRIVES_S = 0.1
+"""So long a piece may take besides its turn: what both ends do with it, and the way."""
+SETTLED_S = 2.0
+"""A transfer that nobody complained of for so long went well."""
+OVER_MAX = 64
+"""Transfers that are remembered when all was sent: much of it may still be on its way."""
 
 
 class Bucket:
@@ -69,6 +79,20 @@ class Child:
     next_piece: int
     end_piece: int | None
     vouchers_sent: int = 0
+    first_piece: int = 0
+    sent: list[tuple[Instant, int]] = field(default_factory=list)
+    """When so many pieces had been sent."""
+    over_at: Instant | None = None
+    """When the last was."""
+    late: bool = False
+    """It left before everything was there."""
+
+    def note(self, now: Instant) -> None:
+        """A piece was sent."""
+        self.next_piece += 1
+        if self.sent and self.sent[-1][0] == now:
+            self.sent.pop()
+        self.sent.append((now, self.next_piece - self.first_piece))
 
 
 class Uploads:
@@ -79,6 +103,8 @@ class Uploads:
         self._limits = limits
         self._bucket = Bucket(upload_mbps * 1e6 / 8, limits.upload_burst_s)
         self._children: list[Child] = []
+        self._over: OrderedDict[tuple[str, int], Child] = OrderedDict()
+        self.uplink = Uplink()
         self.sent_bytes = 0
         self.sent_webrtc_bytes = 0
         """The part of it that went by WebRTC."""
@@ -105,16 +131,51 @@ class Uploads:
         if sum(1 for child in self._children if child.device == device) >= self._limits.gets_per_device_max:
             return False
         end = None if get.count is None else get.first + get.count
-        self._children.append(Child(device, get.request, get.key, get.first, end))
+        self._children.append(Child(device, get.request, get.key, get.first, end, first_piece=get.first))
         return True
 
-    def cancel(self, device: str, request: int) -> str | None:
+    def cancel(self, device: str, request: int, now: Instant) -> str | None:
         """A child needs no more; its key."""
         for child in self._children:
             if child.device == device and child.request == request:
-                self._children.remove(child)
+                self._end(child, now)
                 return child.key
         return None
+
+    def left_late(self, device: str, request: int, have: int, after_s: float, now: Instant) -> bool:
+        """An agent leaves as its pieces came too slowly; True when the uplink must be believed to be slow.
+
+        Args:
+            device: who.
+            request: of its Get.
+            have: pieces it has from the segment's beginning on.
+            after_s: when it had them, since the first word of the answer. Its own word of that may have come late.
+            now: the time.
+        """
+        child = self._find(device, request)
+        needs = self.uplink.needs_pieces_per_s
+        if child is None or child.late or not child.sent or not needs:
+            return False
+        recent = [it for it in (*self._over.values(), *self._children) if it.sent and now - it.sent[-1][0] <= WINDOW_S]
+        if child not in recent:
+            return False
+        until = child.sent[0][0] + after_s - ARRIVES_S
+        share = fair_share([it.sent for it in recent], recent.index(child), needs, until)
+        child.late = True
+        well = sum(1 for it in recent if not it.late and it.over_at is not None and now - it.over_at >= SETTLED_S)
+        return self.uplink.complained(device, share - max(0, have - child.first_piece), well, now)
+
+    def _find(self, device: str, request: int) -> Child | None:
+        active = (it for it in self._children if it.device == device and it.request == request)
+        return next(active, None) or self._over.get((device, request))
+
+    def _end(self, child: Child, now: Instant) -> None:
+        """Nothing more is sent to a child; what was sent may be on its way for long."""
+        self._children.remove(child)
+        child.over_at = now
+        self._over[child.device, child.request] = child
+        if len(self._over) > OVER_MAX:
+            self._over.popitem(last=False)
 
     def device_left(self, device: str) -> set[str]:
         """All children of a device are gone; their keys."""
@@ -173,14 +234,14 @@ class Uploads:
                 return False
             out: list[Effect] = self._site.out
             out.append(Send(child.device, Piece(child.request, child.next_piece, bytes(data))))
-            child.next_piece += 1
+            child.note(now)
             self.sent_bytes += len(data)
             if link.kind == "webrtc":
                 self.sent_webrtc_bytes += len(data)
             return True
         if offer.whole or child.next_piece == child.end_piece:
             self._site.send(child.device, End(child.request))
-            self._children.remove(child)
+            self._end(child, now)
         return False
 
     def _send_vouchers(self, child: Child, offer: Offer) -> None:

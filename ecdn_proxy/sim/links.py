@@ -139,7 +139,7 @@ class SharedLink:
 class Wire:
     """One direction of a link between two agents."""
 
-    __slots__ = ("deliver", "full", "is_open", "last_arrival", "queue", "queued_bytes", "say_full", "to")
+    __slots__ = ("deliver", "full", "held_until", "is_open", "last_arrival", "queue", "queued_bytes", "say_full", "to")
 
     def __init__(
         self, to: "Uplink", deliver: Callable[[list[PeerMessage]], None], say_full: Callable[[bool], None]
@@ -152,11 +152,17 @@ class Wire:
         self.queue: deque[tuple[PeerMessage, int, bool, Instant]] = deque()
         self.queued_bytes = 0
         self.last_arrival: Instant = 0.0
+        self.held_until: Instant = 0.0
+        """When the last of its pieces is through the receiver's downlink; nothing overtakes it."""
         self.is_open = True
 
 
 class Uplink:
-    """A host's network card: what it sends leaves at its uplink's rate and arrives at the other's downlink's."""
+    """A host's network card: what it sends leaves at its uplink's rate and arrives at the other's downlink's.
+
+    A piece takes the receiver's downlink for no longer than that needs for it, however slowly it is sent; whom it waits
+    for there does not hold up what its sender gives to others.
+    """
 
     __slots__ = (
         "_busy",
@@ -228,17 +234,11 @@ class Uplink:
                 self._in_turn.append(wire)
             begins = max(begins, self._free_at)
             self._free_at = begins + size_bytes / self.up_bytes_per_s
-            to = wire.to
-            arrival = max(
-                self._free_at + self.delay_s,
-                max(to.down_free_at, begins + self.delay_s) + size_bytes / to.down_bytes_per_s,
-                wire.last_arrival,
-                world.now,
-            )
-            to.down_free_at = wire.last_arrival = arrival
+            across = max(self._free_at + self.delay_s, wire.last_arrival, world.now)
+            wire.last_arrival = across
             self._busy = True
-            # one event for both: that it arrives here and that the next begins (whose times lie `delay_s` back)
-            world.at(arrival, self._arrive_and_go_on, wire, messages)
+            # one event for both: that it is across and that the next begins (whose times lie `delay_s` back)
+            world.at(across, self._across_and_go_on, wire, messages, size_bytes, begins + self.delay_s)
             return
         self._busy = False
 
@@ -247,11 +247,23 @@ class Uplink:
         if wire.is_open:
             wire.say_full(wire.full)
 
+    def _across_and_go_on(
+        self, wire: Wire, messages: list[PeerMessage], size_bytes: int, first_byte_at: Instant
+    ) -> None:
+        """The last byte is at the receiver's downlink, where pieces take turns in this order."""
+        self._start()
+        to = wire.to
+        through = max(to.down_free_at, first_byte_at) + size_bytes / to.down_bytes_per_s
+        to.down_free_at = wire.held_until = max(self._world.now, through, wire.held_until)
+        self._arrive(wire, messages)
+
     def _arrive(self, wire: Wire, messages: list[PeerMessage]) -> None:
-        if wire.is_open:
+        if wire.held_until > self._world.now:
+            self._world.at(wire.held_until, self._hand, wire, messages)
+        elif wire.is_open:
             wire.deliver(messages)
 
-    def _arrive_and_go_on(self, wire: Wire, messages: list[PeerMessage]) -> None:
-        self._start()
+    @staticmethod
+    def _hand(wire: Wire, messages: list[PeerMessage]) -> None:
         if wire.is_open:
             wire.deliver(messages)

@@ -211,6 +211,10 @@ class Cancel(Message, frozen=True, tag=25):
     """The asker needs no more of this request."""
 
     request: Request
+    late_with: PieceIndex | None = None
+    """Set when it came too slowly: the contiguous pieces that the asker has. What else was sent is still under way."""
+    after_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
+    """So long after the first word of the answer it had them."""
 
 
 PeerMessage = (

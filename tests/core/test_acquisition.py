@@ -1,5 +1,7 @@
 """One segment on its way here, as a timetable: what a parent, a home or an origin does wrong, and what follows."""
 
+from dataclasses import replace
+
 import pytest
 
 from ecdn_proxy.core import happenings as h
@@ -128,7 +130,7 @@ def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() ->
     assert desk.asks() == []
     desk.after(0.02)
     assert desk.asks() == ["parent slow"]
-    assert desk.sent(peer.Cancel) == [peer.Cancel(get.request)]
+    assert desk.sent(peer.Cancel) == [peer.Cancel(get.request, 3, 260)]
     (ask,) = desk.sent(peer.Ask)
     desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=True)))
     (asked,) = desk.of(h.FetchOrigin)
@@ -355,3 +357,53 @@ def test_a_fetch_that_is_given_up_gives_up_its_question_too() -> None:
     assert desk.asks() == ["first"]
     desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
     assert desk.sent(peer.Get) == []
+
+
+# ---- a machine that gives nothing to others
+
+
+def granted(desk: Desk, *, hedge: bool = False, live: bool = True) -> None:
+    """This machine may not serve, asks first, and is to fetch."""
+    desk.feed(h.PolicyChanged(sharing=True, uploads=False, why="on battery"))
+    desk.feed(replace(wanted(1, key=desk.key), live=live))
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge)))
+
+
+def test_it_lets_somebody_else_fetch() -> None:
+    desk = Desk()
+    granted(desk)
+    assert desk.of(h.FetchOrigin) == []
+    assert [(it.lease, it.outcome) for it in desk.sent(peer.Finished)] == [(5, "cancelled")]
+    desk.after(LIMITS.give_way_s - 0.01)
+    assert desk.did == []
+    desk.after(0.01)
+    (ask,) = desk.sent(peer.Ask)
+    assert ask.reason == "first"
+    get = desk.follow(ask, "ann")
+    desk.give("ann", get, desk.source("ann"), 12)
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+
+
+def test_it_fetches_when_nobody_else_does() -> None:
+    desk = Desk()
+    granted(desk)
+    desk.after(LIMITS.give_way_s)
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 6, hedge=False)))
+    assert len(desk.of(h.FetchOrigin)) == 1
+
+
+@pytest.mark.parametrize(("hedge", "live"), [(True, True), (False, False)])
+def test_it_does_not_wait_when_the_others_had_their_chance_or_need_it_no_more(hedge: bool, live: bool) -> None:
+    """A hedge is a matter of time; a recording is watched by everybody at another place."""
+    desk = Desk()
+    granted(desk, hedge=hedge, live=live)
+    assert len(desk.of(h.FetchOrigin)) == 1
+
+
+def test_a_viewer_that_leaves_meanwhile_needs_nothing() -> None:
+    desk = Desk()
+    granted(desk)
+    desk.feed(h.ViewerLeft(1))
+    assert desk.node.acquiring() == {}

@@ -5,6 +5,7 @@ import pytest
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
+from ecdn_proxy.core.uplink import HOLD_FIRST_S
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire import peer
 from tests.core.makers import KEY, contact, fetched, head, seal, wanted
@@ -169,6 +170,42 @@ def test_a_child_alone_keeps_the_fetch_going_and_its_leaving_ends_it() -> None:
     one.feed(h.Received("ann", peer.Cancel(8)), h.Received("ann", peer.Cancel(7)))
     assert one.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
     assert one.node.acquiring() == {}
+
+
+def test_an_uplink_that_carries_no_video_gives_nothing_for_a_while() -> None:
+    one = One()
+    fetch = one.fetch()
+    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
+    one.link("ann", "bob", "cat")
+    for device in ("ann", "bob"):
+        one.feed(h.Received(device, peer.Get(1, KEY, STREAM, 0)))
+    one.feed(h.LinkFull("cat"), h.Received("cat", peer.Get(1, KEY, STREAM, 0)))
+    one.now += 9.0
+    one.feed(h.Received("cat", peer.Cancel(7, 0, 8_000)))
+    assert one.did == []
+    one.now -= 2.0
+    one.feed(h.Received("ann", peer.Cancel(1, 0, 6_500)))
+    assert one.did == []
+    one.feed(h.Received("bob", peer.Cancel(1, 0, 6_500)))
+    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
+    assert one.of(h.Send) == [h.Send("cat", peer.Refused(1, "busy"))]
+    one.feed(h.Received("ann", peer.Get(2, KEY, STREAM, 0)))
+    assert one.sent(peer.Refused) == [peer.Refused(2, "policy")]
+    assert one.node.wake_at() == pytest.approx(one.now + HOLD_FIRST_S)
+    one.after(HOLD_FIRST_S)
+    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=True)]
+
+
+def test_policy_decides_when_the_uplink_is_well_again() -> None:
+    one = One()
+    one.feed(h.StreamOpened(STREAM))
+    one.node.uploads.uplink.slow_until = one.now + 5.0
+    one.feed(h.PolicyChanged(sharing=True, uploads=False, why="on battery"))
+    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
+    one.after(6.0)
+    assert one.of(h.AnnounceStreams) == []
+    one.feed(h.PolicyChanged(sharing=True, uploads=True, why="on mains"))
+    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=True)]
 
 
 # ---- news for the ledger kept here

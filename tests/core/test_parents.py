@@ -78,3 +78,22 @@ def test_one_without_a_link_is_dialled() -> None:
     assert site.out == [h.Dial(contact("cyd"))]
     site.opened(contact("cyd"), "lan", 1.0)
     assert [device for device, _ in sent(site)] == ["cyd"]
+
+
+def test_one_that_is_too_slow_is_told_what_came_if_it_began() -> None:
+    site, parents = office()
+    parents.named((contact("ann"), contact("bob")))
+    assert parents.request_next(0, NOW)
+    ((_, get),) = sent(site)
+    assert isinstance(get, peer.Get)
+    parents.answered(NOW + 0.1)
+    parents.answered(NOW + 0.5)
+    parents.leave(3, NOW + 1.1)
+    assert sent(site) == [("ann", peer.Cancel(get.request, 3, 1_000))]
+    assert (parents.current, parents.left) == (None, "ann")
+    assert parents.request_next(0, NOW)
+    sent(site)
+    parents.leave(3, NOW + 9.0)  # it never said a word: its uplink may be as good as any
+    assert sent(site) == [("bob", peer.Cancel(get.request + 1))]
+    parents.leave(3, NOW)
+    assert sent(site) == []

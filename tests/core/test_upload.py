@@ -8,7 +8,8 @@ from ecdn_proxy.core.happenings import Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.segment import Assembly
 from ecdn_proxy.core.site import Site
-from ecdn_proxy.core.upload import FAN_OUT_SLACK, Bucket, Offer, Uploads
+from ecdn_proxy.core.uplink import WINDOW_S
+from ecdn_proxy.core.upload import FAN_OUT_SLACK, OVER_MAX, Bucket, Offer, Uploads
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import End, Get, LinkKind, PeerMessage, Piece, Refused, Vouched
 from tests.core.makers import KEY, fetched, linked, seal, site
@@ -248,9 +249,9 @@ def test_one_that_needs_no_more_is_sent_no_more() -> None:
     desk.offer(fetched(seal("me"), BODY), pieces=1)
     assert desk.get("ann", 1)
     assert desk.get("bob", 1)
-    assert desk.uploads.cancel("cat", 1) is None
-    assert desk.uploads.cancel("ann", 2) is None
-    assert desk.uploads.cancel("ann", 1) == KEY
+    assert desk.uploads.cancel("cat", 1, 0.0) is None
+    assert desk.uploads.cancel("ann", 2, 0.0) is None
+    assert desk.uploads.cancel("ann", 1, 0.0) == KEY
     assert indexes(sent := desk.pump(), "ann") == []
     assert indexes(sent, "bob") == [0]
 
@@ -263,3 +264,89 @@ def test_a_device_that_left_takes_all_its_requests_along() -> None:
     assert desk.uploads.device_left("ann") == {KEY, key_of(2)}
     assert desk.uploads.device_left("cat") == set()
     assert len(desk.uploads) == 1
+
+
+# ---- who leaves because it came too slowly
+
+
+def served(*devices: str, at: float = 0.0) -> Desk:
+    """All of a segment was handed to these; this machine plays five pieces a second."""
+    desk = Desk()
+    desk.uploads.uplink.plays(10 * PIECE_BYTES, 2.0)
+    desk.offer(fetched(seal("me"), BODY))
+    for device in devices:
+        assert desk.get(device)
+    assert all(len(indexes(desk.pump(at), device)) in (0, 11) for device in devices)
+    return desk
+
+
+def test_two_who_have_little_of_what_was_sent_long_ago_make_the_uplink_a_slow_one() -> None:
+    desk = served("ann", "bob")
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
+    assert desk.uploads.left_late("bob", 1, 1, 2.0, 2.1)
+    assert desk.uploads.uplink.is_slow(2.2)
+
+
+def test_who_had_its_fair_share_proves_nothing() -> None:
+    desk = served("ann", "bob", "cat")
+    for device in ("ann", "bob", "cat"):
+        assert not desk.uploads.left_late(device, 1, 3, 2.0, 2.1)
+
+
+def test_a_word_that_comes_late_is_weighed_by_when_it_was_said() -> None:
+    """The leaver's own uplink may hold it up: 0.3 s after the beginning nobody could have had more."""
+    desk = served("ann", "bob")
+    assert not desk.uploads.left_late("ann", 1, 0, 0.3, 6.0)
+    assert not desk.uploads.left_late("bob", 1, 0, 0.3, 6.0)
+
+
+def test_who_leaves_while_this_machine_has_no_more_to_give_proves_nothing() -> None:
+    desk = Desk()
+    desk.uploads.uplink.plays(10 * PIECE_BYTES, 2.0)
+    desk.offer(fetched(seal("me"), BODY), pieces=1)
+    for device in ("ann", "bob"):
+        assert desk.get(device)
+    desk.pump(0.0)
+    assert not desk.uploads.left_late("ann", 1, 1, 2.0, 2.1)
+    assert not desk.uploads.left_late("bob", 1, 1, 2.0, 2.1)
+    desk.get("cat")
+    assert not desk.uploads.left_late("cat", 1, 0, 2.0, 2.1)  # it has been sent nothing
+    assert not desk.uploads.left_late("nobody", 1, 0, 2.0, 2.1)
+
+
+def test_before_anything_was_played_there_is_no_measure() -> None:
+    desk = Desk()
+    desk.offer(fetched(seal("me"), BODY))
+    for device in ("ann", "bob"):
+        assert desk.get(device)
+    desk.pump(0.0)
+    assert not any(desk.uploads.left_late(device, 1, 0, 2.0, 2.1) for device in ("ann", "bob"))
+
+
+def test_transfers_that_went_well_speak_for_the_uplink() -> None:
+    desk = served("ann", "bob")
+    for number in range(2, 5):
+        assert desk.get("cat", number)
+        desk.pump(0.5)
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 3.0)
+    assert not desk.uploads.left_late("bob", 1, 0, 2.0, 3.0)
+
+
+def test_transfers_that_are_over_are_forgotten_in_the_end() -> None:
+    desk = served("ann")
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.0 + WINDOW_S)
+    desk = served("ann")
+    for number in range(2, 2 + OVER_MAX):
+        assert desk.get("bob", number)
+        desk.pump(0.0)
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
+
+
+def test_one_that_was_cut_off_may_still_say_why() -> None:
+    desk = served("bob")
+    desk.offer(fetched(seal("me"), BODY), pieces=9)
+    assert desk.get("ann")
+    desk.pump(0.0)
+    assert desk.uploads.cancel("ann", 1, 1.0) == KEY
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
+    assert desk.uploads.left_late("bob", 1, 0, 2.0, 2.1)

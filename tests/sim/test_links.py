@@ -113,6 +113,29 @@ def test_a_slow_downlink_holds_pieces_up() -> None:
                                        pytest.approx(0.3, abs=0.01)]  # fmt: skip
 
 
+def test_a_slow_sender_leaves_the_receivers_downlink_to_others() -> None:
+    """A piece that takes seconds to send takes the downlink for no longer than it needs there."""
+    world = World()
+    slow, heard, wire, _, _ = pair(world, 1_000)
+    fast = Uplink(world, 1e6, 1e9, 0.001, 1.0)
+    other = Wire(wire.to, lambda _: heard.append((round(world.now - BEGINS, 6), "fast Piece")), lambda _: None)
+    slow.send(wire, Piece(1, 0, b""), 1_000, bulk=True)
+    fast.send(other, Piece(1, 0, b""), 1_000, bulk=True)
+    world.run(BEGINS + 5)
+    assert heard == [(0.002, "fast Piece"), (1.001, "a Piece")]
+
+
+def test_a_full_downlink_does_not_hold_up_what_its_sender_gives_to_others() -> None:
+    world = World()
+    one, heard, a, b, _ = pair(world, 1_000_000)
+    a.to.down_bytes_per_s = 1_000.0
+    one.send(a, Piece(1, 0, b""), 1_000, bulk=True)
+    one.send(a, Ping(1), 50, bulk=False)
+    one.send(b, Piece(1, 0, b""), 1_000, bulk=True)
+    world.run(BEGINS + 5)
+    assert [who for _, who in heard] == ["b Piece", "a Piece", "a Ping"]
+
+
 def test_a_buffer_says_when_it_is_full_and_when_it_has_room() -> None:
     world = World()
     one, _, a, _, full = pair(world, 1_000_000)

@@ -186,6 +186,14 @@ def test_two_hundred_all_starting_within_a_second() -> None:
     assert it.startup.percentile(99) < 2.0
 
 
+def test_machines_that_cannot_send_a_video_cost_no_second_copies() -> None:
+    """Two of those who ask first can send 0.3 of the bitrate; it took three copies of each segment."""
+    it = run(msgspec.structs.replace(load_shipped("slow-peers"), seed=5))
+    laws(it)
+    assert it.steady_copies <= 1.05
+    assert it.stalls == 0
+
+
 def test_more_viewers_than_a_home_had_links_for() -> None:
     """With 512 links each, whoever came later fetched alone, and filled the line for everybody."""
     text = """

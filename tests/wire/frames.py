@@ -35,7 +35,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Piece(4, 0, b"piece"),
     peer.End(4),
     peer.Refused(4, "busy"),
-    peer.Cancel(4),
+    peer.Cancel(4, 12, 600),
 )
 ATTEMPT = "0123456789abcdef"
 RELAYED: tuple[signalling.Relayed, ...] = (
@@ -51,12 +51,13 @@ FROM_AGENT: tuple[tracker.FromAgent, ...] = (
     tracker.Alive(),
     *RELAYED,
 )
-BEFORE: dict[str, tracker.FromAgent] = {
-    "Beat": tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",)),
+BEFORE: dict[str, tuple[str, tracker.FromAgent | peer.PeerMessage]] = {
+    "Beat": ("from_agent", tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",))),
+    "Cancel": ("peer", peer.Cancel(4)),
 }
 """Messages that have got further fields at their end since, as agents before sent them; the frame of today has the
 same name and a number."""
-NOW = {"Beat": "Beat 2"}
+NOW = {"Beat": "Beat 2", "Cancel": "Cancel 2"}
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}, ("10.1.0.0/16",)),
     tracker.Settings({"sharing": True}),

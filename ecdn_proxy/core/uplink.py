@@ -1,0 +1,115 @@
+"""Whether this machine's uplink carries a video at all, by the word of those who left because theirs came too slowly.
+
+    plays()         what the machine itself plays is the measure: who cannot send that much is no help to anybody
+    complained()    one left; says whether this machine had better not serve for a while
+    slow_until      no serving before; a second time in a row lasts twice as long
+    fair_share()    what would have arrived through an uplink of a given rate
+
+A link takes more than it carries, so that nobody here sees what arrives. Who leaves says what it had, and that is
+compared with what an uplink that carries one video would have brought until then, shared fairly by all that was sent.
+A machine that was only asked for too much is not slow. One child alone may have a bad way to here, and an uplink that
+others are well served by is not slow either: it takes two who complain, or one three times.
+"""
+
+from collections.abc import Sequence
+
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+
+WINDOW_S = 8.0
+"""What was said longer ago does not count: four segments of two seconds."""
+BELIEVED_AGENTS = 2
+BELIEVED_TIMES = 3
+"""So many different agents must have complained; or one so often, which may be all there is."""
+DOUBT_PIECES = 1.0
+"""So much less than the fair share proves nothing: the last piece may be on its way."""
+PROOF_PIECES = 2.0
+"""What must be missing besides, in all complaints together."""
+HOLD_FIRST_S = 30.0
+HOLD_MOST_S = 600.0
+"""So long nothing is given to others; then it is tried again, at the cost of a second for two of them."""
+FORGETS = 0.9
+"""Of several tracks the one with most bytes is the measure; it fades by this with every segment played."""
+
+Sent = Sequence[tuple[Instant, int]]
+"""When how many pieces of one transfer had been sent in all."""
+
+
+def fair_share(transfers: Sequence[Sent], which: int, pieces_per_s: float, until: Instant) -> float:
+    """Pieces of one transfer that an uplink would have brought, shared evenly by all that had something to send.
+
+    Args:
+        transfers: what was sent, in order of time.
+        which: the one in question.
+        pieces_per_s: what the uplink carries.
+        until: the time in question.
+    """
+    steps: list[tuple[Instant, int, int]] = []
+    for at, sent in enumerate(transfers):
+        before = 0
+        for when, pieces in sent:
+            if when < until:
+                steps.append((when, at, pieces - before))
+                before = pieces
+    steps.sort()
+    waiting = dict.fromkeys(range(len(transfers)), 0.0)
+    arrived = 0.0
+    for (when, at, pieces), end in zip(steps, [when for when, _, _ in steps[1:]] + [until], strict=False):
+        waiting[at] += pieces
+        carries = (end - when) * pieces_per_s
+        while carries > 0 and (busy := [it for it, left in waiting.items() if left > 0]):
+            each = min(carries / len(busy), *(waiting[it] for it in busy))
+            for it in busy:
+                waiting[it] -= each
+            arrived += each if which in busy else 0.0
+            carries -= each * len(busy) if each > 0 else carries
+    return arrived
+
+
+class Uplink:
+    """See the head of this file."""
+
+    def __init__(self) -> None:
+        self._needs_bytes_per_s = 0.0
+        self._complaints: list[tuple[Instant, str, float]] = []
+        self._hold_s = HOLD_FIRST_S
+        self.slow_until: Instant = 0.0
+
+    @property
+    def needs_pieces_per_s(self) -> float:
+        """What it must carry to be of help: what is played here; 0 while that is not known."""
+        return self._needs_bytes_per_s / PIECE_BYTES
+
+    def plays(self, size_bytes: int, duration_s: float) -> None:
+        """The machine's own viewers had a segment."""
+        self._needs_bytes_per_s = max(FORGETS * self._needs_bytes_per_s, size_bytes / max(duration_s, 0.1))
+
+    def is_slow(self, now: Instant) -> bool:
+        """Whether this machine had better not serve now."""
+        return now < self.slow_until
+
+    def complained(self, device: str, missing_pieces: float, went_well: int, now: Instant) -> bool:
+        """An agent left; True when that makes the uplink a slow one.
+
+        Args:
+            device: who left.
+            missing_pieces: its fair share of an uplink that carries one video, less what it had.
+            went_well: transfers of the last seconds that nobody complained of.
+            now: the time.
+        """
+        proof = missing_pieces - DOUBT_PIECES
+        if self.is_slow(now) or proof <= 0:
+            return False
+        self._complaints = [it for it in self._complaints if now - it[0] <= WINDOW_S]
+        self._complaints.append((now, device, proof))
+        times, agents = len(self._complaints), len({who for _, who, _ in self._complaints})
+        if agents < BELIEVED_AGENTS and times < BELIEVED_TIMES:
+            return False
+        if times <= went_well or sum(it for _, _, it in self._complaints) < PROOF_PIECES:
+            return False
+        if now - self.slow_until > self._hold_s:
+            self._hold_s = HOLD_FIRST_S
+        self.slow_until = now + self._hold_s
+        self._hold_s = min(2 * self._hold_s, HOLD_MOST_S)
+        self._complaints.clear()
+        return True
