@@ -450,7 +450,7 @@ class Acquisition:
             stored_utc=self._site.utc(now),
         )
         self.audience.finish(self.why, now)
-        self._parents.drop()
+        self._parents.done()
         self._end_fetch("complete", 200, "", now)
         self.stage = Stage.ENDED
 

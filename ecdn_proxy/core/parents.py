@@ -58,6 +58,10 @@ class Parents:
         if self._first_word_at is None:
             self._first_word_at = now
 
+    def done(self) -> None:
+        """The current one gave everything: it knows, and its End is on the way."""
+        self.current = None
+
     def drop(self) -> None:
         """The current one need not go on."""
         if self.current is not None:

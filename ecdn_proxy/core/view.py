@@ -8,6 +8,7 @@ The coordinator names a committee; without it, it is the seven highest by rendez
 denied, banned or could not be reached is not in any answer.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -20,6 +21,8 @@ STREAM_TAG_DIGITS = 8
 """mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
 
 ELDERS_MAX = 3
+COMMITTEES_MAX = 64
+"""As many as streams are watched at once."""
 
 
 @lru_cache(maxsize=4_096)
@@ -56,6 +59,8 @@ class View:
         self._committee: dict[str, tuple[str, ...]] = {}
         self._named: dict[str, dict[str, str]] = {}
         self._denied: frozenset[str] = frozenset()
+        self._committees: dict[str, tuple[Instant, list[str]]] = {}
+        """What `committee` found, and until when that holds unless something is learnt before."""
         self.bans: dict[str, Instant] = {}
         """Of devices that proved who they are; nobody can push one out by inventing others."""
         self.serves = True
@@ -86,8 +91,10 @@ class View:
         known = self._known.get(contact.device)
         if known is None:
             self._make_room()
+            self._committees.clear()
             known = self._known[contact.device] = Neighbour(contact, why=why)
-        elif not known.linked:
+        elif not known.linked and known.contact != contact:
+            self._committees.clear()
             known.contact = contact
         known.why = known.why or why
         return known
@@ -106,7 +113,9 @@ class View:
     def lan_seen(self, contact: Contact, tags: tuple[str, ...], *, serves: bool) -> None:
         """A device is shown by mDNS."""
         known = self.met(contact, "found by mDNS on this link")
-        known.on_lan, known.tags = True, frozenset(tags)
+        if known.tags != (seen := frozenset(tags)):
+            self._committees.clear()
+        known.on_lan, known.tags = True, seen
         known.away_until = 0.0
         if not known.linked:
             known.serves = serves
@@ -115,22 +124,26 @@ class View:
         """A device is no longer shown by mDNS."""
         if (known := self._known.get(device)) is not None:
             known.on_lan, known.tags = False, frozenset()
+            self._committees.clear()
             self._forget_if_unknown(device)
 
     def linked(self, contact: Contact, streams: tuple[str, ...], *, serves: bool) -> None:
         """A link stands; the other end has said what it watches."""
         known = self.met(contact, "it connected to this machine")
         known.contact, known.linked, known.away_until = contact, True, 0.0
+        self._committees.clear()
         self.watching(contact.device, streams, serves=serves)
 
     def watching(self, device: str, streams: tuple[str, ...], *, serves: bool) -> None:
         """A linked device says what it watches now."""
         if (known := self._known.get(device)) is not None:
             known.streams, known.serves = set(streams), serves
+            self._committees.clear()
 
     def moved(self, me: Contact) -> None:
         """This machine has other addresses: whoever was out of reach may be within it."""
         self.me = me
+        self._committees.clear()
         for known in self._known.values():
             known.away_until = 0.0
 
@@ -138,6 +151,7 @@ class View:
         """A device broke the protocol; it is not spoken to before `until`, whoever dials."""
         self.bans.pop(device, None)
         self.bans[device] = until
+        self._committees.clear()
         if len(self.bans) > self._limits.neighbours_max:
             self.bans.pop(next(iter(self.bans)))
 
@@ -156,6 +170,7 @@ class View:
         if (known := self._known.get(device)) is not None:
             known.linked, known.away_until = False, away_until
             known.streams.clear()
+            self._committees.clear()
             self._forget_if_unknown(device)
 
     def tracker_said(self, stream: str, committee: tuple[str, ...], contacts: tuple[tuple[Contact, str], ...]) -> None:
@@ -163,6 +178,7 @@ class View:
         before = self._named.get(stream, {})
         self._named[stream] = {contact.device: why for contact, why in contacts}
         self._committee[stream] = committee
+        self._committees.clear()
         for contact, why in contacts:
             known = self.met(contact, why)
             known.why = why
@@ -173,18 +189,21 @@ class View:
     def forget_stream(self, stream: str) -> None:
         """Not watched here any more."""
         self._committee.pop(stream, None)
+        self._committees.clear()
         for device in self._named.pop(stream, {}):
             self._forget_if_unknown(device)
 
     def denied(self, devices: frozenset[str]) -> None:
         """The coordinator's set of devices that may not be spoken to."""
         self._denied = devices
+        self._committees.clear()
 
     def _forget_if_unknown(self, device: str) -> None:
         known = self._known.get(device)
         named = any(device in devices for devices in self._named.values())
         if known is not None and not (known.linked or known.on_lan or named or known.away_until):
             del self._known[device]
+            self._committees.clear()
 
     def is_barred(self, device: str, now: Instant) -> bool:
         """Whether the coordinator denied this device, or it broke the protocol lately."""
@@ -208,6 +227,16 @@ class View:
 
         Whether this machine can reach them now does not count: everybody must name the same homes.
         """
+        until, found = self._committees.get(stream, (-math.inf, []))
+        if until <= now:
+            until = min((ban for ban in self.bans.values() if ban > now), default=math.inf)
+            found = self._find_committee(stream, now)
+            if len(self._committees) >= COMMITTEES_MAX:
+                self._committees.clear()
+            self._committees[stream] = until, found
+        return found
+
+    def _find_committee(self, stream: str, now: Instant) -> list[str]:
         listed = self._committee.get(stream, ())
         named = [it for it in listed if it == self.me.device or (it in self._known and not self.is_barred(it, now))]
         if not named:

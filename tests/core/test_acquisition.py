@@ -76,6 +76,7 @@ def test_a_parents_pieces_reach_the_viewer_and_its_end_is_the_end() -> None:
     assert (get.first, get.key) == (0, desk.key)
     desk.give("ann", get, desk.source("ann"), 12)
     assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert desk.sent(peer.Cancel) == []  # its End is on the way
     (row,) = desk.of(h.Served)
     assert (row.source, dict(row.bytes_by_source)) == ("lan", {"lan": len(BODY)})
     desk.feed(h.Received("ann", peer.End(get.request)))

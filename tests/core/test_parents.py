@@ -69,6 +69,12 @@ def test_one_that_is_not_needed_is_told_so_once() -> None:
     assert sent(site) == [("ann", peer.Cancel(get.request))]
     parents.drop()
     assert sent(site) == []
+    parents.named((contact("bob"),))
+    assert parents.request_next(0, NOW)
+    sent(site)
+    parents.done()
+    parents.drop()
+    assert sent(site) == []
 
 
 def test_one_without_a_link_is_dialled() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.view import ELDERS_MAX, STREAM_TAG_DIGITS, View, rendezvous
+from ecdn_proxy.core.view import COMMITTEES_MAX, ELDERS_MAX, STREAM_TAG_DIGITS, View, rendezvous
 from ecdn_proxy.wire.peer import Contact, LinkKind
 from tests.core.makers import KEY, contact
 from tests.core.world import STREAM, key_of
@@ -306,3 +306,54 @@ def test_invented_devices_do_not_lift_a_ban() -> None:
     for number in range(5):
         mine.met(contact(f"ghost{number}"), "named by a ledger")
     assert mine.is_barred("eve", 1.0)
+
+
+# ---- the committee is remembered, and never older than what is known
+
+DEVICES = tuple(f"dev{number}" for number in range(5))
+HAPPENINGS = (
+    "met", "elsewhere", "lan", "lan lost", "linked", "watching", "stopped", "unlinked", "named", "forgotten", "denied",
+    "banned", "moved", "later",
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from(DEVICES)), max_size=25))
+def test_whatever_happens_the_committee_is_that_of_now(happenings: list[tuple[str, str]]) -> None:
+    seen, now = view(), 0.0
+    for what, device in happenings:
+        match what:
+            case "met":
+                seen.met(contact(device), "so")
+            case "elsewhere":
+                seen.met(contact(device, "wifi"), "so")
+            case "lan":
+                seen.lan_seen(contact(device), (TAG,), serves=True)
+            case "lan lost":
+                seen.lan_lost(device)
+            case "linked":
+                seen.linked(contact(device), (STREAM,), serves=True)
+            case "watching" | "stopped":
+                seen.watching(device, (STREAM,) if what == "watching" else (), serves=True)
+            case "unlinked":
+                seen.unlinked(device, now + 1.0)
+            case "named":
+                seen.tracker_said(STREAM, (device,), named(device))
+            case "forgotten":
+                seen.forget_stream(STREAM)
+            case "denied":
+                seen.denied(frozenset({device}))
+            case "banned":
+                seen.banned(device, now + 1.5)
+            case "moved":
+                seen.moved(contact("me", "wifi"))
+            case _:
+                now += 1.0
+        fresh = seen._find_committee(STREAM, now)
+        assert seen.committee(STREAM, now) == fresh
+
+
+def test_no_more_committees_are_remembered_than_streams_are_watched() -> None:
+    seen = view()
+    for number in range(2 * COMMITTEES_MAX):
+        assert seen.committee(f"{number:032x}", 0.0) == ["me"]
+    assert len(seen._committees) <= COMMITTEES_MAX
