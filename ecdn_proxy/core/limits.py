@@ -75,7 +75,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         _said("How long a viewer's own successful manifest fetch entitles it to shared segments, seconds."),
     ] = 300.0
     lean_path: Annotated[
-        bool, _said("Answer segments before mitmproxy, at a part of its cost. Off: every request passes through it.")
+        bool,
+        _said(
+            "Answer segments and fetch manifests before mitmproxy, at a part of its cost. Off: all passes through it."
+        ),
     ] = True
     source_headers: Annotated[bool, _said("Tell the browser where a segment came from (X-Ecdn-Source).")] = False
     profiles_file: Annotated[str, _said("TOML file with further provider profiles.")] = ""

@@ -1,15 +1,11 @@
 """The routing addon: sorts each request; lets it pass, answers it from memory, or sends it to the gateway.
 
 Map: `http_connect` (may a tunnel be opened) · `requestheaders` (clean, refuse, ask the agent, route) ·
-`responseheaders` and `response` (stream; copy what may be a manifest) · `server_connect` (resolve, check, pin the
-address) · `Passage` (one passing request's books).
-
-A manifest must be known before its player asks for the first segment of it. A small one is therefore held until the
-agent has learnt it; a large or chunked one is streamed and copied, and its end waits.
+`responseheaders` and `response` (stream; `front.passage` keeps the books) · `server_connect` (resolve, check, pin the
+address).
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -17,25 +13,18 @@ from mitmproxy import http, websocket
 from mitmproxy.connection import Server
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, ToGateway, ViewerRequest
-from ecdn_proxy.core.happenings import Headers
-from ecdn_proxy.core.http import Answer, Circumstance, answer_for, first_of
+from ecdn_proxy.agent.doors import Agent, FromMemory, Pass, ToGateway
+from ecdn_proxy.core.http import Answer, Circumstance, answer_for
 from ecdn_proxy.front import errorpage
-from ecdn_proxy.front.coding import MANIFEST_BYTES_MAX, Undecodable, decode
 from ecdn_proxy.front.gateway import SECRET_FIELD, Gateway
 from ecdn_proxy.front.hygiene import clean
 from ecdn_proxy.front.interception import Interception
+from ecdn_proxy.front.passage import Passage, Passages
 from ecdn_proxy.front.replies import has_body, sort
 from ecdn_proxy.front.targets import Refused, Targets
 from ecdn_proxy.io import clock
-from ecdn_proxy.sansio.tasks import Tasks
 
-HELD_BYTES_MAX: Final = 1_048_576
-"""A manifest up to this length is held until it is learnt; it arrives in one burst anyway."""
-LEARNING_MAX_S: Final = 1.0
-"""A manifest that takes longer to understand reaches its player before that; the segments meanwhile pass."""
 REFUSED_BODY_MAX: Final = 65_536
-FORBIDDEN: Final = frozenset({401, 403})
 _PASSAGE = "ecdn"
 _TO_GATEWAY: Final = frozenset({
     "accept", "connection", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
@@ -45,54 +34,31 @@ _TO_GATEWAY: Final = frozenset({
 _log = structlog.get_logger("ecdn.proxy")
 
 
-@dataclass(slots=True)
-class Passage:
-    """A request on its way to the origin: what has come back."""
-
-    viewer: ViewerRequest
-    status: int = 0
-    received: int = 0
-    headers: Headers = ()
-    copy: bytearray | None = None
-    ended: bool = field(default=False)
-
-    def count(self, data: bytes) -> bytes:
-        """Streamed through, counted."""
-        self.received += len(data)
-        return data
-
-    def keep(self, data: bytes) -> bytes:
-        """Streamed through, counted and copied, until it is too long for a manifest."""
-        self.received += len(data)
-        if self.copy is not None:
-            self.copy += data
-            if len(self.copy) > MANIFEST_BYTES_MAX:
-                self.copy = None
-        return data
-
-
 class Addon:
     """mitmproxy calls the methods named after its hooks."""
 
     name = "ecdn"
 
     def __init__(
-        self, agent: Agent, gateway: Gateway, interception: Interception, targets: Targets, *, source_headers: bool
+        self,
+        agent: Agent,
+        gateway: Gateway,
+        interception: Interception,
+        targets: Targets,
+        passages: Passages,
+        *,
+        source_headers: bool,
     ) -> None:
         self._agent = agent
         self._gateway = gateway
         self._interception = interception
         self._targets = targets
+        self._passages = passages
         self._source_headers = source_headers
         self._names: dict[str, tuple[str, int]] = {}
         self._busy: set[str] = set()
-        self._learning = Tasks(_report)
         self.idle = asyncio.Event()
         self.idle.set()
-
-    async def close(self) -> None:
-        """End what is still being learnt."""
-        await self._learning.close()
 
     # ---- where to
 
@@ -204,31 +170,8 @@ class Addon:
         if not isinstance(passage, Passage):
             response.stream = True
             return
-        self._interception.answered(flow.request.host, response.status_code)
-        passage.status = response.status_code
-        passage.headers = tuple(
-            (name.decode("latin-1").lower(), value.decode("utf-8", "replace"))
-            for name, value in response.headers.fields
-        )
-        response.stream = passage.count
-        if passage.status in FORBIDDEN:
-            # at once: the viewer may have all of this answer, and ask for more, before its end is told here
-            self._agent.passed(passage.viewer, passage.status, 0)
-        if passage.viewer.method != "GET" or response.status_code in {101, 204, 304}:
-            return
-        try:
-            wanted = self._agent.wants_body(passage.viewer, passage.status, passage.headers)
-        except Exception:
-            _log.exception("looking for a manifest failed; the response passes")
-            return
-        if not wanted:
-            return
-        length = first_of(passage.headers, "content-length") or ""
-        if length.isdigit() and len(length) < 10 and int(length) <= HELD_BYTES_MAX:
-            response.stream = False
-        else:
-            passage.copy = bytearray()
-            response.stream = passage.keep
+        held = self._passages.answered(passage, flow.request.host, response.status_code, response.headers.fields)
+        response.stream = False if held else passage.take
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """The response has come; a held one goes on when this returns."""
@@ -236,25 +179,9 @@ class Addon:
         passage = flow.metadata.get(_PASSAGE)
         if not isinstance(passage, Passage) or flow.response is None:
             return
-        held = flow.response.raw_content if flow.response.stream is False else None
-        if held is not None:
-            passage.received = len(held)
-        body = held if held is not None else bytes(passage.copy) if passage.copy is not None else None
-        passage.copy = None
-        if body is not None:
-            await self._learn(passage, body)
-        self._passed(passage)
-
-    async def _learn(self, passage: Passage, body: bytes) -> None:
-        try:
-            plain = decode(body, first_of(passage.headers, "content-encoding") or "")
-        except Undecodable as error:
-            _log.warning("a manifest could not be decoded; its stream is not shared", why=str(error))
-            return
-        task = self._learning.start(
-            self._agent.manifest(passage.viewer, passage.status, passage.headers, plain), "manifest"
-        )
-        await asyncio.wait({task}, timeout=LEARNING_MAX_S)
+        if flow.response.stream is False and flow.response.raw_content is not None:
+            passage.take(flow.response.raw_content)
+        await self._passages.ended(passage)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """A request ended early: refused, broken off, or its viewer left."""
@@ -262,20 +189,14 @@ class Addon:
         passage = flow.metadata.get(_PASSAGE)
         if not isinstance(passage, Passage):
             return
-        if passage.status:
-            self._passed(passage)
-        elif flow.server_conn.tls_established and flow.client_conn.connected:
+        self._passages.over(passage)
+        if not passage.status and flow.server_conn.tls_established and flow.client_conn.connected:
             self._interception.unanswered(flow.request.host)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """Messages pass; mitmproxy would keep each of them for as long as the connection lives."""
         assert isinstance(flow.websocket, websocket.WebSocketData)
         flow.websocket.messages.clear()
-
-    def _passed(self, passage: Passage) -> None:
-        if not passage.ended:
-            passage.ended = True
-            self._agent.passed(passage.viewer, passage.status, passage.received)
 
     def _done(self, flow: http.HTTPFlow) -> None:
         self._busy.discard(flow.id)
@@ -308,7 +229,3 @@ def _from_memory(answer: Answer, body: bytes) -> http.Response:
         timestamp_start=0.0,
         timestamp_end=None,
     )
-
-
-def _report(name: str, error: BaseException) -> None:
-    _log.error("a task failed", task=name, exc_info=error)

@@ -23,6 +23,7 @@ from ecdn_proxy.front import inner
 from ecdn_proxy.front.inner import Inner
 from ecdn_proxy.front.interception import Interception
 from ecdn_proxy.front.opened import SILENT_MAX_S, Opened, Services, Tunnel
+from ecdn_proxy.front.passage import Passages
 from ecdn_proxy.front.secured import Secured
 from ecdn_proxy.front.targets import Refused, Targets
 from ecdn_proxy.sansio.tasks import Tasks
@@ -43,6 +44,7 @@ class Entrance:
         agent: Agent,
         interception: Interception,
         targets: Targets,
+        passages: Passages,
         handler: Handler,
         utc: Callable[[], float],
         *,
@@ -58,11 +60,13 @@ class Entrance:
         self._connections: set[_Ends] = set()
         self._busy: set[Opened] = set()
         self.idle = asyncio.Event()
-        """Set while no segment is being answered."""
+        """Set while no request is being answered here."""
         self.idle.set()
         self.services = Services(
             agent=agent,
             interception=interception,
+            targets=targets,
+            passages=passages,
             utc=utc,
             show_source=show_source,
             tasks=self._tasks,

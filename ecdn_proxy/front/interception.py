@@ -1,8 +1,8 @@
 """TLS with the viewer: whom we intercept, with which certificate, and when we let go of a host.
 
-Map: `Interception` (in place of mitmproxy's `tlsconfig` addon; the side towards origins is mitmproxy's own,
-verification included) · `next_layer`, `tls_clienthello` (in scope, or a byte tunnel) · `tls_start_client` (our leaf,
-Mozilla's intermediate profile) · `tls_failed_client` (a client that pins gets its tunnel).
+Map: `Interception` (in place of mitmproxy's `tlsconfig` addon) · `next_layer`, `tls_clienthello` (in scope, or a byte
+tunnel) · `tls_start_client` (our leaf, Mozilla's intermediate profile) · `tls_failed_client` (a client that pins gets
+its tunnel) · `speak_to` (the side towards origins: mitmproxy's own, verification included).
 
 mitmproxy's own addon would write an unconstrained authority to disk and let all leaves share its key.
 """
@@ -28,6 +28,8 @@ CIPHERS: Final = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
 GROUPS: Final = b"X25519:prime256v1:secp384r1"
+HANDSHAKE_MAX_S: Final = 8.0
+"""With an origin. Players give a manifest up after 20 s (hls.js): told before that, they ask again."""
 FAILURES_MAX: Final = 3
 """One alert may be a person who clicked away a warning; three in a row are a program that will never trust us."""
 
@@ -67,9 +69,7 @@ class Interception(TlsConfig):
 
         Mitmproxy's own would make its certificate store here.
         """
-        client = Client(peername=("", 0), sockname=("", 0), timestamp_start=0.0)
-        origin = Server(address=("nothing.invalid", 443))
-        self.tls_start_server(tls.TlsData(origin, Context(client, ctx.options)))
+        self.speak_to("nothing.invalid", 443, None, ())
 
     def request(self, flow: object) -> None:
         """Nothing: mitmproxy's would serve its revocation list here."""
@@ -118,6 +118,21 @@ class Interception(TlsConfig):
         connection.use_privatekey(leaf.key)
         connection.set_accept_state()
         return connection
+
+    def speak_to(self, host: str, port: int, sni: str | None, alpn_offers: tuple[bytes, ...]) -> SSL.Connection:
+        """The client's end of TLS towards an origin, in memory, verification and all as mitmproxy makes it.
+
+        Args:
+            host: the origin, unless `sni` names it.
+            port: its port.
+            sni: the name in the viewer's own ClientHello.
+            alpn_offers: the protocols in it.
+        """
+        client = Client(peername=("", 0), sockname=("", 0), timestamp_start=0.0, sni=sni, alpn_offers=alpn_offers)
+        start = tls.TlsData(Server(address=(host, port)), Context(client, ctx.options))
+        self.tls_start_server(start)
+        assert start.ssl_conn is not None
+        return start.ssl_conn
 
     def tls_established_client(self, data: tls.TlsData) -> None:
         """See `trusted`."""

@@ -1,16 +1,15 @@
-"""A connection to an intercepted host, opened here: TLS ends, segments are answered, all else goes on to mitmproxy.
+"""A connection to an intercepted host, opened here: TLS ends, segments are answered, all else goes on.
 
     waiting ──a segment's request──► answering ──► waiting
+       ├────any other plain GET──► straight to the origin ──► waiting
        ├────any other plain request──► relayed through mitmproxy ──► waiting
        └────upgrade, long body, HTTP/1.0, …──► handed over to mitmproxy until the connection ends
 
 Map: `Opened` with `data_received` (TLS) · `_read` (HTTP/1.1 by h11: what is malformed is refused) · `_dispatch` ·
-`_answer` · `_relay`, `came_out` (one request and one response, framed anew on both sides) · `_hand_over`.
+`_answer` · `say`, `answered`, `instead`, … (what `front.straight` and `front.relay` tell).
 
-Where a request is not certainly a segment's, mitmproxy does with it what it does without this path: it gets the
-client's CONNECT and the decrypted requests, and applies the same hooks. A segment is answered by the very functions
-by which the addon and the gateway answer. Nothing is answered out of turn: h11 reads no second request before the
-first has its whole response.
+A segment is answered by the very functions by which the addon and the gateway answer. Nothing is answered out of turn:
+h11 reads no second request before the first has its whole response.
 """
 
 import asyncio
@@ -29,8 +28,13 @@ from ecdn_proxy.front import errorpage, inner
 from ecdn_proxy.front.hygiene import clean
 from ecdn_proxy.front.inner import Inner
 from ecdn_proxy.front.interception import Interception
+from ecdn_proxy.front.onward import Onward
+from ecdn_proxy.front.passage import Passages
+from ecdn_proxy.front.relay import Relay
 from ecdn_proxy.front.replies import Reply, brief, from_memory, reply_to, sort
 from ecdn_proxy.front.secured import Ended, Secured
+from ecdn_proxy.front.straight import Straight
+from ecdn_proxy.front.targets import Targets
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 
@@ -52,13 +56,15 @@ class Services:
 
     agent: Agent
     interception: Interception
+    targets: Targets
+    passages: Passages
     utc: Callable[[], float]
     show_source: bool
     tasks: Tasks
     through_mitmproxy: Callable[[Inner], None]
     """Start mitmproxy's handler on it."""
     busy: Callable[["Opened", bool], None]
-    """A segment is being answered, or no longer."""
+    """A request is being answered here, or no longer."""
     ended: Callable[["Opened"], None]
 
 
@@ -86,10 +92,15 @@ class Opened(asyncio.Protocol):
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
-        self._inner: Inner | None = None
-        self._relayed: h11.Connection | None = None
-        """Reads mitmproxy's response while one is expected."""
-        self._handed_over = False
+        place = tunnel.host, tunnel.port
+        self._straight = Straight(
+            self,
+            tunnel.host,
+            lambda told: Onward(told, place, tunnel.opened, services.interception, services.targets),
+            services.passages,
+            services.tasks,
+        )
+        self._relay = Relay(self, services.through_mitmproxy, tunnel.connect, transport, tunnel.opened)
         self._slow = False
         self._room: asyncio.Future[None] | None = None
         self._heard_at = self._loop.time()
@@ -120,11 +131,12 @@ class Opened(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client has left, or was left."""
         self._closed = True
+        self._services.busy(self, False)
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        if self._inner is not None:
-            self._inner.leave()
+        self._straight.leave()
+        self._relay.leave()
         if self._room is not None and not self._room.done():
             self._room.cancel()
         self._services.ended(self)
@@ -132,14 +144,14 @@ class Opened(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes nothing more for now."""
         self._slow = True
-        if self._inner is not None:
-            self._inner.slow(True)
+        self._straight.slow(True)
+        self._relay.slow(True)
 
     def resume_writing(self) -> None:
         """It does again."""
         self._slow = False
-        if self._inner is not None:
-            self._inner.slow(False)
+        self._straight.slow(False)
+        self._relay.slow(False)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -153,7 +165,7 @@ class Opened(asyncio.Protocol):
     def _look(self) -> None:
         """Close what is silent; while mitmproxy or the agent is at work they have limits of their own."""
         left = self._heard_at + SILENT_MAX_S - self._loop.time()
-        if left > 0 or self._at_work or self._handed_over:
+        if left > 0 or self._at_work or self._relay.handed_over:
             self._timer = self._loop.call_later(max(left, SILENT_MAX_S / 10), self._look)
         else:
             self.close()
@@ -165,8 +177,8 @@ class Opened(asyncio.Protocol):
     # ---- requests
 
     def _plain(self, data: bytes) -> None:
-        if self._handed_over and self._inner is not None:
-            self._inner.feed(data)
+        if self._relay.handed_over:
+            self._relay.feed(data)
             return
         self._http.receive_data(data)
         if self._at_work:
@@ -177,11 +189,11 @@ class Opened(asyncio.Protocol):
 
     @property
     def _at_work(self) -> bool:
-        return self._task is not None or self._relayed is not None
+        return self._task is not None or self._straight.asked or self._relay.asked
 
     def _read(self) -> None:
         """The next request, if all of it is there."""
-        while not self._closed and not self._at_work and not self._handed_over:
+        while not self._closed and not self._at_work and not self._relay.handed_over:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -192,7 +204,7 @@ class Opened(asyncio.Protocol):
                     self._request = event
                     self._body.clear()
                     if _unusual(event):
-                        self._hand_over(event)
+                        self._relay.hand_over(event, self._http.trailing_data[0])
                 case h11.Data(data=data):
                     self._body += data
                 case h11.EndOfMessage():
@@ -212,9 +224,13 @@ class Opened(asyncio.Protocol):
                 if not isinstance(route, Pass):
                     self._services.busy(self, True)
                     self._task = self._services.tasks.start(self._answer(viewer, route), "answer")
-                    self._task.add_done_callback(self._answered)
+                    self._task.add_done_callback(self._sent)
                     return
-        self._relay(event)
+                if inside:
+                    self._services.busy(self, True)
+                    self._straight.ask(request, viewer)
+                    return
+        self._relay.ask(event, bytes(self._body))
 
     def _as_mitmproxy_reads(self, event: h11.Request) -> http.Request:
         return http.Request(
@@ -267,19 +283,19 @@ class Opened(asyncio.Protocol):
         fields = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers]
         reason = reply.reason.encode("latin-1", "replace")
         try:
-            self._say(h11.Response(status_code=reply.status, headers=fields, reason=reason))
+            self.say(h11.Response(status_code=reply.status, headers=fields, reason=reason))
             async for part in reply.parts():
-                self._say(h11.Data(data=cast("bytes", part)))
+                self.say(h11.Data(data=cast("bytes", part)))
                 if self._slow:
                     self._room = self._loop.create_future()
                     await self._room
-            self._say(h11.EndOfMessage())
+            self.say(h11.EndOfMessage())
         except Unavailable as fault:
             _log.warning("answer broken off", why=fault.why)
         except h11.LocalProtocolError:
             _log.warning("answer broken off", why="the origin's answer does not follow the rules of HTTP/1.1")
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
+    def _sent(self, task: asyncio.Task[None]) -> None:
         self._task = None
         self._services.busy(self, False)
         if self._http.our_state in {h11.SEND_RESPONSE, h11.SEND_BODY, h11.ERROR}:
@@ -300,92 +316,33 @@ class Opened(asyncio.Protocol):
             self._transport.resume_reading()
         self._loop.call_soon(self._read)
 
-    # ---- everything else
+    # ---- everything else: see `relay.Viewer`
 
-    def _relay(self, event: h11.Request) -> None:
-        self._relayed = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX * 4)
-        head = h11.Request(method=event.method, target=event.target, headers=event.headers.raw_items())
-        parts = [self._relayed.send(head)]
-        if self._body:
-            parts.append(self._relayed.send(h11.Data(data=bytes(self._body))))
-        parts.append(self._relayed.send(h11.EndOfMessage()))
-        self._through().feed(b"".join(part for part in parts if part))
-
-    def _through(self) -> Inner:
-        if self._inner is None:
-            self._inner = Inner(self, self._tunnel.connect, self._transport, self._tunnel.opened)
-            self._inner.slow(self._slow)
-            self._services.through_mitmproxy(self._inner)
-        return self._inner
-
-    def _hand_over(self, event: h11.Request) -> None:
-        """This request and all that follow: the bytes, as they are."""
-        self._handed_over = True
-        rows = [b"%s: %s\r\n" % field for field in event.headers.raw_items()]
-        line = b"%s %s HTTP/%s\r\n" % (event.method, event.target, event.http_version)
-        self._through().feed(b"".join([line, *rows, b"\r\n", self._http.trailing_data[0]]))
-
-    def came_out(self, data: bytes) -> None:
-        """See `inner.Outer`."""
-        if self._closed:
-            return
-        if self._handed_over:
-            self._tls.encrypt(data)
-            self._tls.flush()
-            return
-        if self._relayed is None:
-            self.close()  # an answer without a question
-            return
-        self._relayed.receive_data(data)
-        self._pass_on(self._relayed)
-
-    def gone(self) -> None:
-        """See `inner.Outer`."""
-        self._inner = None
-        if self._relayed is not None and not self._handed_over:
-            self._relayed.receive_data(b"")  # a response may end so
-            self._pass_on(self._relayed)
-        if self._relayed is not None or self._handed_over:
-            self.close()
-
-    def hold(self) -> None:
-        """See `inner.Outer`; what is relayed is one request, taken already."""
-        if self._handed_over and not self._closed:
-            self._transport.pause_reading()
-
-    def go_on(self) -> None:
-        """See `inner.Outer`."""
-        if self._handed_over and not self._closed:
-            self._transport.resume_reading()
-
-    def _pass_on(self, relayed: h11.Connection) -> None:
-        """The response, as far as it has come."""
-        try:
-            while (event := relayed.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
-                match event:
-                    case h11.Response():
-                        fields = event.headers.raw_items()
-                        self._say(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
-                    case h11.Data(data=data):
-                        self._say(h11.Data(data=data))
-                    case h11.EndOfMessage():
-                        self._say(h11.EndOfMessage())
-                        self._relayed = None
-                        if relayed.their_state is not h11.DONE and self._inner is not None:
-                            self._inner.leave()
-                            self._inner = None
-                        self._next()
-                        return
-                    case _:  # an interim response: nobody has asked for one
-                        pass
-        except (h11.RemoteProtocolError, h11.LocalProtocolError):
-            _log.warning("an answer broke off, or does not follow the rules of HTTP/1.1")
-            self.close()
-        self._tls.flush()
-
-    def _say(self, event: h11.Event) -> None:
+    def say(self, event: h11.Event) -> None:
+        """The next part of the response."""
         for part in self._http.send_with_data_passthrough(event) or ():
             self._tls.encrypt(part)
+
+    def answered(self) -> None:
+        """The whole response has been said."""
+        self._services.busy(self, False)
+        self._next()
+
+    def instead(self) -> None:
+        """Nothing has been said: mitmproxy asks, and says what is wrong."""
+        self._services.busy(self, False)
+        if not self._closed and self._request is not None:
+            self._relay.ask(self._request, b"")
+
+    def raw(self, data: bytes) -> None:
+        """Bytes of a connection that was handed over."""
+        if not self._closed:
+            self._tls.encrypt(data)
+            self._tls.flush()
+
+    def flush(self) -> None:
+        """No more for now."""
+        self._tls.flush()
 
 
 def _unusual(event: h11.Request) -> bool:

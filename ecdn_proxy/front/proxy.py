@@ -33,13 +33,12 @@ from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
 from ecdn_proxy.front.entrance import Entrance
 from ecdn_proxy.front.gateway import Gateway
 from ecdn_proxy.front.inner import OPENED
+from ecdn_proxy.front.passage import Passages
 from ecdn_proxy.front.targets import Targets
 from ecdn_proxy.io import clock
 
 READ_BYTES: Final = 262_144
 """Measured against 64 KiB: a seventh less CPU for a routed segment."""
-HANDSHAKE_MAX_S: Final = 8.0
-"""Players give a manifest up after 20 s (hls.js): told before that, they ask again on a new connection."""
 _log = structlog.get_logger("ecdn.proxy")
 
 
@@ -67,6 +66,7 @@ class Proxy:
         self._scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
         self._interception = interception.Interception(self._scope, authority, bypassed)
         self.targets = Targets(settings)
+        self._passages = Passages(agent, self._interception)
         self._addon: Addon | None = None
         self._master: Master | None = None
         self._server = _Server()
@@ -123,6 +123,7 @@ class Proxy:
             self._agent,
             self._interception,
             self.targets,
+            self._passages,
             behind.handle_stream,
             clock.utc,
             show_source=self._settings.source_headers,
@@ -153,7 +154,7 @@ class Proxy:
         if entrance is not None:
             await entrance.close()
         await self._server.hang_up()
-        await self._addon.close()
+        await self._passages.close()
         await self._master.done()
         self._master = None
 
@@ -167,6 +168,7 @@ class Proxy:
             self._gateway,
             self._interception,
             self.targets,
+            self._passages,
             source_headers=self._settings.source_headers,
         )
         master.addons.add(  # type: ignore[no-untyped-call]
@@ -230,7 +232,7 @@ class _Server(proxyserver.Proxyserver):
         transport = handler.transports.get(data.server) if handler is not None else None
         if transport is not None and isinstance(transport.reader, asyncio.StreamReader):
             transport.reader = _WideReader(transport.reader)  # type: ignore[assignment]
-            asyncio.get_running_loop().call_later(HANDSHAKE_MAX_S, _give_up, data.server, transport)
+            asyncio.get_running_loop().call_later(interception.HANDSHAKE_MAX_S, _give_up, data.server, transport)
 
     async def hang_up(self) -> None:
         """Close all client connections and wait until their handlers have ended."""
@@ -244,7 +246,7 @@ class _Server(proxyserver.Proxyserver):
 def _give_up(server: Server, transport: ConnectionIO) -> None:
     """Unless TLS stands, was not wanted, or has failed already."""
     if server.tls and not server.tls_established and server.connected and transport.writer is not None:
-        _log.warning("an origin did not end its TLS handshake", seconds=HANDSHAKE_MAX_S)
+        _log.warning("an origin did not end its TLS handshake", seconds=interception.HANDSHAKE_MAX_S)
         transport.writer.close()
 
 

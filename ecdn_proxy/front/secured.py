@@ -1,11 +1,13 @@
-"""The server's end of TLS around a transport, with as few copies and system calls as Python allows.
+"""One end of TLS around a transport, with as few copies and system calls as Python allows.
 
-Map: `Secured.decrypt` (what came in, as it can be read) · `encrypt` (gathered, written in lots) · `flush` · `Ended`.
+Map: `Secured.begin` (a client's hello) · `decrypt` (what came in, as it can be read) · `encrypt` (gathered, written in
+lots) · `flush` · `Ended`.
 
 Measured with 2 MB bodies: lots of 64 to 256 KiB cost the same, lots of 16 KiB half as much again.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,7 +18,7 @@ _READ_BYTES: Final = 65_536
 
 
 class Ended(Exception):
-    """The client has ended TLS, or broke it; `why` is OpenSSL's reason, or empty."""
+    """The other end has ended TLS, or broke it; `why` is OpenSSL's reason, or empty."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -24,7 +26,7 @@ class Ended(Exception):
 
 
 class Secured:
-    """One connection; `tls` is fresh and in its accepting state."""
+    """One connection; `tls` is fresh, in its accepting or connecting state."""
 
     def __init__(self, tls: SSL.Connection, transport: asyncio.Transport) -> None:
         self._tls = tls
@@ -34,6 +36,12 @@ class Secured:
         self._flushing = False
         self.established = False
         """Whether the handshake is over."""
+
+    def begin(self) -> None:
+        """Speak first."""
+        with contextlib.suppress(SSL.WantReadError):
+            self._tls.do_handshake()
+        self.flush()
 
     def decrypt(self, data: bytes) -> Iterator[bytes]:
         """What these bytes hold; the answers that TLS itself gives are sent.
@@ -64,7 +72,7 @@ class Secured:
         try:
             self._tls.sendall(data)
         except SSL.Error:
-            self._transport.abort()  # the client has broken TLS
+            self._transport.abort()  # the other end has broken TLS
             return
         self._gathered += len(data)
         if self._gathered >= LOT_BYTES:

@@ -26,6 +26,16 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    def begin(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """As `start`, but `work` runs at once as far as it goes without waiting: often to its end."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=True)
+        if task.done():
+            self._ended(task)
+        else:
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+        return task
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

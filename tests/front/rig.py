@@ -1,6 +1,7 @@
 """What the front's tests share: an agent that does as told, a real TLS origin, and a real proxy between them.
 
-Map: `ToldAgent`, `ToldDelivery` (agent.doors by script) · `Authorities` (certificates for origins) · `Origin` · `Rig`.
+Map: `ToldAgent`, `ToldDelivery` (agent.doors by script) · `Authorities` (certificates for origins) · `Origin` · `Rig` ·
+`on_way` (the same proxy on each of its `WAYS`).
 """
 
 import asyncio
@@ -10,8 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import aiohttp
+import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,12 +29,16 @@ from ecdn_proxy.core.scope import Scope
 from ecdn_proxy.front.authority import Authority
 from ecdn_proxy.front.gateway import Gateway
 from ecdn_proxy.front.proxy import Proxy
+from ecdn_proxy.front.straight import Straight
 from ecdn_proxy.io import clock
 from ecdn_proxy.wire.integrity import SegmentHead
 from tests.front.filled import filled_status
 
 STREAM = "video.stream.test"
 OTHER = "www.other.test"
+Way = Literal["straight", "relayed", "mitmproxy alone"]
+WAYS: tuple[Way, ...] = ("straight", "relayed", "mitmproxy alone")
+"""How a plain GET gets to its origin: by the lean path itself, from there through mitmproxy, or without it."""
 BIG = 100 * 1024 * 1024
 CHUNK = b"\xab" * 65_536
 
@@ -346,3 +353,12 @@ async def rig(
         )
         await stack.enter_async_context(session)
         yield Rig(agent, origin, port, proxy, gateway, authority, authorities, session, bypassed)
+
+
+@asynccontextmanager
+async def on_way(way: Way, directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """A proxy that sends plain GETs this way."""
+    if way == "relayed":
+        monkeypatch.setattr(Straight, "ask", lambda self, *_: self._viewer.instead())
+    async with rig(directory, lean_path=way != "mitmproxy alone") as made:
+        yield made

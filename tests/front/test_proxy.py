@@ -14,18 +14,31 @@ from aiohttp import web
 
 from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
 from ecdn_proxy.core.happenings import StoredSegment
-from ecdn_proxy.front import engine, proxy
+from ecdn_proxy.front import engine, interception
 from ecdn_proxy.front.proxy import CannotListen, Proxy
 from ecdn_proxy.wire.faults import Unavailable
-from tests.front.rig import BIG, CHUNK, OTHER, STREAM, Authorities, Rig, ToldDelivery, head, rig, settings_for
+from tests.front.rig import (
+    BIG,
+    CHUNK,
+    OTHER,
+    STREAM,
+    WAYS,
+    Authorities,
+    Rig,
+    ToldDelivery,
+    head,
+    on_way,
+    rig,
+    settings_for,
+)
 
 BODY = bytes(range(256)) * 400
 
 
-@pytest_asyncio.fixture(params=[True, False], ids=["lean path", "mitmproxy alone"])
-async def front(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    """Everything holds with the lean path and without it."""
-    async with rig(tmp_path, lean_path=request.param) as made:
+@pytest_asyncio.fixture(params=WAYS)
+async def front(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """Everything holds on each way."""
+    async with on_way(request.param, tmp_path, monkeypatch) as made:
         yield made
 
 
@@ -96,7 +109,7 @@ async def test_a_name_without_an_address_is_explained(front: Rig, monkeypatch: p
 
 @pytest.mark.asyncio
 async def test_an_origin_that_never_ends_its_handshake_is_given_up(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "HANDSHAKE_MAX_S", 0.2)
+    monkeypatch.setattr(interception, "HANDSHAKE_MAX_S", 0.2)
     asked = asyncio.Event()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

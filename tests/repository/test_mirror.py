@@ -21,6 +21,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/front/addon.py": ("tests/front/test_proxy.py", "sorting, routing, manifests held"),
     "ecdn_proxy/front/entrance.py": ("tests/front/test_opened.py", "who is opened here, and who is mitmproxy's"),
     "ecdn_proxy/front/inner.py": ("tests/front/test_opened.py", "both directions, held back, ended"),
+    "ecdn_proxy/front/onward.py": ("tests/front/test_straight.py", "origins that close, break off, are not there"),
+    "ecdn_proxy/front/relay.py": ("tests/front/test_opened.py", "requests in their order, handed over, broken off"),
     "ecdn_proxy/front/replies.py": ("tests/front/test_gateway.py", "every kind of answer"),
     "ecdn_proxy/front/secured.py": ("tests/front/test_opened.py", "TLS, good and broken"),
     "ecdn_proxy/front/engine.py": ("tests/front/test_proxy.py", "every request"),

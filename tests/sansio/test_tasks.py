@@ -55,3 +55,28 @@ async def test_closing_right_after_a_task_has_ended() -> None:
     await tasks.close()
     await asyncio.sleep(0)
     assert len(tasks) == 0
+
+
+@pytest.mark.asyncio
+async def test_what_is_begun_runs_at_once_as_far_as_it_can() -> None:
+    heard: list[str] = []
+    tasks = Tasks(lambda name, error: heard.append(f"{name}: {error}"))
+    done: list[int] = []
+    more = asyncio.Event()
+
+    async def work(number: int, wait: bool) -> None:
+        done.append(number)
+        if wait:
+            await more.wait()
+            done.append(-number)
+        if number == 3:
+            raise ValueError("broken")
+
+    assert tasks.begin(work(1, wait=False), "first").done()
+    waiting = tasks.begin(work(2, wait=True), "second")
+    tasks.begin(work(3, wait=False), "third")
+    assert (done, heard, len(tasks)) == ([1, 2, 3], ["third: broken"], 1)
+    more.set()
+    await waiting
+    await tasks.close()
+    assert (done, len(tasks)) == ([1, 2, 3, -2], 0)
