@@ -1,6 +1,6 @@
 """Three viewers behind one ISP line: direct, with p2p-media-loader, through our agents.
 
-    python -m tests.bench p2pml [--json F] [--mbps 4 6] [--seconds 40] [--ways alone direct defaults tuned ours]
+    python -m tests.bench p2pml [--json F] [--mbps 4 6] [--seconds 40] [--stagger 3] [--ways alone direct …]
 
 Headless Chromium with hls.js on three hosts of an office of network namespaces (tests/lab; root), at the live edge of
 the best rendition: 2 s segments, 2.7 Mbit/s on the wire. `alone` is one direct viewer, for the start-up. Segments are
@@ -36,6 +36,7 @@ VIEWERS = 3
 HEIGHT = 720
 RTT_MS = 20
 STAGGER_SECONDS = 3.0
+"""Between two viewers' starts. Of what one has asked for before the next came nothing can be shared any more."""
 PREPARE_SECONDS = 15.0
 """Until three browsers stand and have loaded their players, on two cores and over the narrow line."""
 PORT = 8000
@@ -88,8 +89,10 @@ async def _tracker(office: Office) -> None:
     await tracker.ready(tracker.output, 20)
 
 
-async def watch(way: Way, mbps: float, duration: float, p2p: dict[str, Any] | None = None) -> Seen:
-    """All viewers, one second apart. `p2p` is another configuration of p2p-media-loader than the way's own."""
+async def watch(
+    way: Way, mbps: float, duration: float, p2p: dict[str, Any] | None = None, stagger: float = STAGGER_SECONDS
+) -> Seen:
+    """All viewers, `stagger` seconds apart. `p2p` is another configuration of p2p-media-loader than the way's own."""
     net = NetPlan((SitePlan("a", VIEWERS),), isp_mbps=mbps, rtt_ms=RTT_MS)
     page = {"height": str(HEIGHT)}
     if way in P2P:
@@ -104,7 +107,7 @@ async def watch(way: Way, mbps: float, duration: float, p2p: dict[str, Any] | No
             return office.net.line("a")
 
         users = [
-            office.browse(host, duration, page=page, at=begun + place * STAGGER_SECONDS, flags=_FLAGS)
+            office.browse(host, duration, page=page, at=begun + place * stagger, flags=_FLAGS)
             for place, host in enumerate(office.net.hosts_of()[: 1 if way == "alone" else VIEWERS])
         ]
         before, *reports = await asyncio.gather(line_at_start(), *users)
@@ -113,7 +116,7 @@ async def watch(way: Way, mbps: float, duration: float, p2p: dict[str, Any] | No
     received = sum(report["received"] for report in reports)
     distinct = sum({fetch.path: fetch.size for fetch in asked if fetch.bytes}.values())
     first = {fetch.path: fetch.at for fetch in sorted(asked, key=lambda fetch: -fetch.at)}
-    settled = begun + (VIEWERS - 1) * STAGGER_SECONDS + SETTLED_SECONDS
+    settled = begun + (VIEWERS - 1) * stagger + SETTLED_SECONDS
     return Seen(
         way=way,
         mbps=mbps,
@@ -147,7 +150,7 @@ async def run(arguments: argparse.Namespace) -> list[Seen]:
     rows = []
     for mbps in arguments.mbps:
         for way in arguments.ways:
-            rows.append(await watch(way, mbps, arguments.seconds, json.loads(arguments.p2p)))
+            rows.append(await watch(way, mbps, arguments.seconds, json.loads(arguments.p2p), arguments.stagger))
             print(table(rows[-1:]), flush=True)
     return rows
 
@@ -157,6 +160,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--mbps", type=float, nargs="+", default=[4, 6])
     parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--stagger", type=float, default=STAGGER_SECONDS, help="seconds between two starts")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--p2p", default="{}", help="other settings for p2p-media-loader, as JSON")
     arguments = parser.parse_args()
