@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecdn_proxy.agent.doors import Pass, ViewerRequest
-from ecdn_proxy.core.catalog import Catalog, Listed
+from ecdn_proxy.core.catalog import Catalog
 from ecdn_proxy.core.entitlement import Entitlements
 from ecdn_proxy.core.happenings import Headers
+from ecdn_proxy.core.listed import Listed
 from ecdn_proxy.core.manifest import parse, sniff
 from ecdn_proxy.core.playlist import ManifestError
 from ecdn_proxy.core.providers import Profiles

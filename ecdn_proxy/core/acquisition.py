@@ -5,102 +5,48 @@
 
     want(), viewer_left()                viewers come and go; nobody's leaving cancels what others wait for
     found()                              the ledger's answer: fetch, follow, or everybody for himself
-    peer_said(), origin_*()              bytes, checked and delivered in order as they come
+    peer_said()                          bytes, checked and delivered in order as they come; the origin's: `atorigin`
     wake()                               silence, soft and hard deadline (`core.patience`), a batch to be signed
 
-`fetching` is the own way to the origin, `parents` whom it is read from, `audience` who waits for it here.
+`fetching` is the own way to the origin, `parents` whom it is read from, `delivery` what is here and who waits for it.
 
 Every way to the origin leads through the ledger, also the fallback; what was received stays, only what is missing is
 asked for again.
 """
 
 from collections.abc import Callable
-from enum import Enum
 
-import msgspec
-
-from ecdn_proxy.core.audience import Audience
-from ecdn_proxy.core.fetching import Fetching, Outcome
-from ecdn_proxy.core.happenings import AbortOrigin, HandOver, OriginAnswered, Source, StoredSegment, Wanted
+from ecdn_proxy.core.atorigin import AtOrigin
+from ecdn_proxy.core.delivery import Stage
+from ecdn_proxy.core.happenings import Source, Wanted
 from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFrom, Reason
-from ecdn_proxy.core.parents import Parents
-from ecdn_proxy.core.patience import Patience
-from ecdn_proxy.core.segment import Assembly, Contradiction
-from ecdn_proxy.core.shareable import Broken, Gone, Private, Shareable
+from ecdn_proxy.core.segment import Contradiction
 from ecdn_proxy.core.site import Site
-from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import End, Piece, Refused, Vouched
 
-ORIGIN_TRIES_MAX = 2
-"""An own fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
 
 
-class Stage(Enum):
-    """Where a segment stands."""
-
-    LOADING = "read from disk"
-    JOINING = "waiting for the neighbours' names"
-    ASKING = "asking who fetches it"
-    GIVING_WAY = "letting somebody fetch who can send it to others"
-    FOLLOWING = "reading from a neighbour"
-    FETCHING = "fetching from the origin"
-    ENDED = "over"
-
-
-class Acquisition:
-    """One key. `ended` says that the node may forget it; `finished` holds the whole segment if there is one."""
+class Acquisition(AtOrigin):
+    """See the head of this file."""
 
     def __init__(self, site: Site, wanted: Wanted, now: Instant, is_unsettled: Callable[[str, Instant], bool]) -> None:
-        self._site = site
-        self.key = wanted.key
-        self.stream = wanted.stream
-        self.rendition = wanted.rendition
-        self.number = wanted.number
-        self.duration_s = wanted.duration_s
-        self.stage = Stage.JOINING
-        self.assembly = Assembly(wanted.key, site.seal)
-        self.finished: StoredSegment | None = None
-        self.private_for_s = 0.0
-        """Set when the origin showed that this rendition is not to be shared."""
-        self.private_why = ""
-        self.from_disk = False
-        self.fetched = False
-        """This machine got it, or the rest of it, from the origin."""
-        self.children = 0
-        """Agents that read this segment from here; kept by the node."""
+        super().__init__(site, wanted, now)
         self._is_unsettled = is_unsettled
-        self.why = ""
         self._live = wanted.live
-        self.audience = Audience(site.out, wanted)
-        self._origin = wanted.origin
-        self._fetch_for = wanted.viewer
         self._inquiry: Inquiry | None = None
-        self._parents = Parents(site, wanted.key, wanted.stream)
-        self._fetching = Fetching(site, wanted.key, wanted.stream, wanted.resource_range)
         self._reserve_why = ""
         self._give_way_until: Instant = 0.0
-        self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, wanted.key) / 2**64, now)
         self._asks = 0
 
     # ---- viewers
 
     @property
-    def ended(self) -> bool:
-        """Nothing more will come of it."""
-        return self.stage is Stage.ENDED
-
-    @property
     def parent(self) -> str | None:
         """Whom this machine reads from now."""
         return self._parents.current
-
-    @property
-    def fetching(self) -> bool:
-        """Whether this machine is at the origin for it, with a lease."""
-        return self.stage is Stage.FETCHING and self._fetching.lease is not None
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """A viewer waits for this segment."""
@@ -121,16 +67,6 @@ class Acquisition:
         self._parents.drop()
         self._end_fetch("cancelled", 0, "its viewer left", now)
         self.stage = Stage.ENDED
-
-    def loaded(self, stored: StoredSegment, now: Instant) -> None:
-        """The disk had it."""
-        self.finished, self.from_disk = stored, True
-        self.audience.give(stored, "on this machine's disk", now)
-        self.stage = Stage.ENDED
-
-    def home_lost(self, device: str, now: Instant) -> None:
-        """The device that keeps this key's ledger is gone."""
-        self._fetching.home_lost(device, now)
 
     def reconsider(self, now: Instant) -> None:
         """Neighbours became known while this machine fetches by its own word alone and nothing has come yet."""
@@ -157,15 +93,14 @@ class Acquisition:
         if self._asks > REASKS_MAX:
             self._fetch_regardless("no neighbour could serve it after many tries", now)
             return
+        # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
+        unsettled = not self._live or self._is_unsettled(self.stream, now)
+        self._inquire(reason, now, rather_not, unsettled=unsettled)
+
+    def _inquire(self, reason: Reason, now: Instant, rather_not: str | None = None, *, unsettled: bool) -> None:
+        avoid, have = self._parents.avoided(rather_not), self.assembly.next_piece()
         self._inquiry = Inquiry(
-            self._site,
-            self.key,
-            self.stream,
-            reason=reason,
-            avoid=self._parents.avoided(rather_not),
-            have=self.assembly.next_piece(),
-            # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
-            unsettled=not self._live or self._is_unsettled(self.stream, now),
+            self._site, self.key, self.stream, reason=reason, avoid=avoid, have=have, unsettled=unsettled
         )
         self.found(self._inquiry.begin(now), now)
 
@@ -194,7 +129,7 @@ class Acquisition:
                 self._follow_next(now)
             case ByYourself(why, for_s, status):
                 if not status and for_s > self._site.limits.gone_s:
-                    self.private_for_s, self.private_why = for_s, why
+                    self._keep_private(why, for_s)
                 self._release(why, status, now)
 
     # ---- following
@@ -269,13 +204,6 @@ class Acquisition:
                 return
         self._deliver(now)
 
-    def _contradicted(self, why: str, now: Instant) -> None:
-        """Honest sources differ: keep what viewers have from being mixed with anything else."""
-        self._parents.drop()
-        self._end_fetch("private", 0, why, now)
-        self.private_for_s, self.private_why = self._site.limits.private_s, why
-        self._release(why, 0, now)
-
     # ---- fetching
 
     def _begin_fetch(self, lease: FetchIt, now: Instant) -> None:
@@ -290,16 +218,7 @@ class Acquisition:
     def _look_around(self, now: Instant) -> None:
         """The own fetch says nothing: whoever has the segment, or gets it, is taken in reserve."""
         self._patience.looked(now)
-        self._inquiry = Inquiry(
-            self._site,
-            self.key,
-            self.stream,
-            reason="parent slow",
-            avoid=self._parents.avoided(),
-            have=self.assembly.next_piece(),
-            unsettled=False,
-        )
-        self.found(self._inquiry.begin(now), now)
+        self._inquire("parent slow", now, unsettled=False)
 
     def _gives_way(self, lease: FetchIt) -> bool:
         """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
@@ -328,97 +247,6 @@ class Acquisition:
         self.why = self._reserve_why
         self._follow(now)
 
-    def fetches(self, fetch: int) -> bool:
-        """Whether an origin event belongs here."""
-        return self._fetching.number == fetch
-
-    def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
-        """Response headers arrived."""
-        self._parents.drop()
-        verdict = self._fetching.answered(event, now)
-        self._patience.heard(now)
-        match verdict:
-            case Shareable(head, first_byte):
-                try:
-                    self.assembly.begin_origin(head, first_byte, event.utc)
-                except Contradiction as error:
-                    self._restart_or_release(error.why, now)
-                    return
-                self._deliver(now)
-            case Private(why, lasting):
-                if lasting:
-                    self.private_for_s, self.private_why = self._site.limits.private_s, why
-                self._own_answer("private", event.status, why, now)
-            case Gone(status):
-                self._own_answer("private", status, f"the origin answered {status}", now)
-            case Broken(status, why) if self._fetching.tries < ORIGIN_TRIES_MAX:
-                self._abort_fetch()
-                self.origin_failed(why, now, status)
-            case Broken(status, why):
-                self._own_answer("failed", status, why, now)
-
-    def _restart_or_release(self, why: str, now: Instant) -> None:
-        if self.audience.any_sent() or self.children:
-            self._contradicted(why, now)
-            return
-        self._abort_fetch()
-        self.assembly = Assembly(self.key, self._site.seal)
-        self._end_fetch("failed", 0, why, now)
-        self.ask("first", now)
-
-    def _own_answer(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
-        """The answer is not for others: it goes to the viewer whose request it was, the others go their own way."""
-        fetch = self._fetching.let_go()
-        self._end_fetch(outcome, status, why, now)
-        owner = self.audience.take(self._fetch_for)
-        if owner is not None and fetch is not None:
-            self._site.out.append(HandOver(owner.number, fetch, why))
-            self.audience.note(owner, "passed", why, now)
-        elif fetch is not None:
-            self._site.out.append(AbortOrigin(fetch))
-        self._release(why, status if status in (404, 410) else 0, now)
-
-    def origin_sent(self, data: bytes, now: Instant) -> None:
-        """Body bytes arrived."""
-        self._parents.drop()
-        self._patience.began(now)
-        try:
-            self.assembly.take_origin(data, now)
-        except Contradiction as error:
-            self._abort_fetch()
-            self._contradicted(error.why, now)
-            return
-        self._fetching.progress(self.assembly.available_bytes, now)
-        self._deliver(now)
-
-    def origin_ended(self, now: Instant) -> None:
-        """The body ended."""
-        self._fetching.let_go()
-        try:
-            self.assembly.end_origin(now)
-        except Contradiction as error:
-            self._contradicted(error.why, now)
-            return
-        self._end_fetch("complete", 200, "", now)
-        self._deliver(now)
-
-    def origin_failed(self, why: str, now: Instant, status: int = 0) -> None:
-        """The fetch broke; `status` if the origin said so itself."""
-        self._fetching.let_go()
-        self._end_fetch("failed", status, why, now)
-        if self.parent is not None:
-            self._follow_reserve(now)
-        elif self._fetching.tries >= ORIGIN_TRIES_MAX:
-            self._release(why, 0, now)
-        else:
-            self.ask("first", now)
-
-    def _abort_fetch(self) -> None:
-        self._fetching.abort(self.assembly)
-
-    def _end_fetch(self, outcome: Outcome, status: int, why: str, now: Instant) -> None:
-        self._fetching.end(self.assembly, outcome, status, why, now)
-
     # ---- delivering
 
     def _deliver(self, now: Instant) -> None:
@@ -426,38 +254,17 @@ class Acquisition:
         if self.ended or self.assembly.head is None:
             return
         self._patience.moved(self.assembly.available_bytes, now)
-        self.audience.deliver(self.assembly, self._source(), self.why)
-        self.assembly.announced = self.assembly.announced or self.audience.any_answered()
+        self._hand_out(self._source())
         if self.assembly.complete and self._fetching.number is None:
-            self._complete(now)
+            self.audience.replaced = self._asks > 1
+            self._finish(now)
+            self._parents.done()
+            self._end_fetch("complete", 200, "", now)
 
     def _source(self) -> Source:
         if self.parent is not None and (link := self._site.links.get(self.parent)) is not None:
             return link.kind
         return "origin"
-
-    def _complete(self, now: Instant) -> None:
-        self.audience.replaced = self._asks > 1
-        assembly = self.assembly
-        assert assembly.head is not None
-        body = assembly.body()
-        self.finished = StoredSegment(
-            key=self.key,
-            stream=self.stream,
-            head=msgspec.structs.replace(assembly.head, total_bytes=len(body)),
-            body=body,
-            vouchers=tuple(assembly.vouchers),
-            stored_utc=self._site.utc(now),
-        )
-        self.audience.finish(self.why, now)
-        self._parents.done()
-        self._end_fetch("complete", 200, "", now)
-        self.stage = Stage.ENDED
-
-    def _release(self, why: str, status: int, now: Instant) -> None:
-        """Everybody for himself: unanswered viewers ask the origin, the others see their connection break."""
-        self.audience.release(why, status, now)
-        self.stage = Stage.ENDED
 
     # ---- time
 
@@ -533,9 +340,3 @@ class Acquisition:
         self.why = why
         self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
-
-    def _origin_fell_silent(self, now: Instant) -> None:
-        if self._patience.origin_was_silent():
-            self._fetching.tries -= 1
-        self._abort_fetch()
-        self.origin_failed("the origin fell silent", now)

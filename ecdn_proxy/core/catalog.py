@@ -1,7 +1,7 @@
 """Which request is a segment: positive identification out of the manifests that this machine fetched itself.
 
-Map: limits · `Listed`, `StreamInfo` · `Catalog`: `manifest_arrived` (streams, playlists, entries), `look_up`,
-`is_never_shared`, `forget` · underneath: `core.streams` (which streams) and `core.shelves` (what is kept of them).
+Map: limits · `Catalog`: `manifest_arrived` (streams, playlists, entries), `look_up`, `is_never_shared`, `forget` · its
+answers: `core.listed` · underneath: `core.streams` (which streams) and `core.shelves` (what is kept of them).
 
 A master's media playlists belong to the master's stream. Every refresh replaces what its playlist listed; live entries
 that left the window stay for as long as players may still ask for them. A URL is found by its identity without tokens
@@ -12,17 +12,17 @@ What is never a segment, whatever a manifest says: keys and licences, manifests,
 
 import hmac
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from ecdn_proxy.core import urls
+from ecdn_proxy.core.listed import Listed, StreamInfo, renditions_of
 from ecdn_proxy.core.playlist import (
     ANY_RANGE,
     ByteRange,
     Format,
     Presentation,
     Segment,
-    SegmentKind,
     Template,
     fill,
     matcher,
@@ -41,53 +41,6 @@ on."""
 VANISHED_KEPT_S: Final = 120.0
 """Seconds for which an entry that left a live window is still answered: RFC 8216, 6.2.2 asks for a segment and a
 playlist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A request that is a segment.
-
-    Attributes:
-        stream: 32 hexadecimal digits.
-        rendition: the manifest's name for the quality.
-        key: 64 hexadecimal digits; equal on every agent of the tenant for the same bytes.
-        kind: media, init or index.
-        live: the stream goes on.
-        duration_s: seconds of media, 0.0 if unknown.
-        number: in the manifest's count.
-        byte_range: what of the resource the key covers; None for all of it.
-        tokens: what of the URL may be a credential; never to be logged.
-        why: the reason in words.
-        proof: what must be proven for a viewer (`Entitlements`): the stream at this origin. The stream's own name where
-            the stream's first manifest lives, another name at any other origin, so that nobody reaches another origin's
-            segments by naming them, or their playlist, in a manifest of his own.
-    """
-
-    stream: str
-    rendition: str
-    key: str
-    kind: SegmentKind
-    live: bool
-    duration_s: float
-    number: int
-    byte_range: ByteRange | None
-    tokens: tuple[str, ...]
-    why: str
-    proof: str
-
-
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """One stream for the status page; `url` is without tokens, `entries` counts resources and templates."""
-
-    id: str
-    url: str
-    format: Format
-    live: bool
-    ended: bool
-    renditions: tuple[str, ...]
-    entries: int
-    used_utc: float
 
 
 class Catalog:
@@ -191,7 +144,7 @@ class Catalog:
     def streams(self) -> list[StreamInfo]:
         """What is known, the least recently used first."""
         return [
-            StreamInfo(s.id, s.url, s.format, s.live, s.ended, _renditions(s), s.weight(), s.used_utc)
+            StreamInfo(s.id, s.url, s.format, s.live, s.ended, renditions_of(s), s.weight(), s.used_utc)
             for s in self._streams
         ]
 
@@ -378,14 +331,6 @@ def _named(canonical: Canonical) -> str:
 def _place(identity: str) -> str:
     """Scheme and host (or provider) of an identity."""
     return "/".join(identity.split("/", 3)[:3])
-
-
-def _renditions(stream: Stream) -> tuple[str, ...]:
-    names = dict.fromkeys(stream.names.values())
-    for playlist in stream.playlists.values():
-        names.update(dict.fromkeys(c.rendition for c in playlist.computed.values()))
-        names.update(dict.fromkeys(e.rendition for e in playlist.entries.values()))
-    return tuple(name for name in names if name)
 
 
 def _expiry(presentation: Presentation, utc: float) -> float:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from ecdn_proxy.core.happenings import AnnounceStreams
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.peer import Held
+from ecdn_proxy.wire.peer import Held, Keepers
 
 STREAMS_MAX = 64
 RECENT_KEYS = 24
@@ -58,6 +58,20 @@ class Housekeeping:
     def named(self, stream: str) -> None:
         """The tracker has named the neighbours."""
         self._named.add(stream)
+
+    def tell_keepers(self, device: str, streams: tuple[str, ...]) -> None:
+        """The coordinator is away: a neighbour that has come since would have another committee than everybody else."""
+        if self.tracker_connected:
+            return
+        for stream in streams:
+            if stream in self._wanted_at and (members := self._site.view.keepers(stream)):
+                self._site.send(device, Keepers(stream, members))
+
+    def keepers_told(self, told: Keepers, now: Instant) -> None:
+        """A neighbour says who keeps a stream's ledgers."""
+        wanted = not self.tracker_connected and told.stream in self._wanted_at
+        if wanted and self._site.view.keepers_told(told.stream, told.members):
+            self.register((told.stream,), now)
 
     def joining(self, stream: str, now: Instant) -> bool:
         """Whether the neighbours' names may still come in a moment."""

@@ -162,6 +162,7 @@ class Inquiry:
             if site.view.reachable(home, now) and self._put(home, now):
                 return None
             self._lost.append(home)
+        site.view.keepers_silent(self._stream)
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
 
     def _alone(self, now: Instant) -> Found:

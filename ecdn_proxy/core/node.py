@@ -2,25 +2,19 @@
 
     handle(event, now) -> effects        wake(now) -> effects        wake_at()
 
-It joins the parts: `acquisition` (a segment for viewers here), `ledger` and `inquiry` (who goes to the origin),
-`home` (answers other agents), `upload` (what they get), `view` (who is near), `cache`. No clock, socket, disk or log:
+It joins the parts: `acquisitions` (segments for viewers here), `ledger` and `inquiry` (who goes to the origin), `home`
+(answers other agents), `giving` (what they get), `view` (who is near), `cache`. No clock, socket, disk or log:
 the performer and the simulator do what the effects say, and tests read as timetables. `check()` holds the invariants
 that every test ends with.
 """
 
-from collections import OrderedDict
-from typing import Literal
-
-from ecdn_proxy.core.acquisition import Acquisition, Stage
+from ecdn_proxy.core.acquisitions import Acquisitions
 from ecdn_proxy.core.cache import Cache
-from ecdn_proxy.core.deadline import Cadence
+from ecdn_proxy.core.giving import Giving
 from ecdn_proxy.core.happenings import (
-    Answer,
-    Deliver,
     DevicesDenied,
     Effect,
     Event,
-    Finish,
     HangUp,
     LanLost,
     LanSeen,
@@ -28,18 +22,15 @@ from ecdn_proxy.core.happenings import (
     LinkFull,
     LinkOpened,
     LinkReady,
-    Load,
     Loaded,
     Moved,
     OriginAnswered,
     OriginEnded,
     OriginFailed,
     OriginSent,
-    PassOn,
     PolicyChanged,
     RaiseCondition,
     Received,
-    Served,
     StoredSegment,
     StreamOpened,
     TrackerChanged,
@@ -51,12 +42,10 @@ from ecdn_proxy.core.home import Home
 from ecdn_proxy.core.housekeeping import Housekeeping
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.segment import Seal
-from ecdn_proxy.core.shareable import is_fresh
 from ecdn_proxy.core.site import Site
-from ecdn_proxy.core.upload import Offer, Uploads
+from ecdn_proxy.core.upload import Uploads
 from ecdn_proxy.sansio.machine import Instant, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import (
     Ask,
     Bye,
@@ -71,6 +60,7 @@ from ecdn_proxy.wire.peer import (
     Granted,
     Held,
     Hello,
+    Keepers,
     PeerMessage,
     Piece,
     Ping,
@@ -82,8 +72,6 @@ from ecdn_proxy.wire.peer import (
     Vouched,
     Watching,
 )
-
-_PRIVATE_REMEMBERED = 256
 
 
 class Node:
@@ -105,13 +93,9 @@ class Node:
         self.uploads = Uploads(self.site, limits, upload_mbps)
         self.house = Housekeeping(self.site, share_after_watching_s)
         self._limits = limits
-        self._cadence = Cadence(limits)
-        self._home = Home(
-            self.site, lambda key: self.cache.peek(key) is not None, lambda key: self._acquisitions.get(key)
-        )
-        self._acquisitions: dict[str, Acquisition] = {}
-        self._may_serve = True
-        self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
+        self._acquisitions = Acquisitions(self.site, self.cache, self.uploads, self.house)
+        self._giving = Giving(self.site, self.cache, self.uploads, self.house, self._acquisitions)
+        self._home = Home(self.site, lambda key: self.cache.peek(key) is not None, self._acquisitions.get)
 
     # ---- the one door
 
@@ -119,16 +103,15 @@ class Node:
         """Take one event; see `ecdn_proxy.core.happenings`."""
         match event:
             case Wanted():
-                self._wanted(event, now)
+                self._acquisitions.wanted(event, now)
             case ViewerLeft(viewer):
-                for acquisition in list(self._acquisitions.values()):
-                    acquisition.viewer_left(viewer, now)
+                self._acquisitions.viewer_left(viewer, now)
             case OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
-                self._origin(event, now)
+                self._acquisitions.origin(event, now)
             case Received(device, message):
                 self._received(device, message, now)
             case Loaded(key, stored):
-                self._loaded(key, stored, now)
+                self._acquisitions.loaded(key, stored, now)
             case LinkFull(device) | LinkReady(device):
                 if (link := self.site.links.get(device)) is not None:
                     link.full = isinstance(event, LinkFull)
@@ -142,32 +125,25 @@ class Node:
 
     def wake(self, now: Instant) -> list[Effect]:
         """Do what has become due."""
-        for acquisition in list(self._acquisitions.values()):
-            due = acquisition.wake_at()
-            if due is not None and due <= now:
-                acquisition.wake(now)
-        self._join_over(now)
-        self._serve_or_not("busy", now)
+        self._acquisitions.wake(now)
+        self._giving.decide("busy", now)
         self.house.wake(now)
         return self._settle(now)
 
     def wake_at(self) -> Instant | None:
         """When `wake` must be called at the latest."""
-        times = [self.uploads.wake_at(), self.house.wake_at(self._joining()), self._serves_again_at()]
-        times += [acquisition.wake_at() for acquisition in self._acquisitions.values()]
+        times = (
+            self.uploads.wake_at(),
+            self.house.wake_at(self._acquisitions.joining()),
+            self._giving.serves_again_at(),
+            self._acquisitions.wake_at(),
+        )
         return min((it for it in times if it is not None), default=None)
-
-    def _serves_again_at(self) -> Instant | None:
-        return self.uploads.uplink.slow_until if self._may_serve and not self.site.view.serves else None
 
     def _settle(self, now: Instant) -> list[Effect]:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""
-        for acquisition in list(self._acquisitions.values()):
-            acquisition.children = self.uploads.of(acquisition.key)
-            if acquisition.ended:
-                self._over(acquisition, now)
-        if len(self.uploads):
-            self.uploads.pump(self._offer, now)
+        self._acquisitions.settle(now)
+        self._giving.pump(now)
         done, self.site.out[:] = list(self.site.out), []
         return done
 
@@ -176,134 +152,6 @@ class Node:
     def in_memory(self, key: str, utc: float) -> StoredSegment | None:
         """A whole, fresh segment that can be answered at once."""
         return self.cache.get(key, utc)
-
-    def _wanted(self, event: Wanted, now: Instant) -> None:
-        self.site.set_utc(event.utc, now)
-        self.house.watch(event.stream, now)
-        slack_s = self._cadence.slack_s(event.stream, event.rendition, event.number, event.duration_s, now)
-        if (why := self._is_private(event, now)) is not None:
-            self._pass(event, why)
-            return
-        if (stored := self.cache.get(event.key, event.utc)) is not None:
-            self._from_cache(event, stored, "in this machine's memory")
-            return
-        acquisition = self._acquisitions.get(event.key)
-        if acquisition is None:
-            if self._is_overfull():
-                self._pass(event, "too many segments are being fetched at once")
-                return
-            acquisition = self._acquisitions[event.key] = Acquisition(self.site, event, now, self.house.is_unsettled)
-            acquisition.want(event, slack_s, now)
-            self._start(acquisition, now)
-        else:
-            acquisition.want(event, slack_s, now)
-
-    def _is_overfull(self) -> bool:
-        in_flight = sum(it.assembly.available_bytes for it in self._acquisitions.values())
-        limits = self._limits
-        return len(self._acquisitions) >= limits.acquisitions_max or in_flight >= limits.in_flight_bytes_max
-
-    def _start(self, acquisition: Acquisition, now: Instant) -> None:
-        if self.cache.on_disk(acquisition.key) and acquisition.stage is Stage.JOINING:
-            acquisition.stage = Stage.LOADING
-            self.site.out.append(Load(acquisition.key))
-        elif self.house.joining(acquisition.stream, now):
-            acquisition.stage = Stage.JOINING
-        else:
-            acquisition.ask("first", now)
-
-    def _joining(self) -> list[str]:
-        return [it.stream for it in self._acquisitions.values() if it.stage is Stage.JOINING]
-
-    def _join_over(self, now: Instant) -> None:
-        for acquisition in list(self._acquisitions.values()):
-            if acquisition.stage is Stage.JOINING and not self.house.joining(acquisition.stream, now):
-                acquisition.ask("first", now)
-
-    def _from_cache(self, event: Wanted, stored: StoredSegment, why: str) -> None:
-        self.site.out += [
-            Answer(event.viewer, stored.head, "cache", why),
-            Deliver(event.viewer, stored.body),
-            Finish(event.viewer),
-            Served(
-                key=event.key,
-                stream=event.stream,
-                rendition=event.rendition,
-                number=event.number,
-                source="cache",
-                why=why,
-                ms=0.0,
-                bytes_by_source=(("cache", len(stored.body)),),
-            ),
-        ]
-
-    def _pass(self, event: Wanted, why: str) -> None:
-        self.site.out.append(PassOn(event.viewer, why))
-        self.site.out.append(
-            Served(event.key, event.stream, event.rendition, event.number, "passed", why, 0.0, bytes_by_source=())
-        )
-
-    def _is_private(self, event: Wanted, now: Instant) -> str | None:
-        until, why = self._private.get((event.stream, event.rendition), (0.0, ""))
-        return why if until > now else None
-
-    def _loaded(self, key: str, stored: StoredSegment | None, now: Instant) -> None:
-        acquisition = self._acquisitions.get(key)
-        if stored is None:
-            self.cache.lost_on_disk(key)
-        elif is_fresh(stored.head, self.site.utc(now)):
-            self.cache.loaded(stored)
-        else:
-            self.cache.drop(key)
-            stored = None
-        if acquisition is None or acquisition.stage is not Stage.LOADING:
-            return
-        if stored is None:
-            acquisition.stage = Stage.ASKING
-            self._start(acquisition, now)
-        else:
-            acquisition.loaded(stored, now)
-
-    def _reconsider(self, stream: str, now: Instant) -> None:
-        """Neighbours have become known: what is fetched alone and has not begun to come may be had from them."""
-        for acquisition in list(self._acquisitions.values()):
-            if acquisition.stream == stream and len(self.site.view.committee(stream, now)) > 1:
-                acquisition.reconsider(now)
-
-    def _over(self, acquisition: Acquisition, now: Instant) -> None:
-        del self._acquisitions[acquisition.key]
-        if acquisition.private_for_s:
-            self._private[acquisition.stream, acquisition.rendition] = (
-                now + acquisition.private_for_s,
-                acquisition.private_why,
-            )
-            if len(self._private) > _PRIVATE_REMEMBERED:
-                self._private.popitem(last=False)
-        if acquisition.finished is None:
-            self.uploads.refuse(acquisition.key, "private" if acquisition.private_for_s else "lost")
-            return
-        if acquisition.from_disk:
-            return
-        self.uploads.uplink.plays(len(acquisition.finished.body), acquisition.duration_s)
-        self.cache.put(acquisition.finished)
-        self.house.completed(acquisition.key, acquisition.stream, now, fetched=acquisition.fetched)
-
-    # ---- the origin
-
-    def _origin(self, event: OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant) -> None:
-        acquisition = next((it for it in self._acquisitions.values() if it.fetches(event.fetch)), None)
-        if acquisition is None:
-            return
-        match event:
-            case OriginAnswered():
-                self.site.set_utc(event.utc, now)
-                acquisition.origin_answered(event, now)
-            case OriginSent(data=data):
-                acquisition.origin_sent(data, now)
-            case OriginEnded():
-                acquisition.origin_ended(now)
-            case OriginFailed(why=why):
-                acquisition.origin_failed(why, now)
 
     # ---- neighbours
 
@@ -316,6 +164,7 @@ class Node:
                 self.site.view.linked(contact, streams, serves=serves)
                 self.site.opened(contact, kind, rtt_ms)
                 self.house.register(streams, now)
+                self.house.tell_keepers(contact.device, streams)
             case LinkClosed(device, why, misbehaved):
                 if misbehaved:
                     self._bar(device, why, now)
@@ -332,13 +181,7 @@ class Node:
             self.site.ledger.left(device)
         self.house.register(self.house.watched(), now)
         self.uploads.device_left(device)
-        for acquisition in list(self._acquisitions.values()):
-            inquiry = acquisition.inquiry()
-            if inquiry is not None:
-                acquisition.found(inquiry.link_closed(device, now), now)
-            if acquisition.parent == device:
-                acquisition.parent_lost(now)
-            acquisition.home_lost(device, now)
+        self._acquisitions.device_left(device, now)
 
     def _ban(self, device: str, why: str, now: Instant) -> None:
         self.site.hang_up(device, why)
@@ -362,7 +205,7 @@ class Node:
                 view.tracker_said(stream, committee, contacts)
                 self.house.named(stream)
                 self.house.register((stream,), now)
-                self._reconsider(stream, now)
+                self._acquisitions.reconsider(stream, now)
             case TrackerChanged(connected):
                 self.house.tracker_connected = connected
             case DevicesDenied(devices):
@@ -374,13 +217,13 @@ class Node:
                 self.site.me = me
                 view.moved(me)
             case PolicyChanged(sharing, uploads, why):
-                self.site.sharing, self._may_serve = sharing, uploads and sharing
-                self._serve_or_not("policy", now)
+                self.site.sharing = sharing
+                self._giving.permitted(uploads=uploads and sharing, now=now)
                 self.house.announce()
                 if not sharing:
                     for device in list(self.site.links):
                         self.site.hang_up(device, why)
-        self._join_over(now)
+        self._acquisitions.join_over(now)
 
     # ---- peers
 
@@ -396,14 +239,11 @@ class Node:
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
             case Vouched() | Piece() | End() | Refused():
-                for acquisition in self._acquisitions.values():
-                    if acquisition.reads(device, message.request):
-                        acquisition.peer_said(message, now)
-                        break
+                self._acquisitions.said(device, message, now)
             case Get():
-                self._get(device, message, now)
+                self._giving.get(device, message, now)
             case Cancel():
-                self._cancelled(device, message, now)
+                self._giving.cancelled(device, message, now)
             case Ask():
                 self._home.asked(device, message, now)
             case Granted() | Follow() | Redirect() | GoAlone():
@@ -413,6 +253,9 @@ class Node:
             case Watching(streams, serves):
                 self.site.view.watching(device, streams, serves=serves)
                 self.house.register(streams, now)
+                self.house.tell_keepers(device, streams)
+            case Keepers():
+                self.house.keepers_told(message, now)
             case Hello() | Ping() | Pong() | Bye():
                 impossible(f"{type(message).__name__} belongs to the link, not to the node")
 
@@ -434,81 +277,20 @@ class Node:
             case Shadow():
                 pass
 
-    def _serve_or_not(self, reason: Literal["policy", "busy"], now: Instant) -> None:
-        """Whether this machine serves others, by policy and by what its uplink carries."""
-        view = self.site.view
-        before, view.serves = view.serves, self._may_serve and not self.uploads.uplink.is_slow(now)
-        if not view.serves:
-            for key in self.uploads.keys():  # noqa: SIM118 - not a dict
-                self.uploads.refuse(key, reason)
-        if before != view.serves and reason == "busy":
-            self.house.announce()
-
-    def _cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
-        have, uploads = cancel.late_with, self.uploads
-        slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
-        key = uploads.cancel(device, cancel.request, now)
-        if slow:
-            self._serve_or_not("busy", now)
-        acquisition = None if key is None else self._acquisitions.get(key)
-        if acquisition is not None:
-            acquisition.children = self.uploads.of(acquisition.key)
-            acquisition.child_left(now)
-
     def _answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
-        for acquisition in self._acquisitions.values():
-            inquiry = acquisition.inquiry()
-            if inquiry is not None and inquiry.owns(device, message.request):
-                acquisition.found(inquiry.heard(device, message, now), now)
-                return
-        if isinstance(message, Granted):
+        if not self._acquisitions.answered(device, message, now) and isinstance(message, Granted):
             # came too late: another home answered meanwhile
             done = self.cache.peek(message.key) is not None
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
             self.site.send(device, outcome)
 
-    # ---- giving
-
-    def _get(self, device: str, get: Get, now: Instant) -> None:
-        site = self.site
-        if not site.view.serves or not self.house.shares(get.stream):
-            site.send(device, Refused(get.request, "policy"))
-            return
-        acquisition = self._acquisitions.get(get.key)
-        stored = self.cache.peek(get.key)
-        here = stored is not None or acquisition is not None or self.cache.on_disk(get.key)
-        if not here or (acquisition is not None and acquisition.parent == device):
-            site.send(device, Refused(get.request, "unknown"))
-        elif not self.uploads.begin(device, get):
-            site.send(device, Refused(get.request, "busy"))
-        elif stored is None and acquisition is None:
-            site.out.append(Load(get.key))
-
-    def _offer(self, key: str) -> Offer | None:
-        stored = self.cache.peek(key)
-        if stored is not None:
-            body = memoryview(stored.body)
-            count = -(-len(body) // PIECE_BYTES)
-            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, whole=True)
-        acquisition = self._acquisitions.get(key)
-        if acquisition is not None:
-            assembly = acquisition.assembly
-            return Offer(assembly.vouchers, assembly.pieces.__getitem__, assembly.vouched, whole=assembly.complete)
-        return Offer((), lambda _: b"", 0, whole=False) if self.cache.on_disk(key) else None
-
     # ---- for tests and the status page
 
     def check(self) -> None:
         """Invariants that hold after every event."""
-        for key, acquisition in self._acquisitions.items():
-            assert key == acquisition.key
-            assert not acquisition.ended
-            assert acquisition.assembly.vouched <= len(acquisition.assembly.pieces)
-            assert acquisition.parent is None or acquisition.parent != self.site.me.device
-        assert len(self._acquisitions) <= self._limits.acquisitions_max
-        for key in self.uploads.keys():  # noqa: SIM118 - not a dict
-            assert key in self._acquisitions or self.cache.on_disk(key) or self.cache.peek(key) is not None
+        self._acquisitions.check()
+        self._giving.check()
 
     def acquiring(self) -> dict[str, str]:
         """Keys being acquired, and where each stands."""
-        return {key: it.stage.value for key, it in self._acquisitions.items()}
+        return {it.key: it.stage.value for it in self._acquisitions}

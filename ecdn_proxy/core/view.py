@@ -58,6 +58,8 @@ class View:
         self._known: dict[str, Neighbour] = {}
         self._committee: dict[str, tuple[str, ...]] = {}
         self._named: dict[str, dict[str, str]] = {}
+        self._hearsay: set[str] = set()
+        """Streams whose committee a neighbour named."""
         self._denied: frozenset[str] = frozenset()
         self._committees: dict[str, tuple[Instant, list[str]]] = {}
         """What `committee` found, and until when that holds unless something is learnt before."""
@@ -178,6 +180,7 @@ class View:
         before = self._named.get(stream, {})
         self._named[stream] = {contact.device: why for contact, why in contacts}
         self._committee[stream] = committee
+        self._hearsay.discard(stream)
         self._committees.clear()
         for contact, why in contacts:
             known = self.met(contact, why)
@@ -186,9 +189,34 @@ class View:
         for device in before.keys() - self._named[stream].keys():
             self._forget_if_unknown(device)
 
+    def keepers(self, stream: str) -> tuple[Contact, ...]:
+        """Who keeps a stream's ledgers by the coordinator's last word, as far as they are known here."""
+        found = (self.contact(device) for device in self._committee.get(stream, ()))
+        return tuple(contact for contact in found if contact is not None)
+
+    def keepers_told(self, stream: str, members: tuple[Contact, ...]) -> bool:
+        """A neighbour tells of the coordinator's last word; False when there was one here already."""
+        if stream in self._committee:
+            return False
+        for contact in members:
+            if contact.device != self.me.device:
+                self.met(contact, "keeps the ledger, by the word of a neighbour")
+        self._committee[stream] = tuple(contact.device for contact in members)
+        self._hearsay.add(stream)
+        self._committees.clear()
+        return True
+
+    def keepers_silent(self, stream: str) -> None:
+        """None of them could be asked: a neighbour's word of them is not believed any longer."""
+        if stream in self._hearsay:
+            self._hearsay.discard(stream)
+            del self._committee[stream]
+            self._committees.clear()
+
     def forget_stream(self, stream: str) -> None:
         """Not watched here any more."""
         self._committee.pop(stream, None)
+        self._hearsay.discard(stream)
         self._committees.clear()
         for device in self._named.pop(stream, {}):
             self._forget_if_unknown(device)

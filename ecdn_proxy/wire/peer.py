@@ -1,7 +1,7 @@
 """What agents of one tenant say to each other; the same over TLS and over WebRTC.
 
     session   Hello Watching Ping Pong Bye
-    ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow
+    ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
     transfer  Get → Vouched* Piece* End | Refused;  Cancel
 
 `request` numbers are chosen by whoever asks and mean something on that link only. Golden frames in tests/wire hold
@@ -169,6 +169,13 @@ class Shadow(Message, frozen=True, tag=19):
     lease: Lease
 
 
+class Keepers(Message, frozen=True, tag=26):
+    """While the coordinator is away, to one that may have come since: who keeps a stream's ledgers by its last word."""
+
+    stream: ids.Stream
+    members: Annotated[tuple[Contact, ...], Meta(min_length=1, max_length=16)]
+
+
 class Get(Message, frozen=True, tag=20):
     """Send me this segment's pieces from `first` on, as they arrive; `count` limits a parallel part."""
 
@@ -219,7 +226,7 @@ class Cancel(Message, frozen=True, tag=25):
 
 PeerMessage = (
     Hello | Watching | Ping | Pong | Bye
-    | Ask | Granted | Follow | Redirect | GoAlone | Progress | Finished | Held | Dropped | Shadow
+    | Ask | Granted | Follow | Redirect | GoAlone | Progress | Finished | Held | Dropped | Shadow | Keepers
     | Get | Vouched | Piece | End | Refused | Cancel
 )  # fmt: skip
 

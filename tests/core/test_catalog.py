@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.core import manifest
-from ecdn_proxy.core.catalog import Catalog, Listed
+from ecdn_proxy.core.catalog import Catalog
+from ecdn_proxy.core.listed import Listed
 from ecdn_proxy.core.playlist import ByteRange, Format, Presentation, Rendition, Segment, SegmentKind
 from ecdn_proxy.core.providers import Profiles
 from tests.core import corpus

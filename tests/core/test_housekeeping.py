@@ -4,7 +4,7 @@ from ecdn_proxy.core.happenings import AnnounceStreams, Dial, Send
 from ecdn_proxy.core.housekeeping import RECENT_KEYS, STREAMS_MAX, Housekeeping
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.site import Site
-from ecdn_proxy.wire.peer import Held
+from ecdn_proxy.wire.peer import Held, Keepers
 from tests.core.makers import KEY, contact, linked, site
 from tests.core.world import STREAM, key_of
 
@@ -169,3 +169,42 @@ def test_only_the_live_window_is_told_to_a_new_home() -> None:
         linked(here, f"dev{number}")
     keeper.register((STREAM,), 1.0)
     assert {key for _, key in held(here)} <= {key_of(number) for number in range(6, RECENT_KEYS + 6)}
+
+
+# ---- while the coordinator is away
+
+
+def keepers_told(here: Site) -> list[tuple[str, Keepers]]:
+    return [(it.device, it.message) for it in here.out if isinstance(it, Send) and isinstance(it.message, Keepers)]
+
+
+def test_one_that_may_have_come_since_hears_who_keeps_the_ledgers() -> None:
+    keeper, here = house()
+    linked(here, "ann")
+    keeper.watch(STREAM, 0.0)
+    keeper.tell_keepers("ann", (STREAM, OTHER))
+    assert keepers_told(here) == []  # nothing is known of it
+    here.view.tracker_said(STREAM, ("bob", "me"), ((contact("bob"), "same subnet"),))
+    keeper.tracker_connected = True
+    keeper.tell_keepers("ann", (STREAM,))
+    assert keepers_told(here) == []  # the coordinator tells it
+    keeper.tracker_connected = False
+    keeper.tell_keepers("ann", (STREAM, OTHER))
+    assert keepers_told(here) == [("ann", Keepers(STREAM, (contact("bob"), contact("me"))))]
+
+
+def test_a_neighbours_word_counts_while_the_coordinator_is_away_and_has_said_nothing() -> None:
+    told = Keepers(STREAM, (contact("bob"),))
+    keeper, here = house()
+    keeper.keepers_told(told, 0.0)
+    assert here.view.keepers(STREAM) == ()  # nobody watches it here
+    keeper.watch(STREAM, 0.0)
+    keeper.tracker_connected = True
+    keeper.keepers_told(told, 0.0)
+    assert here.view.keepers(STREAM) == ()
+    keeper.tracker_connected = False
+    keeper.keepers_told(told, 5.0)
+    assert here.view.committee(STREAM, 5.0) == ["bob"]
+    assert keeper.is_unsettled(STREAM, 5.0 + LIMITS.unsettled_s - 0.1)
+    keeper.keepers_told(Keepers(STREAM, (contact("eve"),)), 6.0)
+    assert here.view.committee(STREAM, 6.0) == ["bob"]  # the first word stands

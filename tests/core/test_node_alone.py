@@ -1,15 +1,14 @@
-"""One node and its surroundings, event by event: disk, policy, strangers, what neighbours ask for."""
+"""One node and its surroundings, event by event: policy, strangers, news for the ledger kept here."""
 
 import pytest
 
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
-from ecdn_proxy.core.uplink import HOLD_FIRST_S
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire import peer
 from tests.core.makers import KEY, contact, fetched, head, seal, wanted
-from tests.core.world import STREAM, UTC, key_of
+from tests.core.world import STREAM, UTC
 
 BODY = bytes(range(256)) * 300
 HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
@@ -70,73 +69,7 @@ class One:
         return asked.fetch
 
 
-# ---- the disk
-
-
-def test_what_is_on_disk_is_loaded_and_not_fetched() -> None:
-    one = One(disk_bytes=1_000_000)
-    kept = One().has()
-    one.node.cache.found_on_disk(KEY, 100_000)
-    one.feed(h.StreamOpened(STREAM), wanted(1))
-    assert one.of(h.Load) == [h.Load(KEY)]
-    one.feed(wanted(2))
-    one.feed(h.Loaded(KEY, kept))
-    assert [it.viewer for it in one.of(h.Finish)] == [1, 2]
-    assert {it.source for it in one.of(h.Served)} == {"cache"}
-    assert one.feed(wanted(3))[0] == h.Answer(3, kept.head, "cache", "in this machine's memory")
-
-
-@pytest.mark.parametrize("found", ["nothing", "stale"])
-def test_what_the_disk_has_lost_or_kept_too_long_is_fetched(found: str) -> None:
-    one = One(disk_bytes=1_000_000)
-    one.node.cache.found_on_disk(KEY, 100_000)
-    one.feed(h.StreamOpened(STREAM), wanted(1))
-    one.feed(h.Loaded(KEY, None if found == "nothing" else One().has(fresh_s=-1.0)))
-    one.after(1.0)
-    assert one.of(h.FetchOrigin)
-    assert not one.node.cache.on_disk(KEY)
-
-
-def test_a_viewer_that_left_needs_nothing_of_the_disk() -> None:
-    one = One(disk_bytes=1_000_000)
-    one.node.cache.found_on_disk(KEY, 100_000)
-    one.feed(h.StreamOpened(STREAM), wanted(1))
-    one.feed(h.ViewerLeft(1))
-    assert one.node.acquiring() == {}
-    one.feed(h.Loaded(KEY, One().has()))
-    assert one.of(h.Deliver) == []
-    assert one.node.in_memory(KEY, UTC) is not None
-
-
-def test_a_neighbour_gets_what_lies_on_disk() -> None:
-    one = One(disk_bytes=1_000_000)
-    one.node.cache.found_on_disk(KEY, 100_000)
-    one.feed(h.StreamOpened(STREAM))
-    one.link("ann")
-    one.feed(h.Received("ann", peer.Get(1, KEY, STREAM, 0)))
-    assert one.of(h.Load) == [h.Load(KEY)]
-    one.feed(h.Loaded(KEY, One().has()))
-    assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
-    one.node.cache.found_on_disk(key_of(2), 100)
-    one.feed(h.Received("ann", peer.Get(2, key_of(2), STREAM, 0)))
-    one.feed(h.Loaded(key_of(2), None))
-    assert one.sent(peer.Refused) == [peer.Refused(2, "lost")]
-
-
 # ---- what neighbours ask for
-
-
-def test_who_asks_for_what_is_not_here_or_not_theirs_is_refused() -> None:
-    one = One()
-    one.link("ann")
-    get = peer.Get(1, KEY, STREAM, 0)
-    one.has()
-    assert one.feed(h.Received("ann", get)) == [h.Send("ann", peer.Refused(1, "policy"))], "nobody watches it here"
-    one.feed(h.StreamOpened(STREAM))
-    one.feed(h.Received("ann", peer.Get(2, key_of(2), STREAM, 0)))
-    assert one.sent(peer.Refused) == [peer.Refused(2, "unknown")]
-    one.feed(h.Received("ann", get))
-    assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
 
 
 def test_a_link_that_is_full_waits_for_its_turn() -> None:
@@ -148,64 +81,6 @@ def test_a_link_that_is_full_waits_for_its_turn() -> None:
     assert one.sent(peer.Piece) == []
     one.feed(h.LinkReady("ann"))
     assert len(one.sent(peer.Piece)) == 3
-
-
-def test_more_children_than_there_is_room_for_are_told_so() -> None:
-    one = One(limits=Limits(upload_burst_s=0.0))
-    one.feed(h.StreamOpened(STREAM))
-    one.has()
-    one.link(*[f"dev{number}" for number in range(6)])
-    one.feed(*[h.LinkFull(f"dev{number}") for number in range(6)])
-    one.feed(*[h.Received(f"dev{number}", peer.Get(1, KEY, STREAM, 0)) for number in range(6)])
-    assert one.of(h.Send) == [h.Send("dev5", peer.Refused(1, "busy"))]
-
-
-def test_a_child_alone_keeps_the_fetch_going_and_its_leaving_ends_it() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.link("ann")
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.Received("ann", peer.Get(7, KEY, STREAM, 0)))
-    one.feed(h.ViewerLeft(1))
-    assert one.node.acquiring() != {}
-    one.feed(h.Received("ann", peer.Cancel(8)), h.Received("ann", peer.Cancel(7)))
-    assert one.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
-    assert one.node.acquiring() == {}
-
-
-def test_an_uplink_that_carries_no_video_gives_nothing_for_a_while() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
-    one.link("ann", "bob", "cat")
-    for device in ("ann", "bob"):
-        one.feed(h.Received(device, peer.Get(1, KEY, STREAM, 0)))
-    one.feed(h.LinkFull("cat"), h.Received("cat", peer.Get(1, KEY, STREAM, 0)))
-    one.now += 9.0
-    one.feed(h.Received("cat", peer.Cancel(7, 0, 8_000)))
-    assert one.did == []
-    one.now -= 2.0
-    one.feed(h.Received("ann", peer.Cancel(1, 0, 6_500)))
-    assert one.did == []
-    one.feed(h.Received("bob", peer.Cancel(1, 0, 6_500)))
-    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
-    assert one.of(h.Send) == [h.Send("cat", peer.Refused(1, "busy"))]
-    one.feed(h.Received("ann", peer.Get(2, KEY, STREAM, 0)))
-    assert one.sent(peer.Refused) == [peer.Refused(2, "policy")]
-    assert one.node.wake_at() == pytest.approx(one.now + HOLD_FIRST_S)
-    one.after(HOLD_FIRST_S)
-    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=True)]
-
-
-def test_policy_decides_when_the_uplink_is_well_again() -> None:
-    one = One()
-    one.feed(h.StreamOpened(STREAM))
-    one.node.uploads.uplink.slow_until = one.now + 5.0
-    one.feed(h.PolicyChanged(sharing=True, uploads=False, why="on battery"))
-    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
-    one.after(6.0)
-    assert one.of(h.AnnounceStreams) == []
-    one.feed(h.PolicyChanged(sharing=True, uploads=True, why="on mains"))
-    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=True)]
 
 
 # ---- news for the ledger kept here
@@ -230,6 +105,20 @@ def test_news_of_neighbours_reach_the_ledger() -> None:
     assert not ledger.knows(KEY)
     one.feed(h.Received("ann", peer.Watching((), serves=False)))
     assert one.node.site.view.members(STREAM, one.now) == ["bob", "me"]
+
+
+def test_one_that_links_while_the_coordinator_is_away_hears_who_keeps_the_ledgers() -> None:
+    one = One()
+    one.feed(h.StreamOpened(STREAM), h.TrackerSaid(STREAM, ("me",), ()))
+    one.link("ann")
+    assert one.sent(peer.Keepers) == [peer.Keepers(STREAM, (contact("me"),))]
+    one.feed(h.Received("ann", peer.Watching((STREAM,), serves=True)))
+    assert one.sent(peer.Keepers) == [peer.Keepers(STREAM, (contact("me"),))]
+    other = One()
+    other.feed(h.StreamOpened(STREAM))
+    other.link("bob")
+    other.feed(h.Received("bob", peer.Keepers(STREAM, (contact("bob"),))))
+    assert other.node.site.view.committee(STREAM, other.now) == ["bob"]
 
 
 def test_a_grant_that_came_too_late_is_handed_back() -> None:
@@ -294,63 +183,3 @@ def test_sharing_that_is_switched_off_ends_what_is_given_and_every_link() -> Non
     assert one.sent(peer.Refused) == [peer.Refused(1, "policy")]
     assert one.of(h.HangUp) == [h.HangUp("ann", "the site map says off")]
     assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
-
-
-def test_what_is_private_passes_at_once_and_for_ten_minutes_only() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.OriginAnswered(fetch, 200, (*HEADERS, ("cache-control", "no-store")), UTC))
-    assert [it.viewer for it in one.of(h.HandOver)] == [1]
-    one.feed(wanted(2, key=key_of(2)))
-    assert one.of(h.PassOn) == [h.PassOn(2, "the origin said Cache-Control: no-store")]
-    one.now += Limits().private_s
-    assert not [it for it in one.feed(wanted(3, key=key_of(3))) if isinstance(it, h.PassOn)]
-
-
-@pytest.mark.parametrize("limits", [Limits(acquisitions_max=1), Limits(in_flight_bytes_max=1_000)])
-def test_beyond_the_bounds_viewers_go_to_the_origin(limits: Limits) -> None:
-    one = One(limits=limits)
-    fetch = one.fetch()
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY[:5_000]))
-    one.feed(wanted(2, key=key_of(2)))
-    assert one.of(h.PassOn) == [h.PassOn(2, "too many segments are being fetched at once")]
-    one.feed(wanted(3))
-    assert one.of(h.PassOn) == []
-
-
-def test_events_of_a_fetch_that_is_over_change_nothing() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.ViewerLeft(1))
-    for event in (
-        h.OriginAnswered(fetch, 200, HEADERS, UTC),
-        h.OriginSent(fetch, b"x"),
-        h.OriginEnded(fetch),
-        h.OriginFailed(fetch, "so"),
-    ):
-        assert one.feed(event) == []
-
-
-def test_a_body_that_has_no_end_of_its_own_is_shared_with_nobody() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS[:1], UTC, framed=False))
-    assert [it.viewer for it in one.of(h.HandOver)] == [1]
-
-
-def test_an_origin_that_breaks_twice_is_left_to_the_viewer() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.OriginFailed(fetch, "refused"))
-    (again,) = one.of(h.FetchOrigin)
-    one.feed(h.OriginFailed(again.fetch, "refused"))
-    assert one.of(h.PassOn) == [h.PassOn(1, "refused")]
-    assert one.node.acquiring() == {}
-
-
-def test_an_origin_whose_version_changed_is_asked_anew_while_nobody_has_had_anything() -> None:
-    one = One()
-    fetch = one.fetch()
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY), h.OriginSent(fetch, b"x"))
-    assert [it.viewer for it in one.of(h.Abort)] == [1]
-    assert [it.fetch for it in one.of(h.AbortOrigin)] == [fetch]

@@ -1,5 +1,7 @@
 """Who is near and who keeps a key's ledger, as one device sees it."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -308,46 +310,60 @@ def test_invented_devices_do_not_lift_a_ban() -> None:
     assert mine.is_barred("eve", 1.0)
 
 
+# ---- the coordinator's last word, by a neighbour
+
+
+def test_a_neighbours_word_of_the_committee_stands_until_the_coordinator_speaks() -> None:
+    seen = view()
+    assert seen.keepers_told(STREAM, (contact("ann"), contact("me")))
+    assert seen.committee(STREAM, 0.0) == ["ann", "me"]
+    assert seen.keepers(STREAM) == (contact("ann"), contact("me"))
+    assert not seen.keepers_told(STREAM, (contact("eve"),))
+    seen.tracker_said(STREAM, ("bob",), named("bob"))
+    assert seen.committee(STREAM, 0.0) == ["bob"]
+    seen.keepers_silent(STREAM)  # the coordinator's own word is not given up for that
+    assert seen.committee(STREAM, 0.0) == ["bob"]
+
+
+def test_a_word_that_leads_nowhere_is_not_believed_any_longer() -> None:
+    seen = view()
+    seen.keepers_told(STREAM, (contact("eve"),))
+    seen.keepers_silent(STREAM)
+    assert seen.committee(STREAM, 0.0) == ["me"]
+    assert seen.keepers_told(STREAM, (contact("ann"),))
+    seen.forget_stream(STREAM)
+    assert seen.keepers(STREAM) == ()
+
+
 # ---- the committee is remembered, and never older than what is known
 
 DEVICES = tuple(f"dev{number}" for number in range(5))
-HAPPENINGS = (
-    "met", "elsewhere", "lan", "lan lost", "linked", "watching", "stopped", "unlinked", "named", "forgotten", "denied",
-    "banned", "moved", "later",
-)  # fmt: skip
+HAPPENINGS: dict[str, Callable[[View, str, float], object]] = {
+    "met": lambda seen, device, _: seen.met(contact(device), "so"),
+    "elsewhere": lambda seen, device, _: seen.met(contact(device, "wifi"), "so"),
+    "lan": lambda seen, device, _: seen.lan_seen(contact(device), (TAG,), serves=True),
+    "lan lost": lambda seen, device, _: seen.lan_lost(device),
+    "linked": lambda seen, device, _: seen.linked(contact(device), (STREAM,), serves=True),
+    "watching": lambda seen, device, _: seen.watching(device, (STREAM,), serves=True),
+    "stopped": lambda seen, device, _: seen.watching(device, (), serves=True),
+    "unlinked": lambda seen, device, now: seen.unlinked(device, now + 1.0),
+    "named": lambda seen, device, _: seen.tracker_said(STREAM, (device,), named(device)),
+    "told": lambda seen, device, _: seen.keepers_told(STREAM, (contact(device),)),
+    "silent": lambda seen, _device, _: seen.keepers_silent(STREAM),
+    "forgotten": lambda seen, _device, _: seen.forget_stream(STREAM),
+    "denied": lambda seen, device, _: seen.denied(frozenset({device})),
+    "banned": lambda seen, device, now: seen.banned(device, now + 1.5),
+    "moved": lambda seen, _device, _: seen.moved(contact("me", "wifi")),
+    "later": lambda _seen, _device, _: None,
+}
 
 
-@given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from(DEVICES)), max_size=25))
+@given(st.lists(st.tuples(st.sampled_from(list(HAPPENINGS)), st.sampled_from(DEVICES)), max_size=25))
 def test_whatever_happens_the_committee_is_that_of_now(happenings: list[tuple[str, str]]) -> None:
     seen, now = view(), 0.0
     for what, device in happenings:
-        match what:
-            case "met":
-                seen.met(contact(device), "so")
-            case "elsewhere":
-                seen.met(contact(device, "wifi"), "so")
-            case "lan":
-                seen.lan_seen(contact(device), (TAG,), serves=True)
-            case "lan lost":
-                seen.lan_lost(device)
-            case "linked":
-                seen.linked(contact(device), (STREAM,), serves=True)
-            case "watching" | "stopped":
-                seen.watching(device, (STREAM,) if what == "watching" else (), serves=True)
-            case "unlinked":
-                seen.unlinked(device, now + 1.0)
-            case "named":
-                seen.tracker_said(STREAM, (device,), named(device))
-            case "forgotten":
-                seen.forget_stream(STREAM)
-            case "denied":
-                seen.denied(frozenset({device}))
-            case "banned":
-                seen.banned(device, now + 1.5)
-            case "moved":
-                seen.moved(contact("me", "wifi"))
-            case _:
-                now += 1.0
+        now += what == "later"
+        HAPPENINGS[what](seen, device, now)
         fresh = seen._find_committee(STREAM, now)
         assert seen.committee(STREAM, now) == fresh
 

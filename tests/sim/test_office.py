@@ -135,6 +135,13 @@ def test_agents_find_each_other_without_a_coordinator() -> None:
     assert it.steady_copies < 1.2
 
 
+def test_who_joins_while_the_coordinator_is_away_asks_the_same_homes_as_the_rest() -> None:
+    """By mDNS alone newcomers named other homes: 1.5 copies of each segment."""
+    it = run(load_shipped("coordinator-away"))
+    laws(it)
+    assert it.steady_copies <= 1.2
+
+
 def test_renditions_lower_the_bound() -> None:
     scenario = small(viewers=12)
     scenario = msgspec.structs.replace(

@@ -30,6 +30,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Held(KEY, STREAM),
     peer.Dropped(KEY),
     peer.Shadow(KEY, STREAM, CONTACT, 9),
+    peer.Keepers(STREAM, (CONTACT,)),
     peer.Get(4, KEY, STREAM, 0, None),
     peer.Vouched(4, VOUCHER),
     peer.Piece(4, 0, b"piece"),

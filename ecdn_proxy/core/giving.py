@@ -1,0 +1,102 @@
+"""What other agents get from here: whether, of what, and when this machine had better not.
+
+get(), cancelled()     a child comes, and leaves; the upload itself is `upload`'s
+decide()               by policy, and by what the uplink carries (`uplink`)
+pump()                 what can be sent goes out
+"""
+
+from typing import Literal
+
+from ecdn_proxy.core.acquisitions import Acquisitions
+from ecdn_proxy.core.cache import Cache
+from ecdn_proxy.core.happenings import Load
+from ecdn_proxy.core.housekeeping import Housekeeping
+from ecdn_proxy.core.site import Site
+from ecdn_proxy.core.upload import Offer, Uploads
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from ecdn_proxy.wire.peer import Cancel, Get, Refused
+
+
+class Giving:
+    """See the head of this file."""
+
+    def __init__(
+        self, site: Site, cache: Cache, uploads: Uploads, house: Housekeeping, acquisitions: Acquisitions
+    ) -> None:
+        self._site = site
+        self._cache = cache
+        self._uploads = uploads
+        self._house = house
+        self._acquisitions = acquisitions
+        self._may = True
+
+    def permitted(self, *, uploads: bool, now: Instant) -> None:
+        """Policy says whether this machine may serve others."""
+        self._may = uploads
+        self.decide("policy", now)
+
+    def get(self, device: str, get: Get, now: Instant) -> None:
+        """An agent wants to read a segment from here."""
+        site = self._site
+        if not site.view.serves or not self._house.shares(get.stream):
+            site.send(device, Refused(get.request, "policy"))
+            return
+        acquisition = self._acquisitions.get(get.key)
+        stored = self._cache.peek(get.key)
+        here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
+        if not here or (acquisition is not None and acquisition.parent == device):
+            site.send(device, Refused(get.request, "unknown"))
+        elif not self._uploads.begin(device, get):
+            site.send(device, Refused(get.request, "busy"))
+        elif stored is None and acquisition is None:
+            site.out.append(Load(get.key))
+
+    def _offer(self, key: str) -> Offer | None:
+        stored = self._cache.peek(key)
+        if stored is not None:
+            body = memoryview(stored.body)
+            count = -(-len(body) // PIECE_BYTES)
+            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, whole=True)
+        acquisition = self._acquisitions.get(key)
+        if acquisition is not None:
+            assembly = acquisition.assembly
+            return Offer(assembly.vouchers, assembly.pieces.__getitem__, assembly.vouched, whole=assembly.complete)
+        return Offer((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
+
+    def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:
+        """Whether this machine serves others, by policy and by what its uplink carries."""
+        view = self._site.view
+        before, view.serves = view.serves, self._may and not self._uploads.uplink.is_slow(now)
+        if not view.serves:
+            for key in self._uploads.keys():  # noqa: SIM118 - not a dict
+                self._uploads.refuse(key, reason)
+        if before != view.serves and reason == "busy":
+            self._house.announce()
+
+    def cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
+        """One that reads from here needs no more, or goes elsewhere."""
+        have, uploads = cancel.late_with, self._uploads
+        slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
+        key = uploads.cancel(device, cancel.request, now)
+        if slow:
+            self.decide("busy", now)
+        acquisition = None if key is None else self._acquisitions.get(key)
+        if acquisition is not None:
+            acquisition.children = self._uploads.of(acquisition.key)
+            acquisition.child_left(now)
+
+    def serves_again_at(self) -> Instant | None:
+        """When the uplink is tried again."""
+        return self._uploads.uplink.slow_until if self._may and not self._site.view.serves else None
+
+    def pump(self, now: Instant) -> None:
+        """Send what can be sent."""
+        if len(self._uploads):
+            self._uploads.pump(self._offer, now)
+
+    def check(self) -> None:
+        """What is being given is here."""
+        for key in self._uploads.keys():  # noqa: SIM118 - not a dict
+            here = self._acquisitions.get(key) is not None or self._cache.peek(key) is not None
+            assert here or self._cache.on_disk(key)
