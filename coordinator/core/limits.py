@@ -77,17 +77,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 SETTLE_S = 0.05
 """Wait after the first change of a quiet swarm: the handful that arrives together shares one list."""
 
+SWARM_MEMBERS_MAX = 1_500
+"""Viewers of one stream at one site that share one copy. Seven of them hold a link to each other one, of the 2,048 that
+an agent may have; with more, whoever comes later finds no room at any of the seven and fetches alone."""
+
 NEIGHBOURS_ENOUGH = 22
 """A list with so many members standing is left as it is: the committee of 7, and 15 others to fetch from. A list of 30
 loses a quarter before it is sent anew; sending it at every change cost 23 lists and 77 KB for each agent that joined
 while a hundred sites filled at once."""
 
-NEWCOMERS_FIRST_MEMBERS = 2_000
-"""In a swarm up to this size a newcomer has its first list at once: its player asks for a segment in a moment, and
-without neighbours it would fetch alone. In a larger one working it out for each takes longer than the wait."""
-
 MEMBERS_PER_S = 2_000
-"""Lists worked out per second in one swarm: a town hall of 10,000 at one site is told of changes every 5 s."""
+"""Lists worked out per second in one swarm: a full one is told of changes every 0.75 s. Whoever has none yet is told at
+once: its player asks for a segment in a moment, and without neighbours it would fetch alone."""
 
 REQUEST_BYTES_MAX = 65_536
 """A CSR of P-256 has under 1 KB; anything near this is no enrolment."""

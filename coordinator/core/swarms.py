@@ -2,6 +2,9 @@
 
     Swarms    join · part · changed      wake_at · settled -> (member, its list)
 
+Everybody of a swarm may ask the seven of its committee, and a machine holds some two thousand links. So a site has one
+swarm of a stream until that is full, then a second one beside it, each with its own committee and its own one copy.
+
 A swarm's lists are worked out when it has settled, at most once a second (`spacing_s`; more slowly where it is large).
 A member is sent one when it has none yet, when the committee has changed, and when its list is short and another would
 say something else. A list that still has enough members standing is left alone: whoever comes later knows them, and
@@ -10,6 +13,7 @@ that is enough to meet. So 20,000 agents that join hundreds of sites within a mi
 
 import heapq
 from collections.abc import Iterator
+from itertools import count
 
 import msgspec
 
@@ -18,7 +22,8 @@ from coordinator.core.neighbours import Present, elect, neighbours
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.tracker import Near, Neighbours
 
-_Key = tuple[str, str]
+_Key = tuple[str, str, int]
+"""Site, stream, and which of the site's swarms of that stream, from 0."""
 
 
 class _Sent(msgspec.Struct):
@@ -38,7 +43,7 @@ class _Sent(msgspec.Struct):
 
 
 class _Swarm:
-    """One site and one stream."""
+    """One site, one stream, and no more members than a machine holds links."""
 
     __slots__ = ("committee", "flushed_at", "full_at", "gone", "members", "newcomers_at", "sent")
 
@@ -61,6 +66,8 @@ class Swarms:
     def __init__(self, spacing_s: float) -> None:
         self._spacing_s = spacing_s
         self._swarms: dict[_Key, _Swarm] = {}
+        self._of: dict[tuple[str, str], _Key] = {}
+        """By device and stream: nobody changes swarms while it watches."""
         self._due: list[tuple[Instant, _Key]] = []
 
     def __len__(self) -> int:
@@ -70,20 +77,22 @@ class Swarms:
         """It watches this stream, where it is placed now."""
         if agent.placement.p2p == "off":
             return
-        key = (agent.placement.site, stream)
+        key = self._with_room(agent.placement.site, stream)
         swarm = self._swarms.setdefault(key, _Swarm())
         swarm.members[agent.device] = agent
+        self._of[agent.device, stream] = key
         self._touch(key, swarm, now)
 
     def part(self, agent: Present, stream: str, now: Instant, *, moved: bool = False) -> None:
-        """It watches this stream no more; to be told before its placement changes.
+        """It watches this stream no more.
 
         One that has moved to another site must not be shared with any more, so everybody's list is worked out anew.
         """
-        key = (agent.placement.site, stream)
-        swarm = self._swarms.get(key)
-        if swarm is None or swarm.members.pop(agent.device, None) is None:
+        key = self._of.pop((agent.device, stream), None)
+        if key is None:
             return
+        swarm = self._swarms[key]
+        del swarm.members[agent.device]
         swarm.sent.pop(agent.device, None)
         swarm.gone.add(agent.device)
         if moved:
@@ -92,12 +101,10 @@ class Swarms:
 
     def changed(self, agent: Present, now: Instant) -> None:
         """Others are to be told something else of it."""
-        if agent.placement.p2p == "off":
-            return
         for stream in agent.streams:
-            key = (agent.placement.site, stream)
-            self._swarms[key].gone.add(agent.device)
-            self._touch(key, self._swarms[key], now)
+            if (key := self._of.get((agent.device, stream))) is not None:
+                self._swarms[key].gone.add(agent.device)
+                self._touch(key, self._swarms[key], now)
 
     def wake_at(self) -> Instant | None:
         """When the next swarm has settled."""
@@ -109,6 +116,15 @@ class Swarms:
             _, key = heapq.heappop(self._due)
             yield from self._flush(key, now)
 
+    def _with_room(self, site: str, stream: str) -> _Key:
+        """The first swarm that is not full: those that have lost members fill again before there is another one."""
+        keys = ((site, stream, cell) for cell in count())
+        return next(key for key in keys if not self._is_full(key))
+
+    def _is_full(self, key: _Key) -> bool:
+        swarm = self._swarms.get(key)
+        return swarm is not None and len(swarm.members) >= limits.SWARM_MEMBERS_MAX
+
     def _touch(self, key: _Key, swarm: _Swarm, now: Instant) -> None:
         settled = now + limits.SETTLE_S
         if swarm.full_at is None:
@@ -118,8 +134,7 @@ class Swarms:
                 due = max(due, swarm.flushed_at + spacing)
             swarm.full_at = due
             heapq.heappush(self._due, (due, key))
-        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
-        if waits and len(swarm.members) <= limits.NEWCOMERS_FIRST_MEMBERS:
+        if swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent):
             swarm.newcomers_at = settled
             heapq.heappush(self._due, (settled, key))
 

@@ -12,6 +12,7 @@ import heapq
 from bisect import bisect_right
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count
 from typing import Protocol
 
 from ecdn_proxy.sansio.machine import Instant
@@ -20,9 +21,9 @@ from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 
 SETTLE_S = 0.05
 SPACING_S = 0.1
-NEWCOMERS_FIRST_MEMBERS = 2_000
 MEMBERS_PER_S = 2_000
 NEIGHBOURS_ENOUGH = 22
+SWARM_MEMBERS_MAX = 1_500
 """As the coordinator's `limits`."""
 
 
@@ -107,36 +108,47 @@ class Seniority:
     """The built-in tracker."""
 
     def __init__(self) -> None:
-        self._swarms: dict[str, _Swarm] = {}
+        self._swarms: dict[tuple[str, int], _Swarm] = {}
+        """By stream, and which of its swarms."""
+        self._of: dict[str, dict[str, _Swarm]] = {}
+        """By device and stream: nobody changes swarms while it watches."""
         self._order = 0
 
     def watch(self, contact: Contact, streams: tuple[str, ...], now: Instant, *, serves: bool) -> None:
         """See `Tracker`."""
+        device = contact.device
+        mine = self._of.setdefault(device, {})
         for stream in streams:
-            swarm = self._swarms.setdefault(stream, _Swarm())
-            known = swarm.members.get(contact.device)
+            swarm = mine.get(stream) or self._with_room(stream)
+            known = swarm.members.get(device)
             if known is not None and known.serves == serves:
                 continue
             self._order += 1
             if known is not None:
-                swarm.gone.add(contact.device)
+                swarm.gone.add(device)
             order = self._order if known is None else known.order
-            ring = blake2b(contact.device.encode(), digest_size=8).digest()
-            swarm.members[contact.device] = _Member(contact, order, ring, serves)
+            ring = blake2b(device.encode(), digest_size=8).digest()
+            swarm.members[device] = _Member(contact, order, ring, serves)
+            mine[stream] = swarm
             self._touch(swarm, now)
-        for stream, swarm in self._swarms.items():
-            if stream not in streams and swarm.members.pop(contact.device, None) is not None:
-                swarm.sent.pop(contact.device, None)
-                swarm.gone.add(contact.device)
-                self._touch(swarm, now)
+        for stream in mine.keys() - set(streams):
+            self._part(device, mine.pop(stream), now)
 
     def leave(self, device: str, now: Instant) -> None:
         """See `Tracker`."""
-        for swarm in self._swarms.values():
-            if swarm.members.pop(device, None) is not None:
-                swarm.sent.pop(device, None)
-                swarm.gone.add(device)
-                self._touch(swarm, now)
+        for swarm in self._of.pop(device, {}).values():
+            self._part(device, swarm, now)
+
+    def _part(self, device: str, swarm: _Swarm, now: Instant) -> None:
+        del swarm.members[device]
+        swarm.sent.pop(device, None)
+        swarm.gone.add(device)
+        self._touch(swarm, now)
+
+    def _with_room(self, stream: str) -> _Swarm:
+        """The first swarm that is not full."""
+        all_of_it = (self._swarms.setdefault((stream, cell), _Swarm()) for cell in count())
+        return next(swarm for swarm in all_of_it if len(swarm.members) < SWARM_MEMBERS_MAX)
 
     @staticmethod
     def _touch(swarm: _Swarm, now: Instant) -> None:
@@ -146,8 +158,7 @@ class Seniority:
             if swarm.flushed_at is not None:
                 spacing = max(SPACING_S, len(swarm.members) / MEMBERS_PER_S)
                 swarm.full_at = max(settled, swarm.flushed_at + spacing)
-        waits = swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent)
-        if waits and len(swarm.members) <= NEWCOMERS_FIRST_MEMBERS:
+        if swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent):
             swarm.newcomers_at = settled
 
     def wake_at(self) -> Instant | None:
@@ -157,7 +168,7 @@ class Seniority:
     def wake(self, now: Instant) -> list[Told]:
         """See `Tracker`."""
         told: list[Told] = []
-        for stream, swarm in self._swarms.items():
+        for (stream, _), swarm in self._swarms.items():
             if swarm.due_at is None or swarm.due_at > now:
                 continue
             swarm.newcomers_at = None

@@ -1,6 +1,6 @@
 """How many agents one coordinator process holds: joining, memory for each, and how soon it answers.
 
-    python -m tests.bench coordinator [--json F] [--agents 20000] [--seconds 60] [--clients 4] [--tracker DIR]
+    python -m tests.bench coordinator [--json F] [--agents 20000] [--seconds 60] [--clients 4] [--alone]
 
 A real coordinator, and client processes that open real WebSockets with a device certificate each, from loopback
 addresses of their own. They join evenly over `--seconds`, all sites at once, 200 to a site, each with one live stream,
@@ -38,22 +38,14 @@ from ecdn_proxy.io.trust import new_keys_and_csr
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from tests.demo import pki
 from tests.demo.clock import seconds
+from tests.demo.origin import NODE_MODULES
 from tests.demo.parts import free_port
 from tests.demo.processes import Child, Processes
 
 STEADY_S = 15.0
 FILES_WANTED = 65_536
-_TRACKER = """
-import Server from 'bittorrent-tracker/server'
-import https from 'node:https'
-import fs from 'node:fs'
-const [port, certificate, key] = process.argv.slice(2)
-const server = https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) })
-const tracker = new Server({ udp: false, http: false, stats: false, ws: { server } })
-tracker.on('error', error => console.error(error.message))
-tracker.on('warning', () => {})
-server.listen(Number(port), '127.0.0.1')
-"""
+OTHER_FILES = 128
+"""What a coordinator has open besides its agents' sockets, and some room."""
 
 
 async def forge(folder: Path, count: int) -> None:
@@ -159,7 +151,6 @@ async def measure(child: Child, clients: Clients, agents: int) -> dict[str, Any]
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    raise_descriptor_limit(FILES_WANTED)
     folder = Path(tempfile.mkdtemp(prefix="ecdn-bench-"))
     processes = Processes(folder)
     result: dict[str, Any] = {}
@@ -173,11 +164,8 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result["coordinator"] = await measure(child, clients, arguments.agents)
         print(json.dumps(result), file=sys.stderr, flush=True)  # the reference takes as long again
         await processes.end([child])
-        try:
+        if not arguments.alone:
             result["bittorrent-tracker"] = await _reference(arguments, folder, processes)
-        except FileNotFoundError as why:
-            result["absent"] = str(why)
-            print(f"skipped: {why}", file=sys.stderr)
     finally:
         await processes.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -185,13 +173,9 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _reference(arguments: argparse.Namespace, folder: Path, processes: Processes) -> dict[str, Any]:
-    home: Path | None = arguments.tracker
-    if home is None or not await asyncio.to_thread((home / "node_modules" / "bittorrent-tracker").exists):
-        raise FileNotFoundError("no --tracker DIR in which npm has installed bittorrent-tracker")
     certificates, port = pki.make(folder / "pki"), free_port()
-    script = home / "bench-tracker.mjs"
-    await asyncio.to_thread(script.write_text, _TRACKER)
-    node = ["node", str(script), str(port), str(certificates.certificate), str(certificates.key)]
+    script, certificate, key = NODE_MODULES.parent / "tracker.mjs", certificates.certificate, certificates.key
+    node = ["node", str(script), "127.0.0.1", str(port), str(certificate), str(key)]
     child = await processes.start("tracker", node)
     await child.listening("127.0.0.1", port, 20)
     await asyncio.to_thread(shutil.copy, certificates.ca, folder / "root.pem")
@@ -207,8 +191,13 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=60, help="all join within so long")
     parser.add_argument("--clients", type=int, default=4, help="processes")
-    parser.add_argument("--tracker", type=Path, help="a folder with bittorrent-tracker, installed by npm")
+    parser.add_argument("--alone", action="store_true", help="without bittorrent-tracker")
     arguments = parser.parse_args()
+    if not arguments.alone and not (NODE_MODULES / "bittorrent-tracker").is_dir():
+        sys.exit("bittorrent-tracker is missing: npm ci in tests/npm, or --alone")
+    if arguments.agents > (most := raise_descriptor_limit(FILES_WANTED) - OTHER_FILES):
+        print(f"This process and its children may open so many files only: {most} agents.", file=sys.stderr)
+        arguments.agents = most
     result = asyncio.run(run(arguments))
     print(json.dumps(result, indent=1))
     if arguments.json:

@@ -11,7 +11,7 @@ from coordinator.core.neighbours import Present
 from coordinator.core.sites import P2P, place, read_address, read_networks
 from coordinator.core.swarms import Swarms
 from ecdn_proxy.wire.peer import Contact
-from ecdn_proxy.wire.tracker import NEIGHBOURS_MAX, Neighbours, Network
+from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX, Neighbours, Network
 
 STREAM, OTHER = "a" * 32, "b" * 32
 SPACING_S = 1.0
@@ -79,13 +79,41 @@ def test_who_would_be_told_the_same_again_is_told_nothing() -> None:
 
 def test_a_large_swarm_is_told_less_often() -> None:
     lists = Lists()
-    many = int(3 * limits.MEMBERS_PER_S)
+    lists.swarms = Swarms(0.1)
+    many = limits.SWARM_MEMBERS_MAX
     agents = [member(number, STREAM) for number in range(many)]
     for agent in agents:
         lists.swarms.join(agent, STREAM, 0.0)
-    lists.pass_to(1.0)
-    lists.swarms.part(agents[0], STREAM, 1.0)
+    lists.pass_to(0.2)
+    lists.swarms.part(agents[0], STREAM, 0.2)
     assert lists.swarms.wake_at() == pytest.approx(limits.SETTLE_S + (many - 1) / limits.MEMBERS_PER_S)
+
+
+def test_a_site_with_more_viewers_than_a_machine_holds_links_has_a_second_swarm() -> None:
+    """Without it whoever came later found no room at any home, and a thousand of them filled the line."""
+    lists = Lists()
+    most = limits.SWARM_MEMBERS_MAX
+    agents = [member(number, STREAM) for number in range(most + 100)]
+    for agent in agents:
+        lists.swarms.join(agent, STREAM, 0.0)
+    lists.pass_to(5.0)
+    committees = {name: message.committee for _, name, message in lists.sent}
+    first, second = committees["d0"], committees[f"d{most}"]
+    assert len(first) == len(second) == COMMITTEE_MAX
+    assert not {*first} & {*second}
+    assert {committees[f"d{number}"] for number in range(most)} == {first}
+    assert {committees[f"d{number}"] for number in range(most, most + 100)} == {second}
+    for _, name, message in lists.sent:
+        assert {int(near.contact.device[1:]) >= most for near in message.near} == {int(name[1:]) >= most}
+    # a place that becomes free in the first is taken before one in the second
+    lists.swarms.part(agents[1000], STREAM, 10.0)
+    lists.swarms.join(member(5000, STREAM), STREAM, 10.0)
+    lists.pass_to(15.0)
+    assert {name: message.committee for _, name, message in lists.sent}["d5000"] == first
+    for agent in agents[most:]:
+        lists.swarms.part(agent, STREAM, 20.0)
+    lists.pass_to(25.0)
+    assert len(lists.swarms) == 1
 
 
 def test_streams_and_sites_apart_and_the_empty_forgotten() -> None:

@@ -81,7 +81,8 @@ def test_what_is_said_twice_is_the_same() -> None:
     """The simulator's floor may not import io and the coordinator; here their numbers are compared."""
     assert Agent().links_max == link.LINKS_MAX
     assert (sim_tracker.SETTLE_S, sim_tracker.MEMBERS_PER_S) == (limits.SETTLE_S, limits.MEMBERS_PER_S)
-    assert sim_tracker.NEWCOMERS_FIRST_MEMBERS == limits.NEWCOMERS_FIRST_MEMBERS
+    assert sim_tracker.SWARM_MEMBERS_MAX == limits.SWARM_MEMBERS_MAX
+    assert sim_tracker.NEIGHBOURS_ENOUGH == limits.NEIGHBOURS_ENOUGH
     assert limits.Settings().spacing_s == sim_tracker.SPACING_S
     assert (links.BUFFER_HIGH_BYTES, links.BUFFER_LOW_BYTES) == (
         connection.WRITE_HIGH_BYTES,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
+from ecdn_proxy.sim.tracker import SWARM_MEMBERS_MAX, Seniority, Told, Tracker
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 from tests.sim.registry import Registry
@@ -96,3 +96,14 @@ def test_it_says_the_same_to_the_same_at_the_same_time_as_the_coordinators() -> 
     assert mine == arrivals(Registry())
     first = {device: at for at, device, _, _ in reversed(mine)}
     assert len(first) == 150
+
+
+def test_a_second_swarm_beside_a_full_one(tracker: Tracker) -> None:
+    for number in range(SWARM_MEMBERS_MAX + 1):
+        tracker.watch(contact(number), (STREAM,), 100.0, serves=True)
+    told: dict[str, Told] = {}
+    while tracker.wake_at() is not None:
+        told |= flush(tracker)
+    late = f"dev-{SWARM_MEMBERS_MAX:03d}"
+    assert told[late].committee == (late,)
+    assert len({it.committee for it in told.values()}) == 2
