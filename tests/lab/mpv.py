@@ -2,8 +2,8 @@
 
 Map:
     why_not             why it cannot be driven here, or None
-    Mpv                 one player: start, property, command, stop
-    watch               plays, pauses, goes on, and of a recording seeks -> Watched
+    Mpv                 one player: start, property, command, pick, stop
+    watch               plays, pauses, goes on, and of a recording seeks and changes the rendition -> Watched
 Stalls are its own `paused-for-cache`. Debian's FFmpeg, which it fetches with, takes the proxy from the environment, and
 checks the CA for the manifest alone.
 """
@@ -85,6 +85,12 @@ class Mpv:
     async def property(self, name: str) -> Any:
         return await self.command("get_property", name)
 
+    async def pick(self, height: int) -> None:
+        """Change to the rendition of that height."""
+        tracks = await self.property("track-list")
+        chosen = next(each["id"] for each in tracks if each["type"] == "video" and each.get("demux-h") == height)
+        await self.command("set_property", "vid", chosen)
+
     async def stop(self, office: Office) -> None:
         self._writer.close()
         await office.processes.end([self._child])
@@ -94,9 +100,19 @@ _TIMES = itertools.count(1)
 
 
 async def watch(
-    office: Office, host: Host, path: str, duration: float, *, through_agent: bool, seek: float | None = None
+    office: Office,
+    host: Host,
+    path: str,
+    duration: float,
+    *,
+    through_agent: bool,
+    seek: float | None = None,
+    height: int | None = None,
 ) -> Watched:
-    """Plays for `duration` twice, with a pause in between, and after it goes to second `seek`."""
+    """Plays for `duration` twice, with a pause in between, and after it goes to second `seek` and to another `height`.
+
+    Not to another height of a live stream: mpv 0.35 then stands still, also with one that FFmpeg made (docs/lab.md).
+    """
     begun = seconds()
     player = await Mpv.start(office, host, path, through_agent=through_agent)
     stalls = 0
@@ -122,6 +138,8 @@ async def watch(
         await player.command("set_property", "pause", False)
         if seek is not None:
             await player.command("seek", seek, "absolute")
+        if height is not None:
+            await player.pick(height)
         stalls_before = stalls
         await play(seconds() + 2)
         if seek is not None:
@@ -129,9 +147,9 @@ async def watch(
         first, at = float(await player.property("time-pos") or 0), seconds()
         await play(at + duration)
         position = float(await player.property("time-pos") or 0)
-        height = int(await player.property("height") or 0)
+        shown = int(await player.property("height") or 0)
         dropped = int(await player.property("frame-drop-count") or 0)
         passed = seconds() - at
-        return Watched(startup_ms, stalls, round(position - first, 2), round(passed, 2), position, height, dropped)
+        return Watched(startup_ms, stalls, round(position - first, 2), round(passed, 2), position, shown, dropped)
     finally:
         await player.stop(office)

@@ -87,7 +87,7 @@ async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
     reports = [user.result() for user in users]
     await stage.refresh()
     for report in reports:
-        assert report.played, report
+        assert report.trouble == []
         assert report.stalls == 0, report
     lan = [agent.bytes_from("lan") - was for agent, was in zip(stage.agents, before, strict=True)]
     counted = await copies.by_path(f"/{stream}/")
