@@ -63,6 +63,10 @@ class AtOrigin(Delivery, ABC):
         """The device that keeps this key's ledger is gone."""
         self._fetching.home_lost(device, now)
 
+    def lease_moves(self, home: str, lease: int, now: Instant) -> None:
+        """A home that seemed silent grants the lease of what is being fetched already: all the others ask there."""
+        self._fetching.move(home, lease, now)
+
     def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
         """Response headers arrived."""
         self._parents.drop()

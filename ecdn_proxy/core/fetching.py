@@ -107,12 +107,22 @@ class Fetching:
             self._site.out.append(AbortOrigin(number))
         assembly.stop_origin()
 
+    def move(self, home: str, lease: int, now: Instant) -> None:
+        """Another home keeps the lease from now on, and the one before is told that it need not."""
+        before = self.lease
+        if before is not None:
+            self._give_back(before, "cancelled", 0, "another home keeps the lease", now)
+            self.lease = FetchIt(home, lease, before.hedge, before.why)
+            self._reported_at = None
+
     def end(self, assembly: Assembly, outcome: Outcome, status: int, why: str, now: Instant) -> None:
         """Give the lease back."""
         self.abort(assembly)
         lease, self.lease = self.lease, None
-        if lease is None:
-            return
+        if lease is not None:
+            self._give_back(lease, outcome, status, why, now)
+
+    def _give_back(self, lease: FetchIt, outcome: Outcome, status: int, why: str, now: Instant) -> None:
         site = self._site
         if lease.home is None:
             site.ledger.finished(self._key, lease.lease, site.me.device, outcome, status, why, now)

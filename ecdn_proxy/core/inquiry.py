@@ -192,6 +192,7 @@ class Inquiry:
             return self._elder_silent(device)
         me = self._site.me.device
         self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
+        self._site.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
         return ReadFrom(message.parents, message.why)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:

@@ -268,6 +268,11 @@ class Ledger:
         if device not in known and device not in entry.holders:
             entry.leases.append(LeaseState(lease, device, now, now, told=True))
 
+    def heard_of(self, key: str, stream: str, device: str, source: str, now: Instant) -> None:
+        """An older ledger sent a device to a source: whoever asks here meanwhile is sent there too."""
+        self.shadow(key, stream, source, 0, now)
+        self._entry(key, stream).follow(device, source, now)
+
     def left(self, device: str) -> None:
         """A device is gone: its leases and holdings with it."""
         for entry in self._entries.values():

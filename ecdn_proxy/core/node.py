@@ -280,6 +280,10 @@ class Node:
     def _answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
         if not self._acquisitions.answered(device, message, now) and isinstance(message, Granted):
             # came too late: another home answered meanwhile
+            acquisition = self._acquisitions.get(message.key)
+            if acquisition is not None and acquisition.fetching:
+                acquisition.lease_moves(device, message.lease, now)
+                return
             done = self.cache.peek(message.key) is not None
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
             self.site.send(device, outcome)

@@ -243,7 +243,8 @@ def test_an_elder_that_knows_better_is_believed_and_the_own_lease_ends() -> None
     desk, inquiry, asked = unsettled("me", "ann")
     home, ask = asked[0]
     assert inquiry.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so")
-    assert desk.site.ledger.fetchers(desk.key) == ()
+    # what the elder knows this ledger knows now: who asks here meanwhile is not sent to the origin
+    assert desk.site.ledger.fetchers(desk.key) == ("bob",)
 
 
 def test_silent_elders_hold_up_nothing() -> None:

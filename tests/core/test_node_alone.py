@@ -133,6 +133,20 @@ def test_a_grant_that_came_too_late_is_handed_back() -> None:
     assert one.feed(h.Received("ann", peer.Piece(99, 0, b""))) == []
 
 
+def test_a_grant_that_comes_while_it_fetches_already_moves_the_lease() -> None:
+    """The better-ranked home only seemed silent: it is asked by everybody else, and must know who fetches."""
+    one = One()
+    fetch = one.fetch()
+    one.link("ann")
+    one.feed(h.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
+    assert one.did == []
+    assert one.node.site.ledger.fetchers(KEY) == ()
+    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY[:100]))
+    assert one.sent(peer.Progress) == [peer.Progress(KEY, 5, 100)]
+    one.feed(h.OriginSent(fetch, BODY[100:]), h.OriginEnded(fetch))
+    assert [it.outcome for it in one.sent(peer.Finished)] == ["complete"]
+
+
 @pytest.mark.parametrize("message", [peer.Ping(1), peer.Pong(1), peer.Bye("so")])
 def test_what_belongs_to_the_link_is_our_fault_here(message: peer.PeerMessage) -> None:
     one = One()
