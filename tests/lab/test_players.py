@@ -60,7 +60,7 @@ async def _three(
 ) -> tuple[list[dict[str, Any]], float]:
     """What each saw, the last one without its agent; copies that the agents together took."""
     await office.refresh()
-    since, lan = len(await office.origin.log()), _lan(office)
+    since, lan, memory = len(await office.origin.log()), _given(office, "lan"), _given(office, "cache")
     at = (wall() + PREPARE_SECONDS) // SEGMENT_SECONDS * SEGMENT_SECONDS + SEGMENT_SECONDS / 2
     hosts = office.net.hosts_of()
     reports = await asyncio.gather(
@@ -83,10 +83,11 @@ async def _three(
     names = "startup_ms stalls stall_ms stalled progress frames_a_second latency_seconds position height segments parts"
     names += " errors console"
     FIGURES[f"{player}-{stream}"] = [{name: report[name] for name in names.split()} for report in reports]
-    # What the two were given and the origin did not send them; each chooses its own rendition.
-    twice = sum(report["bytes"] for report in reports[:2]) - sum(fetch.bytes for fetch in ours)
-    shared = _lan(office) - lan
-    FIGURES[f"{player}-{stream}"].append({"copies": copies(ours), "lan": shared, "twice": twice})
+    # What the two were given and the origin did not send them; each chooses its own rendition. A player that comes back
+    # to what it has had, because of a seek or a change, has it from its own machine.
+    shared, again = _given(office, "lan") - lan, _given(office, "cache") - memory
+    twice = sum(report["bytes"] for report in reports[:2]) - sum(fetch.bytes for fetch in ours) - again
+    FIGURES[f"{player}-{stream}"].append({"copies": copies(ours), "lan": shared, "twice": twice, "again": again})
     assert stream == "ll" or shared >= 0.9 * twice > 0, FIGURES[f"{player}-{stream}"]
     return list(reports), copies(ours)
 
@@ -97,8 +98,8 @@ async def _empty(office: Office, name: str) -> None:
     await office.start_agent(name)
 
 
-def _lan(office: Office) -> int:
-    return sum(agent.bytes_from("lan") for agent in office.agents.values())
+def _given(office: Office, source: str) -> int:
+    return sum(agent.bytes_from(source) for agent in office.agents.values())
 
 
 @pytest.mark.usefixtures("players_here")
