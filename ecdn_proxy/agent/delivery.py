@@ -1,8 +1,8 @@
 """One viewer's answer on its way from the node to the gateway.
 
 The performer puts in (`head`, `bytes_came`, `finished`, …), the gateway takes out (`begin`, `body`). What a slow
-viewer has not taken yet is parts of a segment that is in memory anyway, so it costs no second copy and slows nobody;
-only an answer that belongs to this viewer alone can grow, and that one holds the origin back.
+viewer has not taken yet is a segment at most, in memory anyway or a second copy of it, and slows nobody; only an answer
+that belongs to this viewer alone can grow, and that one holds the origin back.
 """
 
 import asyncio

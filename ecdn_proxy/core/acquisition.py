@@ -249,12 +249,12 @@ class Acquisition(AtOrigin):
 
     # ---- delivering
 
-    def _deliver(self, now: Instant) -> None:
+    def _deliver(self, now: Instant, came: bytes = b"") -> None:
         """Give every viewer what is here and it has not had yet."""
         if self.ended or self.assembly.head is None:
             return
         self._patience.moved(self.assembly.available_bytes, now)
-        self._hand_out(self._source())
+        self._hand_out(self._source(), came)
         if self.assembly.complete and self._fetching.number is None:
             self.audience.replaced = self._asks > 1
             self._finish(now)

@@ -47,8 +47,8 @@ class AtOrigin(Delivery, ABC):
         """Go on from the neighbour that was taken in reserve."""
 
     @abstractmethod
-    def _deliver(self, now: Instant) -> None:
-        """Give every viewer what is here; end when that is all."""
+    def _deliver(self, now: Instant, came: bytes = b"") -> None:
+        """Give every viewer what is here, of which the origin has just sent `came`; end when that is all."""
 
     @property
     def fetching(self) -> bool:
@@ -124,7 +124,7 @@ class AtOrigin(Delivery, ABC):
             self._contradicted(error.why, now)
             return
         self._fetching.progress(self.assembly.available_bytes, now)
-        self._deliver(now)
+        self._deliver(now, data)
 
     def origin_ended(self, now: Instant) -> None:
         """The body ended."""

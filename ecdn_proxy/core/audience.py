@@ -91,8 +91,16 @@ class Audience:
         """When the first of them has waited this share of its slack."""
         return min((it.asked_at + share * it.slack_s for it in self._waiting.values()), default=None)
 
-    def deliver(self, assembly: Assembly, source: Source, why: str) -> None:
-        """Give every viewer what is here and it has not had yet."""
+    def deliver(self, assembly: Assembly, source: Source, why: str, came: bytes = b"") -> None:
+        """Give every viewer what is here and it has not had yet.
+
+        Args:
+            assembly: what is here.
+            source: where it comes from.
+            why: the same in words.
+            came: bytes that the origin has just sent, the last that are here: whoever had all before them gets them as
+                they came. In pieces they cost as much again.
+        """
         if assembly.head is None:
             return
         available = assembly.available_bytes
@@ -104,7 +112,8 @@ class Audience:
                 viewer.answered = True
                 self._out.append(Answer(viewer.number, assembly.head, shown, why))
             if viewer.sent < available:
-                self._out += [Deliver(viewer.number, part) for part in assembly.read(viewer.sent)]
+                parts = (came,) if viewer.sent + len(came) == available else assembly.read(viewer.sent)
+                self._out += [Deliver(viewer.number, part) for part in parts]
                 viewer.by_source[shown] = viewer.by_source.get(shown, 0) + available - viewer.sent
                 viewer.sent = available
 

@@ -63,9 +63,9 @@ class Delivery:
         self.audience.give(stored, "on this machine's disk", now)
         self.stage = Stage.ENDED
 
-    def _hand_out(self, source: Source) -> None:
-        """Give every viewer what is here and it has not had yet."""
-        self.audience.deliver(self.assembly, source, self.why)
+    def _hand_out(self, source: Source, came: bytes = b"") -> None:
+        """Give every viewer what is here and it has not had yet; see `Audience.deliver`."""
+        self.audience.deliver(self.assembly, source, self.why, came)
         self.assembly.announced = self.assembly.announced or self.audience.any_answered()
 
     def _finish(self, now: Instant) -> None:

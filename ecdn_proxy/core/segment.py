@@ -187,9 +187,16 @@ class Assembly:
         self._origin_at += len(data)
         if self._origin_at > (SEGMENT_BYTES_MAX if self.total_bytes is None else self.total_bytes):
             raise Contradiction("the origin sent more bytes than it announced, or than a segment may have")
-        self._tail += data
-        while len(self._tail) >= PIECE_BYTES:
-            self._cut(PIECE_BYTES, now)
+        at = 0
+        if self._tail:
+            at = PIECE_BYTES - len(self._tail)
+            self._tail += data[:at]
+            if len(self._tail) == PIECE_BYTES:
+                self._cut(now)
+        while len(data) - at >= PIECE_BYTES:
+            self._add(data[at : at + PIECE_BYTES], now)
+            at += PIECE_BYTES
+        self._tail += data[at:]
         if self._loose and not self._overlap:
             # compared before anybody gets it: what follows the part that viewers had must be of the same version
             shared = min(len(self._loose), len(self._tail))
@@ -205,15 +212,18 @@ class Assembly:
         if self.total_bytes is not None and self._origin_at != self.total_bytes:
             raise Contradiction("the origin's body is shorter than what was vouched for")
         if self._tail:
-            self._cut(len(self._tail), now)
+            self._cut(now)
         if self._overlap or self._claimed:
             raise Contradiction("the origin's body is shorter than what is here or was vouched for")
         self.total_bytes = self._origin_at
         self._sign(last=True)
 
-    def _cut(self, length: int, now: Instant) -> None:
-        piece = bytes(self._tail[:length])
-        del self._tail[:length]
+    def _cut(self, now: Instant) -> None:
+        piece = bytes(self._tail)
+        self._tail.clear()
+        self._add(piece, now)
+
+    def _add(self, piece: bytes, now: Instant) -> None:
         if self._overlap:
             if self._overlap.pop(0) != piece:
                 raise Contradiction("the origin's bytes differ from what a neighbour vouched for")

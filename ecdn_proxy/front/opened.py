@@ -223,7 +223,7 @@ class Opened(asyncio.Protocol):
                 viewer, route = sort(self._services.agent, request, inside=inside)
                 if not isinstance(route, Pass):
                     self._services.busy(self, True)
-                    self._task = self._services.tasks.start(self._answer(viewer, route), "answer")
+                    self._task = self._services.tasks.begin(self._answer(viewer, route), "answer")
                     self._task.add_done_callback(self._sent)
                     return
                 if inside:
@@ -282,10 +282,14 @@ class Opened(asyncio.Protocol):
     async def _send(self, reply: Reply) -> None:
         fields = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers]
         reason = reply.reason.encode("latin-1", "replace")
+        first = True
         try:
             self.say(h11.Response(status_code=reply.status, headers=fields, reason=reason))
             async for part in reply.parts():
                 self.say(h11.Data(data=cast("bytes", part)))
+                if first:
+                    self._tls.flush()  # at once: much of the rest may be read and decrypted before the next turn
+                    first = False
                 if self._slow:
                     self._room = self._loop.create_future()
                     await self._room

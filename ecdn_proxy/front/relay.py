@@ -168,5 +168,5 @@ class Relay:
 
 
 def as_said(response: h11.Response) -> h11.Response:
-    """A response that was read, as it is written: names of fields as they came."""
-    return h11.Response(status_code=response.status_code, headers=response.headers.raw_items(), reason=response.reason)
+    """A response that was read, as it is written: in HTTP/1.1, the fields as they came."""
+    return h11.Response(status_code=response.status_code, headers=response.headers, reason=response.reason)

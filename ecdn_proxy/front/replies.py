@@ -20,6 +20,7 @@ from ecdn_proxy.front.hygiene import viewer_headers
 from ecdn_proxy.wire.faults import Unavailable
 
 PART_BYTES: Final = 131_072
+"""A slow viewer holds back the rest, and TLS works within the processor's cache."""
 _NO_BODY: Final = frozenset({204, 304})
 _log = structlog.get_logger("ecdn.proxy")
 
@@ -38,7 +39,7 @@ class Reply:
     """… and how many follow; None: all, and only their end says how many."""
 
     async def parts(self) -> AsyncIterator[memoryview]:
-        """The bytes to send.
+        """The bytes to send, at most PART_BYTES at once.
 
         Raises:
             Unavailable: the rest cannot come; the connection must break, so that the player knows.
@@ -52,8 +53,8 @@ class Reply:
             if left is not None:
                 part = part[:left]
                 left -= len(part)
-            if part:
-                yield part
+            for at in range(0, len(part), PART_BYTES):
+                yield part[at : at + PART_BYTES]
             if left == 0:
                 return
         if left or skip:
@@ -94,7 +95,7 @@ async def reply_to(
 def from_memory(segment: StoredSegment, viewer: ViewerRequest, circumstance: Circumstance) -> Reply:
     """The answer from a whole segment."""
     answer = answer_for(viewer.method, viewer.headers, segment.head, circumstance)
-    body = _sliced(segment.body) if answer.body else None
+    body = _whole(segment.body) if answer.body else None
     return Reply(answer.status, answer.reason, answer.headers, body, answer.skip, answer.length)
 
 
@@ -108,14 +109,11 @@ def brief(status: int, why: str) -> Reply:
         ("cache-status", "ecdn; fwd=miss"),
         ("access-control-allow-origin", "*"),
     )
-    return Reply(status, REASONS.get(status, ""), headers, _sliced(text), 0, len(text))
+    return Reply(status, REASONS.get(status, ""), headers, _whole(text), 0, len(text))
 
 
-async def _sliced(body: bytes) -> AsyncIterator[memoryview]:
-    """In parts, so that a slow viewer holds back the rest and TLS works within the processor's cache."""
-    view = memoryview(body)
-    for at in range(0, len(body), PART_BYTES):
-        yield view[at : at + PART_BYTES]
+async def _whole(body: bytes) -> AsyncIterator[memoryview]:
+    yield memoryview(body)
 
 
 def sort(agent: Agent, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:

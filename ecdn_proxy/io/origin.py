@@ -31,7 +31,7 @@ Headers = tuple[tuple[str, str], ...]
 CONNECT_S = 3.0
 SILENCE_S = 10.0
 """An origin that sends nothing for this long has gone; the node gives up far earlier, viewers by themselves do not."""
-READ_BYTES = 262_144
+READ_BYTES = 65_536
 REDIRECTS_MAX = 5
 CONNECTIONS_PER_HOST_MAX = 16
 PREPARED_S = 600.0

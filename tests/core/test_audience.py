@@ -61,6 +61,26 @@ def test_each_gets_every_byte_once_wherever_it_joined() -> None:
     assert len(hall.audience) == 0
 
 
+def test_what_just_came_goes_on_as_it_came_to_those_who_had_all_before_it() -> None:
+    """Also after a broken fetch whose last bytes are worth nothing to others, but were delivered."""
+    hall, body = Hall(), bytes(range(256)) * 1_000
+    hall.join(1)
+
+    def fetch(first: int, *ends: int) -> None:
+        hall.assembly.begin_origin(head(len(body), etag='"v"'), first, UTC)
+        for start, end in zip((first, *ends), ends, strict=False):
+            hall.assembly.take_origin(body[start:end], 0.0)
+            hall.audience.deliver(hall.assembly, "origin", "so", body[start:end])
+
+    fetch(0, 10, 70_000)
+    assert [len(it.data) for it in hall.of(Deliver)] == [10, 69_990]
+    hall.join(2)
+    hall.assembly.stop_origin()
+    fetch(2 * PIECE_BYTES, 69_000, 70_000, 90_000, len(body))
+    assert hall.got(1) == hall.got(2) == body
+    assert [len(it.data) for it in hall.of(Deliver) if it.viewer == 1] == [10, 69_990, 20_000, len(body) - 90_000]
+
+
 def test_a_row_counts_each_source_and_is_named_after_the_largest() -> None:
     hall, body = Hall(), bytes(3 * PIECE_BYTES)
     hall.join(1)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import h11
 import pytest
 
 from tests.demo.parts import free_port
@@ -115,6 +116,29 @@ async def all_bytes(front: Rig, answer: bytes, *, at_once: bool, ends: bool) -> 
     return got, [head.replace(str(port).encode(), b"PORT") for head in heads]
 
 
+def said(got: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes, bool] | None:
+    """Status, fields but those of framing, body, and whether it ended as it should."""
+    reading = h11.Connection(h11.CLIENT)
+    reading.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
+    reading.send(h11.EndOfMessage())
+    reading.receive_data(got)
+    reading.receive_data(b"")
+    status, fields, body = 0, [], b""
+    try:
+        while not isinstance(event := reading.next_event(), h11.EndOfMessage):
+            match event:
+                case h11.Response():
+                    framing = {b"transfer-encoding", b"connection", b"trailer"}
+                    status, fields = event.status_code, [it for it in event.headers if it[0] not in framing]
+                case h11.Data(data=data):
+                    body += bytes(data)
+                case _:
+                    return None
+    except h11.RemoteProtocolError:
+        return status, fields, body, False
+    return status, fields, body, True
+
+
 async def on_all_ways(
     directory: Path, answer: bytes, *, at_once: bool, ends: bool = False
 ) -> dict[Way, tuple[bytes, list[bytes], list[tuple[int, int]], list[bytes]]]:
@@ -136,6 +160,7 @@ async def test_odd_answers_arrive_as_through_mitmproxy(tmp_path: Path, what: str
     seen = await on_all_ways(tmp_path, ODD[what], at_once=at_once)
     straight, relayed = seen["straight"], seen["relayed"]
     assert straight[0] == relayed[0]
+    assert said(straight[0]) == said(seen["mitmproxy alone"][0])
     assert straight[1][0] == relayed[1][0] == seen["mitmproxy alone"][1][0]
     assert straight[2:] == relayed[2:] == seen["mitmproxy alone"][2:]
 
@@ -146,6 +171,7 @@ async def test_answers_that_end_with_their_connection(tmp_path: Path, what: str)
     seen = await on_all_ways(tmp_path, ENDING[what], at_once=True, ends=True)
     straight, relayed = seen["straight"], seen["relayed"]
     assert straight[0] == relayed[0]
+    assert said(straight[0]) == said(seen["mitmproxy alone"][0])
     assert straight[2:] == relayed[2:] == seen["mitmproxy alone"][2:]
 
 
