@@ -35,8 +35,13 @@ async def start(*arguments: object, environment: dict[str, str] | None = None, p
 
 async def call(*arguments: object, environment: dict[str, str] | None = None) -> tuple[int | None, str, str]:
     process = await start(*arguments, environment=environment)
-    async with asyncio.timeout(PATIENCE_S):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:  # it is left over, and would fail the tests after this one too
+            process.kill()
+            await process.wait()
     assert "Traceback" not in err.decode()
     return process.returncode, out.decode(), err.decode()
 

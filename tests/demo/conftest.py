@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from aiohttp.abc import AbstractResolver
 
-from tests.demo.processes import ahead
 from tests.demo.viewer import FixedResolver
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,8 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ready = directory / "ready.json"
     command = [sys.executable, "-m", "tests.demo.origin", "--pki", str(directory), "--ready-file", str(ready)]
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
-        ahead(process.pid)
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
         try:
             for _ in range(600):
                 if ready.exists() or process.poll() is not None:
