@@ -96,6 +96,12 @@ REQUEST_BYTES_MAX = 65_536
 HERE_WITHIN_S = 10.0
 """An agent speaks first; a socket that stays silent is closed."""
 
+HANDSHAKE_S = 10.0
+"""For TLS; a phone's network takes one."""
+
+ANSWER_WITHIN_S = 40.0
+"""From a connection's opening, or its last answer, to its next one; idle connections of browsers end after 30 s."""
+
 HEARTBEAT_S = 20.0
 """Ping interval; the answer must come within half of it, so a dead socket is gone within 30 s."""
 

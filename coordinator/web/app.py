@@ -21,7 +21,8 @@ from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
 from coordinator.web import api, enrol, health, tls
 from coordinator.web import socket as agents
 from coordinator.web.answers import refusal
-from coordinator.web.keys import SHOWN, SYSTEM
+from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
+from coordinator.web.patience import Patience
 
 LOG = structlog.get_logger("coordinator.web")
 BACKLOG = 4_096
@@ -60,6 +61,7 @@ def make_app(system: System) -> web.Application:
     """The application, without a socket."""
     app = web.Application(client_max_size=limits.REQUEST_BYTES_MAX, middlewares=[_speak_json])
     app[SYSTEM] = system
+    app[PATIENCE] = Patience()
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route))
     return app
@@ -107,6 +109,8 @@ async def _speak_json(request: web.Request, handler: Handler) -> web.StreamRespo
         request.app[SYSTEM].faults += 1
         LOG.error("a request failed", path=request.path, exc_info=error)
         return refusal(500, "fault", "a fault of the coordinator; its log says more")
+    finally:
+        request.app[PATIENCE].renew(request.protocol)
 
 
 class Door:
@@ -118,8 +122,10 @@ class Door:
         self._socket = bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._context: ssl.SSLContext | None = None
+        self._server: asyncio.Server | None = None
+        self._app = make_app(system)
         self._runner = web.AppRunner(
-            make_app(system),
+            self._app,
             access_log=None,
             handle_signals=False,
             shutdown_timeout=SHUTDOWN_S,
@@ -132,9 +138,17 @@ class Door:
         certificate = authority.server_certificate(self._names, clock.utc())
         self._context = tls.server_context(certificate, authority.root_pem)
         await self._runner.setup()
-        site = web.SockSite(self._runner, self._socket, ssl_context=self._context, backlog=BACKLOG)
-        await site.start()
+        loop, backlog, patience_s = asyncio.get_running_loop(), BACKLOG, limits.HANDSHAKE_S
+        self._server = await loop.create_server(
+            self._connection, sock=self._socket, ssl=self._context, backlog=backlog, ssl_handshake_timeout=patience_s
+        )
         self._system.tasks.start(self._keep_certificate(), "server certificate")
+
+    def _connection(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        protocol = self._runner.server()
+        self._app[PATIENCE].renew(protocol)
+        return protocol
 
     async def _keep_certificate(self) -> None:
         assert self._context is not None
@@ -145,6 +159,8 @@ class Door:
     async def close(self) -> None:
         """Tell every agent, then stop answering."""
         self._system.turn_all("the coordinator is closing; agents come back by themselves", 1)
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
         self._socket.close()
 

@@ -3,7 +3,9 @@
 from aiohttp import web
 
 from coordinator.service.system import Shown, System
+from coordinator.web.patience import Patience
 
 SYSTEM = web.AppKey("system", System)
+PATIENCE = web.AppKey("patience", Patience)
 SHOWN = web.RequestKey("shown", Shown)
 """The device that TLS has verified; set for routes that need one."""

@@ -16,7 +16,7 @@ from coordinator.core.sites import read_address, read_networks
 from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
 from coordinator.web.answers import refused
-from coordinator.web.keys import SHOWN, SYSTEM
+from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
 from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.faults import PeerMisbehaved
@@ -88,6 +88,7 @@ async def agent(request: web.Request) -> web.StreamResponse:
         heartbeat=limits.HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX, compress=False, timeout=CLOSE_WITHIN_S
     )
     await ws.prepare(request)
+    request.app[PATIENCE].lift(request.protocol)
     session = system.next_session()
     socket = AgentSocket(ws, request.transport)
     system.performer.sockets[session] = socket

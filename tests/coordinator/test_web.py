@@ -455,6 +455,33 @@ async def test_a_silent_socket_is_closed(house: House, monkeypatch: pytest.Monke
         assert turned.code == "silent"
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /healthz HT", b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_a_connection_that_asks_nothing_whole_is_closed(
+    house: House, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """Each holds a place that an agent could have."""
+    monkeypatch.setattr("coordinator.core.limits.ANSWER_WITHIN_S", 0.3)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        ws = await _socket(house, session)
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.door.port, ssl=house.trusting())
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + said)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        writer.close()
+        await ws.send_bytes(HERE)
+        assert isinstance(read_from_coordinator(await ws.receive_bytes()), Welcome), "an agent's stays"
+
+
+async def test_a_connection_without_tls_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("coordinator.core.limits.HANDSHAKE_S", 0.3)
+    async with opened(tmp_path) as house, asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.door.port)
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_dead_socket_disappears_by_its_heartbeat(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coordinator.core.limits.HEARTBEAT_S", 0.2)
     async with aiohttp.ClientSession() as session:
