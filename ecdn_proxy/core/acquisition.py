@@ -175,7 +175,8 @@ class Acquisition(AtOrigin):
         if self.stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
-        self._patience.heard(now)
+        if self.stage is Stage.FOLLOWING:  # a reserve's refusal says nothing of the origin
+            self._patience.heard(now)
         self._parents.answered(now)
         match message:
             case Vouched(voucher=voucher):

@@ -72,6 +72,12 @@ REGISTER: dict[str, Registered] = {
         "It is not spoken to for ten minutes, and nothing of it was played. If it happens often, look at that machine.",
         clears_after_s=3_600.0,
     ),
+    "uplink-slow": Registered(
+        "This machine sends less than the video needs",
+        "It takes from the others and gives nothing for a while; no picture suffers. On Wi-Fi look at its signal, "
+        "by cable at the speed of its port.",
+        clears_after_s=900.0,
+    ),
     "host-bypassed": Registered(
         "A streaming host is no longer intercepted",
         "A program on this machine refused this machine's certificate for it (pinning, or the root is not trusted). "

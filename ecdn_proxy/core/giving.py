@@ -9,7 +9,7 @@ from typing import Literal
 
 from ecdn_proxy.core.acquisitions import Acquisitions
 from ecdn_proxy.core.cache import Cache
-from ecdn_proxy.core.happenings import Load
+from ecdn_proxy.core.happenings import Load, RaiseCondition
 from ecdn_proxy.core.housekeeping import Housekeeping
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Offer, Uploads
@@ -80,6 +80,9 @@ class Giving:
         slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
         key = uploads.cancel(device, cancel.request, now)
         if slow:
+            lasts_s = uploads.uplink.slow_until - now
+            why = f"others had too little of what was sent to them; nothing is given for {lasts_s:.0f} s"
+            self._site.out.append(RaiseCondition("uplink-slow", why))
             self.decide("busy", now)
         acquisition = None if key is None else self._acquisitions.get(key)
         if acquisition is not None:

@@ -297,6 +297,14 @@ def test_a_reserve_that_is_lost_leaves_the_fetch_as_it_is(way: str) -> None:
     assert set(ask.avoid) == {"ann", "bob"}
 
 
+def test_a_reserve_that_refuses_does_not_lengthen_the_wait_for_the_origin() -> None:
+    desk = Desk()
+    fetch, get = reserve(desk, "ann")
+    desk.feed(h.Received("ann", peer.Refused(get.request, "busy")))
+    desk.after(ORIGIN_FIRST_BYTE_S - 0.6)
+    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+
+
 def test_the_question_is_put_again_while_nobody_has_it() -> None:
     desk = Desk()
     _, ask = silent(desk)

@@ -77,6 +77,7 @@ def test_an_uplink_that_carries_no_video_gives_nothing_for_a_while() -> None:
     assert one.did == []
     one.feed(h.Received("bob", peer.Cancel(1, 0, 6_500)))
     assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
+    assert [it.code for it in one.of(h.RaiseCondition)] == ["uplink-slow"]
     assert one.of(h.Send) == [h.Send("cat", peer.Refused(1, "busy"))]
     one.feed(h.Received("ann", peer.Get(2, KEY, STREAM, 0)))
     assert one.sent(peer.Refused) == [peer.Refused(2, "policy")]
