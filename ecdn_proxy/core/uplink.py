@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 
-WINDOW_S = 8.0
-"""What was said longer ago does not count: four segments of two seconds."""
+WINDOW_S = 16.0
+"""What was said longer ago does not count: eight segments of two seconds."""
 BELIEVED_AGENTS = 2
 BELIEVED_TIMES = 3
 """So many different agents must have complained; or one so often, which may be all there is."""
 DOUBT_PIECES = 1.0
 """So much less than the fair share proves nothing: the last piece may be on its way."""
-PROOF_PIECES = 2.0
+PROOF_PIECES = 1.0
 """What must be missing besides, in all complaints together."""
 HOLD_FIRST_S = 30.0
 HOLD_MOST_S = 600.0

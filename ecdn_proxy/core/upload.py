@@ -136,11 +136,14 @@ class Uploads:
 
     def cancel(self, device: str, request: int, now: Instant) -> str | None:
         """A child needs no more; its key."""
-        for child in self._children:
-            if child.device == device and child.request == request:
-                self._end(child, now)
-                return child.key
-        return None
+        child = self._find(device, request)
+        if child is None:
+            return None
+        child.late = True
+        if child not in self._children:
+            return None
+        self._end(child, now)
+        return child.key
 
     def left_late(self, device: str, request: int, have: int, after_s: float, now: Instant) -> bool:
         """An agent leaves as its pieces came too slowly; True when the uplink must be believed to be slow.

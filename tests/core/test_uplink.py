@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.uplink import HOLD_FIRST_S, HOLD_MOST_S, WINDOW_S, Uplink, fair_share
+from ecdn_proxy.core.uplink import (
+    DOUBT_PIECES,
+    HOLD_FIRST_S,
+    HOLD_MOST_S,
+    PROOF_PIECES,
+    WINDOW_S,
+    Uplink,
+    fair_share,
+)
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 
@@ -89,8 +97,10 @@ def test_a_machine_that_was_asked_for_too_much_is_not_slow() -> None:
     """Everybody had what is fair of one video's rate, or nearly: it may carry that and more."""
     found = uplink()
     assert not any(found.complained(f"dev{at}", 0.9, 0, 100.0 + at / 10) for at in range(30))
-    assert not found.complained("ann", 1.5, 0, 110.0)
-    assert not found.complained("bob", 1.5, 0, 110.0)
+    nearly = DOUBT_PIECES + 0.4 * PROOF_PIECES
+    assert not found.complained("ann", nearly, 0, 150.0)
+    assert not found.complained("bob", nearly, 0, 150.0)
+    assert found.complained("cat", nearly, 0, 150.0)
 
 
 def test_each_time_in_a_row_lasts_longer() -> None:

@@ -342,11 +342,22 @@ def test_transfers_that_are_over_are_forgotten_in_the_end() -> None:
     assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
 
 
-def test_one_that_was_cut_off_may_still_say_why() -> None:
+def test_one_that_is_cut_off_half_way_may_say_why() -> None:
     desk = served("bob")
     desk.offer(fetched(seal("me"), BODY), pieces=9)
     assert desk.get("ann")
     desk.pump(0.0)
-    assert desk.uploads.cancel("ann", 1, 1.0) == KEY
     assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
+    assert desk.uploads.cancel("ann", 1, 2.1) == KEY
     assert desk.uploads.left_late("bob", 1, 0, 2.0, 2.1)
+
+
+def test_one_that_needs_no_more_is_no_praise() -> None:
+    """Its viewer may have left, or it never heard a word: nothing of it went well."""
+    desk = served("ann", "bob")
+    for number in range(2, 5):
+        assert desk.get("cat", number)
+        desk.pump(0.5)
+        assert desk.uploads.cancel("cat", number, 0.6) is None
+    assert not desk.uploads.left_late("ann", 1, 0, 2.0, 3.0)
+    assert desk.uploads.left_late("bob", 1, 0, 2.0, 3.0)
