@@ -1,7 +1,7 @@
 """An uplink that does not carry one video is found out by those who leave, and nothing else is taken for it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.uplink import (
@@ -41,6 +41,7 @@ def test_two_share_it_and_what_is_left_of_a_third_takes_its_part() -> None:
     assert fair_share([stale, [(-1.0, 10)]], 1, 10.0, 0.0) == pytest.approx(7.0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9)), max_size=6), min_size=1, max_size=5),
     st.floats(0.5, 50),
