@@ -1,16 +1,15 @@
 """`core.hls`: random playlists against the players' parser, and what m3u8 alone gets wrong."""
 
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m3u8 import parser as m3u8
 
 from ecdn_proxy.core import hls
 from ecdn_proxy.core.playlist import ByteRange, Presentation
 from tests.core import oracle
+from tests.core.effort import calls
 
 URL = "https://cdn.example.com/a/b/index.m3u8?x=1"
 names = st.sampled_from(
@@ -102,20 +101,17 @@ def test_a_range_with_nothing_before_it_begins_at_zero() -> None:
 
 def test_attributes() -> None:
     assert hls.attributes('A="x,B=1",B=2,B=3, C=4') == {"A": "x,B=1", "B": "2", "C": "4"}
-    began = time.process_time()
-    hls.attributes("A" * 65_536)
-    assert time.process_time() - began < 0.5
+    hls.attributes("A" * 4_000_000)  # in square time it would not end before this test's limit
 
 
-def test_many_keys_stay_linear_where_m3u8_alone_does_not() -> None:
-    lines = [f'#EXT-X-KEY:METHOD=AES-128,URI="k{i}"\n#EXTINF:1,\n{i}.ts' for i in range(4000)]
-    began = time.process_time()
-    found = hls.parse_hls(URL, "#EXTM3U\n" + "\n".join(lines))
-    ours_s = time.process_time() - began
-    began = time.process_time()
-    m3u8.parse("\n".join(lines))
-    assert ours_s < time.process_time() - began
-    assert len(found.never_share) == 4000
+def test_many_keys_stay_linear() -> None:
+    def work(count: int) -> int:
+        lines = [f'#EXT-X-KEY:METHOD=AES-128,URI="k{i}"\n#EXTINF:1,\n{i}.ts' for i in range(count)]
+        text = "#EXTM3U\n" + "\n".join(lines)
+        assert len(hls.parse_hls(URL, text).never_share) == count
+        return calls(lambda: hls.parse_hls(URL, text))
+
+    assert work(4000) < 2.1 * work(2000)
 
 
 def test_a_master_keeps_one_entry_for_a_playlist_and_leaves_other_schemes() -> None:
