@@ -31,6 +31,7 @@ from coordinator.io.db import migrate as migrate_database
 from coordinator.io.files import write_private
 from coordinator.io.stun import StunResponder
 from coordinator.service import maps
+from coordinator.service.garbage import spare_the_old
 from coordinator.service.settings import Unusable, host_and_port, load
 from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
 from coordinator.web.app import Door
@@ -72,6 +73,7 @@ def run(
 ) -> None:
     """Run until SIGTERM."""
     set_up_logs()
+    spare_the_old()
 
     def settings() -> Settings:
         return load(config, os.environ, {"listen": listen, "public_url": public_url, "sites": sites})

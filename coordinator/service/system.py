@@ -31,6 +31,7 @@ from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
 from coordinator.io.files import InUse, create_private, held
 from coordinator.service import maps
+from coordinator.service.garbage import Garbage
 from coordinator.service.performer import Performer
 from coordinator.service.settings import Unusable
 from ecdn_proxy.sansio.driver import Driver
@@ -163,6 +164,7 @@ class System:
         self.log.error("tracker failed", exc_info=error)
 
     async def _poll(self) -> None:
+        garbage = Garbage()
         while True:
             await asyncio.sleep(POLL_S)
             try:
@@ -172,6 +174,8 @@ class System:
                 self.log.warning("database is not available", why=str(error))
             self.driver.feed(DenyChanged(self.registry.denied(clock.utc())))
             self._part_from_ended(clock.utc())
+            here = len(self.tracker)
+            garbage.look(here, self.tracker.totals.arrivals - here)
 
     def _part_from_ended(self, utc: float) -> None:
         """Close the sockets of devices that have not renewed: no other agent would accept their certificate."""
