@@ -45,6 +45,8 @@ class Plan:
     viewers: int = 4
     stream: Stream = "hls"
     player: Player | None = None
+    height: int | None = None
+    """The one rendition that hls.js keeps to; None: as it chooses."""
     mbps: float = 50.0
     through: Through = "agents"
     abr: bool = False

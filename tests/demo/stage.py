@@ -259,7 +259,8 @@ class Stage(Whole):
     def page(self) -> str:
         """The player page of this stage's stream."""
         player = f"&player={self.plan.player}" if self.plan.player else ""
-        return f"{self.origin.url}/player.html?stream={self.plan.stream}{player}"
+        height = f"&height={self.plan.height}" if self.plan.height else ""
+        return f"{self.origin.url}/player.html?stream={self.plan.stream}{player}{height}"
 
     def pac_url(self, index: int) -> str:
         """The PAC file of the agent at desk `index`; mitmdump has none, so it gets one in the URL itself."""

@@ -66,10 +66,12 @@ async def _page(stage: Stage, index: int, picture: Path) -> str:
 
 
 @pytest.mark.parametrize(("player", "stream"), [("hls", "hls"), ("dash", "dash"), ("shaka", "hls"), ("shaka", "dash")])
-async def test_two_browsers_get_their_video_from_each_others_agents(
+async def test_the_second_browser_gets_its_video_from_the_first_ones_agent(
     stage: Stage, player: Player, stream: Stream, record_property: Callable[[str, object], None]
 ) -> None:
     stage.plan.player, stage.plan.stream = player, stream
+    # hls.js begins with its lowest rendition, which the first one has left by then; later either may be first to ask
+    stage.plan.height = 720 if player == "hls" else None
     watch = BRIEFLY_SECONDS if player == "shaka" else WATCH_SECONDS
     await stage.refresh()
     before = [agent.bytes_from("lan") for agent in stage.agents]
@@ -97,8 +99,9 @@ async def test_two_browsers_get_their_video_from_each_others_agents(
     twice = sum(report.bytes for report in reports) - (await _origin_bytes(stage) - origin_before)
     assert twice > 1_000_000
     assert sum(lan) >= 0.9 * twice
+    assert lan[1] > 0
     if player == "shaka":
         return
-    text = await _page(stage, lan.index(max(lan)), PICTURES / f"status-{stream}.png")
+    text = await _page(stage, 1, PICTURES / f"status-{stream}.png")
     for words in ("Where video came from", "Playing now", "Colleagues' machines", "from colleagues' machines"):
         assert words.lower() in text.lower(), text
