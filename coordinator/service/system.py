@@ -128,6 +128,8 @@ class System:
         self.messages = Throttle(MESSAGES_PER_MINUTE)
         self.refusals: dict[str, int] = {}
         self.faults = 0
+        self.passed_over = 0
+        """Messages that only a later release of the agent knows."""
         self._salt = base.salt
         self._map_revision = -1
         self._sessions = 0

@@ -39,6 +39,8 @@ async def metrics(request: web.Request) -> web.Response:
     tell("ecdn_arrivals_total", "counter", "Agents that have said Here.", {"": totals.arrivals})
     tell("ecdn_lists_sent_total", "counter", "Lists of neighbours sent.", {"": totals.lists_sent})
     tell("ecdn_faults_total", "counter", "Faults of the coordinator's own.", {"": system.faults})
+    text = "Messages of agents that only a later release of the coordinator knows."
+    tell("ecdn_messages_passed_over_total", "counter", text, {"": system.passed_over})
     sources = {"cache": totals.bytes_cache, "lan": totals.bytes_lan, "origin": totals.bytes_origin}
     values: dict[str, float] = {f'{{source="{source}"}}': count for source, count in sources.items()}
     tell("ecdn_viewer_bytes_total", "counter", "Bytes that agents gave to viewers, by source.", values)

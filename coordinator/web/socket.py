@@ -6,6 +6,7 @@ agent is everyday business: INFO.
 
 import asyncio
 from collections import deque
+from typing import Any
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -19,7 +20,7 @@ from coordinator.web.answers import refused
 from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
 from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
-from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.tracker import Alive, Beat, FromAgent, FromCoordinator, Here, Turned, Watch, read_from_agent
 
@@ -96,7 +97,7 @@ async def agent(request: web.Request) -> web.StreamResponse:
     log = LOG.bind(device=shown.device, remote=request.remote)
     log.info("agent connected")
     try:
-        await _read(system, ws, session, shown.device, request.remote or "")
+        await _read(system, ws, session, shown.device, request.remote or "", log)
     except PeerMisbehaved as error:
         log.warning("agent misbehaved", why=error.why)
         socket.close(Turned("misbehaved", sentence(error.why), 60))
@@ -112,8 +113,9 @@ async def agent(request: web.Request) -> web.StreamResponse:
     return ws
 
 
-async def _read(system: System, ws: web.WebSocketResponse, session: int, device: str, remote: str) -> None:
+async def _read(system: System, ws: web.WebSocketResponse, session: int, device: str, remote: str, log: Any) -> None:
     loop = asyncio.get_running_loop()
+    version, told = "", False
     async with asyncio.timeout(limits.HERE_WITHIN_S) as patience:
         async for frame in ws:
             if frame.type is WSMsgType.ERROR:
@@ -122,7 +124,16 @@ async def _read(system: System, ws: web.WebSocketResponse, session: int, device:
                 raise PeerMisbehaved("a text message where MessagePack belongs")
             if system.messages.wait_s(device, loop.time()) > 0:
                 raise PeerMisbehaved("more messages than any agent needs")
-            message = read_from_agent(frame.data)
+            try:
+                message = read_from_agent(frame.data)
+            except UnknownMessage as unknown:
+                system.passed_over += 1
+                if not told:
+                    log.info("a message of a later agent is passed over", version=version, tag=unknown.tag)
+                    told = True
+                continue
+            if isinstance(message, Here):
+                version = message.version
             if patience.when() is not None:
                 if not isinstance(message, Here):
                     raise PeerMisbehaved(f"{type(message).__name__} before Here")

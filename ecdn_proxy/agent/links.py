@@ -174,15 +174,7 @@ class Links:
         for device, route in self._routes.items():
             stats = None if route.kind is None else by_kind[route.kind].get(device)
             if stats is not None:
-                found[device] = LinkStats(
-                    stats.address,
-                    stats.rtt_ms,
-                    stats.bytes_in,
-                    stats.bytes_out,
-                    stats.dialled,
-                    stats.kind,
-                    self._dialling.why(device),
-                )
+                found[device] = replace(stats, why=self._dialling.why(device))
         return found
 
     def standing(self) -> tuple[int, int]:
@@ -280,6 +272,7 @@ class Links:
             received=lambda device, message: self._received(kind, device, message),
             ready=lambda device: self._ready(kind, device),
             refused=self._told.refused,
+            passed_over=self._told.passed_over,
         )
 
     def _opened(self, kind: Kind, contact: Contact, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:

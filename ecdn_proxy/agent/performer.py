@@ -299,6 +299,11 @@ class Performer:
         self._full.discard(device)
         self._feed(h.LinkClosed(device, sentence(why), misbehaved))
 
+    @staticmethod
+    def link_passed_over(device: str, version: str, tag: int) -> None:
+        """See `ecdn_proxy.io.link.Told`."""
+        log.info("a message of a later release is passed over", device=device[:8], version=version, tag=tag)
+
     def link_ready(self, device: str) -> None:
         """See `ecdn_proxy.io.link.Told`."""
         self._full.discard(device)

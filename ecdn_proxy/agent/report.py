@@ -36,6 +36,10 @@ class PeerStatus(msgspec.Struct, frozen=True):
     bytes_in: int
     bytes_out: int
     why: str
+    version: str = ""
+    """Its release."""
+    passed_over: int = 0
+    """Messages of it that only a later release than ours knows."""
 
 
 class StreamStatus(msgspec.Struct, frozen=True):

@@ -88,7 +88,12 @@ class Reporter:
         self._uploaded = (0, 0)
         self.why = "not tried yet"
         self.link = CoordinatorLink(
-            identity, begin=self._begin, on_message=self._heard, on_state=self._state, chance=chance
+            identity,
+            begin=self._begin,
+            on_message=self._heard,
+            on_state=self._state,
+            chance=chance,
+            on_unknown=lambda tag: log.info("a message of a later coordinator is passed over", tag=tag),
         )
 
     def announce(self, streams: tuple[str, ...], serves: bool) -> None:

@@ -135,6 +135,8 @@ def _peers(of: Sources) -> tuple[PeerStatus, ...]:
             bytes_in=link.bytes_in,
             bytes_out=link.bytes_out,
             why="; ".join(it for it in (of.node.site.view.why(device), link.why) if it),
+            version=link.version,
+            passed_over=link.passed_over,
         )
         for device, link in of.hub.stats().items()
     )

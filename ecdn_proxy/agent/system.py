@@ -179,6 +179,7 @@ class System:
                 closed=lambda *what: self._running.performer.link_closed(*what),
                 received=lambda *what: self._running.performer.link_received(*what),
                 ready=lambda device: self._running.performer.link_ready(device),
+                passed_over=lambda *what: self._running.performer.link_passed_over(*what),
             ),
             webrtc if self._settings.webrtc and self._settings.sharing else None,
         )

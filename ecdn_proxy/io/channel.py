@@ -21,7 +21,7 @@ from ecdn_proxy.io.connection import End
 from ecdn_proxy.io.engine import Carrier
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import pack
-from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
 from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
 
@@ -54,6 +54,10 @@ class Owner(Protocol):
 
     def received(self, channel: "Channel", message: PeerMessage) -> None:
         """A message on an open channel."""
+        ...
+
+    def passed_over(self, channel: "Channel", tag: int) -> None:
+        """The first message that this release does not know; the further ones are only counted."""
         ...
 
     def drained(self, channel: "Channel") -> None:
@@ -93,6 +97,10 @@ class Channel:
         self.end: End | None = None
         self.full = False
         self.rtt_ms = 1.0
+        self.version = ""
+        """The other end's release, once it has said Hello."""
+        self.passed_over = 0
+        """Messages that only a later release knows."""
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -175,6 +183,8 @@ class Channel:
                 raise PeerMisbehaved("text on a data channel")
             self.bytes_in += len(body)
             self._take(read_peer_message(body))
+        except UnknownMessage as unknown:
+            self._pass_over(unknown)
         except PeerMisbehaved as fault:
             self._finish(End(fault.why, misbehaved=True))
         except Exception as error:  # ours: it must not end aiortc's reader, which would not say why
@@ -199,6 +209,11 @@ class Channel:
         else:
             self._owner.received(self, message)
 
+    def _pass_over(self, unknown: UnknownMessage) -> None:
+        self.passed_over += 1
+        if self.passed_over == 1:
+            self._owner.passed_over(self, unknown.tag)
+
     def _greet(self, message: PeerMessage) -> None:
         if isinstance(message, Bye):
             self._finish(End(message.why or "the other end said Bye"))
@@ -213,6 +228,7 @@ class Channel:
             self._finish(End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}"))
             return
         self._ready()  # the answering end may read the Hello before aiortc tells it that the channel is open
+        self.version = message.version
         self.open = True
         self.opened_at = self._loop.time()
         self._ping = (self._ping + 1) % 2**32

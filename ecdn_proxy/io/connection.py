@@ -20,7 +20,7 @@ from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.tls import peer_identity
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
-from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
 from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
 
@@ -69,6 +69,10 @@ class Owner(Protocol):
 
     def received(self, connection: "Connection", message: PeerMessage) -> None:
         """A message on an open connection."""
+        ...
+
+    def passed_over(self, connection: "Connection", tag: int) -> None:
+        """The first message that this release does not know; the further ones are only counted."""
         ...
 
     def drained(self, connection: "Connection") -> None:
@@ -120,6 +124,10 @@ class Connection(asyncio.BufferedProtocol):
         self.end: End | None = None
         self.full = False
         self.rtt_ms = rtt_ms
+        self.version = ""
+        """The other end's release, once it has said Hello."""
+        self.passed_over = 0
+        """Messages that only a later release knows."""
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -216,7 +224,10 @@ class Connection(asyncio.BufferedProtocol):
                 end = start + _LENGTH + length
                 if filled < end:
                     break
-                self._take(read_peer_message(view[start + _LENGTH : end]))
+                try:
+                    self._take(read_peer_message(view[start + _LENGTH : end]))
+                except UnknownMessage as unknown:
+                    self._pass_over(unknown)
                 start = end
         except PeerMisbehaved as fault:
             self._finish(End(fault.why, misbehaved=True), at_once=True)
@@ -259,6 +270,11 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._owner.received(self, message)
 
+    def _pass_over(self, unknown: UnknownMessage) -> None:
+        self.passed_over += 1
+        if self.passed_over == 1:
+            self._owner.passed_over(self, unknown.tag)
+
     def _greet(self, message: PeerMessage) -> None:
         if isinstance(message, Bye):
             self._finish(End(message.why or "the other end said Bye"), at_once=False)
@@ -272,6 +288,7 @@ class Connection(asyncio.BufferedProtocol):
         if message.protocol != PROTOCOL:
             self._finish(End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}"), at_once=False)
             return
+        self.version = message.version
         self.open = True
         self.opened_at = self._loop.time()
         if self._timer is not None:

@@ -25,7 +25,7 @@ from ecdn_proxy.io.trust import Identity, make_folder, new_keys_and_csr
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import Enrolled, EnrolRequest, Rejected, RenewRequest
-from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
+from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable, UnknownMessage
 from ecdn_proxy.wire.tracker import FromAgent, FromCoordinator, Turned, Welcome, read_from_coordinator
 
 ANSWER_WITHIN_S = 15.0
@@ -105,7 +105,8 @@ def retry_wait_s(failures: int, chance: random.Random) -> float:
 class CoordinatorLink:
     """One WebSocket that comes back by itself; callbacks run on the event loop and must not wait.
 
-    `begin` is asked at every connection for the messages to begin with: Here, then Watch.
+    `begin` is asked at every connection for the messages to begin with: Here, then Watch. `on_unknown` is told the tag
+    of the first message on each socket that only a later release knows; `passed_over` counts them all.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class CoordinatorLink:
         on_state: Callable[[bool, str], None],
         chance: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_unknown: Callable[[int], None] = lambda tag: None,
     ) -> None:
         self._identity = identity
         self._begin = begin
         self._on_message = on_message
         self._on_state = on_state
+        self._on_unknown = on_unknown
         self._chance = chance
         self._sleep = sleep
         self._failures = 0
@@ -131,6 +134,7 @@ class CoordinatorLink:
         self._work: asyncio.Task[None] | None = None
         self._tasks = Tasks(self._failed)
         self.connected = False
+        self.passed_over = 0
 
     def start(self) -> None:
         """Connect, now and whenever the socket ends, until `close`."""
@@ -204,13 +208,19 @@ class CoordinatorLink:
                         await ws.close()
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
-        why = "the coordinator ended the socket"
+        why, before = "the coordinator ended the socket", self.passed_over
         async for frame in ws:
             if frame.type is aiohttp.WSMsgType.ERROR:
                 raise Unavailable(f"the socket broke: {ws.exception() or 'unknown'}")
             if frame.type is not aiohttp.WSMsgType.BINARY:
                 raise PeerMisbehaved(f"the coordinator sent a {frame.type.name} frame")
-            message = read_from_coordinator(frame.data)
+            try:
+                message = read_from_coordinator(frame.data)
+            except UnknownMessage as unknown:
+                self.passed_over += 1
+                if self.passed_over == before + 1:
+                    self._on_unknown(unknown.tag)
+                continue
             if isinstance(message, Welcome):
                 self._failures = 0
             if isinstance(message, Turned):

@@ -65,6 +65,8 @@ class Told:
     """A link that was full can take more."""
     refused: Callable[[str, str], None] = lambda address, why: None
     """address, why: an accepted connection ended before a good Hello"""
+    passed_over: Callable[[str, str, int], None] = lambda device, version, tag: None
+    """device, its release ("" before Hello), tag: the first message on a connection that this release does not know"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class LinkStats:
     kind: Literal["lan", "webrtc"] = "lan"
     why: str = ""
     """Why it is of this kind."""
+    version: str = ""
+    """The other end's release."""
+    passed_over: int = 0
+    """Messages of it that only a later release knows."""
 
 
 @dataclass(slots=True)
@@ -194,7 +200,15 @@ class LinkHub:
     def stats(self) -> Mapping[str, LinkStats]:
         """Open links by device."""
         return {
-            device: LinkStats(now.address, now.rtt_ms, now.bytes_in, now.bytes_out, now.dialled)
+            device: LinkStats(
+                now.address,
+                now.rtt_ms,
+                now.bytes_in,
+                now.bytes_out,
+                now.dialled,
+                version=now.version,
+                passed_over=now.passed_over,
+            )
             for device, link in self._links.items()
             if (now := link.current) is not None
         }
@@ -241,6 +255,10 @@ class LinkHub:
     def received(self, connection: Connection, message: PeerMessage) -> None:
         """A message of an open link."""
         self._told.received(connection.device, message)
+
+    def passed_over(self, connection: Connection, tag: int) -> None:
+        """A message of a later release."""
+        self._told.passed_over(connection.device, connection.version, tag)
 
     def drained(self, connection: Connection) -> None:
         """A full link can take more."""

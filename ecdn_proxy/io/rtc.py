@@ -181,7 +181,16 @@ class RtcHub:
     def stats(self) -> Mapping[str, LinkStats]:
         """Open links by device."""
         return {
-            device: LinkStats(now.address, now.rtt_ms, now.bytes_in, now.bytes_out, now.dialled, "webrtc")
+            device: LinkStats(
+                now.address,
+                now.rtt_ms,
+                now.bytes_in,
+                now.bytes_out,
+                now.dialled,
+                "webrtc",
+                version=now.version,
+                passed_over=now.passed_over,
+            )
             for device, now in self._links.items()
         }
 
@@ -373,6 +382,10 @@ class RtcHub:
     def received(self, channel: Channel, message: PeerMessage) -> None:
         """A message of an open link."""
         self._told.received(channel.device, message)
+
+    def passed_over(self, channel: Channel, tag: int) -> None:
+        """A message of a later release."""
+        self._told.passed_over(channel.device, channel.version, tag)
 
     def drained(self, channel: Channel) -> None:
         """A full link can take more."""

@@ -2,26 +2,27 @@
 
 A frame is a 4-byte big-endian length and that many bytes of MessagePack. A WebRTC data channel or a WebSocket
 message carries one frame's body without the length. `FRAME_BYTES_MAX` bounds both directions, so a peer can make us
-hold at most one frame of it. What
-does not decode into a known message is `PeerMisbehaved`; past this file all is typed.
+hold at most one frame of it. A message whose tag is not known is of a later release (`UnknownMessage`: passed over);
+anything else that does not decode is `PeerMisbehaved`. Past this file all is typed.
 
     encode(message) -> bytes            with length, for TLS
     pack(message) -> bytes              without, for a datagram-like carrier
-    Splitter(decoder).feed(data)        bytes as they come -> whole messages
     decoder(union)                      body -> message
 """
 
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 
-from ecdn_proxy.wire.faults import PeerMisbehaved
+from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
 
 FRAME_BYTES_MAX = 65_536
 """A 32 KiB piece with its head fits with room; also the largest message that aiortc sends unfragmented with ease."""
 
 _LENGTH = 4
 _encoder = msgspec.msgpack.Encoder()
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError)
 
 
 def pack(message: msgspec.Struct) -> bytes:
@@ -45,48 +46,38 @@ def encode(message: msgspec.Struct) -> bytes:
 def decoder[M](union: type[M]) -> Callable[[bytes | memoryview], M]:
     """A function from a frame's body to a message of `union`.
 
-    The function raises PeerMisbehaved for anything else, and nothing else.
+    The function raises UnknownMessage for a whole message with a tag that none of `union` has, PeerMisbehaved for
+    anything else, and nothing else.
     """
     decode: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(union)
+    known = {kind.__struct_config__.tag for kind in get_args(union)}
 
     def read(body: bytes | memoryview) -> M:
         if len(body) > FRAME_BYTES_MAX:
             raise PeerMisbehaved(f"a frame of {len(body)} bytes; the limit is {FRAME_BYTES_MAX}")
         try:
             return decode.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        except _UNREADABLE as error:
+            tag = _tag(body)
+            if tag is not None and tag not in known:
+                raise UnknownMessage(tag) from None
             raise PeerMisbehaved(f"a frame that is no message of this protocol: {error}") from error
 
     return read
 
 
-class Splitter[T]:
-    """Cuts a byte stream into messages; holds at most one unfinished frame."""
+class _Tagged(msgspec.Struct, array_like=True):
+    """What every message begins with; whatever follows is read to its end and left."""
 
-    def __init__(self, read: Callable[[bytes | memoryview], T]) -> None:
-        self._read = read
-        self._held = bytearray()
+    tag: int
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[T]:
-        """Messages completed by `data`.
 
-        Raises:
-            PeerMisbehaved: a length beyond the limit or a body that does not decode.
-        """
-        held = self._held
-        held += data
-        messages: list[T] = []
-        start = 0
-        with memoryview(held) as view:
-            while len(view) - start >= _LENGTH:
-                length = int.from_bytes(view[start : start + _LENGTH], "big")
-                if length > FRAME_BYTES_MAX:
-                    raise PeerMisbehaved(f"a frame of {length} bytes announced; the limit is {FRAME_BYTES_MAX}")
-                end = start + _LENGTH + length
-                if len(view) < end:
-                    break
-                with view[start + _LENGTH : end] as body:
-                    messages.append(self._read(body))
-                start = end
-        del held[:start]
-        return messages
+_tagged = msgspec.msgpack.Decoder(_Tagged)
+
+
+def _tag(body: bytes | memoryview) -> int | None:
+    """A message's tag, None for what is no message."""
+    try:
+        return _tagged.decode(body).tag
+    except _UNREADABLE:
+        return None

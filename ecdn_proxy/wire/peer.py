@@ -4,8 +4,8 @@
     ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
     transfer  Get → Vouched* Piece* End | Refused;  Cancel
 
-`request` numbers are chosen by whoever asks and mean something on that link only. Golden frames in tests/wire hold
-every message of protocol 1; a change that alters one needs a new protocol number.
+`request` numbers are chosen by whoever asks and mean something on that link only. Golden frames and shapes in
+tests/wire hold every message of protocol 1; what may be added to them without a new number stands in wire/version.
 """
 
 from collections.abc import Callable

@@ -393,6 +393,7 @@ async def test_links_are_the_hubs(bench: Bench) -> None:
     bench.performer.link_opened(contact("ann"), "webrtc", (STREAM,), True, 1.0)
     bench.performer.link_opened(contact("bob"), "lan", (), False, 2.0)
     bench.performer.link_received("ann", Cancel(3))
+    bench.performer.link_passed_over("ann", "9.0", 250)
     bench.performer.link_closed("ann", "x" * 500, True)
     bench.performer.link_closed("bob", "gone", False)
     opened, second, received, closed, gone = bench.events

@@ -446,6 +446,20 @@ async def test_what_breaks_the_protocol_is_turned_away(house: House, frames: lis
     assert house.system.faults == 0
 
 
+async def test_what_a_later_agent_says_is_passed_over(house: House) -> None:
+    unknown = b"\x92\xcc\xfa\x01"
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        ws = await _socket(house, session)
+        for frame in (unknown, HERE, unknown, pack(Alive()), unknown, pack(Alive())):
+            await ws.send_bytes(frame)
+        heard: list[FromCoordinator] = []
+        while heard.count(Alive()) < 2:
+            heard.append(read_from_coordinator(await ws.receive_bytes()))
+        assert not any(isinstance(message, Turned) for message in heard)
+        assert len(house.system.tracker) == 1
+    assert "ecdn_messages_passed_over_total 3\n" in (await house.ask("GET", "/metrics"))[1]
+
+
 async def test_a_silent_socket_is_closed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coordinator.core.limits.HERE_WITHIN_S", 0.05)
     async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):

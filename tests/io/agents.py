@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from ecdn_proxy.io.link import LinkHub, Ourselves, Told
 from ecdn_proxy.io.sockets import Networks
 from ecdn_proxy.io.tls import Contexts
-from ecdn_proxy.wire.codec import Splitter, encode
+from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
 from tests.io.material import TENANT
@@ -35,6 +35,7 @@ class Agent:
             received=self.record.tell("received"),
             ready=self.record.tell("ready"),
             refused=self.record.tell("refused"),
+            passed_over=self.record.tell("passed_over"),
         )
         ourselves = Ourselves(device, TENANT, "test", (address,))
         self.hub = LinkHub(ourselves, (address, 0), contexts, networks, told)
@@ -100,9 +101,8 @@ def hello_of(device: str, tenant: str = TENANT, protocol: int = PROTOCOL) -> byt
 
 
 async def messages_of(reader: asyncio.StreamReader) -> AsyncIterator[PeerMessage]:
-    splitter = Splitter(read_peer_message)
     async with asyncio.timeout(DEADLINE_S):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                for message in splitter.feed(data):
-                    yield message
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                length = int.from_bytes(await reader.readexactly(4), "big")
+                yield read_peer_message(await reader.readexactly(length))

@@ -60,6 +60,7 @@ class RtcAgent:
             ready=self.record.tell("ready"),
             called=self._called,
             forged=self.record.tell("forged"),
+            passed_over=self.record.tell("passed_over"),
         )
         ourselves = Ourselves(who.device, who.tenant, "test", (address,))
         self.hub = RtcHub(

@@ -72,6 +72,9 @@ class Side:
         if message == Get(9, "ab" * 32, "cd" * 16, 0):
             raise ZeroDivisionError
 
+    def passed_over(self, channel: Channel, tag: int) -> None:
+        self.told.append(("passed over", channel.version, tag))
+
     def drained(self, channel: Channel) -> None:
         self.told.append(("drained",))
 
@@ -141,6 +144,17 @@ async def test_what_no_open_channel_brings(body: bytes | str) -> None:
     end = side.end()
     assert end is not None
     assert end.misbehaved
+
+
+async def test_what_a_later_release_says_is_passed_over() -> None:
+    side = Side()
+    for body in (pack(GET), b"\x92\xcc\xfa\x01", pack(GET), b"\x91\xcc\xfb", pack(GET)):
+        side.carrier.happens("message", body)
+    got = ("received", GET)
+    assert side.told[1:] == [got, ("passed over", "test", 250), got, got], "told once"
+    assert side.channel.passed_over == 2
+    assert side.end() is None
+    side.channel.lost("the test is over")
 
 
 async def test_a_second_channel_is_one_too_many() -> None:

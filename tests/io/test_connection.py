@@ -14,7 +14,8 @@ from tests.io.material import Root, root
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 
-
+UNKNOWN = (4).to_bytes(4, "big") + b"\x92\xcc\xfa\x01"
+"""A message with tag 250, which no release has."""
 GARBAGE = {
     "no length": b"\xff" * 40,
     "oversize": (65_537).to_bytes(4, "big"),
@@ -44,6 +45,24 @@ async def test_misbehaviour_on_an_open_link_ends_it(start: Start, tenant_root: R
     async with by_hand(a, tenant_root.contexts("b").client, hello_of("b") + sent):
         device, _, misbehaved = await a.record.first("closed")
         assert (device, misbehaved) == ("b", True)
+
+
+async def test_what_a_later_release_says_is_passed_over(start: Start, tenant_root: Root) -> None:
+    a = await start("a", "127.0.0.2")
+    sent = hello_of("b") + encode(Cancel(1)) + UNKNOWN + encode(Cancel(2)) + UNKNOWN + encode(Cancel(3))
+    async with by_hand(a, tenant_root.contexts("b").client, sent):
+        await a.record.until(lambda: len(a.messages(Cancel)) == 3)
+        assert a.messages(Cancel) == [Cancel(1), Cancel(2), Cancel(3)]
+        assert a.record.all("passed_over") == [("b", "test", 250)], "told once, with whose it was and its tag"
+        assert (a.hub.stats()["b"].version, a.hub.stats()["b"].passed_over) == ("test", 2)
+        assert not a.record.all("closed")
+
+
+async def test_before_hello_too(start: Start, tenant_root: Root) -> None:
+    a = await start("a", "127.0.0.2")
+    async with by_hand(a, tenant_root.contexts("b").client, UNKNOWN + hello_of("b")):
+        await a.record.first("opened")
+        assert a.record.all("passed_over") == [("b", "", 250)]
 
 
 async def test_another_protocol_is_no_misbehaviour(start: Start, tenant_root: Root) -> None:

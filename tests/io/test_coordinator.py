@@ -22,6 +22,7 @@ from ecdn_proxy.io.coordinator import (
     retry_wait_s,
 )
 from ecdn_proxy.io.trust import Identity, load
+from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.tracker import Alive, FromAgent, FromCoordinator, Here, Network, Turned, Welcome
@@ -37,6 +38,7 @@ class Side:
     def __init__(self, identity: Identity) -> None:
         self.messages: list[FromCoordinator] = []
         self.states: list[tuple[bool, str]] = []
+        self.passed_over: list[int] = []
         self.waits: list[float] = []
         self.broken = False
         self._news = asyncio.Event()
@@ -48,6 +50,7 @@ class Side:
             on_state=self._state,
             chance=random.Random(7),
             sleep=self._sleep,
+            on_unknown=self.passed_over.append,
         )
         self.link.start()
 
@@ -313,6 +316,29 @@ async def test_a_coordinator_that_misbehaves_is_left(
         assert said.get(mode, "") in side.states[-1][1]
         assert not side.states[-1][0]
         assert side.messages == []
+        await side.link.close()
+        await runner.cleanup()
+
+
+async def test_what_a_later_coordinator_says_is_passed_over(tmp_path: Path) -> None:
+    async def later(request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        for body in (pack(Alive()), b"\x92\xcc\xfa\x01", pack(Alive()), b"\x91\xcc\xfb", pack(Alive())):
+            await ws.send_bytes(body)
+        async for _ in ws:
+            pass
+        return ws
+
+    async with opened(tmp_path) as house:
+        identity = await house.enrolled()
+        runner, url = await _fake(house, later)
+        side = Side(msgspec.structs.replace(identity, coordinator=url))
+        await side.until(lambda: len(side.messages) == 3)
+        assert side.messages == [Alive()] * 3
+        assert side.passed_over == [250], "told once"
+        assert side.link.passed_over == 2
+        assert side.link.connected
         await side.link.close()
         await runner.cleanup()
 

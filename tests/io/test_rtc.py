@@ -154,6 +154,22 @@ async def test_frames_that_are_none_are_the_others_fault(tenant: Authority) -> N
         assert "no message of this protocol" in why
 
 
+async def test_what_a_later_release_says_is_passed_over(tenant: Authority) -> None:
+    async with exchange(tenant) as made:
+        a, b = made("a"), made("b")
+        a.hub.dial(b.contact)
+        await linked(a, b)
+        carrier = a.hub._links["b"]._carrier
+        assert carrier is not None
+        a.hub.send("b", Get(1, KEY, STREAM, 0))
+        carrier.send(b"\x92\xcc\xfa\x01")
+        a.hub.send("b", Get(2, KEY, STREAM, 0))
+        await b.record.until(lambda: len(b.messages(Get)) == 2)
+        assert b.record.all("passed_over") == [("a", "test", 250)]
+        assert (b.hub.stats()["a"].version, b.hub.stats()["a"].passed_over) == ("test", 1)
+        assert not b.record.all("closed")
+
+
 async def test_stopping_says_bye(tenant: Authority) -> None:
     async with exchange(tenant) as made:
         a, b = made("a"), made("b")

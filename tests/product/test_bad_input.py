@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
 
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX
-from ecdn_proxy.wire.peer import Hello
+from ecdn_proxy.wire.peer import Hello, Ping, Pong
 from tests.demo import pki
 from tests.demo.parts import PEER_PORT, Plan
 from tests.demo.stage import Stage
@@ -259,6 +260,27 @@ async def test_a_neighbour_that_sends_garbage_is_hung_up_on(office: Office, case
             async with Peer.dial(identity, office.stage.agents[0]) as again:
                 again.hello()
                 await until(again.ended.is_set, "a banned device is not let in again", within=5)
+
+
+async def test_a_neighbour_of_a_later_release_is_no_bad_one(office: Office) -> None:
+    """What it says beyond our words is passed over, and shown: it is linked, answered, and not banned."""
+    identity = await enrolled(office.stage, "later")
+    unknown = msgspec.msgpack.encode([250, "of a later release", {"so": [1, 2.5, None, b"bytes"]}])
+    async with Peer.dial(identity, office.stage.agents[0]) as peer:
+        await peer.next(Hello)
+        peer.hello()
+        for number in range(70, 73):
+            peer.raw(len(unknown).to_bytes(4, "big") + unknown)
+            peer.say(Ping(number))
+        await until(lambda: Pong(72) in peer.heard, "the link stands, and what is known is answered")
+        assert {Pong(70), Pong(71), Pong(72)} <= set(peer.heard)
+        assert identity.device[:8] not in (await office.conditions()).get("peer-misbehaved", "")
+        shown = [it for it in office.stage.agents[0].status["peers"] if it["id"] == identity.device]
+        assert [(it["version"], it["passed_over"]) for it in shown] == [("by hand", 3)]
+    log = (office.stage.directory / f"{office.stage.agents[0].name}.log").read_text()
+    lines = [line for line in log.splitlines() if "passed over" in line]
+    assert len(lines) == 1, lines
+    assert all(word in lines[0] for word in ("level=info", identity.device[:8], 'version="by hand"', "tag=250"))
 
 
 async def test_strangers_at_the_door_cost_nothing(office: Office) -> None:

@@ -15,8 +15,7 @@ import msgspec
 
 from ecdn_proxy.core.conditions import REGISTER
 from ecdn_proxy.core.limits import Settings, describe
-from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker
-from ecdn_proxy.wire.version import PROTOCOL
+from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
@@ -113,9 +112,10 @@ def protocol() -> str:
     text = (
         "# The protocol, message by message\n\n"
         "<!-- Generated from ecdn_proxy/wire by `make docs`; do not edit. -->\n\n"
-        f"Protocol number {PROTOCOL}. Messages are MessagePack arrays: the tag first, then the fields in the\n"
+        f"Protocol number {version.PROTOCOL}. Messages are MessagePack arrays: the tag first, then the fields in the\n"
         "order of the tables; those at the end that have a default may be missing, further ones are ignored. What\n"
         "breaks a bound is refused as a whole. Enrolment is JSON.\n\n"
+        f"## Releases that differ\n\n{version.__doc__ or ''}\n"
         f"## Frames\n\n{codec.__doc__ or ''}\n"
         f"`FRAME_BYTES_MAX` is {codec.FRAME_BYTES_MAX:,} bytes.\n\n"
         "## Names that stand for a type\n\n" + _table("name", "values", "meaning") + "".join(rows) + "\n"

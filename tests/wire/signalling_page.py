@@ -48,6 +48,8 @@ RULES = f"""\
 - **What is believed.** Nothing before DTLS has compared the certificate with the signed fingerprint and both have said
   `Hello` on the channel, label `ecdn/1`, ordered; one frame of `docs/protocol.md` is one message of at most 65,536
   bytes.
+- **Releases.** A message or a field that only a later release knows is passed over, by agents and by the switchboard:
+  see [releases that differ](../protocol.md#releases-that-differ).
 - **Life.** A `Ping` every 0.7 s each way; 2.1 to 2.8 s without any message end the link.
 - **The switchboard** compares `sender` with the device behind the socket, and passes on what two agents of one site
   that share and watch a stream in common say to each other: at most 240 messages a minute of one agent, 12 to one
