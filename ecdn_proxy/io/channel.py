@@ -3,9 +3,10 @@
     greeting ──Hello of the signed device, ours sent──► open ──Bye, fault, silence, loss──► ended
                                                           └──leave: our Bye sent, reading on──┘
 
-One frame is one message (≤ 64 KiB). The device is known before: its signature covers the fingerprint that DTLS has
-checked, so whatever arrives here comes from whoever holds that key; still nothing counts before a good Hello, since the
-other end may have refused our certificate while this end looks connected.
+What the two say of the link itself is judged in io/talk. One frame is one message (≤ 64 KiB). The device is known
+before: its signature covers the fingerprint that DTLS has checked, so whatever arrives here comes from whoever holds
+that key; still nothing counts before a good Hello, since the other end may have refused our certificate while this end
+looks connected.
 
 **Back-pressure.** `full` above `HIGH_BYTES` waiting in the engine; `drained` is told below `LOW_BYTES`.
 **Liveness.** aiortc notices a dead peer after 32 s. Each end sends a Ping every `TICK_S`, also while it sends nothing
@@ -14,16 +15,14 @@ itself, that is no sign that the other one died.
 """
 
 import asyncio
-from typing import Protocol
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.connection import End
 from ecdn_proxy.io.engine import Carrier
+from ecdn_proxy.io.talk import OWN, End, Owner, Talk
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
-from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
-from ecdn_proxy.wire.version import PROTOCOL
+from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Pong, read_peer_message
 
 TICK_S = 0.65
 SILENT_TICKS = 4
@@ -38,52 +37,19 @@ MOVED = "this link goes on over TLS"
 """The Bye of a link that moves: the other end says it too, after its last word, so that none is lost."""
 LEAVE_S = 3.0
 
-_RTT_WEIGHT = 0.25
-
-
-class Owner(Protocol):
-    """Whoever opens channels and hears of them."""
-
-    def hello(self) -> Hello:
-        """What we say of ourselves now."""
-        ...
-
-    def greeted(self, channel: "Channel", hello: Hello) -> None:
-        """The other end's Hello is good; the channel is open."""
-        ...
-
-    def received(self, channel: "Channel", message: PeerMessage) -> None:
-        """A message on an open channel."""
-        ...
-
-    def passed_over(self, channel: "Channel", tag: int) -> None:
-        """The first message that this release does not know; the further ones are only counted."""
-        ...
-
-    def drained(self, channel: "Channel") -> None:
-        """A channel that was full can take more."""
-        ...
-
-    def ended(self, channel: "Channel", end: End) -> None:
-        """The channel is closed for use."""
-        ...
-
 
 class Channel:
     """One data channel to `device`."""
 
-    def __init__(self, owner: Owner, tenant: str, device: str, *, dialled: bool) -> None:
+    def __init__(self, owner: Owner["Channel"], tenant: str, device: str, *, dialled: bool) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._tenant = tenant
         self._carrier: Carrier | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silent = 0
         self._due = 0.0
-        self._ping = 0
-        self._pinged_at = 0.0
-        self._measured = False
         self._leaving = False
+        self.talk = Talk(tenant, device)
         self.over = asyncio.Event()
         """Set when the channel has ended."""
         self.settled = asyncio.Event()
@@ -92,15 +58,10 @@ class Channel:
         self.dialled = dialled
         self.address = ""
         self.said: Hello | None = None
-        self.open = False
         self.opened_at = 0.0
+        self.open = False
         self.end: End | None = None
         self.full = False
-        self.rtt_ms = 1.0
-        self.version = ""
-        """The other end's release, once it has said Hello."""
-        self.passed_over = 0
-        """Messages that only a later release knows."""
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -184,7 +145,8 @@ class Channel:
             self.bytes_in += len(body)
             self._take(read_peer_message(body))
         except UnknownMessage as unknown:
-            self._pass_over(unknown)
+            if self.talk.passes_over():
+                self._owner.passed_over(self, unknown.tag)
         except PeerMisbehaved as fault:
             self._finish(End(fault.why, misbehaved=True))
         except Exception as error:  # ours: it must not end aiortc's reader, which would not say why
@@ -194,48 +156,26 @@ class Channel:
     # ---- the link's own messages
 
     def _take(self, message: PeerMessage) -> None:
-        if not self.open:
-            self._greet(message)
-        elif isinstance(message, Ping):
-            self.send(Pong(message.number))
-        elif isinstance(message, Pong):
-            self._answered(message.number)
-        elif isinstance(message, Bye):
-            if message.why == MOVED:
-                self.send(message)
-            self._finish(End(message.why or "the other end said Bye"))
-        elif isinstance(message, Hello):
-            raise PeerMisbehaved("a second Hello on one link")
-        else:
+        if self.open and type(message) not in OWN:
             self._owner.received(self, message)
-
-    def _pass_over(self, unknown: UnknownMessage) -> None:
-        self.passed_over += 1
-        if self.passed_over == 1:
-            self._owner.passed_over(self, unknown.tag)
-
-    def _greet(self, message: PeerMessage) -> None:
-        if isinstance(message, Bye):
-            self._finish(End(message.why or "the other end said Bye"))
             return
-        if not isinstance(message, Hello):
-            raise PeerMisbehaved(f"a {type(message).__name__} before Hello")
-        if message.device != self.device or message.contact.device != self.device:
-            raise PeerMisbehaved("a Hello in the name of another device")
-        if message.tenant != self._tenant:
-            raise PeerMisbehaved("a Hello in the name of another tenant")
-        if message.protocol != PROTOCOL:
-            self._finish(End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}"))
-            return
+        match self.talk.take(message, monotonic()):
+            case Pong() as pong:
+                self.send(pong)
+            case Hello() as hello:
+                self._opened(hello)
+            case End(why) as end:
+                if why == MOVED and self.open:
+                    self.send(Bye(MOVED))
+                self._finish(end)
+
+    def _opened(self, hello: Hello) -> None:
         self._ready()  # the answering end may read the Hello before aiortc tells it that the channel is open
-        self.version = message.version
         self.open = True
         self.opened_at = self._loop.time()
-        self._ping = (self._ping + 1) % 2**32
-        self._pinged_at = monotonic()
-        self.send(Ping(self._ping))
+        self.send(self.talk.ping(monotonic()))
         self.settled.set()
-        self._owner.greeted(self, message)
+        self._owner.greeted(self, hello)
 
     def _tick(self) -> None:
         if self.end is not None:
@@ -248,17 +188,7 @@ class Channel:
         self._due = self._due + TICK_S if self._due + TICK_S > now else now + TICK_S  # a late tick delays none after it
         self._timer = self._loop.call_at(self._due, self._tick)
         if self.open:
-            self._ping = (self._ping + 1) % 2**32
-            self._pinged_at = monotonic()
-            self.send(Ping(self._ping))
-
-    def _answered(self, number: int) -> None:
-        if number != self._ping or not self._pinged_at:
-            return
-        sample = (monotonic() - self._pinged_at) * 1_000
-        self._pinged_at = 0.0
-        self.rtt_ms = self.rtt_ms + _RTT_WEIGHT * (sample - self.rtt_ms) if self._measured else sample
-        self._measured = True
+            self.send(self.talk.ping(monotonic()))
 
     def _finish(self, end: End) -> None:
         """End the channel, the first time only."""

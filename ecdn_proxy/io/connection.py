@@ -3,8 +3,9 @@
     greeting ──Hello of the certificate's device, ours sent──► open ──Bye, fault, silence, loss──► closed
         └──3 s, fault, other protocol──────────────────────────────────────────────────────────────► closed
 
-The connection knows frames and time-outs; which of two links to a device lives is the hub's business (io/link). It
-tells its owner `greeted` once, then `received` for each message that is not the link's own, and `ended` once.
+The connection knows frames and time-outs. What the two say of the link itself is judged in io/talk; which of two links
+to a device lives is the hub's business (io/link). It tells its owner `greeted` once, then `received` for each message
+that is not the link's own, and `ended` once.
 
 The hot path is the 32 KiB piece. Bytes are decrypted straight into one buffer per link and decoded where they lie
 (one copy, into the message's own bytes); a message to send is encoded once, behind its length, and handed to TLS whole.
@@ -13,16 +14,15 @@ The hot path is the 32 KiB piece. Bytes are decrypted straight into one buffer p
 import asyncio
 import ssl
 import threading
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from ecdn_proxy.io.clock import monotonic
+from ecdn_proxy.io.talk import OWN, End, Owner, Talk
 from ecdn_proxy.io.tls import peer_identity
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
-from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong, read_peer_message
-from ecdn_proxy.wire.version import PROTOCOL
+from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Pong, read_peer_message
 
 HELLO_S = 3.0
 """From accept or connect to the other end's Hello; on a LAN it takes milliseconds, on a loaded laptop tenths."""
@@ -40,7 +40,6 @@ SHUTDOWN_S = 3.0
 _LENGTH = 4
 _BUFFER_BYTES = 131_072
 """Room for several frames between two calls of the parser; asyncio's TLS reads at most this much from the socket."""
-_RTT_WEIGHT = 0.25
 _of_thread = threading.local()
 
 
@@ -52,50 +51,18 @@ def _shared_view() -> memoryview:
     return view
 
 
-class Owner(Protocol):
+class ConnectionOwner(Owner["Connection"], Protocol):
     """Whoever opens connections and hears of them."""
-
-    def hello(self) -> Hello:
-        """What we say of ourselves now."""
-        ...
 
     def made(self, connection: "Connection") -> None:
         """TLS stands; `lost` of the connection completes when its socket is gone."""
         ...
 
-    def greeted(self, connection: "Connection", hello: Hello) -> None:
-        """The other end's Hello is good; the connection is open."""
-        ...
-
-    def received(self, connection: "Connection", message: PeerMessage) -> None:
-        """A message on an open connection."""
-        ...
-
-    def passed_over(self, connection: "Connection", tag: int) -> None:
-        """The first message that this release does not know; the further ones are only counted."""
-        ...
-
-    def drained(self, connection: "Connection") -> None:
-        """A connection that was full can take more."""
-        ...
-
-    def ended(self, connection: "Connection", end: "End") -> None:
-        """The connection is closed for use."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a connection ended."""
-
-    why: str
-    misbehaved: bool = False
-
 
 class Connection(asyncio.BufferedProtocol):
     """One connection; `expected` is the device that was dialled, None for an accepted one."""
 
-    def __init__(self, owner: Owner, tenant: str, expected: str | None, rtt_ms: float = 1.0) -> None:
+    def __init__(self, owner: ConnectionOwner, tenant: str, expected: str | None) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._tenant = tenant
@@ -104,12 +71,9 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._begun = b""
         """The first part of a frame whose rest has not come."""
-        self._ping = 0
-        self._pinged_at = 0.0
-        self._unanswered = 0
-        self._measured = False
         self._held = False
         self._leaving = False
+        self.talk = Talk(tenant)
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.settled = asyncio.Event()
         """Set when the connection is open, or will never be."""
@@ -123,11 +87,6 @@ class Connection(asyncio.BufferedProtocol):
         self.open = False
         self.end: End | None = None
         self.full = False
-        self.rtt_ms = rtt_ms
-        self.version = ""
-        """The other end's release, once it has said Hello."""
-        self.passed_over = 0
-        """Messages that only a later release knows."""
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -190,7 +149,7 @@ class Connection(asyncio.BufferedProtocol):
         except PeerMisbehaved as fault:
             self._finish(End(fault.why, misbehaved=True), at_once=True)
             return
-        self.device = device
+        self.device = self.talk.device = device
         if self._expected is not None and device != self._expected:
             self._finish(End(f"another device answers at {self.address}"), at_once=True)
             return
@@ -227,7 +186,8 @@ class Connection(asyncio.BufferedProtocol):
                 try:
                     self._take(read_peer_message(view[start + _LENGTH : end]))
                 except UnknownMessage as unknown:
-                    self._pass_over(unknown)
+                    if self.talk.passes_over():
+                        self._owner.passed_over(self, unknown.tag)
                 start = end
         except PeerMisbehaved as fault:
             self._finish(End(fault.why, misbehaved=True), at_once=True)
@@ -257,45 +217,25 @@ class Connection(asyncio.BufferedProtocol):
     # ---- the link's own messages
 
     def _take(self, message: PeerMessage) -> None:
-        if not self.open:
-            self._greet(message)
-        elif isinstance(message, Ping):
-            self.send(Pong(message.number))
-        elif isinstance(message, Pong):
-            self._answered(message.number)
-        elif isinstance(message, Bye):
-            self._finish(End(message.why or "the other end said Bye"), at_once=False)
-        elif isinstance(message, Hello):
-            raise PeerMisbehaved("a second Hello on one link")
-        else:
+        if self.open and type(message) not in OWN:
             self._owner.received(self, message)
-
-    def _pass_over(self, unknown: UnknownMessage) -> None:
-        self.passed_over += 1
-        if self.passed_over == 1:
-            self._owner.passed_over(self, unknown.tag)
-
-    def _greet(self, message: PeerMessage) -> None:
-        if isinstance(message, Bye):
-            self._finish(End(message.why or "the other end said Bye"), at_once=False)
             return
-        if not isinstance(message, Hello):
-            raise PeerMisbehaved(f"a {type(message).__name__} before Hello")
-        if message.device != self.device or message.contact.device != self.device:
-            raise PeerMisbehaved("a Hello in the name of another device")
-        if message.tenant != self._tenant:
-            raise PeerMisbehaved("a Hello in the name of another tenant")
-        if message.protocol != PROTOCOL:
-            self._finish(End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}"), at_once=False)
-            return
-        self.version = message.version
+        match self.talk.take(message, monotonic()):  # uvloop's own time has whole milliseconds only
+            case Pong() as pong:
+                self.send(pong)
+            case Hello() as hello:
+                self._opened(hello)
+            case End() as end:
+                self._finish(end, at_once=False)
+
+    def _opened(self, hello: Hello) -> None:
         self.open = True
         self.opened_at = self._loop.time()
         if self._timer is not None:
             self._timer.cancel()
         self.settled.set()
         self._send_ping()
-        self._owner.greeted(self, message)
+        self._owner.greeted(self, hello)
 
     def _silent(self) -> None:
         self._finish(End(f"no Hello within {HELLO_S:g} s"), at_once=True)
@@ -304,23 +244,11 @@ class Connection(asyncio.BufferedProtocol):
         self._finish(End("left"), at_once=True)
 
     def _send_ping(self) -> None:
-        if self._unanswered >= UNANSWERED_MAX:
+        if self.talk.unanswered >= UNANSWERED_MAX:
             self._finish(End(f"{UNANSWERED_MAX} pings unanswered"), at_once=True)
             return
-        self._ping = (self._ping + 1) % 2**32
-        self._pinged_at = monotonic()  # uvloop's own time has whole milliseconds only
-        self._unanswered += 1
         self._timer = self._loop.call_later(PING_S, self._send_ping)
-        self.send(Ping(self._ping))
-
-    def _answered(self, number: int) -> None:
-        self._unanswered = 0
-        if number != self._ping or not self._pinged_at:
-            return
-        sample = (monotonic() - self._pinged_at) * 1_000
-        self._pinged_at = 0.0
-        self.rtt_ms = self.rtt_ms + _RTT_WEIGHT * (sample - self.rtt_ms) if self._measured else sample
-        self._measured = True
+        self.send(self.talk.ping(monotonic()))
 
     def _finish(self, end: End, *, at_once: bool) -> None:
         """End the connection, the first time only; the owner hears of it before the socket is gone."""

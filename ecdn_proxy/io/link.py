@@ -7,7 +7,7 @@
     told    opened closed received ready refused: calls on the event loop, never awaited
 
 What happens: a socket is accepted or connected inside the allowed networks only (io/reach); TLS shows the certificate's
-device (io/tls); both ends say Hello (io/connection); then the link counts and `opened` is told.
+device (io/tls); both ends say Hello (io/talk); then the link counts and `opened` is told.
 
 **Two links at once.** Both agents may dial at the same moment. The link that the lower device id dialled wins, on both
 sides and without a word lost: whoever sees the second Hello sends on the winner from then on, says Bye on the loser,
@@ -20,9 +20,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ecdn_proxy.io.connection import Connection, End
+from ecdn_proxy.io.connection import Connection
 from ecdn_proxy.io.reach import Reach, ReachTold
 from ecdn_proxy.io.sockets import Networks, allowed
+from ecdn_proxy.io.talk import End
 from ecdn_proxy.io.tls import Contexts
 from ecdn_proxy.wire.peer import Contact, Hello, LinkKind, PeerMessage, Watching
 from ecdn_proxy.wire.version import PROTOCOL
@@ -202,18 +203,18 @@ class LinkHub:
         return {
             device: LinkStats(
                 now.address,
-                now.rtt_ms,
+                now.talk.rtt_ms,
                 now.bytes_in,
                 now.bytes_out,
                 now.dialled,
-                version=now.version,
-                passed_over=now.passed_over,
+                version=now.talk.version,
+                passed_over=now.talk.passed_over,
             )
             for device, link in self._links.items()
             if (now := link.current) is not None
         }
 
-    # ---- what connections tell (io.connection.Owner)
+    # ---- what connections tell (io.connection.ConnectionOwner)
 
     def hello(self) -> Hello:
         """What we say of ourselves now."""
@@ -258,7 +259,7 @@ class LinkHub:
 
     def passed_over(self, connection: Connection, tag: int) -> None:
         """A message of a later release."""
-        self._told.passed_over(connection.device, connection.version, tag)
+        self._told.passed_over(connection.device, connection.talk.version, tag)
 
     def drained(self, connection: Connection) -> None:
         """A full link can take more."""
@@ -300,7 +301,7 @@ class LinkHub:
         )
         addresses = (connection.address, *others)[:_ADDRESSES_MAX]
         contact = Contact(said.device, addresses, said.port, said.link)
-        self._told.opened(contact, "lan", hello.streams, hello.serves, connection.rtt_ms)
+        self._told.opened(contact, "lan", hello.streams, hello.serves, connection.talk.rtt_ms)
 
     def _move(self, link: _Link, winner: Connection) -> None:
         """Send on `winner` from now on; read it once the loser's last byte has been read."""

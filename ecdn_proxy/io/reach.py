@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection, End
+from ecdn_proxy.io.connection import HELLO_S, SHUTDOWN_S, Connection
 from ecdn_proxy.io.sockets import Networks, allowed, listening, towards, why
+from ecdn_proxy.io.talk import End
 from ecdn_proxy.io.tls import Contexts
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.peer import Contact
@@ -159,7 +160,7 @@ class Reach:
             async with asyncio.timeout(CONNECT_S):
                 begun = monotonic()
                 await loop.sock_connect(dialler, (address, port))
-                connection.rtt_ms = (monotonic() - begun) * 1_000
+                connection.talk.rtt_ms = (monotonic() - begun) * 1_000
                 await loop.create_connection(
                     lambda: connection,
                     sock=dialler,

@@ -21,12 +21,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 from ecdn_proxy.io.channel import Channel
-from ecdn_proxy.io.connection import End
 from ecdn_proxy.io.descriptions import Descriptions
 from ecdn_proxy.io.engine import EngineName, engine
 from ecdn_proxy.io.link import LinkStats, Ourselves, Told
 from ecdn_proxy.io.peering import CLOSE_S, FLUSH_S, Peering, Peerings
 from ecdn_proxy.io.sockets import Networks, allowed
+from ecdn_proxy.io.talk import End
 from ecdn_proxy.io.trust import Identity
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
@@ -183,13 +183,13 @@ class RtcHub:
         return {
             device: LinkStats(
                 now.address,
-                now.rtt_ms,
+                now.talk.rtt_ms,
                 now.bytes_in,
                 now.bytes_out,
                 now.dialled,
                 "webrtc",
-                version=now.version,
-                passed_over=now.passed_over,
+                version=now.talk.version,
+                passed_over=now.talk.passed_over,
             )
             for device, now in self._links.items()
         }
@@ -353,7 +353,7 @@ class RtcHub:
     def _failed(self, name: str, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
 
-    # ---- what channels tell (io.channel.Owner)
+    # ---- what channels tell (io.talk.Owner)
 
     def hello(self) -> Hello:
         """What we say of ourselves now."""
@@ -377,7 +377,7 @@ class RtcHub:
             channel.send(Watching(self._streams, self._serves))
         addresses = tuple(one for one in hello.contact.addresses if allowed(one, self._networks))
         contact = Contact(channel.device, addresses[:_ADDRESSES_MAX], hello.contact.port, hello.contact.link)
-        self._told.opened(contact, "webrtc", hello.streams, hello.serves, channel.rtt_ms)
+        self._told.opened(contact, "webrtc", hello.streams, hello.serves, channel.talk.rtt_ms)
 
     def received(self, channel: Channel, message: PeerMessage) -> None:
         """A message of an open link."""
@@ -385,7 +385,7 @@ class RtcHub:
 
     def passed_over(self, channel: Channel, tag: int) -> None:
         """A message of a later release."""
-        self._told.passed_over(channel.device, channel.version, tag)
+        self._told.passed_over(channel.device, channel.talk.version, tag)
 
     def drained(self, channel: Channel) -> None:
         """A full link can take more."""

@@ -9,7 +9,7 @@ from aiortc import RTCDataChannel
 
 from ecdn_proxy.io import channel as channels
 from ecdn_proxy.io.channel import MOVED, Channel
-from ecdn_proxy.io.connection import End
+from ecdn_proxy.io.talk import End
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Bye, Contact, Get, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
@@ -73,7 +73,7 @@ class Side:
             raise ZeroDivisionError
 
     def passed_over(self, channel: Channel, tag: int) -> None:
-        self.told.append(("passed over", channel.version, tag))
+        self.told.append(("passed over", channel.talk.version, tag))
 
     def drained(self, channel: Channel) -> None:
         self.told.append(("drained",))
@@ -152,7 +152,7 @@ async def test_what_a_later_release_says_is_passed_over() -> None:
         side.carrier.happens("message", body)
     got = ("received", GET)
     assert side.told[1:] == [got, ("passed over", "test", 250), got, got], "told once"
-    assert side.channel.passed_over == 2
+    assert side.channel.talk.passed_over == 2
     assert side.end() is None
     side.channel.lost("the test is over")
 
@@ -216,7 +216,7 @@ async def test_the_round_trip_is_measured() -> None:
     side.carrier.brings(Pong(ping.number + 1))
     await asyncio.sleep(0.02)
     side.carrier.brings(Pong(ping.number))
-    assert 15 < side.channel.rtt_ms < 1_000
+    assert 15 < side.channel.talk.rtt_ms < 1_000
     side.channel.lost("the test is over")
 
 
