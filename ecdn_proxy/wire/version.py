@@ -16,8 +16,8 @@ other, and so they speak with a coordinator of another release:
 
 So new messages and new fields at the end keep the number. A new number is needed to take a field away or change it, to
 widen a bound or a closed list, to put something else under a signature, and for a message that the other end has to
-understand. Agents of different numbers read each other's number in `Hello` and part, without blame, also later; they do
-not find each other by mDNS, and a coordinator sends an agent of another number away for ten minutes. Each number then
+understand. Agents of different numbers read each other's number in `Hello` and part without blame. They seldom meet:
+mDNS leaves out other numbers, and a coordinator sends an agent of another number away for ten minutes. Each number then
 is an office of its own: one more copy, and the video plays. To be read under every number, the frame, the TLS protocol
 name `ecdn/1` and the fields that `Hello` and `Here` have now stay as they are.
 """

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
@@ -21,6 +21,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bodies_are_a_message_or_misbehaviour_or_of_a_later_release(body: bytes) -> None:
     for read in READERS:
@@ -31,6 +32,7 @@ def test_random_bodies_are_a_message_or_misbehaviour_or_of_a_later_release(body:
         assert isinstance(message, msgspec.Struct)
 
 
+@settings(deadline=None)
 @given(st.integers(LATER, 2**64 - 1) | st.integers(-(2**63), -1), st.lists(VALUES))
 def test_whatever_a_later_release_says_is_known_by_its_tag(tag: int, fields: list[object]) -> None:
     body = msgspec.msgpack.encode([tag, *fields])
