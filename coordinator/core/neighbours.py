@@ -3,7 +3,8 @@
     elect(sitting, members)         the committee: who keeps the ledgers
     neighbours(members, committee)  a function from a member to its list
 
-The committee is chosen by seniority, serving and wired agents first; a member that serves keeps its seat whoever joins.
+The committee is chosen by seniority, first agents that serve, that all can reach, and that are wired; who serves and is
+reached keeps its seat whoever joins.
 Neighbours are the next ones on a ring of all members, first those of the same subnet, wired before Wi-Fi: each agent is
 known by about as many as it knows, and one that joins changes some thirty lists, not all.
 """
@@ -36,6 +37,8 @@ class Present(msgspec.Struct, eq=False):
     ring: bytes
     placement: Placement
     serves: bool
+    isolated: bool = False
+    """Its access point seems to keep it from its like."""
     streams: frozenset[str] = frozenset()
     conditions: tuple[str, ...] = ()
     last_beat: int = -1
@@ -51,20 +54,25 @@ class Present(msgspec.Struct, eq=False):
         """May others be told of this agent?"""
         return self.contact is not None and self.placement.p2p == "on"
 
+    @property
+    def fit(self) -> bool:
+        """Can everybody count on it?"""
+        return self.serves and not self.isolated
+
     def grade(self) -> int:
-        """0 serves by wire, 1 serves by Wi-Fi, 2 and 3 the same without serving."""
-        return 2 * (not self.serves) + (self.placement.link != "wired")
+        """0 serves by wire, 1 serves by Wi-Fi, 2 and 3 the same without serving, or out of the reach of many."""
+        return 2 * (not self.fit) + (self.placement.link != "wired")
 
 
 def elect(sitting: Sequence[str], members: dict[str, Present]) -> tuple[str, ...]:
-    """The committee in the order of seniority: members that serve keep their seats, then by grade and seniority.
+    """The committee in the order of seniority: members that are fit keep their seats, then by grade and seniority.
 
     Agents read the order: by an older list, a key's home is one of those that a shorter committee would have had.
     """
     seated = frozenset(sitting)
 
     def rank(agent: Present) -> tuple[bool, int, int]:
-        return (not (agent.serves and agent.device in seated), agent.grade(), agent.order)
+        return (not (agent.fit and agent.device in seated), agent.grade(), agent.order)
 
     able = [agent for agent in members.values() if agent.known]
     elected = sorted(heapq.nsmallest(COMMITTEE_MAX, able, key=rank), key=lambda agent: agent.order)
@@ -109,6 +117,7 @@ def _near(member: Present, asker: Present, keeper: bool) -> Near:
         where = f"same subnet {at.subnet}" if same else f"same site {at.label}, subnet {at.subnet}"
         link = "wired" if at.link == "wired" else "Wi-Fi"
         serves = "serves" if member.serves else "does not serve now"
+        serves += ", kept from its like by its access point" if member.isolated else ""
         found = Near(member.contact, sentence(f"{'keeps the ledger; ' if keeper else ''}{where}, {link}, {serves}"))
         member.near[same, keeper] = found
     return found

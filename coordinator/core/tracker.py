@@ -254,8 +254,8 @@ class Tracker:
         agent = self._of(event.session)
         if agent is None:
             return []
-        if agent.serves != event.watch.serves:
-            agent.serves = event.watch.serves
+        if (agent.serves, agent.isolated) != (event.watch.serves, event.watch.isolated):
+            agent.serves, agent.isolated = event.watch.serves, event.watch.isolated
             self._describe(agent)
             self._swarms.changed(agent, now)
         streams = frozenset(event.watch.streams)

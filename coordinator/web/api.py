@@ -35,6 +35,7 @@ def _agent(agent: Present, now: float) -> dict[str, Any]:
         "peer_port": agent.peer_port,
         "link": at.link,
         "serves": agent.serves,
+        "isolated": agent.isolated,
         "streams": sorted(agent.streams),
         "conditions": list(agent.conditions),
         "links": {"tls": agent.links_tls, "webrtc": agent.links_webrtc},

@@ -45,7 +45,7 @@ class Surroundings:
     origin: OriginClient
     hub: Links | None
     keeper: Keeper | None
-    announce: Callable[[tuple[str, ...], bool], None]
+    announce: Callable[[tuple[str, ...], bool, bool], None]
     raise_condition: Callable[[str, str], None]
     clear_condition: Callable[[str], None]
     served: Callable[[h.Served], None]
@@ -130,8 +130,8 @@ class Performer:
                 self._end_fetch(fetch, abort=True)
             case h.Dial() | h.HangUp() | h.Send():
                 self._link(effect)
-            case h.AnnounceStreams(streams, serves):
-                self._on.announce(streams, serves)
+            case h.AnnounceStreams(streams, serves, isolated):
+                self._on.announce(streams, serves, isolated)
             case h.Save() | h.Load() | h.Erase():
                 self._keep(effect)
             case h.RaiseCondition(code, detail):

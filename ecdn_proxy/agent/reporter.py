@@ -1,6 +1,6 @@
 """The conversation with the coordinator: who and where we are, what we watch, what we used; what it tells us.
 
-Reporter.announce(streams, serves)     Watch, now and again every minute
+Reporter.announce(streams, serves, isolated)  Watch, now and again every minute
 Reporter.run()                         beats, renewal of the certificate
 """
 
@@ -84,6 +84,7 @@ class Reporter:
         self._told = told
         self._streams: tuple[str, ...] = ()
         self._serves = True
+        self._isolated = False
         self._sequence = 0
         self._uploaded = (0, 0)
         self.why = "not tried yet"
@@ -96,10 +97,13 @@ class Reporter:
             on_unknown=lambda tag: log.info("a message of a later coordinator is passed over", tag=tag),
         )
 
-    def announce(self, streams: tuple[str, ...], serves: bool) -> None:
-        """What is watched has changed."""
-        self._streams, self._serves = streams, serves
-        self.link.send(Watch(streams, serves))
+    def announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
+        """What is watched has changed, or what this machine is good for."""
+        self._streams, self._serves, self._isolated = streams, serves, isolated
+        self.link.send(self._watch())
+
+    def _watch(self) -> Watch:
+        return Watch(self._streams, self._serves, self._isolated)
 
     def moved(self, networks: tuple[Network, ...]) -> None:
         """This machine has other addresses: the coordinator places it anew."""
@@ -117,14 +121,14 @@ class Reporter:
                 beats += 1
                 self._beat()
                 if beats % WATCH_EVERY_BEATS == 0:
-                    self.link.send(Watch(self._streams, self._serves))
+                    self.link.send(self._watch())
                 await self._renew_if_due()
         finally:
             await self.link.close()
 
     def _begin(self) -> tuple[FromAgent, ...]:
         here = Here(PROTOCOL, self._version, self._networks, self._peer_port, self._serves)
-        return (here, Watch(self._streams, self._serves))
+        return (here, self._watch())
 
     def _state(self, connected: bool, why: str) -> None:
         self.why = why

@@ -307,13 +307,13 @@ class System:
 
     # ---- what the coordinator says
 
-    def _announce(self, streams: tuple[str, ...], serves: bool) -> None:
+    def _announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
         if self._hub is not None:
             self._hub.set_streams(streams, serves)
         if self._whereabouts is not None:
             self._whereabouts.announce(streams, serves)
         if self._reporter is not None:
-            self._reporter.announce(streams, serves)
+            self._reporter.announce(streams, serves, isolated)
 
     def _site_changed(self, site: Welcome) -> None:
         self._site = site

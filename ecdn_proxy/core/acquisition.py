@@ -32,10 +32,11 @@ REASKS_MAX = 12
 class Acquisition(AtOrigin):
     """See the head of this file."""
 
-    def __init__(self, site: Site, wanted: Wanted, now: Instant, is_unsettled: Callable[[str, Instant], bool]) -> None:
-        super().__init__(site, wanted, now)
+    def __init__(
+        self, site: Site, key: str, stream: str, now: Instant, is_unsettled: Callable[[str, Instant], bool]
+    ) -> None:
+        super().__init__(site, key, stream, now)
         self._is_unsettled = is_unsettled
-        self._live = wanted.live
         self._inquiry: Inquiry | None = None
         self._reserve_why = ""
         self._give_way_until: Instant = 0.0
@@ -50,6 +51,8 @@ class Acquisition(AtOrigin):
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """A viewer waits for this segment."""
+        if self.wanted is None:
+            self.wanted, self._fetch_for, self._origin = wanted, wanted.viewer, wanted.origin
         self.audience.join(wanted, slack_s, now)
         self._deliver(now)
 
@@ -94,8 +97,11 @@ class Acquisition(AtOrigin):
             self._fetch_regardless("no neighbour could serve it after many tries", now)
             return
         # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
-        unsettled = not self._live or self._is_unsettled(self.stream, now)
+        unsettled = not self._is_live() or self._is_unsettled(self.stream, now)
         self._inquire(reason, now, rather_not, unsettled=unsettled)
+
+    def _is_live(self) -> bool:
+        return self.wanted is None or self.wanted.live
 
     def _inquire(self, reason: Reason, now: Instant, rather_not: str | None = None, *, unsettled: bool) -> None:
         avoid, have = self._parents.avoided(rather_not), self.assembly.next_piece()
@@ -122,6 +128,10 @@ class Acquisition(AtOrigin):
                 self._end_fetch("cancelled", 0, "this machine cannot give it to others", now)
                 self._give_way_until = now + self._site.limits.give_way_s
                 self.stage = Stage.GIVING_WAY
+            case FetchIt() if self._origin is None:
+                self._fetching.lease = found
+                self._end_fetch("cancelled", 0, "nobody watches it at this machine, which only passes it on", now)
+                self.stage = Stage.ENDED
             case FetchIt():
                 self._begin_fetch(found, now)
             case ReadFrom():
@@ -214,7 +224,9 @@ class Acquisition(AtOrigin):
         self._patience.fetching(now)
         if (viewer := self.audience.longest_waiting()) is not None:
             self._fetch_for, self._origin = viewer.number, viewer.origin
-        self._fetching.begin(lease, self._origin, self.assembly, now)
+        assert self.wanted is not None, "only with a viewer's own request"
+        assert self._origin is not None
+        self._fetching.begin(lease, self._origin, self.wanted.resource_range, self.assembly, now)
 
     def _look_around(self, now: Instant) -> None:
         """The own fetch says nothing: whoever has the segment, or gets it, is taken in reserve."""
@@ -224,7 +236,7 @@ class Acquisition(AtOrigin):
     def _gives_way(self, lease: FetchIt) -> bool:
         """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
         serves = self._site.view.serves or not self._site.sharing
-        return not serves and self._live and self._asks == 1 and not lease.lone and not lease.hedge
+        return not serves and self._is_live() and self._asks == 1 and not lease.lone and not lease.hedge
 
     def _is_relieved(self, found: Found, now: Instant) -> bool:
         """What a silent fetch's question led to; True when the answer takes the fetch's place at once.
@@ -281,7 +293,7 @@ class Acquisition(AtOrigin):
         if self.stage is Stage.GIVING_WAY:
             times.append(self._give_way_until)
         if self.stage is Stage.FOLLOWING:
-            times += [self._parent_silent_at(), self._patience.due_at(self.audience.deadline)]
+            times += [self._parent_silent_at(), self._patience.due_at(self.audience.deadline), self._link_due_at()]
         return min((at for at in times if at is not None), default=None)
 
     def wake(self, now: Instant) -> None:
@@ -321,12 +333,22 @@ class Acquisition(AtOrigin):
 
     def _look_at_parent(self, now: Instant) -> None:
         deadline, assembly = self.audience.deadline, self.assembly
+        if self.parent is not None and (link_due_at := self._link_due_at()) is not None and link_due_at <= now:
+            self._site.view.isolation.missed(self.parent)
+            self.parent_lost(now)
+            return
         due = self._patience.due(deadline, now)
         if due is not None and self._patience.late(deadline, assembly.available_bytes, assembly.total_bytes, now):
             self._switch("hedge" if due == "hard" else "parent slow", now)
         elif self._parent_silent_at() <= now:
             self._patience.parent_was_silent()
+            if self.parent is not None and self._parents.is_mute():
+                self._site.view.isolation.missed(self.parent)
             self._switch("parent slow", now)
+
+    def _link_due_at(self) -> Instant | None:
+        """When the link to the parent must have opened."""
+        return None if self.parent is None or self.parent in self._site.links else self._patience.link_due_at()
 
     def _parent_silent_at(self) -> Instant:
         return self._patience.silent_at(self._usual_first_byte_s())
@@ -338,6 +360,9 @@ class Acquisition(AtOrigin):
     def _fetch_regardless(self, why: str, now: Instant) -> None:
         self._patience.restarted(now)
         self._inquiry = None
+        if self._origin is None:
+            self._cancel(now)
+            return
         self.why = why
         self._site.ledger.shadow(self.key, self.stream, self._site.me.device, 0, now)
         self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)

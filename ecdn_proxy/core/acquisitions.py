@@ -1,5 +1,6 @@
 """The segments on their way to this machine: begun by its viewers, ended into its cache.
 
+    errand()              one needs it that cannot reach whoever has it: it is read for that one
     wanted()              a viewer asks: from memory, from disk, or an `acquisition` begins, or reads along with one
     origin(), said(), answered()   what comes goes to the acquisition it is for
     wake(), settle()      what has become due; what is over leaves, and its children with it if it failed
@@ -36,6 +37,8 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Piece, Redirect, Refused, Vouched
 
 _PRIVATE_REMEMBERED = 256
+ERRANDS_MAX = 16
+"""Segments read at once for others only; a live stream in three renditions has one or two that are new."""
 
 
 class Acquisitions:
@@ -79,11 +82,24 @@ class Acquisitions:
             if self._is_overfull():
                 self._pass(event, "too many segments are being fetched at once")
                 return
-            acquisition = self._by_key[event.key] = Acquisition(self._site, event, now, self._house.is_unsettled)
+            acquisition = self._begin(event.key, event.stream, now)
             acquisition.want(event, slack_s, now)
             self._start(acquisition, now)
         else:
             acquisition.want(event, slack_s, now)
+
+    def _begin(self, key: str, stream: str, now: Instant) -> Acquisition:
+        acquisition = self._by_key[key] = Acquisition(self._site, key, stream, now, self._house.is_unsettled)
+        return acquisition
+
+    def errand(self, key: str, stream: str, now: Instant) -> bool:
+        """Read a segment that nobody watches here yet, for one that cannot reach whoever has it; False: not now."""
+        errands = sum(1 for it in self._by_key.values() if it.wanted is None)
+        if errands >= ERRANDS_MAX or self._is_overfull():
+            return False
+        acquisition = self._begin(key, stream, now)
+        acquisition.ask("first", now)
+        return not acquisition.ended
 
     def _is_overfull(self) -> bool:
         in_flight = sum(it.assembly.available_bytes for it in self._by_key.values())
@@ -167,8 +183,9 @@ class Acquisitions:
 
     def _over(self, acquisition: Acquisition, now: Instant) -> None:
         del self._by_key[acquisition.key]
-        if acquisition.private_for_s:
-            self._private[acquisition.stream, acquisition.rendition] = (
+        wanted = acquisition.wanted
+        if acquisition.private_for_s and wanted is not None:
+            self._private[wanted.stream, wanted.rendition] = (
                 now + acquisition.private_for_s,
                 acquisition.private_why,
             )
@@ -179,7 +196,8 @@ class Acquisitions:
             return
         if acquisition.from_disk:
             return
-        self._uploads.uplink.plays(len(acquisition.finished.body), acquisition.duration_s)
+        if wanted is not None:
+            self._uploads.uplink.plays(len(acquisition.finished.body), wanted.duration_s)
         self._cache.put(acquisition.finished)
         self._house.completed(acquisition.key, acquisition.stream, now, fetched=acquisition.fetched)
 

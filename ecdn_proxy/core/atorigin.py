@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 from ecdn_proxy.core.delivery import Delivery, Stage
 from ecdn_proxy.core.fetching import Fetching, Outcome
-from ecdn_proxy.core.happenings import AbortOrigin, HandOver, OriginAnswered, Wanted
+from ecdn_proxy.core.happenings import AbortOrigin, HandOver, OriginAnswered, OriginRequest
 from ecdn_proxy.core.inquiry import Reason
 from ecdn_proxy.core.parents import Parents
 from ecdn_proxy.core.patience import Patience
@@ -28,15 +28,16 @@ ORIGIN_TRIES_MAX = 2
 class AtOrigin(Delivery, ABC):
     """The origin's part of an `acquisition`, which says where else bytes come from."""
 
-    def __init__(self, site: Site, wanted: Wanted, now: Instant) -> None:
-        super().__init__(site, wanted)
+    def __init__(self, site: Site, key: str, stream: str, now: Instant) -> None:
+        super().__init__(site, key, stream)
         self.fetched = False
         """This machine got it, or the rest of it, from the origin."""
-        self._origin = wanted.origin
-        self._fetch_for = wanted.viewer
-        self._fetching = Fetching(site, wanted.key, wanted.stream, wanted.resource_range)
-        self._parents = Parents(site, wanted.key, wanted.stream)
-        self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, wanted.key) / 2**64, now)
+        self._origin: OriginRequest | None = None
+        """What the origin is asked; without a viewer there is nothing to ask with."""
+        self._fetch_for = 0
+        self._fetching = Fetching(site, key, stream)
+        self._parents = Parents(site, key, stream)
+        self._patience = Patience(site.limits, 1.0 - rendezvous(site.me.device, key) / 2**64, now)
 
     @abstractmethod
     def ask(self, reason: Reason, now: Instant) -> None:

@@ -44,12 +44,12 @@ class Viewer:
 class Audience:
     """Who waits for one segment."""
 
-    def __init__(self, out: list[Effect], wanted: Wanted) -> None:
+    def __init__(self, out: list[Effect], key: str, stream: str) -> None:
         self._out = out
-        self._key = wanted.key
-        self._stream = wanted.stream
-        self._rendition = wanted.rendition
-        self._number = wanted.number
+        self._key = key
+        self._stream = stream
+        self._rendition = ""
+        self._number = 0
         self._waiting: dict[int, Viewer] = {}
         self._came = 0
         self.replaced = False
@@ -63,6 +63,7 @@ class Audience:
 
     def join(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """One more viewer waits."""
+        self._rendition, self._number = wanted.rendition, wanted.number
         self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
         self._came += 1
 

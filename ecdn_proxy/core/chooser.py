@@ -32,6 +32,11 @@ class Candidate:
     """How often children found it, or the source of its chain, slow lately (decaying)."""
     far: bool = False
     """Only WebRTC, at twenty times the CPU, is likely between it and the asker."""
+    isolated: bool = False
+    """An access point keeps it from its like: what it sends crosses its own weak link for one that could have it from
+    a better one."""
+    newly: bool = False
+    """It does not read the segment yet, and would do so for the asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,30 @@ def fan_out(link: str, limits: Limits) -> int:
     return {"wired": limits.fan_out_wired, "wifi": limits.fan_out_wifi}.get(link, 0)
 
 
+def is_full(candidate: Candidate, limits: Limits) -> bool:
+    """Whether it serves as many as it should of this segment."""
+    return candidate.children >= (1 if candidate.isolated else fan_out(candidate.link, limits))
+
+
+def _detours(candidate: Candidate) -> bool:
+    """Whether a segment that is being relayed would leave the better machines for a Wi-Fi link, to come back by it."""
+    return candidate.isolated and not candidate.holds and candidate.depth > 0
+
+
 def predicted_s(candidate: Candidate, limits: Limits) -> float:
     """Seconds until one more child of this candidate would have a segment."""
     uplink = limits.uplink_wired_mbps if candidate.link == "wired" else limits.uplink_wifi_mbps
     unit = SEGMENT_BITS_GUESS / (uplink * 1e6)
     work_s = (candidate.given + 0.5 * (candidate.children + 1)) * unit
     return work_s + candidate.depth * limits.hop_s + candidate.slow * limits.slow_parent_s
+
+
+def _has(candidate: Candidate) -> str:
+    if candidate.newly:
+        return "will read it and pass it on"
+    if candidate.holds:
+        return "has it"
+    return "fetches it from the origin" if candidate.depth == 0 else "is receiving it"
 
 
 def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:
@@ -62,10 +85,10 @@ def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Cho
         return None
     ranked = sorted(
         usable,
-        key=lambda it: (it.children >= fan_out(it.link, limits), it.far, predicted_s(it, limits), it.device),
+        key=lambda it: (is_full(it, limits), _detours(it), it.far, predicted_s(it, limits), it.device),
     )
     best = ranked[0]
-    has = "has it" if best.holds else ("fetches it from the origin" if best.depth == 0 else "is receiving it")
+    has = _has(best)
     serving = "nobody else" if not best.children else f"{best.children} of at most {fan_out(best.link, limits)} others"
     relays = "" if best.holds or not best.depth else f", {best.depth} relays from the origin"
     others = "the only one" if len(usable) == 1 else f"best of {len(usable)}"

@@ -53,6 +53,12 @@ REGISTER: dict[str, Registered] = {
         "symmetric NAT on both sides there is no way, and those agents use the origin.",
         clears_after_s=900.0,
     ),
+    "client-isolation": Registered(
+        "This machine reaches none of its neighbours on its own network",
+        "Their access point or switch seems to keep its clients apart. It shares with machines that it does reach, "
+        "by cable or in other subnets; where all are kept apart, each takes its own copy. Switch client isolation "
+        "(peer-to-peer blocking) off for this network, or let TCP 7688 pass.",
+    ),
     "offer-refused": Registered(
         "An offer of a WebRTC link was not what its device had signed",
         "Nothing was connected. Either a clock is wrong by more than a minute, or somebody between the agents and the "

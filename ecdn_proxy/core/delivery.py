@@ -32,18 +32,17 @@ class Stage(Enum):
 class Delivery:
     """One key. `ended` says that the node may forget it; `finished` holds the whole segment if there is one."""
 
-    def __init__(self, site: Site, wanted: Wanted) -> None:
+    def __init__(self, site: Site, key: str, stream: str) -> None:
         self._site = site
-        self.key = wanted.key
-        self.stream = wanted.stream
-        self.rendition = wanted.rendition
-        self.number = wanted.number
-        self.duration_s = wanted.duration_s
+        self.key = key
+        self.stream = stream
+        self.wanted: Wanted | None = None
+        """The first viewer's request; without any, it is read for others only."""
         self.stage = Stage.JOINING
         self.why = ""
         """How its source was chosen, for the status page."""
-        self.assembly = Assembly(wanted.key, site.seal)
-        self.audience = Audience(site.out, wanted)
+        self.assembly = Assembly(key, site.seal)
+        self.audience = Audience(site.out, key, stream)
         self.children = 0
         """Agents that read this segment from here; kept by the node."""
         self.finished: StoredSegment | None = None

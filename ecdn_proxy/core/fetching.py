@@ -25,11 +25,11 @@ Outcome = Literal["complete", "failed", "private", "cancelled"]
 class Fetching:
     """See the head of this file."""
 
-    def __init__(self, site: Site, key: str, stream: str, resource_range: ByteRange | None) -> None:
+    def __init__(self, site: Site, key: str, stream: str) -> None:
         self._site = site
         self._key = key
         self._stream = stream
-        self._range = resource_range
+        self._range: ByteRange | None = None
         self.lease: FetchIt | None = None
         self.number: int | None = None
         """Of the fetch that is under way."""
@@ -40,8 +40,16 @@ class Fetching:
         self._reported_at: Instant | None = None
         """When the home was last told of the present fetch."""
 
-    def begin(self, lease: FetchIt, origin: OriginRequest, assembly: Assembly, now: Instant) -> None:
-        """Ask the origin for what is missing."""
+    def begin(
+        self,
+        lease: FetchIt,
+        origin: OriginRequest,
+        resource_range: ByteRange | None,
+        assembly: Assembly,
+        now: Instant,
+    ) -> None:
+        """Ask the origin for what is missing of the resource, or of a part of it."""
+        self._range = resource_range
         self.lease = lease
         self.number = self._site.number()
         self.tries += 1

@@ -45,6 +45,8 @@ class Giving:
         acquisition = self._acquisitions.get(get.key)
         stored = self._cache.peek(get.key)
         here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
+        if not here and get.errand and self._acquisitions.errand(get.key, get.stream, now):
+            here, acquisition = True, self._acquisitions.get(get.key)
         if not here or (acquisition is not None and acquisition.parent == device):
             site.send(device, Refused(get.request, "unknown"))
         elif not self._uploads.begin(device, get):

@@ -336,6 +336,8 @@ class AnnounceStreams:
 
     streams: tuple[str, ...]
     serves: bool
+    isolated: bool = False
+    """An access point seems to keep this machine from its like: let others keep the ledgers."""
 
 
 @dataclass(frozen=True, slots=True)

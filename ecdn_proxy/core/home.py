@@ -19,7 +19,10 @@ class Home:
     """The ledger's desk."""
 
     def __init__(
-        self, site: Site, holds: Callable[[str], bool], acquiring: Callable[[str], Acquisition | None]
+        self,
+        site: Site,
+        holds: Callable[[str], bool],
+        acquiring: Callable[[str], Acquisition | None],
     ) -> None:
         self._site = site
         self._holds = holds
@@ -57,7 +60,10 @@ class Home:
 
     def _decide(self, device: str, ask: Ask, now: Instant) -> None:
         site = self._site
-        match site.ledger.ask(ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now):
+        answer = site.ledger.ask(
+            ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now, isolated=ask.isolated
+        )
+        match answer:
             case Grant(lease, hedge):
                 site.send(device, Granted(ask.request, ask.key, lease, hedge))
                 if (fetcher := site.view.contact(device)) is not None:
@@ -80,7 +86,7 @@ class Home:
 
     def _follow(self, device: str, ask: Ask, following: Following) -> None:
         choice = following.choice
-        contacts = tuple(it for parent in choice.parents if (it := self._site.view.contact(parent)) is not None)
+        contacts = self._site.contacts(choice.parents)
         self._site.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
 
     def _offers_itself(self, device: str, ask: Ask) -> bool:

@@ -1,5 +1,6 @@
 """Which streams are watched here, who has been told, and what new ledgers must learn.
 
+look_around()  client isolation is noticed, and told
 watch()      a stream is wanted: announce it, wait once for the neighbours' names
 register()   the neighbourhood changed: tell a key's new home what this machine fetches or has
 wake()       streams nobody watches any more are announced no longer
@@ -7,7 +8,7 @@ wake()       streams nobody watches any more are announced no longer
 
 from collections import OrderedDict
 
-from ecdn_proxy.core.happenings import AnnounceStreams
+from ecdn_proxy.core.happenings import AnnounceStreams, ClearCondition, RaiseCondition
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Held, Keepers
@@ -29,6 +30,7 @@ class Housekeeping:
         self._wanted_at: OrderedDict[str, Instant] = OrderedDict()
         self._named: set[str] = set()
         self._recent: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._isolated = self._told = False
         self.tracker_connected = False
 
     def watched(self) -> tuple[str, ...]:
@@ -53,7 +55,17 @@ class Housekeeping:
 
     def announce(self) -> None:
         """Tell mDNS, the coordinator and the links."""
-        self._site.out.append(AnnounceStreams(self.watched(), self._site.view.serves))
+        self._site.out.append(AnnounceStreams(self.watched(), self._site.view.serves, self._isolated))
+
+    def look_around(self) -> None:
+        """Whether an access point seems to keep this machine from its like."""
+        isolation, out = self._site.view.isolation, self._site.out
+        if isolation.is_sure() != self._told:
+            self._told = isolation.is_sure()
+            out.append(RaiseCondition("client-isolation", "") if self._told else ClearCondition("client-isolation"))
+        if isolation.holds() != self._isolated:
+            self._isolated = isolation.holds()
+            self.announce()
 
     def named(self, stream: str) -> None:
         """The tracker has named the neighbours."""

@@ -152,15 +152,24 @@ class Inquiry:
             and not site.ledger.knows(self._key)
         ):
             return self._ask_elders(now)
+        isolation = site.view.isolation
+        if isolation.holds():
+            homes += site.view.substitutes(self._stream, self._key, now)
         for home in homes:
-            if len(self._asked) >= site.limits.home_ranks:
+            enough = len(self._asked) >= site.limits.home_ranks
+            if enough and not isolation.holds():
                 break
+            if home == me and (self._lost or self._avoid) and isolation.holds():
+                continue  # others like this one cannot ask here: whoever is reached by all knows more
             if home == me:
                 return self._decide_here(now, self._first("this machine keeps the list"))
             if home in self._asked or home in self._lost:
                 continue
-            if site.view.reachable(home, now) and self._put(home, now):
+            likely = not isolation.keeps_apart(home) or (home in site.links and not enough)
+            if likely and site.view.reachable(home, now) and self._put(home, now):
                 return None
+            if not likely:
+                site.dial(home, now)  # whether that is over
             self._lost.append(home)
         site.view.keepers_silent(self._stream)
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
@@ -208,6 +217,7 @@ class Inquiry:
             avoid=tuple(dict.fromkeys(self._avoid + lost))[:8],
             have=self._have,
             hops=self._hops,
+            isolated=site.view.isolation.holds(),
         )
         if not site.reach(home, ask, now):
             return False
@@ -219,14 +229,17 @@ class Inquiry:
         self.due_at = None
         site, me = self._site, self._site.me
         known = me.device in site.ledger.fetchers(self._key)
-        match site.ledger.ask(self._key, self._stream, me.device, self._reason, self._avoid, self._have, now):
+        isolated = site.view.isolation.holds()
+        asked = site.ledger.ask(
+            self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
+        )
+        match asked:
             case Grant(lease, hedge):
                 if tell and not known:
                     tell_shadow(site, self._key, self._stream, me, lease, now)
                 return FetchIt(None, lease, hedge, why)
             case Following(choice):
-                contacts = tuple(contact for it in choice.parents if (contact := site.view.contact(it)) is not None)
-                return ReadFrom(contacts, choice.why)
+                return ReadFrom(site.contacts(choice.parents), choice.why)
             case Alone(reason, for_s, status):
                 return ByYourself(reason, for_s, status)
 
@@ -234,6 +247,7 @@ class Inquiry:
 def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
     """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
     homes = site.view.homes(stream, key, now)
-    others = [home for home in homes if home not in (site.me.device, fetcher.device)]
-    for home in others[: 1 if homes[0] == site.me.device else 2]:
-        site.reach(home, Shadow(key, stream, fetcher, lease), now)
+    told, enough = 0, 1 if homes[0] == site.me.device else 2
+    for home in homes:
+        if home not in (site.me.device, fetcher.device) and told < enough:
+            told += site.reach(home, Shadow(key, stream, fetcher, lease), now)

@@ -13,9 +13,10 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecdn_proxy.core.chooser import Candidate, Choice, choose
+from ecdn_proxy.core.chooser import Candidate, Choice, choose, is_full
 from ecdn_proxy.core.entry import Chain, Entry, LeaseState
 from ecdn_proxy.core.fading import Fading
+from ecdn_proxy.core.isolation import is_beside
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import View
 from ecdn_proxy.sansio.machine import Instant
@@ -79,6 +80,8 @@ class Ledger:
         self._view = view
         self._limits = limits
         self._apart = apart
+        self._isolated: dict[str, None] = {}
+        """Devices that access points seem to keep from each other, by their own last word."""
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._given = Fading(GIVEN_HALF_LIFE_S, limits.neighbours_max)
         self._slow = Fading(SLOW_HALF_LIFE_S, limits.neighbours_max)
@@ -97,9 +100,23 @@ class Ledger:
         return None if choice is None else Following(choice)
 
     def ask(
-        self, key: str, stream: str, device: str, reason: str, avoid: tuple[str, ...], have: int, now: Instant
+        self,
+        key: str,
+        stream: str,
+        device: str,
+        reason: str,
+        avoid: tuple[str, ...],
+        have: int,
+        now: Instant,
+        *,
+        isolated: bool = False,
     ) -> Grant | Following | Alone:
-        """Decide for `device`, which wants the key and has its first `have` pieces."""
+        """Decide for `device`, which wants the key and has its first `have` pieces; `isolated` as in `Ask`."""
+        self._isolated.pop(device, None)
+        if isolated:
+            self._isolated[device] = None
+            if len(self._isolated) > self._limits.neighbours_max:
+                self._isolated.pop(next(iter(self._isolated)))
         entry = self._entry(key, stream)
         if entry.alone_until > now:
             return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
@@ -334,12 +351,18 @@ class Ledger:
     def _choose(
         self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant, *, silent: bool = False
     ) -> Choice | None:
-        """The best parents for a device; with `silent`, fetches that say nothing may be waited for as well."""
+        """The best parents for a device.
+
+        With `silent`, fetches that say nothing may be waited for as well, and those tried that are likely out of reach.
+        """
         fetching = {state.device for state in entry.at_origin() if silent or self._live(entry, state, now)}
         sources = fetching | entry.holders
         chains: dict[str, Chain | None] = {device: None}
         candidates: list[Candidate] = []
-        for other in self._likely(entry, sources | entry.parents.keys()):
+        pool = sources | entry.parents.keys()
+        if device in self._isolated:
+            pool = {it for it in pool if not self._kept_apart(device, it, surely=not silent)}
+        for other in self._likely(entry, pool):
             if other == device or other in avoid or not self._may_serve(other, now):
                 continue
             chain = entry.chain(other, sources, chains)
@@ -357,9 +380,25 @@ class Ledger:
                     holds=other in entry.holders,
                     slow=max(self._slow.level(other, now), self._slow.level(source, now)),
                     far=self._apart(device, other),
+                    isolated=other in self._isolated,
                 )
             )
+        if device in self._isolated and all(is_full(it, self._limits) for it in candidates):
+            candidates += self._recruits(entry, pool | {device, *avoid}, now)
         return choose(candidates, self._limits)
+
+    def _recruits(self, entry: Entry, besides: set[str], now: Instant) -> list[Candidate]:
+        """Machines that everybody reaches and that can read it for one that reaches few: by wire, this one included."""
+        if not entry.holders and not any(self._live(entry, it, now) for it in entry.leases):
+            return []
+        found: list[Candidate] = []
+        for other in self._view.members(entry.stream, now):
+            contact = self._view.contact(other)
+            wired = contact is not None and contact.link == "wired"
+            if wired and other not in besides and other not in self._isolated and self._may_serve(other, now):
+                given = self._given.level(other, now)
+                found.append(Candidate(other, 2, entry.children[other], given, "wired", holds=False, newly=True))
+        return found
 
     @staticmethod
     def _likely(entry: Entry, pool: set[str]) -> list[str]:
@@ -374,6 +413,13 @@ class Ledger:
         for _, equal in sorted(by_children.items()):
             found += heapq.nsmallest(CANDIDATES_MAX - len(found), equal)
         return found
+
+    def _kept_apart(self, one: str, other: str, *, surely: bool) -> bool:
+        """Whether access points keep two devices apart; without `surely` only those of one network count."""
+        if one not in self._isolated or other not in self._isolated:
+            return False
+        here, there = self._view.contact(one), self._view.contact(other)
+        return surely or here is None or there is None or is_beside(here, there)
 
     def _may_serve(self, device: str, now: Instant) -> bool:
         known = self._view.known(device)

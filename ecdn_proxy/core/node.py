@@ -144,6 +144,7 @@ class Node:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""
         self._acquisitions.settle(now)
         self._giving.pump(now)
+        self.house.look_around()
         done, self.site.out[:] = list(self.site.out), []
         return done
 
@@ -176,7 +177,7 @@ class Node:
 
     def _device_left(self, device: str, now: Instant) -> None:
         stood = self.site.closed(device)
-        self.site.view.unlinked(device, now + self._limits.dial_retry_s)
+        self.site.view.unlinked(device, now)
         if stood:
             self.site.ledger.left(device)
         self.house.register(self.house.watched(), now)

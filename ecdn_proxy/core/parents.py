@@ -36,8 +36,8 @@ class Parents:
             contact = self._named.pop(0)
             site.view.met(contact, "named by a ledger")
             self._request = site.number()
-            get = Get(self._request, self._key, self._stream, first)
-            if contact.device not in self._avoid and site.reach(contact.device, get, now):
+            get = Get(self._request, self._key, self._stream, first, errand=site.view.isolation.holds())
+            if contact.device not in self._avoid and site.request(contact.device, get, now):
                 self.current = contact.device
             else:
                 self._avoid[contact.device] = None
@@ -46,6 +46,10 @@ class Parents:
     def is_answer(self, device: str, request: int) -> bool:
         """Whether a transfer message is the current parent's."""
         return device == self.current and request == self._request
+
+    def is_mute(self) -> bool:
+        """Whether the current one has not said a word."""
+        return self.current is not None and self._first_word_at is None
 
     def lost(self) -> None:
         """The current one failed."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from ecdn_proxy.core.deadline import finishes_at
 from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.view import LINK_WAIT_S
 from ecdn_proxy.sansio.machine import Instant
 
 ORIGIN_SILENCE_S = 1.0
@@ -124,6 +125,10 @@ class Patience:
         limits = self._limits
         wait = usual_first_byte_s + limits.first_byte_grace_s if self._began_at is None else limits.silence_s
         return min(wait * self._parent, PARENT_WAIT_MAX_S)
+
+    def link_due_at(self) -> Instant:
+        """When a link to the parent must have opened."""
+        return self._chosen_at + LINK_WAIT_S
 
     def quiet_from(self, usual_first_byte_s: float, soft: Instant | None) -> Instant:
         """When the own fetch has been silent for so long that a neighbour may have the segment sooner.

@@ -264,8 +264,8 @@ def decided(effect: h.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one matc
             return f"hang up on {device}: {why}"
         case h.Send(device, message):
             return f"send to {device}: {_words(message)}"
-        case h.AnnounceStreams(streams, serves):
-            return f"announce {', '.join(streams) or 'no stream'}, {serves=}"
+        case h.AnnounceStreams(streams, serves, isolated):
+            return f"announce {', '.join(streams) or 'no stream'}, {serves=}{', isolated' if isolated else ''}"
         case h.Save(stored):
             return f"save {stored.key[:16]}, {len(stored.body)} bytes"
         case h.Load(key):

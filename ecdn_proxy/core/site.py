@@ -2,6 +2,7 @@
 
 Site.send(device, message)    on an open link
 Site.reach(device, message)   opens one if need be; the message waits for it, bounded
+Site.request(device, ask)     the same for what is to be answered: not from whom an access point keeps apart
 Site.out                      effects of the event in hand, in order
 """
 
@@ -57,6 +58,10 @@ class Site:
         link = self.links.get(device)
         return link is not None and link.kind == "webrtc"
 
+    def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
+        """Where they listen, as far as it is known."""
+        return tuple(contact for it in devices if (contact := self.view.contact(it)) is not None)
+
     def number(self) -> int:
         """A number not used before: requests, fetches."""
         self._number = (self._number + 1) % 2**32
@@ -88,14 +93,29 @@ class Site:
 
     def dial(self, device: str, now: Instant) -> bool:
         """Open a link unless there is one or one is being opened; False when the device cannot be reached."""
-        if device in self.links or device in self._dialling:
+        if device in self.links:
             return True
+        if device in self._dialling:
+            return not self._stalls(device, now)
         contact = self.view.contact(device)
         if contact is None or device == self.me.device or not self.view.reachable(device, now):
             return False
         self._dialling[device] = []
+        self.view.dialled(device, now)
         self.out.append(Dial(contact))
         return True
+
+    def _stalls(self, device: str, now: Instant) -> bool:
+        if stalls := self.view.stalls(device, now):
+            self.view.isolation.missed(device)
+        return stalls
+
+    def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
+        """Like `reach`, for what is waited for; one that seems to be cut off is only tried."""
+        if self.view.isolation.keeps_apart(device):
+            self.dial(device, now)
+            return False
+        return self.reach(device, message, now)
 
     def reach(self, device: str, message: PeerMessage, now: Instant) -> bool:
         """Send now, or as soon as a link stands; False when there will be none."""

@@ -2,6 +2,7 @@
 
     View.members(stream)       devices of this site that watch it, this one included
     View.homes(stream, key)    the same devices that keep ledgers, best first
+    View.isolation             whether an access point seems to keep this device from its like
     rendezvous(device, key)    highest random weight (Thaler, Ravishankar 1998): a device's leaving moves its keys only
 
 The coordinator names a committee; without it, it is the seven highest by rendezvous over the stream. What was refused,
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 
+from ecdn_proxy.core.isolation import Isolation, is_beside
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
@@ -21,6 +23,10 @@ STREAM_TAG_DIGITS = 8
 """mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
 
 ELDERS_MAX = 3
+DOUBLINGS_MAX = 7
+"""A device that is never reached is tried every five minutes in the end (5 s doubled six times)."""
+LINK_WAIT_S = 0.4
+"""A link on a LAN opens in some 10 ms, on a busy machine in 100; whoever waits for one longer goes elsewhere."""
 COMMITTEES_MAX = 64
 """As many as streams are watched at once."""
 
@@ -43,10 +49,18 @@ class Neighbour:
     on_lan: bool = False
     away_until: Instant = 0.0
     """It could not be reached; not dialled again before."""
+    dials_missed: int = 0
+    """Dials in a row that came to nothing."""
+    link_due_at: Instant = math.inf
+    """When the link that is being opened should stand."""
     suspect_until: Instant = 0.0
     """It let a question go unanswered; not asked before, unless it speaks."""
     why: str = ""
     """How this device came to be known, for the status page."""
+
+
+def _stalls(known: Neighbour, now: Instant) -> bool:
+    return now >= known.link_due_at
 
 
 class View:
@@ -65,6 +79,7 @@ class View:
         """What `committee` found, and until when that holds unless something is learnt before."""
         self.bans: dict[str, Instant] = {}
         """Of devices that proved who they are; nobody can push one out by inventing others."""
+        self.isolation = Isolation()
         self.serves = True
         """Whether this device serves others now."""
 
@@ -84,7 +99,12 @@ class View:
         known = self._known.get(device)
         if known is None or self.is_barred(device, now):
             return known is None and device not in self._denied
-        return known.suspect_until <= now and (known.linked or known.away_until <= now)
+        return known.suspect_until <= now and (known.linked or (known.away_until <= now and not _stalls(known, now)))
+
+    def stalls(self, device: str, now: Instant) -> bool:
+        """Whether a link to it should have opened long ago."""
+        known = self._known.get(device)
+        return known is not None and _stalls(known, now)
 
     # ---- what is learnt
 
@@ -95,11 +115,24 @@ class View:
             self._make_room()
             self._committees.clear()
             known = self._known[contact.device] = Neighbour(contact, why=why)
+            self._place(contact)
         elif not known.linked and known.contact != contact:
             self._committees.clear()
             known.contact = contact
+            self._place(contact)
         known.why = known.why or why
         return known
+
+    def _place(self, contact: Contact) -> None:
+        """Beside this device, or elsewhere."""
+        if is_beside(self.me, contact):
+            self.isolation.met(contact.device)
+        else:
+            self.isolation.forgotten(contact.device)
+
+    def _forget(self, device: str) -> None:
+        del self._known[device]
+        self.isolation.forgotten(device)
 
     def _make_room(self) -> None:
         """A neighbour can name devices that do not exist; they must not fill the memory."""
@@ -108,9 +141,9 @@ class View:
         named = {device for devices in self._named.values() for device in devices}
         for device, known in list(self._known.items()):
             if not (known.linked or known.on_lan or device in named):
-                del self._known[device]
+                self._forget(device)
                 return
-        del self._known[next(iter(self._known))]
+        self._forget(next(iter(self._known)))
 
     def lan_seen(self, contact: Contact, tags: tuple[str, ...], *, serves: bool) -> None:
         """A device is shown by mDNS."""
@@ -133,6 +166,9 @@ class View:
         """A link stands; the other end has said what it watches."""
         known = self.met(contact, "it connected to this machine")
         known.contact, known.linked, known.away_until = contact, True, 0.0
+        known.dials_missed, known.link_due_at = 0, math.inf
+        self._place(contact)
+        self.isolation.heard(contact.device)
         self._committees.clear()
         self.watching(contact.device, streams, serves=serves)
 
@@ -146,8 +182,10 @@ class View:
         """This machine has other addresses: whoever was out of reach may be within it."""
         self.me = me
         self._committees.clear()
+        self.isolation.moved()
         for known in self._known.values():
-            known.away_until = 0.0
+            known.away_until, known.dials_missed = 0.0, 0
+            self._place(known.contact)
 
     def banned(self, device: str, until: Instant) -> None:
         """A device broke the protocol; it is not spoken to before `until`, whoever dials."""
@@ -161,16 +199,27 @@ class View:
         """A device did not answer: asleep, unplugged, or very busy."""
         if (known := self._known.get(device)) is not None:
             known.suspect_until = until
+            self.isolation.missed(device)
 
     def heard_from(self, device: str) -> None:
         """A device spoke: it is there."""
         if (known := self._known.get(device)) is not None and known.suspect_until:
             known.suspect_until = 0.0
+        self.isolation.heard(device)
 
-    def unlinked(self, device: str, away_until: Instant) -> None:
-        """A link ended or could not be made."""
+    def dialled(self, device: str, now: Instant) -> None:
+        """A link is being opened."""
         if (known := self._known.get(device)) is not None:
-            known.linked, known.away_until = False, away_until
+            known.link_due_at = now + LINK_WAIT_S
+
+    def unlinked(self, device: str, now: Instant) -> None:
+        """A link ended or could not be made: the longer that has gone on, the later it is tried again."""
+        if (known := self._known.get(device)) is not None:
+            known.dials_missed = 0 if known.linked else known.dials_missed + 1
+            wait_s = self._limits.dial_retry_s * 2 ** max(0, min(known.dials_missed, DOUBLINGS_MAX) - 1)
+            if not known.linked:
+                self.isolation.missed(device)
+            known.linked, known.away_until, known.link_due_at = False, now + wait_s, math.inf
             known.streams.clear()
             self._committees.clear()
             self._forget_if_unknown(device)
@@ -230,7 +279,7 @@ class View:
         known = self._known.get(device)
         named = any(device in devices for devices in self._named.values())
         if known is not None and not (known.linked or known.on_lan or named or known.away_until):
-            del self._known[device]
+            self._forget(device)
             self._committees.clear()
 
     def is_barred(self, device: str, now: Instant) -> bool:
@@ -280,6 +329,14 @@ class View:
     def homes(self, stream: str, key: str, now: Instant) -> list[str]:
         """Devices that keep the key's ledger, best first; at least this one."""
         return sorted(self.committee(stream, now), key=lambda it: rendezvous(it, key), reverse=True)
+
+    def substitutes(self, stream: str, key: str, now: Instant) -> list[str]:
+        """Whom an isolated device may ask when it reaches none of the committee: members elsewhere, best first."""
+        committee, apart = self.committee(stream, now), self.isolation.keeps_apart
+        others = [
+            it for it in self.members(stream, now) if it not in committee and it != self.me.device and not apart(it)
+        ]
+        return sorted(others, key=lambda it: rendezvous(it, key), reverse=True)
 
     def elders(self, stream: str, key: str, now: Instant) -> list[str]:
         """Who may have kept this key's ledger in an older view than ours: the homes among ever fewer seniors."""

@@ -3,10 +3,13 @@
 Faulting.plan()     at the start: everything that has a time
 Faulting.kill()     a host goes away, and comes back when the scenario says so
 Faulting.hidden()   split views: who does not know of whom
+Faulting.apart()    client isolation: who does not reach whom
 """
 
 from typing import TYPE_CHECKING
 from zlib import crc32
+
+import msgspec
 
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.sim.show import STREAM
@@ -30,6 +33,25 @@ class Faulting:
         self._it = office.scenario.faults
         self.unheard_s = UNHEARD_S
         self._shy = f"{office.scenario.seed}|"
+        self._isolates = self._it.isolation_s is None
+        self._access_point = self._access_points()
+
+    def _access_points(self) -> dict[str, int]:
+        """Behind which access point that keeps its clients apart a device is; each is a network of its own."""
+        hosts = [it for it in self._office.hosts if it.contact.link == "wifi"] or self._office.hosts
+        found: dict[str, int] = {}
+        for point, percent in enumerate(self._office.site.isolated_percent):
+            behind = hosts[len(found) : len(found) + round(percent / 100 * len(hosts))]
+            for at, host in enumerate(behind):
+                address = f"10.{point + 1}.{at // 250}.{at % 250 + 1}"
+                host.contact = msgspec.structs.replace(host.contact, addresses=(address,))
+                found[host.device] = point
+        return found
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether an access point lets nothing pass between two devices."""
+        point = self._access_point.get(one)
+        return self._isolates and point is not None and point == self._access_point.get(other)
 
     def hidden(self, host: "Host", device: str) -> bool:
         """Whether a host is not told of a device."""
@@ -50,6 +72,9 @@ class Faulting:
         if it.coordinator_out_s is not None:
             world.at(BEGINS + it.coordinator_out_s[0], self._coordinator_goes)
             world.at(BEGINS + it.coordinator_out_s[1], self._coordinator_comes)
+        if it.isolation_s is not None:
+            world.at(BEGINS + it.isolation_s[0], self._isolate)
+            world.at(BEGINS + it.isolation_s[1], self._join_again)
         if not it.peers_failing_percent and not it.fetcher_dies_every:
             return
         first = office.show.edge(BEGINS + office.within_s) + 1
@@ -88,6 +113,17 @@ class Faulting:
                 home = office.by_device[host.node.site.view.homes(STREAM, "home", office.world.now)[0]]
                 self.kill(home, home.life)
                 return
+
+    def _isolate(self) -> None:
+        """Links fall silent; their ends find out as they do of a cable that was pulled."""
+        self._isolates = True
+        for host in self._office.hosts:
+            for device, wire in host.wires.items():
+                if self.apart(host.device, device):
+                    self._office.silence(host, device, wire, self.unheard_s)
+
+    def _join_again(self) -> None:
+        self._isolates = False
 
     def _coordinator_goes(self) -> None:
         office = self._office

@@ -79,6 +79,7 @@ class Host:
         "dialling",
         "fetches",
         "idle_wakes",
+        "isolated",
         "life",
         "node",
         "number",
@@ -113,6 +114,7 @@ class Host:
         self.fetches: dict[int, Flow] = {}
         self.streams: tuple[str, ...] = ()
         self.serves = True
+        self.isolated = False
         self.pollutes = False
         self.armed_at: Instant | None = None
         self.idle_wakes = 0
@@ -285,7 +287,7 @@ class Host:
         self.around.hang_up(self, effect.device)
 
     def _announce(self, effect: h.AnnounceStreams) -> None:
-        self.streams, self.serves = effect.streams, effect.serves
+        self.streams, self.serves, self.isolated = effect.streams, effect.serves, effect.isolated
         self.around.announce(self)
 
     def _served(self, effect: h.Served) -> None:

@@ -159,9 +159,8 @@ class Office:
             other = self.by_device[device]
             back = other.wires.get(host.device)
             if back is not None:
-                back.is_open = False
                 wait = self.faults.unheard_s if silent else host.uplink.delay_s
-                self.world.at(self.world.now + wait, self._lost, other, other.life, host.device, back, "it went away")
+                self.silence(other, host.device, back, wait)
         host.wires.clear()
         wait = self.faults.unheard_s if silent else self.scenario.agent.tracker_ms / 1e3
         self.world.at(self.world.now + wait, self._tracker_left, host, host.life)
@@ -177,6 +176,11 @@ class Office:
 
     # ---- links between agents
 
+    def silence(self, host: Host, device: str, wire: Wire, noticed_s: float) -> None:
+        """Nothing passes any longer; the host notices after so long."""
+        wire.is_open = False
+        self.world.at(self.world.now + noticed_s, self._lost, host, host.life, device, wire, "it went away")
+
     def dial(self, host: Host, contact: Contact) -> None:
         """See `Around`."""
         device = contact.device
@@ -184,7 +188,8 @@ class Office:
             return
         host.dialling.add(device)
         other = self.by_device.get(device)
-        if other is None or (other.node is None and not other.reachable):
+        silent = other is None or (other.node is None and not other.reachable)
+        if other is None or silent or self.faults.apart(host.device, device):
             wait = CONNECT_S
         else:
             wait = 3 * (host.uplink.delay_s + other.uplink.delay_s) + HANDSHAKE_S
@@ -195,7 +200,7 @@ class Office:
             return
         host.dialling.discard(device)
         other = self.by_device.get(device)
-        if other is None or other.node is None:
+        if other is None or other.node is None or self.faults.apart(host.device, device):
             host.feed(h.LinkClosed(device, "it could not be reached"))
             return
         if device in host.wires and host.wires[device].is_open:
@@ -284,7 +289,7 @@ class Office:
     def watch(self, host: Host, life: int) -> None:
         """The coordinator hears what a host watches."""
         if host.life == life and self.connected:
-            self.tracker.watch(host.contact, host.streams, self.world.now, serves=host.serves)
+            self.tracker.watch(host.contact, host.streams, self.world.now, serves=host.serves and not host.isolated)
             self.arm_tracker()
 
     def _tracker_left(self, host: Host, life: int) -> None:

@@ -72,6 +72,9 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     wifi_uplink_mbps: tuple[Mbps, Mbps] = (5.0, 10.0)
     """Each host on Wi-Fi has an uplink between these."""
     wifi_delay_ms: Milliseconds = 3.0
+    isolated_percent: tuple[Percent, ...] = ()
+    """Parts of the hosts on Wi-Fi (of all hosts where none is), each behind an access point that keeps its clients
+    apart: they reach everybody but one another."""
 
 
 class Company(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,6 +111,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     coordinator_out_s: tuple[float, float] | None = None
     """From and until when the coordinator is away."""
     lan_loss_percent: Percent = 0.0
+    isolation_s: tuple[float, float] | None = None
+    """From and until when access points keep their clients apart (`isolated_percent`); without it, always."""
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -221,6 +226,11 @@ def _contradiction(it: Scenario) -> str | None:
             faults.coordinator_out_s is not None and faults.coordinator_out_s[0] >= faults.coordinator_out_s[1],
             "faults.coordinator_out_s: it must end after it begins",
         ),
+        (
+            faults.isolation_s is not None and faults.isolation_s[0] >= faults.isolation_s[1],
+            "faults.isolation_s: it must end after it begins",
+        ),
+        (any(sum(site.isolated_percent) > 100.01 for site in it.sites), "sites: isolated_percent is more than all"),
         (
             any(site.wifi_uplink_mbps[0] > site.wifi_uplink_mbps[1] for site in it.sites),
             "sites: wifi_uplink_mbps goes from the lower to the higher",

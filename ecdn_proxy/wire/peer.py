@@ -90,6 +90,8 @@ class Ask(Message, frozen=True, tag=10):
     """Contiguous pieces that the asker has already."""
     hops: Annotated[int, Meta(ge=0, le=4)] = 0
     """Redirects followed so far."""
+    isolated: bool = False
+    """The asker reaches none of its own kind on its own network: an access point seems to keep its clients apart."""
 
 
 class Granted(Message, frozen=True, tag=11):
@@ -184,6 +186,8 @@ class Get(Message, frozen=True, tag=20):
     stream: ids.Stream
     first: PieceIndex
     count: PieceIndex | None = None
+    errand: bool = False
+    """Read it for me if you have not begun: access points keep me from many who have it."""
 
 
 class Vouched(Message, frozen=True, tag=21):

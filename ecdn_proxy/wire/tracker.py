@@ -50,6 +50,8 @@ class Watch(TrackerMessage, frozen=True, tag=2):
 
     streams: Annotated[tuple[ids.Stream, ...], Meta(max_length=64)]
     serves: bool
+    isolated: bool = False
+    """An access point seems to keep the agent from its like, so that others had better keep the ledgers."""
 
 
 class Beat(TrackerMessage, frozen=True, tag=3):

@@ -68,7 +68,7 @@ class Bench:
             origin=client,
             hub=None if alone else self.hub,  # type: ignore[arg-type]
             keeper=None if alone else self.disk,
-            announce=lambda streams, serves: self.told.append(("announce", streams, serves)),
+            announce=lambda streams, serves, isolated: self.told.append(("announce", streams, serves, isolated)),
             raise_condition=lambda code, text: self.told.append(("raise", code, text)),
             clear_condition=lambda code: self.told.append(("clear", code)),
             served=lambda served: self.told.append(("served", served.number)),
@@ -433,4 +433,4 @@ async def test_a_machine_without_links_and_disk_says_so(alone: Bench) -> None:
 async def test_conditions_announcements_and_rows_go_to_their_books(bench: Bench) -> None:
     row = h.Served(KEY, STREAM, "v1", 7, "lan", "so", 1.0, ())
     bench.do(h.AnnounceStreams((STREAM,), True), h.RaiseCondition("a", "b"), h.ClearCondition("a"), row)
-    assert bench.told == [("announce", (STREAM,), True), ("raise", "a", "b"), ("clear", "a"), ("served", 7)]
+    assert bench.told == [("announce", (STREAM,), True, False), ("raise", "a", "b"), ("clear", "a"), ("served", 7)]

@@ -113,15 +113,15 @@ async def test_a_coordinator_that_comes_and_goes_is_a_condition(desk: Desk) -> N
 
 
 async def test_each_new_connection_begins_with_who_we_are_and_what_we_watch(desk: Desk) -> None:
-    desk.reporter.announce((STREAM,), False)
-    assert desk.sent == [Watch((STREAM,), False)]
+    desk.reporter.announce((STREAM,), False, True)
+    assert desk.sent == [Watch((STREAM,), False, isolated=True)]
     here, watch = desk.reporter._begin()
     assert isinstance(here, Here)
-    assert (here.peer_port, here.serves, watch) == (7688, False, Watch((STREAM,), False))
+    assert (here.peer_port, here.serves, watch) == (7688, False, Watch((STREAM,), False, isolated=True))
 
 
 async def test_a_machine_that_moved_says_where_it_is_now(desk: Desk) -> None:
-    desk.reporter.announce((STREAM,), True)
+    desk.reporter.announce((STREAM,), True, False)
     desk.sent.clear()
     now = (Network("10.1.7.7", 16, "wifi"),)
     desk.reporter.moved(now)

@@ -64,8 +64,8 @@ class Town:
         arrived = Arrived(session, name, read_address(address), read_networks(here.networks), here)
         self.take(self.tracker.handle(arrived, self.now))
 
-    def watch(self, name: str, *streams: str, serves: bool = True) -> None:
-        self.take(self.tracker.handle(Watched(self._sessions[name], Watch(streams, serves)), self.now))
+    def watch(self, name: str, *streams: str, serves: bool = True, isolated: bool = False) -> None:
+        self.take(self.tracker.handle(Watched(self._sessions[name], Watch(streams, serves, isolated)), self.now))
 
     def leave(self, name: str) -> None:
         self.take(self.tracker.handle(Left(self._sessions[name]), self.now))
@@ -187,6 +187,25 @@ def test_the_committee_prefers_serving_then_wired_then_senior() -> None:
         town.watch(f"wired{number}", STREAM)
     town.pass_to(1.0)
     assert town.lists("idle")[-1].committee == tuple(f"wired{n}" for n in range(7))
+
+
+def test_who_is_kept_from_its_like_keeps_no_ledger_and_is_named_last() -> None:
+    town = Town()
+    for number in range(9):
+        town.come(f"a{number}", f"10.0.0.{number + 1}")
+        town.watch(f"a{number}", STREAM)
+    town.pass_to(5.0)
+    (list_of_a8,) = town.lists("a8")
+    assert list_of_a8.committee == tuple(f"a{number}" for number in range(7))
+    town.watch("a2", STREAM, isolated=True)
+    town.pass_to(10.0)
+    (after,) = town.lists("a8")
+    assert after.committee == ("a0", "a1", "a3", "a4", "a5", "a6", "a7")
+    assert known(after)[-1] == "a2"
+    assert "kept from its like by its access point" in after.near[-1].why
+    town.watch("a2", STREAM)
+    town.pass_to(15.0)
+    assert {it.committee for it in town.lists("a8")} == {after.committee}, "who has a seat keeps it"
 
 
 def test_members_keep_their_seats_and_a_lost_one_is_replaced() -> None:

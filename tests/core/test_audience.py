@@ -14,13 +14,13 @@ from ecdn_proxy.core.happenings import (
 from ecdn_proxy.core.segment import Assembly
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, head, seal, stored, wanted
-from tests.core.world import UTC
+from tests.core.world import STREAM, UTC
 
 
 class Hall:
     def __init__(self) -> None:
         self.out: list[Effect] = []
-        self.audience = Audience(self.out, wanted())
+        self.audience = Audience(self.out, KEY, STREAM)
         self.assembly = Assembly(KEY, seal("me"))
 
     def join(self, viewer: int, now: float = 0.0, slack_s: float = 1.0) -> None:

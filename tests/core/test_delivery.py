@@ -3,6 +3,7 @@
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.delivery import Delivery
 from tests.core.makers import KEY, fetched, seal, site, stored, wanted
+from tests.core.world import STREAM
 
 BODY = bytes(range(256)) * 300
 NOW = 100.0
@@ -22,7 +23,7 @@ class Hand(Delivery):
 
 
 def waited_for() -> Hand:
-    hand = Hand(site(), wanted(1))
+    hand = Hand(site(), KEY, STREAM)
     hand.audience.join(wanted(1), 4.0, NOW)
     return hand
 

@@ -23,11 +23,11 @@ REQUEST = h.OriginRequest("https://origin.test/1", ())
 HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
 
 
-def one(resource_range: ByteRange | None = None) -> tuple[Site, Fetching, Assembly]:
+def one() -> tuple[Site, Fetching, Assembly]:
     site = Site(contact("me"), seal("me"), Limits())
     site.view.linked(contact("home"), (STREAM,), serves=True)
     site.opened(contact("home"), "lan", 1.0)
-    return site, Fetching(site, KEY, STREAM, resource_range), Assembly(KEY, site.seal)
+    return site, Fetching(site, KEY, STREAM), Assembly(KEY, site.seal)
 
 
 def did(site: Site) -> list[object]:
@@ -38,10 +38,10 @@ def did(site: Site) -> list[object]:
 
 @pytest.mark.parametrize("part", [None, ByteRange(1_000, 1_000 + len(BODY) - 1)])
 def test_only_what_is_missing_is_asked_for(part: ByteRange | None) -> None:
-    site, fetching, _ = one(part)
+    site, fetching, _ = one()
     source = fetched(seal("ann"), BODY, key=KEY, etag='"v1"')
     source.pieces = source.pieces[:2]
-    fetching.begin(THERE, REQUEST, source, NOW)
+    fetching.begin(THERE, REQUEST, part, source, NOW)
     (asked,) = did(site)
     assert isinstance(asked, h.FetchOrigin)
     base = 0 if part is None else part.first
@@ -52,7 +52,7 @@ def test_only_what_is_missing_is_asked_for(part: ByteRange | None) -> None:
 def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None:
     site, fetching, assembly = one()
     fetching.progress(1, NOW)  # nothing is under way
-    fetching.begin(THERE, REQUEST, assembly, NOW)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
     did(site)
     for at, received in ((0.03, 10), (0.05, 20), (0.12, 30), (0.131, 40)):
         fetching.progress(received, NOW + at)
@@ -61,7 +61,7 @@ def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None
 
 def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
     site, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, assembly, NOW)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
     number = fetching.number
     assert number is not None
     did(site)
@@ -73,7 +73,7 @@ def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
 
 def test_a_fetch_that_was_let_go_is_not_broken_off() -> None:
     site, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, assembly, NOW)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
     did(site)
     assert fetching.let_go() is not None
     fetching.end(assembly, "complete", 200, "", NOW)
@@ -82,7 +82,7 @@ def test_a_fetch_that_was_let_go_is_not_broken_off() -> None:
 
 def test_a_home_that_is_lost_leaves_its_lease_to_the_ledger_here() -> None:
     site, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, assembly, NOW)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
     fetching.home_lost("somebody", NOW)
     assert fetching.lease == THERE
     fetching.home_lost("home", NOW)
@@ -98,7 +98,7 @@ def test_a_home_that_is_lost_leaves_its_lease_to_the_ledger_here() -> None:
 def test_how_long_the_origin_took_is_learnt_once(lease: FetchIt) -> None:
     """By the ledger from the progress, where it is kept here."""
     site, fetching, assembly = one()
-    fetching.begin(lease, REQUEST, assembly, NOW)
+    fetching.begin(lease, REQUEST, None, assembly, NOW)
     verdict = fetching.answered(h.OriginAnswered(1, 200, HEADERS, UTC), NOW + 0.25)
     assert isinstance(verdict, Shareable)
     usual = site.ledger.usual_first_byte_s(STREAM)
@@ -107,9 +107,9 @@ def test_how_long_the_origin_took_is_learnt_once(lease: FetchIt) -> None:
 
 def test_what_has_no_end_of_its_own_or_is_authorized_is_not_for_others() -> None:
     site, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, assembly, NOW)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
     assert isinstance(fetching.answered(h.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
     mine = h.OriginRequest(REQUEST.url, (("authorization", "Bearer me"),))
-    fetching.begin(THERE, mine, assembly, NOW)
+    fetching.begin(THERE, mine, None, assembly, NOW)
     assert isinstance(fetching.answered(h.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
     assert site.out

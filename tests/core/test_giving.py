@@ -3,10 +3,12 @@
 import pytest
 
 from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core.acquisitions import ERRANDS_MAX
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.uplink import HOLD_FIRST_S
+from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.wire import peer
-from tests.core.makers import KEY
+from tests.core.makers import KEY, contact, fetched, seal, wanted
 from tests.core.test_node_alone import BODY, HEADERS, One
 from tests.core.world import STREAM, UTC, key_of
 
@@ -37,6 +39,73 @@ def test_who_asks_for_what_is_not_here_or_not_theirs_is_refused() -> None:
     assert one.sent(peer.Refused) == [peer.Refused(2, "unknown")]
     one.feed(h.Received("ann", get))
     assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
+
+
+def among_others() -> tuple[One, list[str]]:
+    """A machine linked with ann and bob, and keys whose home is bob."""
+    one = One()
+    one.feed(h.StreamOpened(STREAM))
+    one.link("ann", "bob")
+    one.now += 9.0  # the committee has settled
+    return one, [
+        it for it in map(key_of, range(200)) if max("ann", "bob", "me", key=lambda of: rendezvous(of, it)) == "bob"
+    ]
+
+
+def test_for_one_that_reaches_nobody_else_it_is_read_from_whom_the_home_names() -> None:
+    one, (key, *_) = among_others()
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    (ask,) = one.sent(peer.Ask)
+    one.feed(h.Received("bob", peer.Follow(ask.request, key, (contact("bob"),), "so")))
+    (get,) = one.sent(peer.Get)
+    source = fetched(seal("me"), BODY, key=key)
+    vouched = [h.Received("bob", peer.Vouched(get.request, it)) for it in source.vouchers]
+    pieces = [h.Received("bob", peer.Piece(get.request, at, bytes(it))) for at, it in enumerate(source.pieces)]
+    one.feed(*vouched, *pieces, h.Received("bob", peer.End(get.request)))
+    assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
+    assert one.sent(peer.End) == [peer.End(1)]
+    one.feed(wanted(1, key=key))
+    assert [it.source for it in one.of(h.Answer)] == ["cache"]
+
+
+def test_a_viewer_may_come_to_what_is_read_for_others() -> None:
+    one, (key, *_) = among_others()
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    (ask,) = one.sent(peer.Ask)
+    one.feed(wanted(7, key=key), h.Received("bob", peer.Granted(ask.request, key, 3, hedge=False)))
+    (fetch,) = one.of(h.FetchOrigin)
+    assert fetch.request == wanted(7, key=key).origin
+    one.feed(h.OriginAnswered(fetch.fetch, 200, HEADERS, UTC), h.OriginSent(fetch.fetch, BODY))
+    one.feed(h.OriginEnded(fetch.fetch))
+    assert [it.viewer for it in one.of(h.Finish)] == [7]
+    assert one.sent(peer.End) == [peer.End(1)]
+
+
+def test_what_nobody_watches_here_is_not_fetched_from_the_origin() -> None:
+    one, (key, *_) = among_others()
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    (ask,) = one.sent(peer.Ask)
+    one.feed(h.Received("bob", peer.Granted(ask.request, key, 3, hedge=False)))
+    assert one.of(h.FetchOrigin) == []
+    assert [(it.lease, it.outcome) for it in one.sent(peer.Finished)] == [(3, "cancelled")]
+    assert one.sent(peer.Refused) == [peer.Refused(1, "lost")]
+    assert one.node.acquiring() == {}
+
+
+def test_a_child_that_leaves_ends_what_was_read_for_it_alone() -> None:
+    one, (key, *_) = among_others()
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    assert one.node.acquiring() != {}
+    one.feed(h.Received("ann", peer.Cancel(1)))
+    assert one.node.acquiring() == {}
+
+
+def test_no_more_is_read_for_others_than_there_is_room_for() -> None:
+    one, keys = among_others()
+    for request, key in enumerate(keys[: ERRANDS_MAX + 1]):
+        one.feed(h.Received("ann", peer.Get(request, key, STREAM, 0, errand=True)))
+    assert one.sent(peer.Refused) == [peer.Refused(ERRANDS_MAX, "unknown")]
+    assert len(one.node.acquiring()) == ERRANDS_MAX
 
 
 def test_more_children_than_there_is_room_for_are_told_so() -> None:

@@ -43,7 +43,7 @@ class Desk:
 
     def acquire(self) -> Acquisition:
         """This machine wants the segment too."""
-        one = Acquisition(self.site, wanted(key=self.key), 0.0, lambda _stream, _now: False)
+        one = Acquisition(self.site, self.key, STREAM, 0.0, lambda _stream, _now: False)
         one.want(wanted(key=self.key), 1.0, 0.0)
         self.acquisitions[self.key] = one
         return one
@@ -167,7 +167,7 @@ def test_two_homes_that_ask_each_other_the_better_rank_fetches(better: bool) -> 
         desk.site.view.linked(contact("ann", "wifi"), (STREAM,), serves=True)
         for device in ("bob", "cat"):
             desk.site.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
-    one = Acquisition(desk.site, wanted(key=desk.key), 0.0, lambda _stream, _now: True)
+    one = Acquisition(desk.site, desk.key, STREAM, 0.0, lambda _stream, _now: True)
     one.want(wanted(key=desk.key), 1.0, 0.0)
     desk.acquisitions[desk.key] = one
     one.ask("first", 0.0)

@@ -27,9 +27,18 @@ class Book:
         for device in DEVICES:
             self.view.linked(contact(device), (STREAM,), serves=True)
 
-    def ask(self, device: str, now: float, reason: str = "first", *, avoid: tuple[str, ...] = (), have: int = 0) -> str:
+    def ask(
+        self,
+        device: str,
+        now: float,
+        reason: str = "first",
+        *,
+        avoid: tuple[str, ...] = (),
+        have: int = 0,
+        isolated: bool = False,
+    ) -> str:
         """The answer in a word: "fetch", "hedge", "alone", or whom to follow."""
-        match self.ledger.ask(KEY, STREAM, device, reason, avoid, have, now):
+        match self.ledger.ask(KEY, STREAM, device, reason, avoid, have, now, isolated=isolated):
             case Grant(_, hedge):
                 return "hedge" if hedge else "fetch"
             case Following(choice):
@@ -505,3 +514,49 @@ def _ends_well(device: str, told: Told, fetchers: tuple[str, ...]) -> None:
     while (device := told.parent[device]) not in fetchers and device not in told.holders:
         assert device not in seen, "parents in a circle"
         seen.add(device)
+
+
+# ---- access points that keep their clients apart
+
+
+def test_two_that_are_isolated_are_not_sent_to_each_other_but_to_one_whom_both_reach() -> None:
+    book = Book()
+    for device in DEVICES[2:]:
+        book.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
+    assert book.ask("dev2", 0.0, isolated=True) == "fetch"
+    assert book.ask("dev3", 0.0, isolated=True) in ("dev0", "dev1", "me"), "by wire, and will read it"
+    assert book.ask("dev0", 0.0) == "dev2", "the wired one reads from whoever fetches"
+    assert book.ask("dev4", 0.0, isolated=True) == "dev0", "and is preferred, as it reads it already"
+
+
+def test_a_machine_is_isolated_by_its_last_word() -> None:
+    book = Book()
+    assert book.ask("dev2", 0.0, isolated=True) == "fetch"
+    assert book.ask("dev3", 0.0, isolated=True) != "dev2"
+    assert book.ask("dev2", 0.1) == "fetch", "it has lost its way, and is isolated no longer"
+    assert book.ask("dev4", 0.2, isolated=True) == "dev2"
+
+
+def test_nobody_is_asked_to_pass_on_what_nobody_has() -> None:
+    book = Book()
+    assert book.ask("dev2", 0.0, isolated=True) == "fetch"
+    assert book.ask("dev3", FIRST_BYTE_ENDS + 0.01, isolated=True) == "hedge"
+
+
+def test_where_all_are_isolated_two_fetch_and_the_others_go_alone() -> None:
+    book = Book(me="far")
+    for device in DEVICES:
+        book.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
+    book.view.serves = False
+    told = [book.ask(device, 0.0, isolated=True) for device in DEVICES]
+    assert told == ["fetch", "hedge", "alone", "alone", "alone", "alone"]
+
+
+def test_an_isolated_relay_is_not_put_between_two_by_wire() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    assert book.ask("dev1", 0.0, isolated=True) == "dev0"
+    for device in DEVICES[2:4]:
+        book.ask(device, 0.0)
+    assert book.ask("dev4", 0.0) in ("dev2", "dev3")
+    assert book.ledger.fetchers(KEY) == ("dev0",)

@@ -46,7 +46,7 @@ def test_who_cannot_be_reached_is_told_so_at_once() -> None:
     for device in ("ann", "bob"):
         here.view.met(contact(device), "so")
     here.view.denied(frozenset({"ann"}))
-    here.view.unlinked("bob", 5.0)
+    here.view.unlinked("bob", 0.0)
     assert not here.reach("ann", Cancel(1), 0.0)
     assert not here.reach("bob", Cancel(1), 4.0)
     assert not here.reach("me", Cancel(1), 4.0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.view import COMMITTEES_MAX, ELDERS_MAX, STREAM_TAG_DIGITS, View, rendezvous
+from ecdn_proxy.core.view import COMMITTEES_MAX, ELDERS_MAX, LINK_WAIT_S, STREAM_TAG_DIGITS, View, rendezvous
 from ecdn_proxy.wire.peer import Contact, LinkKind
 from tests.core.makers import KEY, contact
 from tests.core.world import STREAM, key_of
@@ -120,7 +120,7 @@ def test_a_device_is_forgotten_when_nothing_shows_it_any_more() -> None:
     assert mine.members(STREAM, 0.0) == ["ann", "bob", "me"]
     mine.tracker_said(STREAM, (), named("bob"))
     assert mine.members(STREAM, 0.0) == ["ann", "bob", "me"]
-    mine.unlinked("ann", 0.0)
+    mine.unlinked("ann", -Limits().dial_retry_s)
     mine.unlinked("nobody", 0.0)
     assert mine.known("ann") is None
     mine.forget_stream(STREAM)
@@ -142,7 +142,7 @@ def test_a_device_of_two_streams_stays_for_the_other() -> None:
 def test_one_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
     mine = view()
     mine.tracker_said(STREAM, (), named("ann"))
-    mine.unlinked("ann", 5.0)
+    mine.unlinked("ann", 0.0)
     assert not mine.reachable("ann", 4.9)
     assert mine.reachable("ann", 5.0)
     assert mine.members(STREAM, 4.9) == ["ann", "me"], "everybody must name the same homes"
@@ -373,3 +373,49 @@ def test_no_more_committees_are_remembered_than_streams_are_watched() -> None:
     for number in range(2 * COMMITTEES_MAX):
         assert seen.committee(f"{number:032x}", 0.0) == ["me"]
     assert len(seen._committees) <= COMMITTEES_MAX
+
+
+# ---- client isolation
+
+
+def test_each_time_that_one_is_missed_doubles_the_wait_and_a_link_ends_that() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    now = 0.0
+    for wait_s in (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 320.0):
+        mine.unlinked("ann", now)
+        assert not mine.reachable("ann", now + wait_s - 0.1)
+        now += wait_s
+        assert mine.reachable("ann", now)
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    mine.unlinked("ann", now)
+    assert mine.reachable("ann", now + 5.0), "its link ended, it was not missed"
+
+
+def test_a_link_that_does_not_open_in_a_moment_is_not_waited_for() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann"))
+    mine.dialled("ann", 1.0)
+    assert mine.reachable("ann", 1.0 + LINK_WAIT_S - 0.01)
+    assert not mine.stalls("ann", 1.0 + LINK_WAIT_S - 0.01)
+    assert not mine.reachable("ann", 1.0 + LINK_WAIT_S)
+    assert mine.stalls("ann", 1.0 + LINK_WAIT_S)
+    mine.linked(contact("ann"), (STREAM,), serves=True)
+    assert mine.reachable("ann", 9.0)
+
+
+def test_isolation_is_seen_by_those_beside_who_are_missed_and_heard() -> None:
+    mine = view()
+    mine.tracker_said(STREAM, (), named("ann", "bob", "cat"))
+    mine.linked(contact("cat"), (STREAM,), serves=True)
+    mine.unlinked("ann", 0.0)
+    mine.suspected("bob", 4.0)
+    assert mine.isolation.keeps_apart("cat")
+    mine.heard_from("cat")
+    assert not mine.isolation.holds()
+    mine.unlinked("ann", 9.0)
+    mine.suspected("bob", 9.0)
+    assert mine.isolation.holds()
+    mine.moved(Contact("me", ("10.9.9.9",), 7688, "wired"))
+    assert not mine.isolation.holds()
+    assert not mine.isolation.keeps_apart("cat"), "it is on another network now"

@@ -127,6 +127,7 @@ class World:
         tracker: bool = True,
         tracker_spacing_s: float = 0.0,
         links: str = "wired",
+        address: Callable[[int], str] = lambda number: f"10.0.0.{number % 250 + 1}",
     ) -> None:
         self.random = random.Random(seed)
         self.now = 100.0
@@ -156,7 +157,7 @@ class World:
         self._viewer = 0
         for number in range(count):
             device = f"dev{number:03d}"
-            contact = peer.Contact(device, (f"10.0.0.{number % 250 + 1}",), 7688, links)  # type: ignore[arg-type]
+            contact = peer.Contact(device, (address(number),), 7688, links)  # type: ignore[arg-type]
             self.nodes[device] = Node(
                 contact,
                 Seal(self.seals, device),
@@ -307,7 +308,7 @@ class World:
                 self._close(frozenset((device, other)), why)
             case h.Send(other, message):
                 self._send(device, other, message)
-            case h.AnnounceStreams(streams, _):
+            case h.AnnounceStreams(streams):
                 self._announce(device, streams)
             case h.RaiseCondition(code, detail):
                 self.conditions.append((device, code, detail))

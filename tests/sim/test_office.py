@@ -123,6 +123,37 @@ def test_whatever_goes_wrong_everybody_gets_every_segment(fault: str) -> None:
     assert it.late_rate < 0.1
 
 
+def test_an_access_point_that_keeps_its_clients_apart_costs_no_copies() -> None:
+    """Their agents sent each other to one another: 5.4 copies, 163 stalls."""
+    it = run(load_shipped("isolated-wifi"))
+    laws(it)
+    assert it.steady_copies <= 1.05
+    assert it.stalls == 0
+    assert it.took.percentile(99) < 2.0
+    assert it.conditions["client-isolation"] > 0
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_clients_kept_apart_for_a_while_are_fed_by_those_whom_they_reach(seed: int) -> None:
+    """Two networks, each with isolated ports, as of a sudden: 2.9 copies once, and a segment took up to 5 s."""
+    scenario = small("[faults]\nisolation_s = [10.0, 30.0]", viewers=8, segments=16)
+    site = msgspec.structs.replace(scenario.sites[0], isolated_percent=(75.0, 25.0), wan_mbps=50.0)
+    it = run(msgspec.structs.replace(scenario, sites=(site,), seed=seed), strict=strictly)
+    laws(it)
+    assert it.stalls == 0
+    assert it.steady_copies <= 1.6
+    assert it.took.percentile(95) < 1.0
+
+
+def test_where_all_are_kept_apart_each_has_its_own_copy_and_plays() -> None:
+    scenario = small(viewers=6)
+    site = msgspec.structs.replace(scenario.sites[0], isolated_percent=(100.0,), wan_mbps=100.0)
+    it = run(msgspec.structs.replace(scenario, sites=(site,)))
+    laws(it)
+    assert it.stalls == 0
+    assert it.steady_copies == pytest.approx(6.0)
+
+
 def test_a_polluter_is_banned() -> None:
     it = run(small("[faults]\npolluters = 1", segments=8))
     assert it.conditions.get("peer-misbehaved", 0) > 0

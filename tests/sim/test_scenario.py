@@ -39,6 +39,8 @@ def test_what_the_design_speaks_of_is_shipped() -> None:
         (SITE + "[stream]\nbitrates_mbps = [1.0, 3.0]\nshares_percent = [50.0]", "one share for each"),
         (SITE + "[stream]\nbitrates_mbps = [1.0, 3.0]\nshares_percent = [50.0, 40.0]", "add up to 90, not 100"),
         (SITE + "[faults]\ncoordinator_out_s = [9.0, 3.0]", "must end after it begins"),
+        (SITE + "[faults]\nisolation_s = [9.0, 3.0]", "must end after it begins"),
+        (SITE + "isolated_percent = [60.0, 50.0]", "more than all"),
         (SITE + "wifi_uplink_mbps = [10.0, 5.0]", "from the lower to the higher"),
         ("[company]\nviewers = 3\nsites = 4", "more sites than viewers"),
         ("scale = 64.0\n" + SITE + "[stream]\nbitrates_mbps = [0.1]", "too small to mean anything"),

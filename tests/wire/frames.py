@@ -20,7 +20,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Ping(1),
     peer.Pong(1),
     peer.Bye("the agent is stopping"),
-    peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1),
+    peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1, isolated=True),
     peer.Granted(2, KEY, 9, hedge=False),
     peer.Follow(2, KEY, (CONTACT,), "it fetches from the origin"),
     peer.Redirect(2, KEY, CONTACT),
@@ -31,7 +31,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Dropped(KEY),
     peer.Shadow(KEY, STREAM, CONTACT, 9),
     peer.Keepers(STREAM, (CONTACT,)),
-    peer.Get(4, KEY, STREAM, 0, None),
+    peer.Get(4, KEY, STREAM, 0, None, errand=True),
     peer.Vouched(4, VOUCHER),
     peer.Piece(4, 0, b"piece"),
     peer.End(4),
@@ -47,7 +47,7 @@ RELAYED: tuple[signalling.Relayed, ...] = (
 )
 FROM_AGENT: tuple[tracker.FromAgent, ...] = (
     tracker.Here(1, "0.1.0", (tracker.Network("10.1.0.12", 16, "wired"),), 7688, serves=True),
-    tracker.Watch((STREAM,), serves=True),
+    tracker.Watch((STREAM,), serves=True, isolated=True),
     tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",), 3, 1, 15, 25),
     tracker.Alive(),
     *RELAYED,
@@ -55,10 +55,13 @@ FROM_AGENT: tuple[tracker.FromAgent, ...] = (
 BEFORE: dict[str, tuple[str, tracker.FromAgent | peer.PeerMessage]] = {
     "Beat": ("from_agent", tracker.Beat(1, 10, 20, 30, 40, 5, ("coordinator-away",))),
     "Cancel": ("peer", peer.Cancel(4)),
+    "Ask": ("peer", peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1)),
+    "Get": ("peer", peer.Get(4, KEY, STREAM, 0, None)),
+    "Watch": ("from_agent", tracker.Watch((STREAM,), serves=True)),
 }
 """Messages that have got further fields at their end since, as agents before sent them; the frame of today has the
 same name and a number."""
-NOW = {"Beat": "Beat 2", "Cancel": "Cancel 2"}
+NOW = {"Beat": "Beat 2", "Cancel": "Cancel 2", "Ask": "Ask 2", "Get": "Get 2", "Watch": "Watch 2"}
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}, ("10.1.0.0/16",)),
     tracker.Settings({"sharing": True}),
