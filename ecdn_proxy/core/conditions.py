@@ -58,6 +58,7 @@ REGISTER: dict[str, Registered] = {
         "Their access point or switch seems to keep its clients apart. It shares with machines that it does reach, "
         "by cable or in other subnets; where all are kept apart, each takes its own copy. Switch client isolation "
         "(peer-to-peer blocking) off for this network, or let TCP 7688 pass.",
+        clears_after_s=900.0,
     ),
     "offer-refused": Registered(
         "An offer of a WebRTC link was not what its device had signed",

@@ -30,7 +30,9 @@ class Housekeeping:
         self._wanted_at: OrderedDict[str, Instant] = OrderedDict()
         self._named: set[str] = set()
         self._recent: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._isolated = self._told = False
+        self._isolated = False
+        self._evidence = 0
+        """Of client isolation, as it was told to people."""
         self.tracker_connected = False
 
     def watched(self) -> tuple[str, ...]:
@@ -60,9 +62,13 @@ class Housekeeping:
     def look_around(self) -> None:
         """Whether an access point seems to keep this machine from its like."""
         isolation, out = self._site.view.isolation, self._site.out
-        if isolation.is_sure() != self._told:
-            self._told = isolation.is_sure()
-            out.append(RaiseCondition("client-isolation", "") if self._told else ClearCondition("client-isolation"))
+        if isolation.is_sure():
+            if self._evidence != isolation.evidence:
+                out.append(RaiseCondition("client-isolation", "two or more were tried, and nobody there answers"))
+            self._evidence = isolation.evidence
+        elif self._evidence:
+            out.append(ClearCondition("client-isolation"))
+            self._evidence = 0
         if isolation.holds() != self._isolated:
             self._isolated = isolation.holds()
             self.announce()

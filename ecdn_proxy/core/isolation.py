@@ -44,6 +44,8 @@ class Isolation:
         self._beside: set[str] = set()
         self._missing: set[str] = set()
         self._ever_heard = False
+        self.evidence = 0
+        """How often one was missed."""
 
     def holds(self) -> bool:
         """Whether this machine had better not count on any of them."""
@@ -67,6 +69,7 @@ class Isolation:
         """One could not be reached, or did not answer; others do not count."""
         if device in self._beside:
             self._missing.add(device)
+            self.evidence += 1
 
     def heard(self, device: str) -> None:
         """A device spoke; others do not count."""

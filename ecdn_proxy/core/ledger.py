@@ -7,17 +7,15 @@ A lease lives on progress. It begins with the ask, before any response header; i
 holder's link ends, or when it has been silent too long, which is noticed at the next ask. Bounded: the oldest keys go.
 """
 
-import heapq
 import math
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecdn_proxy.core.chooser import Candidate, Choice, choose, is_full
-from ecdn_proxy.core.entry import Chain, Entry, LeaseState
-from ecdn_proxy.core.fading import Fading
-from ecdn_proxy.core.isolation import is_beside
+from ecdn_proxy.core.chooser import Choice
+from ecdn_proxy.core.entry import Entry, LeaseState
 from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.selection import Selection
 from ecdn_proxy.core.view import View
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -32,15 +30,8 @@ else who waits, as asking for himself would get him the same; where nothing was 
 SERVER_ERROR = 500
 """From here on a status is the origin's own trouble (RFC 9110 section 15.6), whoever asks."""
 FIRST_BYTE_MAX_S = 5.0
-CANDIDATES_MAX = 32
-"""Parents looked at closely for one asker; at 200 viewers the best of all is no better, and costs a third more CPU."""
-GIVEN_HALF_LIFE_S = 10.0
-SLOW_HALF_LIFE_S = 30.0
-"""How long a parent that a child found slow is thought less of."""
 MENDING_S = 0.5
 """So long after one was given another parent, those below it are told to stay."""
-STARVED_LEVEL = 1.5
-"""So many children (fading) that found a source slow are believed: one alone may have a bad way to it."""
 TOLD_LIVES_S = 2.0
 """A lease that another home granted lives this much longer here: its progress is not reported to this ledger."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
@@ -77,14 +68,9 @@ class Ledger:
     def __init__(
         self, view: View, limits: Limits, apart: Callable[[str, str], bool] = lambda one, other: False
     ) -> None:
-        self._view = view
         self._limits = limits
-        self._apart = apart
-        self._isolated: dict[str, None] = {}
-        """Devices that access points seem to keep from each other, by their own last word."""
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._given = Fading(GIVEN_HALF_LIFE_S, limits.neighbours_max)
-        self._slow = Fading(SLOW_HALF_LIFE_S, limits.neighbours_max)
+        self._selection = Selection(view, limits, apart)
         self._first_byte: dict[str, float] = {}
         self._last_lease = 0
 
@@ -112,11 +98,7 @@ class Ledger:
         isolated: bool = False,
     ) -> Grant | Following | Alone:
         """Decide for `device`, which wants the key and has its first `have` pieces; `isolated` as in `Ask`."""
-        self._isolated.pop(device, None)
-        if isolated:
-            self._isolated[device] = None
-            if len(self._isolated) > self._limits.neighbours_max:
-                self._isolated.pop(next(iter(self._isolated)))
+        self._selection.noted(device, isolated=isolated)
         entry = self._entry(key, stream)
         if entry.alone_until > now:
             return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
@@ -136,7 +118,7 @@ class Ledger:
         forgivable = slow and self._forgivable(entry, have, now)
         if slow and not forgivable:
             self._blame(entry, device, avoid, now)
-            if self._is_starved(entry, now) and len(entry.at_origin()) < LEASES_MAX:
+            if self._selection.starves(entry, now) and len(entry.at_origin()) < LEASES_MAX:
                 return self._grant(entry, device, now)
         choice = self._choose(entry, device, avoid, now)
         if choice is None and forgivable:
@@ -169,7 +151,7 @@ class Ledger:
 
     def _follow(self, entry: Entry, device: str, choice: Choice, now: Instant) -> None:
         entry.follow(device, choice.parents[0], now)
-        self._given.add(choice.parents[0], now)
+        self._selection.gave(choice.parents[0], now)
 
     def _stays(self, entry: Entry, device: str, now: Instant) -> Following | None:
         """Whether an asker that finds its parent slow had better stay: when the fault is further up, and known.
@@ -178,7 +160,7 @@ class Ledger:
         has anything.
         """
         parent = entry.parents.get(device)
-        if parent is None or not self._may_serve(parent, now):
+        if parent is None or not self._selection.may_serve(parent, now):
             return None
         chain = entry.chain(parent, entry.sources(), {device: None})
         if chain is None:
@@ -203,11 +185,7 @@ class Ledger:
         """A child found its parent slow. A parent that only relays may wait as much as the child does."""
         parent = entry.parents.get(device)
         if parent in avoid and parent in entry.sources():
-            self._slow.add(parent, now)
-
-    def _is_starved(self, entry: Entry, now: Instant) -> bool:
-        """Whether all who have the segment, or fetch it, are believed to be slow: then nobody will have it in time."""
-        return all(self._slow.level(source, now) >= STARVED_LEVEL for source in entry.sources())
+            self._selection.was_slow(parent, now)
 
     def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
         """Whether an avoided parent may be named again.
@@ -351,78 +329,6 @@ class Ledger:
     def _choose(
         self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant, *, silent: bool = False
     ) -> Choice | None:
-        """The best parents for a device.
-
-        With `silent`, fetches that say nothing may be waited for as well, and those tried that are likely out of reach.
-        """
+        """The best parents for a device; with `silent`, fetches that say nothing may be waited for as well."""
         fetching = {state.device for state in entry.at_origin() if silent or self._live(entry, state, now)}
-        sources = fetching | entry.holders
-        chains: dict[str, Chain | None] = {device: None}
-        candidates: list[Candidate] = []
-        pool = sources | entry.parents.keys()
-        if device in self._isolated:
-            pool = {it for it in pool if not self._kept_apart(device, it, surely=not silent)}
-        for other in self._likely(entry, pool):
-            if other == device or other in avoid or not self._may_serve(other, now):
-                continue
-            chain = entry.chain(other, sources, chains)
-            contact = self._view.contact(other)
-            if chain is None or contact is None:
-                continue
-            depth, source = chain
-            candidates.append(
-                Candidate(
-                    other,
-                    depth,
-                    entry.children[other],
-                    self._given.level(other, now),
-                    contact.link,
-                    holds=other in entry.holders,
-                    slow=max(self._slow.level(other, now), self._slow.level(source, now)),
-                    far=self._apart(device, other),
-                    isolated=other in self._isolated,
-                )
-            )
-        if device in self._isolated and all(is_full(it, self._limits) for it in candidates):
-            candidates += self._recruits(entry, pool | {device, *avoid}, now)
-        return choose(candidates, self._limits)
-
-    def _recruits(self, entry: Entry, besides: set[str], now: Instant) -> list[Candidate]:
-        """Machines that everybody reaches and that can read it for one that reaches few: by wire, this one included."""
-        if not entry.holders and not any(self._live(entry, it, now) for it in entry.leases):
-            return []
-        found: list[Candidate] = []
-        for other in self._view.members(entry.stream, now):
-            contact = self._view.contact(other)
-            wired = contact is not None and contact.link == "wired"
-            if wired and other not in besides and other not in self._isolated and self._may_serve(other, now):
-                given = self._given.level(other, now)
-                found.append(Candidate(other, 2, entry.children[other], given, "wired", holds=False, newly=True))
-        return found
-
-    @staticmethod
-    def _likely(entry: Entry, pool: set[str]) -> list[str]:
-        """At most so many are looked at closely: those that were told to serve fewest."""
-        if len(pool) <= CANDIDATES_MAX:
-            return sorted(pool)
-        by_children: defaultdict[int, list[str]] = defaultdict(list)
-        children = entry.children.get
-        for device in pool:
-            by_children[children(device, 0)].append(device)
-        found: list[str] = []
-        for _, equal in sorted(by_children.items()):
-            found += heapq.nsmallest(CANDIDATES_MAX - len(found), equal)
-        return found
-
-    def _kept_apart(self, one: str, other: str, *, surely: bool) -> bool:
-        """Whether access points keep two devices apart; without `surely` only those of one network count."""
-        if one not in self._isolated or other not in self._isolated:
-            return False
-        here, there = self._view.contact(one), self._view.contact(other)
-        return surely or here is None or there is None or is_beside(here, there)
-
-    def _may_serve(self, device: str, now: Instant) -> bool:
-        known = self._view.known(device)
-        if device == self._view.me.device:
-            return self._view.serves
-        return known is not None and known.serves and not self._view.is_barred(device, now)
+        return self._selection.choose(entry, device, avoid, fetching, now, last=silent)

@@ -1,6 +1,6 @@
 """Which streams are watched here, who hears of it, and what new ledgers learn."""
 
-from ecdn_proxy.core.happenings import AnnounceStreams, Dial, Send
+from ecdn_proxy.core.happenings import AnnounceStreams, ClearCondition, Dial, RaiseCondition, Send
 from ecdn_proxy.core.housekeeping import RECENT_KEYS, STREAMS_MAX, Housekeeping
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.site import Site
@@ -208,3 +208,27 @@ def test_a_neighbours_word_counts_while_the_coordinator_is_away_and_has_said_not
     assert keeper.is_unsettled(STREAM, 5.0 + LIMITS.unsettled_s - 0.1)
     keeper.keepers_told(Keepers(STREAM, (contact("eve"),)), 6.0)
     assert here.view.committee(STREAM, 6.0) == ["bob"]  # the first word stands
+
+
+def test_client_isolation_is_told_with_each_new_evidence_and_taken_back_once() -> None:
+    keeper, here = house()
+    for device in ("ann", "bob"):
+        here.view.met(contact(device), "so")
+    here.view.isolation.missed("ann")
+    keeper.look_around()
+    assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True]
+    assert not any(isinstance(it, RaiseCondition) for it in here.out), "one may be switched off"
+    for times in (1, 2):
+        here.view.isolation.missed("bob")
+        keeper.look_around()
+        keeper.look_around()
+        assert raised(here) == times * ["client-isolation"]
+    here.view.isolation.heard("ann")
+    keeper.look_around()
+    keeper.look_around()
+    assert [it for it in here.out if isinstance(it, ClearCondition)] == [ClearCondition("client-isolation")]
+    assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True, False]
+
+
+def raised(here: Site) -> list[str]:
+    return [it.code for it in here.out if isinstance(it, RaiseCondition)]
