@@ -90,13 +90,23 @@ async def _tracker(office: Office) -> None:
 
 
 async def watch(
-    way: Way, mbps: float, duration: float, p2p: dict[str, Any] | None = None, stagger: float = STAGGER_SECONDS
+    way: Way,
+    mbps: float,
+    duration: float,
+    *,
+    p2p: dict[str, Any] | None = None,
+    hls: dict[str, Any] | None = None,
+    stagger: float = STAGGER_SECONDS,
 ) -> Seen:
-    """All viewers, `stagger` seconds apart. `p2p` is another configuration of p2p-media-loader than the way's own."""
+    """All viewers, `stagger` seconds apart.
+
+    `p2p` is another configuration of p2p-media-loader than the way's own, `hls` one of hls.js, whatever the way.
+    """
     net = NetPlan((SitePlan("a", VIEWERS),), isp_mbps=mbps, rtt_ms=RTT_MS)
-    page = {"height": str(HEIGHT)}
+    player = (hls or {}) | ({"enableWorker": False} if way in P2P else {})
+    page = {"height": str(HEIGHT)} | ({"hls": json.dumps(player)} if player else {})
     if way in P2P:
-        page |= {"player": "p2pml", "hls": '{"enableWorker": false}', "p2p": json.dumps(P2P[way] | (p2p or {}))}
+        page |= {"player": "p2pml", "p2p": json.dumps(P2P[way] | (p2p or {}))}
     async with Office(OfficePlan(net, agents=way == "ours")) as office:
         if way in P2P:
             await _tracker(office)
@@ -150,7 +160,8 @@ async def run(arguments: argparse.Namespace) -> list[Seen]:
     rows = []
     for mbps in arguments.mbps:
         for way in arguments.ways:
-            rows.append(await watch(way, mbps, arguments.seconds, json.loads(arguments.p2p), arguments.stagger))
+            others = {"p2p": json.loads(arguments.p2p), "hls": json.loads(arguments.hls)}
+            rows.append(await watch(way, mbps, arguments.seconds, **others, stagger=arguments.stagger))
             print(table(rows[-1:]), flush=True)
     return rows
 
@@ -163,6 +174,7 @@ def main() -> None:
     parser.add_argument("--stagger", type=float, default=STAGGER_SECONDS, help="seconds between two starts")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--p2p", default="{}", help="other settings for p2p-media-loader, as JSON")
+    parser.add_argument("--hls", default="{}", help="other settings for hls.js in every way, as JSON")
     arguments = parser.parse_args()
     if (reason := why_not()) is not None:
         sys.exit(f"Nothing can be compared here: {reason}.")
