@@ -23,7 +23,7 @@ from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFro
 from ecdn_proxy.core.segment import Contradiction
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.peer import End, Piece, Refused, Vouched
+from ecdn_proxy.wire.peer import End, Noted, Piece, Refused, Vouched
 
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
@@ -176,12 +176,15 @@ class Acquisition(AtOrigin):
         """Whether a transfer message belongs to the current parent, or to the one in reserve."""
         return self.stage in (Stage.FOLLOWING, Stage.FETCHING) and self._parents.is_answer(device, request)
 
-    def peer_said(self, message: Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
         """The parent sent something.
 
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
+        self._parents.alive()
+        if isinstance(message, Noted):
+            return
         if self.stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)

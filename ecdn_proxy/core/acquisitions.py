@@ -34,7 +34,7 @@ from ecdn_proxy.core.shareable import is_fresh
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Uploads
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Piece, Redirect, Refused, Vouched
+from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 _PRIVATE_REMEMBERED = 256
 ERRANDS_MAX = 16
@@ -219,7 +219,7 @@ class Acquisitions:
             case OriginFailed(why=why):
                 acquisition.origin_failed(why, now)
 
-    def said(self, device: str, message: Vouched | Piece | End | Refused, now: Instant) -> None:
+    def said(self, device: str, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
         """A part of a transfer to here.
 
         Raises:

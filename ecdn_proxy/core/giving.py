@@ -15,7 +15,7 @@ from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Offer, Uploads
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Cancel, Get, Refused
+from ecdn_proxy.wire.peer import Cancel, Get, Noted, Refused
 
 
 class Giving:
@@ -51,8 +51,11 @@ class Giving:
             site.send(device, Refused(get.request, "unknown"))
         elif not self._uploads.begin(device, get):
             site.send(device, Refused(get.request, "busy"))
-        elif stored is None and acquisition is None:
-            site.out.append(Load(get.key))
+        elif stored is None:
+            if acquisition is None:
+                site.out.append(Load(get.key))
+            if acquisition is None or acquisition.assembly.vouched <= get.first:
+                site.send(device, Noted(get.request))
 
     def _offer(self, key: str) -> Offer | None:
         stored = self._cache.peek(key)

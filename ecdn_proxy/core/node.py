@@ -61,6 +61,7 @@ from ecdn_proxy.wire.peer import (
     Held,
     Hello,
     Keepers,
+    Noted,
     PeerMessage,
     Piece,
     Ping,
@@ -239,7 +240,7 @@ class Node:
 
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
-            case Vouched() | Piece() | End() | Refused():
+            case Noted() | Vouched() | Piece() | End() | Refused():
                 self._acquisitions.said(device, message, now)
             case Get():
                 self._giving.get(device, message, now)

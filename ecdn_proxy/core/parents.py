@@ -20,6 +20,7 @@ class Parents:
         self._request = 0
         self._avoid: dict[str, None] = {}
         self.current: str | None = None
+        self._is_mute = True
         self._first_word_at: Instant | None = None
         self.left: str | None = None
         """The one that was found slow last; the ledger may have good reason to name it again."""
@@ -31,7 +32,7 @@ class Parents:
     def request_next(self, first: int, now: Instant) -> bool:
         """Ask the next of them for the pieces from `first` on; False when there is none left."""
         site = self._site
-        self.current = self._first_word_at = None
+        self.current, self._first_word_at, self._is_mute = None, None, True
         while self._named and self.current is None:
             contact = self._named.pop(0)
             site.view.met(contact, "named by a ledger")
@@ -47,9 +48,13 @@ class Parents:
         """Whether a transfer message is the current parent's."""
         return device == self.current and request == self._request
 
+    def alive(self) -> None:
+        """The current one has said something, if only that it has heard."""
+        self._is_mute = False
+
     def is_mute(self) -> bool:
         """Whether the current one has not said a word."""
-        return self.current is not None and self._first_word_at is None
+        return self.current is not None and self._is_mute
 
     def lost(self) -> None:
         """The current one failed."""
@@ -58,7 +63,7 @@ class Parents:
         self.current = None
 
     def answered(self, now: Instant) -> None:
-        """The current one said something."""
+        """The current one answered what it was asked."""
         if self._first_word_at is None:
             self._first_word_at = now
 

@@ -2,7 +2,7 @@
 
     session   Hello Watching Ping Pong Bye
     ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
-    transfer  Get → Vouched* Piece* End | Refused;  Cancel
+    transfer  Get → Noted? Vouched* Piece* End | Refused;  Cancel
 
 `request` numbers are chosen by whoever asks and mean something on that link only. Golden frames and shapes in
 tests/wire hold every message of protocol 1; what may be added to them without a new number stands in wire/version.
@@ -190,6 +190,12 @@ class Get(Message, frozen=True, tag=20):
     """Read it for me if you have not begun: access points keep me from many who have it."""
 
 
+class Noted(Message, frozen=True, tag=27):
+    """The Get is taken on, and nothing of it is here yet: whoever waits knows that the other end lives."""
+
+    request: Request
+
+
 class Vouched(Message, frozen=True, tag=21):
     """Signed hashes of the pieces that follow."""
 
@@ -231,7 +237,7 @@ class Cancel(Message, frozen=True, tag=25):
 PeerMessage = (
     Hello | Watching | Ping | Pong | Bye
     | Ask | Granted | Follow | Redirect | GoAlone | Progress | Finished | Held | Dropped | Shadow | Keepers
-    | Get | Vouched | Piece | End | Refused | Cancel
+    | Get | Noted | Vouched | Piece | End | Refused | Cancel
 )  # fmt: skip
 
 read_peer_message: Callable[[bytes | memoryview], PeerMessage] = decoder(PeerMessage)  # type: ignore[arg-type]  # a union is a type form

@@ -68,6 +68,18 @@ def test_for_one_that_reaches_nobody_else_it_is_read_from_whom_the_home_names() 
     assert [it.source for it in one.of(h.Answer)] == ["cache"]
 
 
+def test_who_must_wait_hears_at_once_that_it_is_waited_for() -> None:
+    one = One()
+    fetch = one.fetch()
+    one.link("ann", "bob")
+    one.feed(h.Received("ann", peer.Get(1, KEY, STREAM, 0)))
+    assert one.sent(peer.Noted) == [peer.Noted(1)]
+    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
+    assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
+    one.feed(h.Received("bob", peer.Get(1, KEY, STREAM, 0)))
+    assert one.sent(peer.Noted) == [], "it gets it at once"
+
+
 def test_a_viewer_may_come_to_what_is_read_for_others() -> None:
     one, (key, *_) = among_others()
     one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))

@@ -70,3 +70,13 @@ def test_when_the_clients_are_let_together_again_they_share() -> None:
     world.at(world.now + 8.0, world.cut.clear)
     watched(world, segments=20)
     assert [world.copies(number) for number in range(26, 30)] == [1.0] * 4
+
+
+@pytest.mark.parametrize("first_byte_s", [0.3, 0.7, 1.5, 3.0])
+def test_an_origin_that_is_slow_does_not_look_like_an_access_point(first_byte_s: float) -> None:
+    """Whoever waits for a neighbour that waits for the origin took it for out of reach."""
+    world = World(8, address=lambda number: f"10.1.0.{number + 1}" if number < 6 else f"10.2.0.{number + 1}")
+    world.at(world.now + 8.0, lambda: setattr(world.origin, "first_byte_s", first_byte_s))
+    watched(world)
+    assert world.conditions == []
+    assert not any("isolated=True" in line for line in world.log)
