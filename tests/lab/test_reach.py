@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.demo.clock import seconds
+from tests.lab.findings import at_once, copies, fetches
 from tests.lab.net import COORDINATOR, NetPlan, SitePlan
 from tests.lab.office import Audience, Office, OfficePlan
 
@@ -114,6 +115,23 @@ async def test_a_machine_that_gets_another_address_goes_on_sharing_by_the_new_on
         before = {name: office.agents[name].status["bytes"]["lan"] for name in office.agents}
         await office.run(10)
         assert sum(office.agents[name].status["bytes"]["lan"] for name in office.agents) > sum(before.values())
+        _all_right(audience)
+
+
+async def test_clients_of_an_isolating_access_point_are_fed_by_those_whom_they_reach() -> None:
+    net = NetPlan((SitePlan("a", 6), SitePlan("b", 2, on="a")), isp_mbps=50)
+    async with Office(OfficePlan(net, site_map=ONE_SITE, settings=EVERYWHERE)) as office:
+        isolated = office.net.hosts_of("a")
+        office.faults.isolation(isolated, on=True)
+        audience = await office.watch(stagger_seconds=0.5)
+        await office.run(14)
+        logged = len(await office.origin.log())
+        await office.run(16)
+        settled = fetches(await office.origin.log(logged))
+        assert copies(settled) <= 1.2
+        assert at_once(settled) <= 2
+        told = [host.name for host in office.net.hosts_of() if "client-isolation" in _conditions(office, host.name)]
+        assert told == [host.name for host in isolated]
         _all_right(audience)
 
 
