@@ -29,6 +29,7 @@ from coordinator.core.registry import Token
 from coordinator.io import clock
 from coordinator.io.db import migrate as migrate_database
 from coordinator.io.files import write_private
+from coordinator.io.memory import large_buffers_apart
 from coordinator.io.stun import StunResponder
 from coordinator.service import maps
 from coordinator.service.garbage import spare_the_old
@@ -74,6 +75,7 @@ def run(
     """Run until SIGTERM."""
     set_up_logs()
     spare_the_old()
+    large_buffers_apart()
 
     def settings() -> Settings:
         return load(config, os.environ, {"listen": listen, "public_url": public_url, "sites": sites})

@@ -1,7 +1,7 @@
 """Whom a member of a swarm is told of, and why.
 
-    elect(sitting, members)         the committee: who keeps the ledgers
-    neighbours(members, committee)  a function from a member to its list
+    elect(sitting, members)     the committee: who keeps the ledgers
+    Rings                       put · take · neighbours -> a member's list
 
 The committee is chosen by seniority, first agents that serve, that all can reach, and that are wired; who serves and is
 reached keeps its seat whoever joins.
@@ -10,8 +10,9 @@ known by about as many as it knows, and one that joins changes some thirty lists
 """
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 import msgspec
 
@@ -69,46 +70,85 @@ def elect(sitting: Sequence[str], members: dict[str, Present]) -> tuple[str, ...
 
     Agents read the order: by an older list, a key's home is one of those that a shorter committee would have had.
     """
-    seated = frozenset(sitting)
+    seats = [agent for device in sitting if (agent := members.get(device)) is not None and agent.known and agent.fit]
+    if len(seats) < COMMITTEE_MAX:
+        seated = frozenset(sitting)
 
-    def rank(agent: Present) -> tuple[bool, int, int]:
-        return (not (agent.fit and agent.device in seated), agent.grade(), agent.order)
+        def rank(agent: Present) -> tuple[bool, int, int]:
+            return (not (agent.fit and agent.device in seated), agent.grade(), agent.order)
 
-    able = [agent for agent in members.values() if agent.known]
-    elected = sorted(heapq.nsmallest(COMMITTEE_MAX, able, key=rank), key=lambda agent: agent.order)
-    return tuple(agent.device for agent in elected)
+        seats = heapq.nsmallest(COMMITTEE_MAX, (agent for agent in members.values() if agent.known), key=rank)
+    return tuple(agent.device for agent in sorted(seats, key=lambda agent: agent.order))
 
 
-def neighbours(members: Iterable[Present], committee: Sequence[str]) -> Callable[[Present], tuple[Near, ...]]:
-    """A function from a member to the list that it is sent."""
-    on_ring = sorted((m for m in members if m.known), key=lambda m: m.ring)
-    rings: dict[tuple[str, int], tuple[list[bytes], list[Present]]] = {}
-    for member in on_ring:
-        for subnet in (member.placement.subnet, ""):
-            keys, ring = rings.setdefault((subnet, member.grade()), ([], []))
-            keys.append(member.ring)
-            ring.append(member)
-    keepers = frozenset(committee)
-    ledger = [member for member in on_ring if member.device in keepers]
+class _Ring:
+    """Members in the order of their hashes."""
 
-    def find(asker: Present) -> tuple[Near, ...]:
-        chosen = {member.device: member for member in ledger if member is not asker}
+    __slots__ = ("_keys", "_members")
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+        self._members: list[Present] = []
+
+    def add(self, member: Present) -> None:
+        at = bisect_right(self._keys, member.ring)
+        self._keys.insert(at, member.ring)
+        self._members.insert(at, member)
+
+    def remove(self, member: Present) -> None:
+        at = self._members.index(member, bisect_left(self._keys, member.ring))
+        del self._keys[at], self._members[at]
+
+    def after(self, asker: Present) -> Iterator[Present]:
+        """All of them once, beginning behind `asker`."""
+        start = bisect_right(self._keys, asker.ring)
+        return chain(islice(self._members, start, None), islice(self._members, start))
+
+
+class Rings:
+    """The members of one swarm that others may be told of, kept in order as they come and go."""
+
+    __slots__ = ("_places", "_rings")
+
+    def __init__(self) -> None:
+        self._rings: dict[tuple[str, int], _Ring] = {}
+        """By subnet ("" for the whole site) and grade."""
+        self._places: dict[str, tuple[Present, str, int]] = {}
+
+    def put(self, member: Present) -> None:
+        """It has come, or is to be told of as it is now."""
+        self.take(member.device)
+        if member.known:
+            self._places[member.device] = place = (member, member.placement.subnet, member.grade())
+            for key in _keys(place):
+                self._rings.setdefault(key, _Ring()).add(member)
+
+    def take(self, device: str) -> None:
+        """It has left."""
+        if (place := self._places.pop(device, None)) is not None:
+            for key in _keys(place):
+                self._rings[key].remove(place[0])
+
+    def neighbours(self, asker: Present, committee: Sequence[str]) -> tuple[Near, ...]:
+        """The list that `asker` is sent."""
+        keepers = sorted((self._places[device][0] for device in committee), key=lambda member: member.ring)
+        chosen = {member.device: _near(member, asker, keeper=True) for member in keepers if member is not asker}
         here = asker.placement.subnet
-        for subnet, grade in ((here, 0), (here, 1), ("", 0), ("", 1), (here, 2), (here, 3), ("", 2), ("", 3)):
-            keys, ring = rings.get((subnet, grade), ([], []))
-            start = bisect_right(keys, asker.ring)
-            for step in range(len(ring)):
+        for key in ((here, 0), (here, 1), ("", 0), ("", 1), (here, 2), (here, 3), ("", 2), ("", 3)):
+            for member in self._rings[key].after(asker) if key in self._rings else ():
                 if len(chosen) >= NEIGHBOURS_MAX:
-                    break
-                member = ring[(start + step) % len(ring)]
-                if member is not asker:
-                    chosen.setdefault(member.device, member)
-        return tuple(_near(member, asker, member.device in keepers) for member in chosen.values())
-
-    return find
+                    return tuple(chosen.values())
+                if member is not asker and member.device not in chosen:
+                    chosen[member.device] = _near(member, asker, keeper=False)
+        return tuple(chosen.values())
 
 
-def _near(member: Present, asker: Present, keeper: bool) -> Near:
+def _keys(place: tuple[Present, str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
+    _, subnet, grade = place
+    return (subnet, grade), ("", grade)
+
+
+def _near(member: Present, asker: Present, *, keeper: bool) -> Near:
     same = member.placement.subnet == asker.placement.subnet
     found = member.near.get((same, keeper))
     if found is None:

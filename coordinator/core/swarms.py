@@ -18,7 +18,7 @@ from itertools import count
 import msgspec
 
 from coordinator.core import limits
-from coordinator.core.neighbours import Present, elect, neighbours
+from coordinator.core.neighbours import Present, Rings, elect
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.tracker import Near, Neighbours
 
@@ -34,23 +34,34 @@ class _Sent(msgspec.Struct):
     standing: int
     """How many of it are still there, as they were described."""
 
+    @property
+    def short(self) -> bool:
+        """Is it too short to be left alone?"""
+        return self.standing < limits.NEIGHBOURS_ENOUGH
+
     def serves(self, committee: tuple[str, ...], gone: set[str]) -> bool:
         """May it stay as it is? `gone` is told once."""
         if gone:
             self.standing -= sum(it.contact.device in gone for it in self.near)
-        enough = self.standing >= limits.NEIGHBOURS_ENOUGH
-        return enough and self.committee == committee and gone.isdisjoint(committee)
+        return not self.short and self.committee == committee and gone.isdisjoint(committee)
 
 
 class _Swarm:
     """One site, one stream, and no more members than a machine holds links."""
 
-    __slots__ = ("committee", "flushed_at", "full_at", "gone", "members", "newcomers_at", "sent")
+    __slots__ = (
+        "committee", "flushed_at", "full_at", "gone", "members", "newcomers_at", "rings", "sent", "told", "wanting"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.members: dict[str, Present] = {}
+        self.rings = Rings()
         self.committee: tuple[str, ...] = ()
+        self.told: tuple[str, ...] = ()
+        """The committee when everybody's list was looked at."""
         self.sent: dict[str, _Sent] = {}
+        self.wanting: dict[str, Present] = {}
+        """Who has no list, or a short one: while nobody leaves, nobody else needs another."""
         self.gone: set[str] = set()
         """Who has left or is to be described anew since everybody's lists were looked at."""
         self.flushed_at: Instant | None = None
@@ -79,7 +90,8 @@ class Swarms:
             return
         key = self._with_room(agent.placement.site, stream)
         swarm = self._swarms.setdefault(key, _Swarm())
-        swarm.members[agent.device] = agent
+        swarm.members[agent.device] = swarm.wanting[agent.device] = agent
+        swarm.rings.put(agent)
         self._of[agent.device, stream] = key
         self._touch(key, swarm, now)
 
@@ -93,18 +105,23 @@ class Swarms:
             return
         swarm = self._swarms[key]
         del swarm.members[agent.device]
+        swarm.rings.take(agent.device)
         swarm.sent.pop(agent.device, None)
+        swarm.wanting.pop(agent.device, None)
         swarm.gone.add(agent.device)
         if moved:
             swarm.sent.clear()
+            swarm.wanting = dict(swarm.members)
         self._touch(key, swarm, now)
 
     def changed(self, agent: Present, now: Instant) -> None:
         """Others are to be told something else of it."""
         for stream in agent.streams:
             if (key := self._of.get((agent.device, stream))) is not None:
-                self._swarms[key].gone.add(agent.device)
-                self._touch(key, self._swarms[key], now)
+                swarm = self._swarms[key]
+                swarm.gone.add(agent.device)
+                swarm.rings.put(agent)
+                self._touch(key, swarm, now)
 
     def wake_at(self) -> Instant | None:
         """When the next swarm has settled."""
@@ -150,15 +167,21 @@ class Swarms:
             del self._swarms[key]
             return
         swarm.committee = elect(swarm.committee, swarm.members)
-        find = neighbours(swarm.members.values(), swarm.committee)
+        everybody = full and (swarm.committee != swarm.told or bool(swarm.gone))
         gone = swarm.gone
         if full:
-            swarm.gone = set()
-        for device, agent in swarm.members.items():
+            swarm.gone, swarm.told = set(), swarm.committee
+        for device, agent in list((swarm.members if everybody else swarm.wanting).items()):
             sent = swarm.sent.get(device)
             if sent is not None and (not full or sent.serves(swarm.committee, gone)):
                 continue
-            near = find(agent)
-            if sent is None or (sent.committee, sent.near) != (swarm.committee, near):
-                swarm.sent[device] = _Sent(swarm.committee, near, len(near))
+            near = swarm.rings.neighbours(agent, swarm.committee)
+            anew = sent is None or (sent.committee, sent.near) != (swarm.committee, near)
+            if sent is None or anew:
+                sent = swarm.sent[device] = _Sent(swarm.committee, near, len(near))
+            if sent.short:
+                swarm.wanting[device] = agent
+            else:
+                swarm.wanting.pop(device, None)
+            if anew:
                 yield agent, Neighbours(key[1], swarm.committee, near)

@@ -1,6 +1,7 @@
-"""How often one source may ask: a bucket per address that fills with time. IPv6 sources count by their /64.
+"""How often one source may ask: a bucket for each that fills with time.
 
-Throttle(per_minute).wait_s(address, now)   0 when it may, else how long it should wait
+Throttle(per_minute).wait_s(source, now)    0 when it may, else how long it should wait
+network_of(address)                         the source that an address counts as: IPv6 by its /64
 """
 
 import ipaddress
@@ -20,21 +21,22 @@ class Throttle:
 
     def wait_s(self, source: str, now: Instant) -> float:
         """Take one from the bucket of `source`; the answer is 0, or the seconds until there is one."""
-        key = _group(source)
-        left, at = self._buckets.pop(key, (self._burst, now))
+        left, at = self._buckets.pop(source, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._per_second)
         wait = 0.0 if left >= 1 else (1 - left) / self._per_second
-        self._buckets[key] = (left - 1 if left >= 1 else left, now)
+        self._buckets[source] = (left - 1 if left >= 1 else left, now)
         while len(self._buckets) > limits.SOURCES_MAX:
             self._buckets.popitem(last=False)
         return wait
 
 
-def _group(source: str) -> str:
-    try:
-        address = ipaddress.ip_address(source.partition("%")[0])
-    except ValueError:
-        return source
+def network_of(text: str) -> str:
+    """The source that this address counts as.
+
+    Raises:
+        ValueError: no literal address.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
     if address.version == 6 and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)

@@ -125,13 +125,13 @@ class Authority:
 
     def _still_good(self, path: Path, wanted: list[x509.GeneralName], now: datetime) -> bool:
         try:
-            certificate = x509.load_pem_x509_certificate(path.read_bytes())
-            certificate.verify_directly_issued_by(self._root)
+            certificate, issuer = x509.load_pem_x509_certificates(path.read_bytes())
+            certificate.verify_directly_issued_by(issuer)
             names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         except Exception:  # absent, damaged or of another root: all cured by a new one
             return False
         starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        return names == wanted and starts <= now < starts + (ends - starts) * 2 / 3
+        return issuer == self._root and names == wanted and starts <= now < starts + (ends - starts) * 2 / 3
 
     def _new_server(self, names: list[x509.GeneralName], now: datetime) -> bytes:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -150,7 +150,8 @@ class Authority:
             .add_extension(_authority_key(self._root), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        return _key_pem(key) + certificate.public_bytes(_PEM)
+        # with its issuer, else OpenSSL looks for that, and verifies this certificate, at every handshake
+        return _key_pem(key) + certificate.public_bytes(_PEM) + self._root.public_bytes(_PEM)
 
 
 def _new_root(now: datetime) -> bytes:

@@ -30,6 +30,19 @@ def refusal(status: int, code: str, why: str) -> web.Response:
     return response
 
 
+def no_certificate() -> web.Response:
+    """The refusal of a path for devices to who has shown no certificate of this tenant."""
+    return refusal(401, "no-certificate", "this path needs a device certificate of this tenant")
+
+
+def written(response: web.Response) -> bytes:
+    """An answer as it is sent, for a connection that aiohttp does not serve and that ends with it (RFC 9112)."""
+    assert isinstance(response.body, bytes)
+    headers = {**response.headers, "Content-Length": str(len(response.body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + response.body
+
+
 def refused(no: No) -> web.Response:
     """A refusal of the register."""
     return refusal(STATUS.get(no.code, 403), no.code, no.why)

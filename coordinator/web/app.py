@@ -6,6 +6,7 @@ Door                a listening socket with TLS
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,10 +20,11 @@ from coordinator.io import clock
 from coordinator.service.settings import Unusable
 from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
 from coordinator.web import api, enrol, health, tls
-from coordinator.web import socket as agents
-from coordinator.web.answers import refusal
+from coordinator.web.answers import no_certificate, refusal
 from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
 from coordinator.web.patience import Patience
+from coordinator.web.reception import Reception
+from coordinator.web.socket import CLOSE_WITHIN_S, AgentSockets
 
 LOG = structlog.get_logger("coordinator.web")
 BACKLOG = 4_096
@@ -43,6 +45,11 @@ class Route(NamedTuple):
     credential: Credential
 
 
+async def _too_late(_request: web.Request) -> web.StreamResponse:
+    """GET /v1/agent as a connection's first request is an agent's socket, and never comes here (`reception`)."""
+    return refusal(400, "not-first", "an agent's socket must be the first thing that a connection asks for")
+
+
 ROUTES = (
     Route("GET", "/healthz", health.healthz, "none"),
     Route("GET", "/readyz", health.readyz, "none"),
@@ -50,7 +57,7 @@ ROUTES = (
     Route("GET", "/v1/root", enrol.root, "none"),
     Route("POST", "/v1/enrol", enrol.enrol, "token"),
     Route("POST", "/v1/renew", enrol.renew, "device"),
-    Route("GET", "/v1/agent", agents.agent, "device"),
+    Route("GET", "/v1/agent", _too_late, "device"),
     Route("GET", "/api/v1/agents", api.agents, "admin"),
     Route("POST", "/api/v1/agents/{device}/deny", api.deny, "admin"),
     Route("POST", "/api/v1/agents/{device}/allow", api.allow, "admin"),
@@ -74,9 +81,10 @@ def _guarded(route: Route) -> Handler:
             case "none" | "token":
                 pass
             case "device":
-                shown = tls.shown_device(request, system.authority.tenant)
+                transport = request.transport
+                shown = tls.shown_device(transport, system.authority.tenant) if transport is not None else None
                 if shown is None:
-                    return refusal(401, "no-certificate", "this path needs a device certificate of this tenant")
+                    return no_certificate()
                 request[SHOWN] = shown
             case "admin":
                 kind, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -110,7 +118,8 @@ async def _speak_json(request: web.Request, handler: Handler) -> web.StreamRespo
         LOG.error("a request failed", path=request.path, exc_info=error)
         return refusal(500, "fault", "a fault of the coordinator; its log says more")
     finally:
-        request.app[PATIENCE].renew(request.protocol)
+        if request.transport is not None:
+            request.app[PATIENCE].renew(request.transport)
 
 
 class Door:
@@ -124,6 +133,7 @@ class Door:
         self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._app = make_app(system)
+        self._agents = AgentSockets(system, self._app[PATIENCE])
         self._runner = web.AppRunner(
             self._app,
             access_log=None,
@@ -144,11 +154,9 @@ class Door:
         )
         self._system.tasks.start(self._keep_certificate(), "server certificate")
 
-    def _connection(self) -> asyncio.Protocol:
+    def _connection(self) -> asyncio.BaseProtocol:
         assert self._runner.server is not None
-        protocol = self._runner.server()
-        self._app[PATIENCE].renew(protocol)
-        return protocol
+        return Reception(self._agents, self._runner.server, self._app[PATIENCE])
 
     async def _keep_certificate(self) -> None:
         assert self._context is not None
@@ -161,6 +169,9 @@ class Door:
         self._system.turn_all("the coordinator is closing; agents come back by themselves", 1)
         if self._server is not None:
             self._server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._agents.all_gone()
         await self._runner.cleanup()
         self._socket.close()
 

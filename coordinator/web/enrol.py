@@ -8,6 +8,7 @@ from aiohttp import web
 
 from coordinator.core.registry import No
 from coordinator.core.sites import read_address
+from coordinator.core.throttle import network_of
 from coordinator.service.system import System
 from coordinator.web.answers import answer, refusal, refused
 from coordinator.web.keys import SHOWN, SYSTEM
@@ -23,7 +24,7 @@ async def enrol(request: web.Request) -> web.Response:
     """POST /v1/enrol: a token for an identity."""
     system = request.app[SYSTEM]
     source = request.remote or ""
-    if (too_soon := _too_soon(system, source)) is not None:
+    if (too_soon := _too_soon(system, network_of(source))) is not None:
         return too_soon
     try:
         wanted = msgspec.json.decode(await request.read(), type=EnrolRequest)

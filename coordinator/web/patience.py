@@ -5,8 +5,6 @@ A machine that only connects costs the coordinator a socket and TLS, and the age
 
 import asyncio
 
-from aiohttp import web
-
 from coordinator.core import limits
 
 
@@ -14,19 +12,19 @@ class Patience:
     """Closes a connection that has not been answered anything for a while."""
 
     def __init__(self) -> None:
-        self._timers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._timers: dict[asyncio.Transport, asyncio.TimerHandle] = {}
         """Also of connections that have ended meanwhile, until their time comes."""
 
-    def renew(self, protocol: web.RequestHandler) -> None:
+    def renew(self, transport: asyncio.Transport) -> None:
         """It is new, or has been answered; as long again until the next time."""
-        self.lift(protocol)
-        self._timers[protocol] = asyncio.get_running_loop().call_later(limits.ANSWER_WITHIN_S, self._close, protocol)
+        self.lift(transport)
+        self._timers[transport] = asyncio.get_running_loop().call_later(limits.ANSWER_WITHIN_S, self._close, transport)
 
-    def lift(self, protocol: web.RequestHandler) -> None:
+    def lift(self, transport: asyncio.Transport) -> None:
         """It is an agent's now, which has limits of its own."""
-        if (timer := self._timers.pop(protocol, None)) is not None:
+        if (timer := self._timers.pop(transport, None)) is not None:
             timer.cancel()
 
-    def _close(self, protocol: web.RequestHandler) -> None:
-        del self._timers[protocol]
-        protocol.force_close()
+    def _close(self, transport: asyncio.Transport) -> None:
+        del self._timers[transport]
+        transport.close()

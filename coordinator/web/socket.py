@@ -1,23 +1,33 @@
-"""An agent's WebSocket: Here first, then whatever comes; what the tracker decides goes out by its own queue.
+"""An agent's WebSocket: Here first, then whatever comes; what the tracker decides goes out at once (library: wsproto).
 
-A socket that stays silent, breaks the protocol, says too much or reads too slowly is closed with its reason. Losing an
-agent is everyday business: INFO.
+    AgentSocket     one socket, from its opening request to its end
+    AgentSockets    all of them
+
+Agents stay connected for days, so nothing but this object and its timer lives as long: no task, no request. A socket
+that stays silent, breaks the protocol, says too much or reads too slowly is closed with its reason. Losing an agent is
+everyday business: INFO.
 """
 
 import asyncio
-from collections import deque
-from typing import Any
+import math
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import web
+from wsproto import ConnectionType
+from wsproto.events import AcceptConnection
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError
 
 from coordinator.core import limits
 from coordinator.core.registry import No
 from coordinator.core.sites import read_address, read_networks
 from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
-from coordinator.web.answers import refused
-from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
+from coordinator.web import tls
+from coordinator.web.answers import no_certificate, refusal, refused, written
+from coordinator.web.frames import NORMAL_CLOSURE, Frames, Opcode, frame
+from coordinator.web.patience import Patience
+from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
@@ -26,132 +36,260 @@ from ecdn_proxy.wire.tracker import Alive, Beat, FromAgent, FromCoordinator, Her
 
 LOG = structlog.get_logger("coordinator.socket")
 CLOSE_WITHIN_S = 1.0
+LOOKS_PER_S = 4
+"""Sockets are looked at together: to wake an idle process takes longer than to look at ten."""
 
 
-class AgentSocket:
-    """The sending half of one socket; a `performer.Socket`."""
+class AgentSocket(asyncio.BufferedProtocol):
+    """One socket; a `performer.Socket`."""
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
-        self._ws = ws
+    __slots__ = (
+        "_all", "_closing", "_early", "_frames", "_heard_at", "_here", "_passed_over", "_pinged", "_session",
+        "_timer", "_transport", "_version", "_waiting", "device", "remote", "why",
+    )  # fmt: skip
+
+    def __init__(self, all_sockets: "AgentSockets", transport: asyncio.Transport, remote: str) -> None:
+        self._all = all_sockets
         self._transport = transport
-        self._queue: deque[bytes] = deque()
-        self._more = asyncio.Event()
-        self.closing = False
+        self._frames: Frames | None = None
+        """None until it is admitted."""
+        self._early = b""
+        """What came before that."""
+        self._waiting: list[bytes] | None = None
+        """What an agent that reads slowly will be told; None while it keeps up."""
+        self._session = 0
+        self._here = False
+        self._heard_at: Instant = 0.0
+        self._version = ""
+        """As it said itself."""
+        self._passed_over = False
+        """Has a message been that only later releases know?"""
+        self._pinged = False
+        """Has nothing come since a ping?"""
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.device = ""
+        self.remote = remote
         self.why = "the agent closed it"
 
+    async def open(self, head: bytes, early: bytes) -> None:
+        """Answer the request `head`; `early` came behind it."""
+        self._early = early
+        system = self._all.system
+        try:
+            answer = await self._answer(system, head)
+        except Exception as error:
+            system.faults += 1
+            LOG.error("a request failed", path="/v1/agent", exc_info=error)
+            answer = refusal(500, "fault", "a fault of the coordinator; its log says more")
+        if self._transport.is_closing():
+            return
+        if isinstance(answer, web.Response):
+            self._transport.write(written(answer))
+            self._transport.close()
+            return
+        self._begin(answer)
+
+    async def _answer(self, system: System, head: bytes) -> H11Handshake | web.Response:
+        shown = tls.shown_device(self._transport, system.authority.tenant)
+        if shown is None:
+            return no_certificate()
+        self.device = shown.device
+        admitted = await system.admit(shown)
+        if isinstance(admitted, No):
+            return refused(admitted)
+        handshake = H11Handshake(ConnectionType.SERVER)
+        try:
+            handshake.receive_data(head)
+        except (RemoteProtocolError, UnicodeError) as error:
+            return refusal(400, "no-websocket", f"this path is a WebSocket's: {error}")
+        return handshake
+
+    def _begin(self, handshake: H11Handshake) -> None:
+        self._transport.write(handshake.send(AcceptConnection()))
+        self._frames = Frames()
+        self._look_in(limits.HERE_WITHIN_S)
+        self._session = self._all.begun(self, self._transport)
+        LOG.info("agent connected", device=self.device, remote=self.remote)
+        early, self._early = self._early, b""
+        if early:
+            self._receive(early)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where what comes next is put."""
+        return self._all.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """The agent says something."""
+        self._receive(bytes(self._all.buffer[:nbytes]))
+
+    def _receive(self, data: bytes) -> None:
+        if self._frames is None:
+            self._early += data
+            if len(self._early) > FRAME_BYTES_MAX:
+                self._transport.abort()
+            return
+        self._heard_at, self._pinged = self._all.loop.time(), False
+        try:
+            for opcode, payload in self._frames.feed(data):
+                self._hear(opcode, payload)
+        except PeerMisbehaved as error:
+            if not self._closing:
+                LOG.warning("agent misbehaved", device=self.device, remote=self.remote, why=error.why)
+                self.close(Turned("misbehaved", sentence(error.why), 60))
+        except Exception as error:
+            self._all.system.faults += 1
+            LOG.error("a message failed", device=self.device, exc_info=error)
+            self._transport.abort()
+
+    def _hear(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.CLOSE:
+            if not self._closing:
+                self._closing = True
+                self._transport.write(frame(Opcode.CLOSE, payload[:2]))
+                self._look_in(CLOSE_WITHIN_S)
+            self._transport.close()
+        elif self._closing:
+            return
+        elif self._all.system.messages.wait_s(self.device, self._heard_at) > 0:
+            raise PeerMisbehaved("more messages than any agent needs")
+        elif opcode == Opcode.BINARY:
+            self._read(payload)
+        elif opcode == Opcode.TEXT:
+            raise PeerMisbehaved("a text message where MessagePack belongs")
+        elif opcode == Opcode.PING:
+            self._transport.write(frame(Opcode.PONG, payload))
+
+    def _read(self, body: bytes) -> None:
+        try:
+            message = read_from_agent(body)
+        except UnknownMessage as unknown:
+            self._all.system.passed_over += 1
+            if not self._passed_over:
+                why = {"device": self.device, "version": self._version, "tag": unknown.tag}
+                LOG.info("a message of a later agent is passed over", **why)
+                self._passed_over = True
+            return
+        self._take(message)
+
+    def _take(self, message: FromAgent) -> None:
+        if not self._here and not isinstance(message, Here):
+            raise PeerMisbehaved(f"{type(message).__name__} before Here")
+        self._here = True
+        feed = self._all.system.driver.feed
+        match message:
+            case Here():
+                self._version = message.version
+                interfaces = read_networks(message.networks)
+                feed(Arrived(self._session, self.device, read_address(self.remote), interfaces, message))
+            case Watch():
+                feed(Watched(self._session, message))
+            case Beat():
+                feed(Beaten(self._session, message))
+            case signalling.Call() | signalling.Offer() | signalling.Answer() | signalling.Bye():
+                feed(Signalled(self._session, message))
+            case Alive():
+                self.send(Alive())
+
     def send(self, message: FromCoordinator) -> None:
-        """Queue one message; an agent with too many waiting is let go."""
-        if self.closing:
+        """Send one message, or queue it; an agent with too many waiting is let go."""
+        if self._closing:
             return
-        if len(self._queue) >= limits.QUEUE_MESSAGES_MAX:
-            self._queue.clear()
+        self._pass_on(pack(message))
+
+    def _pass_on(self, body: bytes) -> None:
+        if self._waiting is None:
+            self._transport.write(frame(Opcode.BINARY, body))
+        elif len(self._waiting) < limits.QUEUE_MESSAGES_MAX:
+            self._waiting.append(body)
+        else:
             self.close(Turned("slow", f"{limits.QUEUE_MESSAGES_MAX} messages wait for this agent", 5))
-            return
-        self._queue.append(pack(message))
-        self._more.set()
 
     def close(self, turned: Turned) -> None:
         """Say why, then end."""
-        if not self.closing:
-            self._queue.append(pack(turned))
-            self.closing, self.why = True, turned.why
-            self._more.set()
+        if not self._closing:
+            self._closing, self.why, self._waiting = True, turned.why, None
+            self._transport.write(frame(Opcode.BINARY, pack(turned)) + frame(Opcode.CLOSE, NORMAL_CLOSURE))
+            self._look_in(CLOSE_WITHIN_S)
 
-    async def write(self) -> None:
-        """Send what is queued until told to close."""
-        while True:
-            await self._more.wait()
-            self._more.clear()
-            try:
-                async with asyncio.timeout(CLOSE_WITHIN_S if self.closing else None):
-                    while self._queue:
-                        await self._ws.send_bytes(self._queue.popleft())
-                    if self.closing:
-                        await self._ws.close()
-                        return
-            except (ConnectionError, TimeoutError, RuntimeError):
-                self._abort()
-                return
+    def pause_writing(self) -> None:
+        """The agent reads more slowly than it is told."""
+        if not self._closing:
+            self._waiting = []
 
-    def _abort(self) -> None:
-        """End a socket that does not take what it is sent."""
-        if (transport := self._ws._req.transport if self._ws._req else None) is not None:
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        waiting, self._waiting = self._waiting or [], None
+        for body in waiting:
+            self._pass_on(body)
+
+    def _look_in(self, wait_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        when = math.ceil((self._all.loop.time() + wait_s) * LOOKS_PER_S) / LOOKS_PER_S
+        self._timer = self._all.loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """Is it still there, and does it say what it should?"""
+        silent_s = self._all.loop.time() - self._heard_at
+        if self._closing or self._pinged:
+            self.why = self.why if self._closing else "it did not answer a ping"
+            self._transport.abort()
+        elif not self._here:
+            self.close(Turned("silent", f"no Here within {limits.HERE_WITHIN_S:g} s", 5))
+        elif silent_s < limits.HEARTBEAT_S:
+            self._look_in(limits.HEARTBEAT_S - silent_s)
+        else:
+            self._pinged = True
+            self._transport.write(frame(Opcode.PING, b""))
+            self._look_in(limits.HEARTBEAT_S / 2)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._session:
+            self._all.ended(self._session)
+            LOG.info("agent left", device=self.device, remote=self.remote, why=self.why)
+
+
+class AgentSockets:
+    """What all of them share."""
+
+    def __init__(self, system: System, patience: Patience) -> None:
+        self.system = system
+        self.loop = asyncio.get_running_loop()
+        self.buffer = memoryview(bytearray(FRAME_BYTES_MAX))
+        """Of all connections: each takes out at once what has been put in."""
+        self._patience = patience
+        self._none_left = asyncio.Event()
+
+    def take(self, transport: asyncio.Transport, head: bytes, early: bytes) -> None:
+        """A connection has asked for an agent's socket."""
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # it has gone already
             transport.abort()
+            return
+        socket = AgentSocket(self, transport, peer[0])
+        transport.set_protocol(socket)
+        self.system.tasks.begin(socket.open(head, early), "an agent's opening")
 
+    def begun(self, socket: AgentSocket, transport: asyncio.Transport) -> int:
+        """One has been admitted; the answer is the number of its session."""
+        self._patience.lift(transport)
+        session = self.system.next_session()
+        self.system.performer.sockets[session] = socket
+        return session
 
-async def agent(request: web.Request) -> web.StreamResponse:
-    """GET /v1/agent: the socket of one admitted device."""
-    system, shown = request.app[SYSTEM], request[SHOWN]
-    admitted = await system.admit(shown)
-    if isinstance(admitted, No):
-        return refused(admitted)
-    ws = web.WebSocketResponse(
-        heartbeat=limits.HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX, compress=False, timeout=CLOSE_WITHIN_S
-    )
-    await ws.prepare(request)
-    request.app[PATIENCE].lift(request.protocol)
-    session = system.next_session()
-    socket = AgentSocket(ws, request.transport)
-    system.performer.sockets[session] = socket
-    writer = system.tasks.start(socket.write(), f"writer {session}")
-    log = LOG.bind(device=shown.device, remote=request.remote)
-    log.info("agent connected")
-    try:
-        await _read(system, ws, session, shown.device, request.remote or "", log)
-    except PeerMisbehaved as error:
-        log.warning("agent misbehaved", why=error.why)
-        socket.close(Turned("misbehaved", sentence(error.why), 60))
-    except TimeoutError:
-        socket.close(Turned("silent", f"no Here within {limits.HERE_WITHIN_S:g} s", 5))
-    finally:
-        system.driver.feed(Left(session))
-        del system.performer.sockets[session]
-        if socket.closing:
-            await asyncio.wait([writer], timeout=CLOSE_WITHIN_S)
-        writer.cancel()
-        log.info("agent left", why=socket.why)
-    return ws
+    def ended(self, session: int) -> None:
+        """One is gone."""
+        del self.system.performer.sockets[session]
+        self.system.driver.feed(Left(session))
+        if not self.system.performer.sockets:
+            self._none_left.set()
 
-
-async def _read(system: System, ws: web.WebSocketResponse, session: int, device: str, remote: str, log: Any) -> None:
-    loop = asyncio.get_running_loop()
-    version, told = "", False
-    async with asyncio.timeout(limits.HERE_WITHIN_S) as patience:
-        async for frame in ws:
-            if frame.type is WSMsgType.ERROR:
-                raise PeerMisbehaved(f"the socket's framing broke: {ws.exception()}")
-            if frame.type is not WSMsgType.BINARY:
-                raise PeerMisbehaved("a text message where MessagePack belongs")
-            if system.messages.wait_s(device, loop.time()) > 0:
-                raise PeerMisbehaved("more messages than any agent needs")
-            try:
-                message = read_from_agent(frame.data)
-            except UnknownMessage as unknown:
-                system.passed_over += 1
-                if not told:
-                    log.info("a message of a later agent is passed over", version=version, tag=unknown.tag)
-                    told = True
-                continue
-            if isinstance(message, Here):
-                version = message.version
-            if patience.when() is not None:
-                if not isinstance(message, Here):
-                    raise PeerMisbehaved(f"{type(message).__name__} before Here")
-                patience.reschedule(None)
-            _tell(system, session, device, remote, message)
-
-
-def _tell(system: System, session: int, device: str, remote: str, message: FromAgent) -> None:
-    match message:
-        case Here():
-            interfaces = read_networks(message.networks)
-            system.driver.feed(Arrived(session, device, read_address(remote), interfaces, message))
-        case Watch():
-            system.driver.feed(Watched(session, message))
-        case Beat():
-            system.driver.feed(Beaten(session, message))
-        case signalling.Call() | signalling.Offer() | signalling.Answer() | signalling.Bye():
-            system.driver.feed(Signalled(session, message))
-        case Alive():
-            if (socket := system.performer.sockets.get(session)) is not None:
-                socket.send(Alive())
+    async def all_gone(self) -> None:
+        """Wait until the last has ended."""
+        self._none_left.clear()
+        if self.system.performer.sockets:
+            await self._none_left.wait()

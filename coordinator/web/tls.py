@@ -4,12 +4,12 @@ OpenSSL checks who signed a device's certificate, not when it ends: a device may
 the register judges the date of every other use.
 """
 
+import asyncio
+import hashlib
 import ssl
 from pathlib import Path
 
-from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from coordinator.service.system import Shown
 from ecdn_proxy.wire.enrolment import parse_device_uri
@@ -38,19 +38,15 @@ def server_context(certificate: Path, root_pem: str) -> ssl.SSLContext:
     return context
 
 
-def shown_device(request: web.Request, tenant: str) -> Shown | None:
+def shown_device(transport: asyncio.BaseTransport, tenant: str) -> Shown | None:
     """The device whose certificate this connection has shown, by the one name in it."""
-    tls = request.transport and request.transport.get_extra_info("ssl_object")
+    tls = transport.get_extra_info("ssl_object")
     der = tls.getpeercert(binary_form=True) if tls else None
     if der is None:
         return None
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
-        return None
-    uris = [parse_device_uri(name.value) for name in names if isinstance(name, x509.UniformResourceIdentifier)]
+    names = transport.get_extra_info("peercert").get("subjectAltName", ())  # read by OpenSSL after the handshake
+    uris = [parse_device_uri(name) for kind, name in names if kind == "URI"]
     if len(names) != 1 or len(uris) != 1 or uris[0] is None or uris[0][0] != tenant:
         return None
-    ends = certificate.not_valid_after_utc.timestamp()
-    return Shown(uris[0][1], certificate.fingerprint(hashes.SHA256()).hex(), ends)
+    ends_utc = x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
+    return Shown(uris[0][1], hashlib.sha256(der).hexdigest(), ends_utc)

@@ -213,3 +213,32 @@ def test_an_agent_that_joins_while_a_hundred_sites_fill_costs_a_few_lists() -> N
     last = {name: message for _, name, message in lists.sent}
     assert all(len(message.near) >= limits.NEIGHBOURS_ENOUGH for message in last.values())
     assert len({message.committee for message in last.values()}) == sites
+
+
+class Counted(Present):
+    """A member that counts how often it is looked at."""
+
+    looks: int = 0
+
+    @property
+    def known(self) -> bool:
+        self.looks += 1
+        return super().known
+
+
+def test_a_newcomer_costs_the_same_however_many_are_there() -> None:
+    """A ring of all members put in order at every arrival took a seventh of what joining costs."""
+
+    def looks(crowd: int) -> int:
+        lists = Lists()
+        members = [Counted(**msgspec.structs.asdict(member(number, STREAM))) for number in range(crowd + 1)]
+        for agent in members[:-1]:
+            lists.swarms.join(agent, STREAM, 0.0)
+        lists.pass_to(5.0)
+        for agent in members:
+            agent.looks = 0
+        lists.swarms.join(members[-1], STREAM, 10.0)
+        lists.pass_to(15.0)
+        return sum(agent.looks for agent in members)
+
+    assert looks(1_000) == looks(100) <= 3 * COMMITTEE_MAX

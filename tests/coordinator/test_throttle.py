@@ -3,7 +3,7 @@
 import pytest
 
 from coordinator.core import limits
-from coordinator.core.throttle import Throttle
+from coordinator.core.throttle import Throttle, network_of
 
 
 def test_a_burst_then_one_at_a_time() -> None:
@@ -17,11 +17,11 @@ def test_a_burst_then_one_at_a_time() -> None:
 
 def test_one_ipv6_host_has_one_bucket() -> None:
     throttle = Throttle(1)
-    assert throttle.wait_s("2001:db8::1", 0.0) == 0.0
-    assert throttle.wait_s("2001:db8::2", 0.0) > 0
-    assert throttle.wait_s("2001:db8:0:1::2", 0.0) == 0.0
-    assert throttle.wait_s("::ffff:10.0.0.1", 0.0) == 0.0
-    assert throttle.wait_s("::ffff:10.0.0.2", 0.0) == 0.0
+    assert throttle.wait_s(network_of("2001:db8::1"), 0.0) == 0.0
+    assert throttle.wait_s(network_of("2001:db8::2"), 0.0) > 0
+    assert throttle.wait_s(network_of("2001:db8:0:1::2"), 0.0) == 0.0
+    assert throttle.wait_s(network_of("::ffff:10.0.0.1"), 0.0) == 0.0
+    assert throttle.wait_s(network_of("::ffff:10.0.0.2"), 0.0) == 0.0
 
 
 def test_memory_is_bounded() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import random
+import socket
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -508,13 +509,103 @@ async def test_a_dead_socket_disappears_by_its_heartbeat(house: House, monkeypat
 
 async def test_an_agent_that_does_not_read_is_let_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coordinator.core.limits.QUEUE_MESSAGES_MAX", 4)
-    async with aiohttp.ClientSession() as session:
-        ws = await _socket(house, session)
-        await ws.send_bytes(HERE)
-        await house.until(lambda: len(house.system.tracker) == 1)
-        for number in range(10):
-            house.system.apply_settings({"number": number})
-        await house.until(lambda: len(house.system.tracker) == 0)
+    context = client_context(await house.enrolled())
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    plain.connect(("127.0.0.1", house.door.port))
+    reader, writer = await asyncio.open_connection(sock=plain, ssl=context, server_hostname="127.0.0.1", limit=4_096)
+    writer.write(OPENING + client_frame(HERE))
+    await house.until(lambda: len(house.system.tracker) == 1)
+    for number in range(1_000):  # of 16 KB each: more than any socket takes by itself
+        house.system.apply_settings({"number": number, "much": "x" * 16_000})
+        await asyncio.sleep(0)
+        if len(house.system.performer.sockets) == 0:
+            break
+    await house.until(lambda: len(house.system.performer.sockets) == 0)
+    assert len(house.system.tracker) == 0
+    writer.transport.abort()
+    del reader
+
+
+OPENING = (
+    b"GET /v1/agent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: DclR5tqbWl81FIMfWZBQAA==\r\n\r\n"
+)
+
+
+def client_frame(body: bytes) -> bytes:
+    """One message, masked with zeros."""
+    return bytes((0x82, 0x80 | len(body))) + bytes(4) + body
+
+
+async def test_an_opening_may_come_in_pieces_and_with_what_follows_it(house: House) -> None:
+    context = client_context(await house.enrolled())
+    said = OPENING + client_frame(HERE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.door.port, ssl=context)
+    for piece in (said[:9], said[9:30], said[30:]):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        head = await reader.readexactly(2)
+        body = await reader.readexactly(head[1] if head[1] < 126 else int.from_bytes(await reader.readexactly(2)))
+    assert isinstance(read_from_coordinator(body), Welcome)
+    writer.close()
+
+
+async def test_an_agents_ping_is_answered(house: House) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        ws = await session.ws_connect(
+            house.url + "/v1/agent", ssl=client_context(await house.enrolled()), autoping=False
+        )
+        await ws.ping(b"there?")
+        answer = await ws.receive()
+        assert (answer.type, answer.data) == (aiohttp.WSMsgType.PONG, b"there?")
+        await ws.close()
+        assert ws.close_code == 1000
+
+
+async def test_what_is_no_opening_of_a_socket_is_refused(house: House) -> None:
+    identity = await house.enrolled()
+    status, body, headers = await house.ask("GET", "/v1/agent", identity)
+    assert (status, body["code"], headers["X-Ecdn-Refused"]) == (400, "no-websocket", "no-websocket")
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        context = client_context(identity)
+        async with session.get(house.url + "/healthz", ssl=context) as response:
+            assert response.status == 200
+        async with session.get(house.url + "/v1/agent", ssl=context) as response:  # on the same connection
+            assert (response.status, (await response.json())["code"]) == (400, "not-first")
+    for head in (b"GET /v1/agent HTTP/1.1\r\nX: " + b"x" * 20_000, b"GET /v1/agent \xff\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.door.port, ssl=client_context(identity))
+        writer.write(head)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await reader.read()).startswith(b"HTTP/1.")
+        writer.close()
+    assert house.system.faults == 0
+
+
+async def test_agents_meet_on_the_loop_of_production(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="not on Windows")
+
+    async def meet() -> None:
+        async with opened(tmp_path) as house:
+            agents = [Agent(await house.enrolled(), f"127.0.0.{2 + number}") for number in range(3)]
+            for agent in agents:
+                others = {other.identity.device for other in agents} - {agent.identity.device}
+                await agent.until(lambda agent=agent, others=others: agent.near() == others)
+            assert (await house.ask("GET", "/healthz"))[0] == 200
+            assert (await house.ask("GET", "/v1/agent"))[0] == 401
+            for agent in agents:
+                await agent.link.close()
+            await house.until(lambda: len(house.system.performer.sockets) == 0)
+            assert house.system.faults == 0
+
+    def on_uvloop() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(meet())
+
+    await asyncio.to_thread(on_uvloop)
 
 
 async def test_closing_tells_every_agent(tmp_path: Path) -> None:

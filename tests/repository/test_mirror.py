@@ -73,6 +73,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "coordinator/web/keys.py": ("tests/coordinator/test_web.py", "used by every handler"),
     "coordinator/web/logs.py": ("tests/coordinator/test_cli.py", "lines on stderr"),
     "coordinator/web/patience.py": ("tests/coordinator/test_web.py", "connections that ask nothing"),
+    "coordinator/web/reception.py": ("tests/coordinator/test_web.py", "openings whole and in pieces, and what is none"),
     "coordinator/web/socket.py": ("tests/coordinator/test_web.py", "an agent's conversation"),
     "coordinator/web/tls.py": ("tests/coordinator/test_web.py", "who is let in"),
     # Tried only as running agents so far; each is owed a test file of its own.
