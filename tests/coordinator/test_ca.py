@@ -114,3 +114,14 @@ def test_the_servers_certificate_is_renewed_when_due_or_when_names_change(author
     assert [str(a) for a in found.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
     path.write_text("damaged")
     assert authority.server_certificate(names, NOW).read_bytes() != b"damaged"
+
+
+def test_the_servers_certificate_stands_with_its_issuer(authority: Authority) -> None:
+    """Else OpenSSL builds the chain for every handshake, and verifies our own certificate each time."""
+    path = authority.server_certificate(["localhost"], NOW)
+    whole = path.read_bytes()
+    _, issuer = x509.load_pem_x509_certificates(whole)
+    assert issuer == x509.load_pem_x509_certificate(authority.root_pem.encode())
+    end = b"-----END CERTIFICATE-----\n"
+    path.write_bytes(whole[: whole.index(end) + len(end)])  # as an earlier release wrote it
+    assert len(x509.load_pem_x509_certificates(authority.server_certificate(["localhost"], NOW).read_bytes())) == 2
