@@ -59,18 +59,18 @@ class Housekeeping:
         """Tell mDNS, the coordinator and the links."""
         self._site.out.append(AnnounceStreams(self.watched(), self._site.view.serves, self._isolated))
 
-    def look_around(self) -> None:
+    def look_around(self, now: Instant) -> None:
         """Whether an access point seems to keep this machine from its like."""
         isolation, out = self._site.view.isolation, self._site.out
-        if isolation.is_sure():
+        if isolation.is_sure(now):
             if self._evidence != isolation.evidence:
                 out.append(RaiseCondition("client-isolation", "two or more were tried, and nobody there answers"))
             self._evidence = isolation.evidence
         elif self._evidence:
             out.append(ClearCondition("client-isolation"))
             self._evidence = 0
-        if isolation.holds() != self._isolated:
-            self._isolated = isolation.holds()
+        if isolation.holds(now) != self._isolated:
+            self._isolated = isolation.holds(now)
             self.announce()
 
     def named(self, stream: str) -> None:

@@ -97,7 +97,7 @@ class Inquiry:
         silent = [device for device in self._asked if device not in self._lost]
         for device in silent:
             self._site.answered_in(now - self._asked[device][1])
-            self._site.view.suspected(device, now + self._site.limits.suspect_s)
+            self._site.view.suspected(device, now)
         self._lost = silent + self._lost
         return self._next(now)
 
@@ -153,19 +153,21 @@ class Inquiry:
         ):
             return self._ask_elders(now)
         isolation = site.view.isolation
-        if isolation.holds():
+        isolated = isolation.holds(now)
+        if isolated:
             homes += site.view.substitutes(self._stream, self._key, now)
         for home in homes:
             enough = len(self._asked) >= site.limits.home_ranks
-            if enough and not isolation.holds():
+            if enough and not all(isolation.is_beside(it) for it in self._asked):
                 break
-            if home == me and (self._lost or self._avoid) and isolation.holds():
+            if home == me and (self._lost or self._avoid) and (isolated or enough):
                 continue  # others like this one cannot ask here: whoever is reached by all knows more
             if home == me:
                 return self._decide_here(now, self._first("this machine keeps the list"))
             if home in self._asked or home in self._lost:
                 continue
-            likely = not isolation.keeps_apart(home) or (home in site.links and not enough)
+            # three beside this machine are silent: one elsewhere may be within its reach
+            likely = not isolation.is_beside(home) or not (enough or isolated)
             if likely and site.view.reachable(home, now) and self._put(home, now):
                 return None
             if not likely:
@@ -217,7 +219,7 @@ class Inquiry:
             avoid=tuple(dict.fromkeys(self._avoid + lost))[:8],
             have=self._have,
             hops=self._hops,
-            isolated=site.view.isolation.holds(),
+            isolated=site.view.isolation.holds(now),
         )
         if not site.reach(home, ask, now):
             return False
@@ -229,7 +231,7 @@ class Inquiry:
         self.due_at = None
         site, me = self._site, self._site.me
         known = me.device in site.ledger.fetchers(self._key)
-        isolated = site.view.isolation.holds()
+        isolated = site.view.isolation.holds(now)
         asked = site.ledger.ask(
             self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
         )

@@ -1,7 +1,8 @@
 """Whether an access point seems to keep this machine from its like, by who of them answers.
 
     met(), forgotten()     a device beside this one: on the same network by the same kind of link
-    missed()               one of them could not be reached, or let a question go unanswered
+    missed()               one of them could not be reached
+    unanswered()           one lets a question go unanswered, which counts half a second later
     heard()                any of them spoke
     holds(), is_sure()     what follows: for the swarm, and for people
 
@@ -15,10 +16,13 @@ import contextlib
 from functools import lru_cache
 from ipaddress import ip_address
 
+from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
 
 BELIEVED = 2
 """So many different devices must have been missed."""
+MUTE_S = 0.5
+"""A question may go unanswered for so long without meaning anything: either machine may be busy."""
 
 
 def is_beside(one: Contact, other: Contact) -> bool:
@@ -43,18 +47,29 @@ class Isolation:
     def __init__(self) -> None:
         self._beside: set[str] = set()
         self._missing: set[str] = set()
+        self._mute_at: dict[str, Instant] = {}
+        """Who owes an answer, and from when on that counts."""
         self._ever_heard = False
         self.evidence = 0
-        """How often one was missed."""
+        """How often one could not be reached."""
 
-    def holds(self) -> bool:
+    def _count(self, now: Instant) -> int:
+        if not self._mute_at:
+            return len(self._missing)
+        return len(self._missing | {device for device, at in self._mute_at.items() if at <= now})
+
+    def holds(self, now: Instant) -> bool:
         """Whether this machine had better not count on any of them."""
         enough = min(BELIEVED, len(self._beside)) if self._ever_heard else 1
-        return len(self._missing) >= max(1, enough)
+        return self._count(now) >= max(1, enough)
 
-    def is_sure(self) -> bool:
+    def is_sure(self, now: Instant) -> bool:
         """Whether people should be told."""
-        return len(self._missing) >= BELIEVED
+        return self._count(now) >= BELIEVED
+
+    def is_beside(self, device: str) -> bool:
+        """Whether it is one of them."""
+        return device in self._beside
 
     def met(self, device: str) -> None:
         """There is one more."""
@@ -64,9 +79,15 @@ class Isolation:
         """One is not there any more, or not beside this one."""
         self._beside.discard(device)
         self._missing.discard(device)
+        self._mute_at.pop(device, None)
+
+    def unanswered(self, device: str, now: Instant) -> None:
+        """One has not answered yet; others do not count."""
+        if device in self._beside:
+            self._mute_at.setdefault(device, now + MUTE_S)
 
     def missed(self, device: str) -> None:
-        """One could not be reached, or did not answer; others do not count."""
+        """One could not be reached; others do not count."""
         if device in self._beside:
             self._missing.add(device)
             self.evidence += 1
@@ -75,14 +96,16 @@ class Isolation:
         """A device spoke; others do not count."""
         if device in self._beside:
             self._missing.clear()
+            self._mute_at.clear()
             self._ever_heard = True
 
-    def keeps_apart(self, device: str) -> bool:
+    def keeps_apart(self, device: str, now: Instant) -> bool:
         """Whether this one is out of reach."""
-        return device in self._beside and self.holds()
+        return device in self._beside and self.holds(now)
 
     def moved(self) -> None:
         """This machine is somewhere else; who is beside it is told anew."""
         self._beside.clear()
         self._missing.clear()
+        self._mute_at.clear()
         self._ever_heard = False

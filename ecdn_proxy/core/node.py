@@ -145,7 +145,7 @@ class Node:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""
         self._acquisitions.settle(now)
         self._giving.pump(now)
-        self.house.look_around()
+        self.house.look_around(now)
         done, self.site.out[:] = list(self.site.out), []
         return done
 

@@ -37,7 +37,7 @@ class Parents:
             contact = self._named.pop(0)
             site.view.met(contact, "named by a ledger")
             self._request = site.number()
-            get = Get(self._request, self._key, self._stream, first, errand=site.view.isolation.holds())
+            get = Get(self._request, self._key, self._stream, first, errand=site.view.isolation.holds(now))
             if contact.device not in self._avoid and site.request(contact.device, get, now):
                 self.current = contact.device
             else:

@@ -112,7 +112,7 @@ class Site:
 
     def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
         """Like `reach`, for what is waited for; one that seems to be cut off is only tried."""
-        if self.view.isolation.keeps_apart(device):
+        if self.view.isolation.keeps_apart(device, now):
             self.dial(device, now)
             return False
         return self.reach(device, message, now)

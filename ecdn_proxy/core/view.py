@@ -195,11 +195,11 @@ class View:
         if len(self.bans) > self._limits.neighbours_max:
             self.bans.pop(next(iter(self.bans)))
 
-    def suspected(self, device: str, until: Instant) -> None:
+    def suspected(self, device: str, now: Instant) -> None:
         """A device did not answer: asleep, unplugged, or very busy."""
         if (known := self._known.get(device)) is not None:
-            known.suspect_until = until
-            self.isolation.missed(device)
+            known.suspect_until = now + self._limits.suspect_s
+            self.isolation.unanswered(device, now)
 
     def heard_from(self, device: str) -> None:
         """A device spoke: it is there."""
@@ -332,10 +332,8 @@ class View:
 
     def substitutes(self, stream: str, key: str, now: Instant) -> list[str]:
         """Whom an isolated device may ask when it reaches none of the committee: members elsewhere, best first."""
-        committee, apart = self.committee(stream, now), self.isolation.keeps_apart
-        others = [
-            it for it in self.members(stream, now) if it not in committee and it != self.me.device and not apart(it)
-        ]
+        besides = {self.me.device, *self.committee(stream, now)}
+        others = [it for it in self.members(stream, now) if it not in besides and not self.isolation.is_beside(it)]
         return sorted(others, key=lambda it: rendezvous(it, key), reverse=True)
 
     def elders(self, stream: str, key: str, now: Instant) -> list[str]:

@@ -215,17 +215,17 @@ def test_client_isolation_is_told_with_each_new_evidence_and_taken_back_once() -
     for device in ("ann", "bob"):
         here.view.met(contact(device), "so")
     here.view.isolation.missed("ann")
-    keeper.look_around()
+    keeper.look_around(0.0)
     assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True]
     assert not any(isinstance(it, RaiseCondition) for it in here.out), "one may be switched off"
     for times in (1, 2):
         here.view.isolation.missed("bob")
-        keeper.look_around()
-        keeper.look_around()
+        keeper.look_around(0.0)
+        keeper.look_around(0.0)
         assert raised(here) == times * ["client-isolation"]
     here.view.isolation.heard("ann")
-    keeper.look_around()
-    keeper.look_around()
+    keeper.look_around(0.0)
+    keeper.look_around(0.0)
     assert [it for it in here.out if isinstance(it, ClearCondition)] == [ClearCondition("client-isolation")]
     assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True, False]
 
