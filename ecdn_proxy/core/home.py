@@ -74,15 +74,27 @@ class Home:
                 site.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
 
     def _redirected(self, device: str, ask: Ask, now: Instant) -> bool:
-        """Send the asker to a better-ranked home that it does not know or did not think of."""
+        """Send the asker to a better home that it does not know or did not think of."""
+        if ask.reason == "home lost" or ask.hops >= HOPS_MAX:
+            return False
         site = self._site
-        better = site.view.homes(ask.stream, ask.key, now)[0]
-        if better in (site.me.device, device, *ask.avoid) or ask.reason == "home lost" or ask.hops >= HOPS_MAX:
+        better = self._better(device, ask, now)
+        if better is None or better in (site.me.device, *ask.avoid):
             return False
         home = site.view.contact(better)
         if home is not None:
             site.send(device, Redirect(ask.request, ask.key, home))
         return home is not None
+
+    def _better(self, device: str, ask: Ask, now: Instant) -> str | None:
+        """Who should be asked: the best in rank; or, as those beside an isolated machine cannot ask it, the best
+        elsewhere, who may be the asker itself.
+        """
+        homes, isolation = self._site.view.homes(ask.stream, ask.key, now), self._site.view.isolation
+        if isolation.holds(now) and not ask.isolated:
+            me = self._site.me.device
+            return next((it for it in homes if it != me and not isolation.is_beside(it)), None)
+        return None if homes[0] == device else homes[0]
 
     def _follow(self, device: str, ask: Ask, following: Following) -> None:
         choice = following.choice

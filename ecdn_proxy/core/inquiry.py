@@ -144,23 +144,17 @@ class Inquiry:
         homes = site.view.homes(self._stream, self._key, now)
         if homes == [me]:
             return self._alone(now)
-        if (
-            homes[0] == me
-            and len(homes) > 1
-            and self._unsettled
-            and not self._asked
-            and not site.ledger.knows(self._key)
-        ):
-            return self._ask_elders(now)
         isolation = site.view.isolation
         isolated = isolation.holds(now)
+        if homes[0] == me and self._unsettled and not (isolated or self._asked or site.ledger.knows(self._key)):
+            return self._ask_elders(now)
         if isolated:
             homes += site.view.substitutes(self._stream, self._key, now)
         for home in homes:
             enough = len(self._asked) >= site.limits.home_ranks
             if enough and not all(isolation.is_beside(it) for it in self._asked):
                 break
-            if home == me and (self._lost or self._avoid) and (isolated or enough):
+            if home == me and (isolated or enough):
                 continue  # others like this one cannot ask here: whoever is reached by all knows more
             if home == me:
                 return self._decide_here(now, self._first("this machine keeps the list"))

@@ -7,11 +7,11 @@ import pytest
 from ecdn_proxy.core.acquisition import Acquisition
 from ecdn_proxy.core.happenings import Send
 from ecdn_proxy.core.home import Home
-from ecdn_proxy.core.inquiry import HOPS_MAX
+from ecdn_proxy.core.inquiry import HOPS_MAX, Inquiry
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.view import rendezvous
 from ecdn_proxy.wire.codec import encode
-from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, PeerMessage, Redirect, Shadow
+from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, PeerMessage, Redirect, Shadow
 from tests.core.makers import contact, linked, site, wanted
 from tests.core.world import STREAM, key_of
 
@@ -178,3 +178,40 @@ def test_two_homes_that_ask_each_other_the_better_rank_fetches(better: bool) -> 
     assert inquiry is not None
     assert inquiry.asks_elder("ann")
     assert isinstance(desk.ask("ann", "elder"), Follow)
+
+
+# ---- client isolation
+
+
+def elsewhere(device: str) -> Contact:
+    return Contact(device, ("10.9.0.1",), 7688)
+
+
+def isolated() -> Desk:
+    """This machine is the best home, and reaches nobody beside it; bob and dan are in another subnet."""
+    desk = Desk("me")
+    for device in ("bob", "dan"):
+        desk.site.view.linked(elsewhere(device), (STREAM,), serves=True)
+        desk.site.opened(elsewhere(device), "lan", 1.0)
+    desk.site.view.isolation.missed("ann")
+    desk.site.view.isolation.missed("cat")
+    desk.key = next(key for key in map(key_of, range(99)) if desk.homes(key)[0] == "me")
+    desk.site.out.clear()
+    return desk
+
+
+def test_an_isolated_home_sends_those_whom_it_reaches_to_the_best_of_themselves() -> None:
+    desk = isolated()
+    best, other = (it for it in desk.homes(desk.key) if it in ("bob", "dan"))
+    assert desk.ask(other) == Redirect(7, desk.key, elsewhere(best))
+    assert desk.ask(best) == Redirect(7, desk.key, elsewhere(best)), "it shall decide itself, as all others ask it"
+    assert isinstance(desk.ask(other, avoid=(best,)), Granted), "unless that one is out of its reach"
+
+
+def test_an_isolated_home_asks_whom_all_can_reach_before_it_decides() -> None:
+    desk = isolated()
+    best = next(it for it in desk.homes(desk.key) if it in ("bob", "dan"))
+    inquiry = Inquiry(desk.site, desk.key, STREAM, reason="first", avoid=(), have=0, unsettled=True)
+    assert inquiry.begin(0.0) is None
+    asked = [it for it in desk.site.out if isinstance(it, Send) and isinstance(it.message, Ask)]
+    assert [(it.device, it.message.isolated) for it in asked] == [(best, True)]  # type: ignore[union-attr]
