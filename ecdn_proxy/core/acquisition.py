@@ -82,6 +82,12 @@ class Acquisition(AtOrigin):
 
     # ---- the ledger's answer
 
+    def errand(self, home: str, now: Instant) -> None:
+        """Nobody here watches it: ask the home that sent somebody here whom to read it from."""
+        self._asks += 1
+        self.stage = Stage.ASKING
+        self._inquire("first", now, at=home, unsettled=False)
+
     def ask(self, reason: Reason, now: Instant, rather_not: str | None = None) -> None:
         """Ask the key's home what to do.
 
@@ -103,12 +109,14 @@ class Acquisition(AtOrigin):
     def _is_live(self) -> bool:
         return self.wanted is None or self.wanted.live
 
-    def _inquire(self, reason: Reason, now: Instant, rather_not: str | None = None, *, unsettled: bool) -> None:
+    def _inquire(
+        self, reason: Reason, now: Instant, rather_not: str | None = None, *, at: str | None = None, unsettled: bool
+    ) -> None:
         avoid, have = self._parents.avoided(rather_not), self.assembly.next_piece()
         self._inquiry = Inquiry(
             self._site, self.key, self.stream, reason=reason, avoid=avoid, have=have, unsettled=unsettled
         )
-        self.found(self._inquiry.begin(now), now)
+        self.found(self._inquiry.begin(now, at), now)
 
     def inquiry(self) -> Inquiry | None:
         """The open question, if any."""
@@ -135,7 +143,7 @@ class Acquisition(AtOrigin):
             case FetchIt():
                 self._begin_fetch(found, now)
             case ReadFrom():
-                self._parents.named(found.parents)
+                self._parents.named(found.parents, found.home)
                 self._follow_next(now)
             case ByYourself(why, for_s, status):
                 if not status and for_s > self._site.limits.gone_s:
@@ -248,7 +256,7 @@ class Acquisition(AtOrigin):
         """
         match found:
             case ReadFrom() if self._quiet_from() <= now:
-                self._parents.named(found.parents)
+                self._parents.named(found.parents, found.home)
                 self._reserve_why = found.why
                 self._request_next(now)
             case FetchIt() if self._fetching.lease is not None and not self._fetching.lease.lease:

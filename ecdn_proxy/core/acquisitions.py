@@ -92,13 +92,13 @@ class Acquisitions:
         acquisition = self._by_key[key] = Acquisition(self._site, key, stream, now, self._house.is_unsettled)
         return acquisition
 
-    def errand(self, key: str, stream: str, now: Instant) -> bool:
+    def errand(self, key: str, stream: str, home: str, now: Instant) -> bool:
         """Read a segment that nobody watches here yet, for one that cannot reach whoever has it; False: not now."""
         errands = sum(1 for it in self._by_key.values() if it.wanted is None)
         if errands >= ERRANDS_MAX or self._is_overfull():
             return False
         acquisition = self._begin(key, stream, now)
-        acquisition.ask("first", now)
+        acquisition.errand(home, now)
         return not acquisition.ended
 
     def _is_overfull(self) -> bool:

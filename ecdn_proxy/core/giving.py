@@ -45,7 +45,7 @@ class Giving:
         acquisition = self._acquisitions.get(get.key)
         stored = self._cache.peek(get.key)
         here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
-        if not here and get.errand and self._acquisitions.errand(get.key, get.stream, now):
+        if not here and get.errand is not None and self._acquisitions.errand(get.key, get.stream, get.errand, now):
             here, acquisition = True, self._acquisitions.get(get.key)
         if not here or (acquisition is not None and acquisition.parent == device):
             site.send(device, Refused(get.request, "unknown"))

@@ -87,13 +87,13 @@ class Home:
         return home is not None
 
     def _better(self, device: str, ask: Ask, now: Instant) -> str | None:
-        """Who should be asked: the best in rank; or, as those beside an isolated machine cannot ask it, the best
-        elsewhere, who may be the asker itself.
-        """
+        """Who should be asked: the best in rank, or of an isolated machine the best whom all reach, even the asker."""
         homes, isolation = self._site.view.homes(ask.stream, ask.key, now), self._site.view.isolation
         if isolation.holds(now) and not ask.isolated:
-            me = self._site.me.device
-            return next((it for it in homes if it != me and not isolation.is_beside(it)), None)
+            me, isolated = self._site.me.device, self._site.ledger.is_isolated
+            for home in homes:
+                if home != me and not isolation.is_beside(home) and not isolated(home):
+                    return home
         return None if homes[0] == device else homes[0]
 
     def _follow(self, device: str, ask: Ask, following: Following) -> None:

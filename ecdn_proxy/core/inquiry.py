@@ -37,6 +37,8 @@ class ReadFrom:
 
     parents: tuple[Contact, ...]
     why: str
+    home: str
+    """Whose ledger said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,12 @@ class Inquiry:
         """Whether an answer belongs to this question."""
         return device in self._asked and self._asked[device][0] == request
 
-    def begin(self, now: Instant) -> Found | None:
-        """Put the question."""
+    def begin(self, now: Instant, at: str | None = None) -> Found | None:
+        """Put the question, to this home first if there is one that is known to know."""
+        if at == self._site.me.device:
+            return self._decide_here(now, self._first("this machine keeps the list"))
+        if at is not None and self._site.view.reachable(at, now) and self._put(at, now):
+            return None
         return self._next(now)
 
     def wake(self, now: Instant) -> Found | None:
@@ -119,7 +125,7 @@ class Inquiry:
             case Granted():
                 return FetchIt(device, message.lease, message.hedge, self._first(f"{device[:8]} keeps the list"))
             case Follow():
-                return ReadFrom(message.parents, message.why)
+                return ReadFrom(message.parents, message.why, device)
             case GoAlone():
                 return ByYourself(message.why, message.for_ms / 1000, message.status)
             case Redirect():
@@ -154,7 +160,7 @@ class Inquiry:
             enough = len(self._asked) >= site.limits.home_ranks
             if enough and not all(isolation.is_beside(it) for it in self._asked):
                 break
-            if home == me and (isolated or enough):
+            if home == me and (enough or (isolated and self._leaves_it(homes))):
                 continue  # others like this one cannot ask here: whoever is reached by all knows more
             if home == me:
                 return self._decide_here(now, self._first("this machine keeps the list"))
@@ -169,6 +175,14 @@ class Inquiry:
             self._lost.append(home)
         site.view.keepers_silent(self._stream)
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
+
+    def _leaves_it(self, homes: list[str]) -> bool:
+        """Whether an isolated home had better not decide: a better one is out of reach, or one elsewhere is free."""
+        site = self._site
+        if self._lost or self._avoid:
+            return True
+        elsewhere = (it for it in homes if it != site.me.device and not site.view.isolation.is_beside(it))
+        return any(not site.ledger.is_isolated(it) for it in elsewhere)
 
     def _alone(self, now: Instant) -> Found:
         found = self._decide_here(now, "no neighbour watches this stream")
@@ -198,7 +212,7 @@ class Inquiry:
         me = self._site.me.device
         self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
         self._site.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
-        return ReadFrom(message.parents, message.why)
+        return ReadFrom(message.parents, message.why, device)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
         site = self._site
@@ -235,7 +249,7 @@ class Inquiry:
                     tell_shadow(site, self._key, self._stream, me, lease, now)
                 return FetchIt(None, lease, hedge, why)
             case Following(choice):
-                return ReadFrom(site.contacts(choice.parents), choice.why)
+                return ReadFrom(site.contacts(choice.parents), choice.why, me.device)
             case Alone(reason, for_s, status):
                 return ByYourself(reason, for_s, status)
 

@@ -273,6 +273,10 @@ class Ledger:
         for entry in self._entries.values():
             entry.left(device)
 
+    def is_isolated(self, device: str) -> bool:
+        """Whether an access point seems to keep a device from its like, by what it said when it last asked here."""
+        return self._selection.is_isolated(device)
+
     def fetchers(self, key: str) -> tuple[str, ...]:
         """Devices that are at the origin for the key, as far as this ledger knows."""
         entry = self._entries.get(key)

@@ -17,6 +17,7 @@ class Parents:
         self._key = key
         self._stream = stream
         self._named: list[Contact] = []
+        self._home = ""
         self._request = 0
         self._avoid: dict[str, None] = {}
         self.current: str | None = None
@@ -25,8 +26,9 @@ class Parents:
         self.left: str | None = None
         """The one that was found slow last; the ledger may have good reason to name it again."""
 
-    def named(self, contacts: tuple[Contact, ...]) -> None:
-        """A ledger named these, best first."""
+    def named(self, contacts: tuple[Contact, ...], home: str) -> None:
+        """A home named these, best first."""
+        self._home = home
         self._named = [it for it in contacts if it.device != self._site.me.device]
 
     def request_next(self, first: int, now: Instant) -> bool:
@@ -37,7 +39,8 @@ class Parents:
             contact = self._named.pop(0)
             site.view.met(contact, "named by a ledger")
             self._request = site.number()
-            get = Get(self._request, self._key, self._stream, first, errand=site.view.isolation.holds(now))
+            errand = self._home if site.view.isolation.holds(now) else None
+            get = Get(self._request, self._key, self._stream, first, errand=errand)
             if contact.device not in self._avoid and site.request(contact.device, get, now):
                 self.current = contact.device
             else:

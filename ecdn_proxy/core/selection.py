@@ -51,6 +51,10 @@ class Selection:
             if len(self._isolated) > self._limits.neighbours_max:
                 self._isolated.popitem(last=False)
 
+    def is_isolated(self, device: str) -> bool:
+        """Whether it said so when it asked last."""
+        return device in self._isolated
+
     def gave(self, parent: str, now: Instant) -> None:
         """Somebody was sent to a parent."""
         self._given.add(parent, now)

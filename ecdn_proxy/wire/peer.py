@@ -186,8 +186,8 @@ class Get(Message, frozen=True, tag=20):
     stream: ids.Stream
     first: PieceIndex
     count: PieceIndex | None = None
-    errand: bool = False
-    """Read it for me if you have not begun: access points keep me from many who have it."""
+    errand: ids.Device | None = None
+    """Read it for me if you have not begun, from whom this home names: access points keep me from many who have it."""
 
 
 class Noted(Message, frozen=True, tag=27):

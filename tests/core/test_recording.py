@@ -169,7 +169,7 @@ EFFECTS: list[tuple[h.Effect, str]] = [
     (h.Send("other", Follow(1, KEY, (ME, OTHER), "why")),
      "send to other: Follow request=1 key=abababababababab parents=(me, other) why=why"),
     (h.Send("other", Get(1, KEY, STREAM, 0)),
-     f"send to other: Get request=1 key=abababababababab stream={STREAM} first=0 count=None errand=False"),
+     f"send to other: Get request=1 key=abababababababab stream={STREAM} first=0 count=None errand=None"),
     (h.AnnounceStreams((), True), "announce no stream, serves=True"),
     (h.AnnounceStreams(("s", "t"), False), "announce s, t, serves=False"),
     (h.AnnounceStreams(("s",), True, True), "announce s, serves=True, isolated"),

@@ -31,7 +31,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Dropped(KEY),
     peer.Shadow(KEY, STREAM, CONTACT, 9),
     peer.Keepers(STREAM, (CONTACT,)),
-    peer.Get(4, KEY, STREAM, 0, None, errand=True),
+    peer.Get(4, KEY, STREAM, 0, None, errand=OTHER),
     peer.Noted(4),
     peer.Vouched(4, VOUCHER),
     peer.Piece(4, 0, b"piece"),
