@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from wsproto import ConnectionType
 from wsproto.events import AcceptConnection
+from wsproto.frame_protocol import Opcode
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
@@ -23,9 +24,9 @@ from coordinator.core.registry import No
 from coordinator.core.sites import read_address, read_networks
 from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
-from coordinator.web import tls
+from coordinator.web import frames, tls
 from coordinator.web.answers import no_certificate, refusal, refused, written
-from coordinator.web.frames import NORMAL_CLOSURE, Frames, Opcode, frame
+from coordinator.web.frames import Frames
 from coordinator.web.patience import Patience
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire import signalling
@@ -142,11 +143,11 @@ class AgentSocket(asyncio.BufferedProtocol):
             LOG.error("a message failed", device=self.device, exc_info=error)
             self._transport.abort()
 
-    def _hear(self, opcode: int, payload: bytes) -> None:
+    def _hear(self, opcode: Opcode, payload: bytes) -> None:
         if opcode == Opcode.CLOSE:
             if not self._closing:
                 self._closing = True
-                self._transport.write(frame(Opcode.CLOSE, payload[:2]))
+                self._transport.write(frames.close(int.from_bytes(payload)))
                 self._look_in(CLOSE_WITHIN_S)
             self._transport.close()
         elif self._closing:
@@ -158,7 +159,7 @@ class AgentSocket(asyncio.BufferedProtocol):
         elif opcode == Opcode.TEXT:
             raise PeerMisbehaved("a text message where MessagePack belongs")
         elif opcode == Opcode.PING:
-            self._transport.write(frame(Opcode.PONG, payload))
+            self._transport.write(frames.pong(payload))
 
     def _read(self, body: bytes) -> None:
         try:
@@ -199,7 +200,7 @@ class AgentSocket(asyncio.BufferedProtocol):
 
     def _pass_on(self, body: bytes) -> None:
         if self._waiting is None:
-            self._transport.write(frame(Opcode.BINARY, body))
+            self._transport.write(frames.message(body))
         elif len(self._waiting) < limits.QUEUE_MESSAGES_MAX:
             self._waiting.append(body)
         else:
@@ -209,7 +210,7 @@ class AgentSocket(asyncio.BufferedProtocol):
         """Say why, then end."""
         if not self._closing:
             self._closing, self.why, self._waiting = True, turned.why, None
-            self._transport.write(frame(Opcode.BINARY, pack(turned)) + frame(Opcode.CLOSE, NORMAL_CLOSURE))
+            self._transport.write(frames.message(pack(turned)) + frames.close())
             self._look_in(CLOSE_WITHIN_S)
 
     def pause_writing(self) -> None:
@@ -241,7 +242,7 @@ class AgentSocket(asyncio.BufferedProtocol):
             self._look_in(limits.HEARTBEAT_S - silent_s)
         else:
             self._pinged = True
-            self._transport.write(frame(Opcode.PING, b""))
+            self._transport.write(frames.ping())
             self._look_in(limits.HEARTBEAT_S / 2)
 
     def connection_lost(self, exc: Exception | None) -> None:
