@@ -147,7 +147,7 @@ class Limits:
     ban_s: float = 600.0
     """How long a device that broke the protocol is not spoken to."""
     dial_retry_s: float = 5.0
-    """A device that could not be reached is not tried again before; each time that it is missed doubles that."""
+    """A device that could not be reached is not tried again before."""
     keys_remembered: int = 4_096
     """Entries of a ledger; a two-hour event of 2 s segments in two tracks is 7,200, of which the oldest go first."""
     acquisitions_max: int = 256

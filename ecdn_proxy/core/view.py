@@ -23,8 +23,6 @@ STREAM_TAG_DIGITS = 8
 """mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
 
 ELDERS_MAX = 3
-DOUBLINGS_MAX = 7
-"""A device that is never reached is tried every five minutes in the end (5 s doubled six times)."""
 LINK_WAIT_S = 0.4
 """A link on a LAN opens in some 10 ms, on a busy machine in 100; whoever waits for one longer goes elsewhere."""
 COMMITTEES_MAX = 64
@@ -49,8 +47,6 @@ class Neighbour:
     on_lan: bool = False
     away_until: Instant = 0.0
     """It could not be reached; not dialled again before."""
-    dials_missed: int = 0
-    """Dials in a row that came to nothing."""
     link_due_at: Instant = math.inf
     """When the link that is being opened should stand."""
     suspect_until: Instant = 0.0
@@ -166,7 +162,7 @@ class View:
         """A link stands; the other end has said what it watches."""
         known = self.met(contact, "it connected to this machine")
         known.contact, known.linked, known.away_until = contact, True, 0.0
-        known.dials_missed, known.link_due_at = 0, math.inf
+        known.link_due_at = math.inf
         self._place(contact)
         self.isolation.heard(contact.device)
         self._committees.clear()
@@ -184,7 +180,7 @@ class View:
         self._committees.clear()
         self.isolation.moved()
         for known in self._known.values():
-            known.away_until, known.dials_missed = 0.0, 0
+            known.away_until = 0.0
             self._place(known.contact)
 
     def banned(self, device: str, until: Instant) -> None:
@@ -213,13 +209,11 @@ class View:
             known.link_due_at = now + LINK_WAIT_S
 
     def unlinked(self, device: str, now: Instant) -> None:
-        """A link ended or could not be made: the longer that has gone on, the later it is tried again."""
+        """A link ended or could not be made."""
         if (known := self._known.get(device)) is not None:
-            known.dials_missed = 0 if known.linked else known.dials_missed + 1
-            wait_s = self._limits.dial_retry_s * 2 ** max(0, min(known.dials_missed, DOUBLINGS_MAX) - 1)
             if not known.linked:
                 self.isolation.missed(device)
-            known.linked, known.away_until, known.link_due_at = False, now + wait_s, math.inf
+            known.linked, known.away_until, known.link_due_at = False, now + self._limits.dial_retry_s, math.inf
             known.streams.clear()
             self._committees.clear()
             self._forget_if_unknown(device)

@@ -378,20 +378,6 @@ def test_no_more_committees_are_remembered_than_streams_are_watched() -> None:
 # ---- client isolation
 
 
-def test_each_time_that_one_is_missed_doubles_the_wait_and_a_link_ends_that() -> None:
-    mine = view()
-    mine.tracker_said(STREAM, (), named("ann"))
-    now = 0.0
-    for wait_s in (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 320.0):
-        mine.unlinked("ann", now)
-        assert not mine.reachable("ann", now + wait_s - 0.1)
-        now += wait_s
-        assert mine.reachable("ann", now)
-    mine.linked(contact("ann"), (STREAM,), serves=True)
-    mine.unlinked("ann", now)
-    assert mine.reachable("ann", now + 5.0), "its link ended, it was not missed"
-
-
 def test_a_link_that_does_not_open_in_a_moment_is_not_waited_for() -> None:
     mine = view()
     mine.tracker_said(STREAM, (), named("ann"))
