@@ -8,8 +8,8 @@
 
 Client isolation (peer-to-peer blocking) lets a station reach the router, machines on cables and other networks, and no
 other station. One that went away looks the same from here. So it takes two of them, and nobody heard since; or one, if
-there is but one or nobody was ever heard. A mistake costs little: two machines that both say that
-they are isolated are not sent to each other.
+there is but one or nobody was ever heard. A mistake costs little: two machines that both say that they are isolated are
+not sent to each other.
 """
 
 import contextlib
