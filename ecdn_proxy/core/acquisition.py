@@ -23,6 +23,7 @@ from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFro
 from ecdn_proxy.core.segment import Contradiction
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import HASH_BYTES, Voucher
 from ecdn_proxy.wire.peer import End, Noted, Piece, Refused, Vouched
 
 REASKS_MAX = 12
@@ -193,6 +194,8 @@ class Acquisition(AtOrigin):
         self._parents.alive()
         if isinstance(message, Noted):
             return
+        if self.stage is Stage.FETCHING and isinstance(message, Vouched) and not self._leads(message.voucher):
+            return
         if self.stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
@@ -225,6 +228,10 @@ class Acquisition(AtOrigin):
                 self.parent_lost(now)
                 return
         self._deliver(now)
+
+    def _leads(self, voucher: Voucher) -> bool:
+        """Whether the neighbour has, or gets, more than is here: hashes of what it had from this machine say nothing."""
+        return voucher.first + len(voucher.hashes) // HASH_BYTES > self.assembly.next_piece()
 
     # ---- fetching
 

@@ -264,6 +264,24 @@ def test_a_silent_fetch_is_left_when_a_neighbour_begins() -> None:
     assert (row.source, row.replaced) == ("lan", True)
 
 
+def test_a_fetch_that_pauses_is_not_left_for_a_neighbour_that_has_no_more_than_this_machine_gave_it() -> None:
+    """The hashes of what was here already made it leave the origin for one that waited for it."""
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[: 9 * PIECE_BYTES]))
+    desk.after(0.1)
+    desk.after(0.6)
+    (ask,) = desk.sent(peer.Ask)
+    get = desk.follow(ask, "ann")
+    assert get.first == 9
+    source = desk.source("ann")
+    desk.feed(h.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
+    assert desk.of(h.AbortOrigin) == []
+    desk.feed(h.OriginSent(fetch, BODY[9 * PIECE_BYTES :]), h.OriginEnded(fetch))
+    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.source for it in desk.of(h.Served)] == ["origin"]
+
+
 @pytest.mark.parametrize("sign", ["headers", "bytes"])
 def test_a_fetch_that_begins_after_all_lets_the_reserve_go(sign: str) -> None:
     desk = Desk()
