@@ -230,7 +230,7 @@ class Acquisition(AtOrigin):
         self._deliver(now)
 
     def _leads(self, voucher: Voucher) -> bool:
-        """Whether the neighbour has, or gets, more than is here: hashes of what it had from this machine say nothing."""
+        """Whether a neighbour has or gets more than is here: hashes of what it had from this machine say nothing."""
         return voucher.first + len(voucher.hashes) // HASH_BYTES > self.assembly.next_piece()
 
     # ---- fetching
