@@ -23,7 +23,7 @@ from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFro
 from ecdn_proxy.core.segment import Contradiction
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.integrity import HASH_BYTES, Voucher
+from ecdn_proxy.wire.integrity import Voucher
 from ecdn_proxy.wire.peer import End, Noted, Piece, Refused, Vouched
 
 REASKS_MAX = 12
@@ -231,7 +231,7 @@ class Acquisition(AtOrigin):
 
     def _leads(self, voucher: Voucher) -> bool:
         """Whether a neighbour has or gets more than is here: hashes of what it had from this machine say nothing."""
-        return voucher.first + len(voucher.hashes) // HASH_BYTES > self.assembly.next_piece()
+        return voucher.first + voucher.count > self.assembly.next_piece()
 
     # ---- fetching
 

@@ -69,8 +69,8 @@ class Housekeeping:
         elif self._evidence:
             out.append(ClearCondition("client-isolation"))
             self._evidence = 0
-        if isolation.holds(now) != self._isolated:
-            self._isolated = isolation.holds(now)
+        if (isolated := isolation.holds(now)) != self._isolated:
+            self._isolated = isolated
             self.announce()
 
     def named(self, stream: str) -> None:

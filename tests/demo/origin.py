@@ -34,6 +34,7 @@ from aiohttp import WSMsgType, hdrs, web
 from tests.demo import pki
 from tests.demo.clock import seconds, stamp, wall
 from tests.demo.content import DEFAULT_DIRECTORY, SEGMENT_SECONDS, SEGMENTS, Content, prepare
+from tests.demo.files import write_whole
 from tests.demo.ledger import SLICE_BYTES, Entry, Fault, Ledger, Throttle
 from tests.demo.publishing import KEEP, Body, Publication, TooFarAhead, body, licence
 
@@ -289,7 +290,7 @@ async def serve(origin: Origin, listen: str, files: pki.Pki, ready_file: Path | 
     address = runner.addresses[0]
     ready = {"url": f"https://{pki.ORIGIN}:{address[1]}", "address": address[0], "port": address[1]}
     if ready_file is not None:
-        await asyncio.to_thread(ready_file.write_text, json.dumps(ready))
+        await asyncio.to_thread(write_whole, ready_file, json.dumps(ready))
     print(json.dumps(ready), flush=True)
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +19,7 @@ from tests.demo.content import Content
 from tests.demo.ledger import Throttle
 from tests.demo.manifests import Smooth
 from tests.demo.origin import pattern, wanted_range
+from tests.demo.processes import Processes
 from tests.demo.publishing import KEEP, KEY_ID, WINDOW, Publication, TooFarAhead, licence
 from tests.demo.smooth import TICKS_A_SECOND
 
@@ -33,6 +36,23 @@ async def _json(client: aiohttp.ClientSession, path: str) -> Any:
 
 async def _newest(client: aiohttp.ClientSession) -> int:
     return int((await _json(client, "/_demo/info"))["newest"])
+
+
+@pytest.mark.asyncio
+async def test_the_ready_file_is_never_seen_half_written(tmp_path: Path) -> None:
+    ready, same = tmp_path / "ready.json", tmp_path / "same"
+    ready.write_text("of an earlier run")
+    same.hardlink_to(ready)
+    processes = Processes(tmp_path)
+    try:
+        await processes.python("origin", "tests.demo.origin", "--pki", str(tmp_path), "--ready-file", str(ready))
+        async with asyncio.timeout(60):
+            while (told := ready.read_text()) == "of an earlier run":  # noqa: ASYNC110  # another process makes it
+                await asyncio.sleep(0.01)
+    finally:
+        await processes.close()
+    assert json.loads(told)["port"]
+    assert same.read_text() == "of an earlier run"  # replaced: written in place, it would be empty for a moment
 
 
 def test_a_segment_exists_from_its_end_until_it_is_too_old(event: Publication) -> None:

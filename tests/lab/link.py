@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.demo.clock import seconds
+from tests.demo.files import write_whole
 from tests.lab.inside import Inside
 from tests.lab.shell import TUN
 
@@ -47,9 +48,7 @@ class Weather:
 
     def write(self, file: Path) -> None:
         """In one step, so that the line never reads half a file."""
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)))
-        part.rename(file)
+        write_whole(file, json.dumps(asdict(self)))
 
 
 class Queue:
@@ -122,7 +121,7 @@ def main() -> None:
     parser.add_argument("--ready-file", type=Path, required=True)
     options = parser.parse_args()
     a, b = _device(*options.ends[:2]), _device(*options.ends[2:])
-    options.ready_file.write_text("ready")
+    write_whole(options.ready_file, "ready")
     with contextlib.suppress(FileNotFoundError):  # the office's directory is gone, and so is the office
         _carry(a, b, options.weather)
 
