@@ -22,7 +22,7 @@ from ecdn_proxy.core.happenings import Source, Wanted
 from ecdn_proxy.core.inquiry import ByYourself, FetchIt, Found, Inquiry, ReadFrom, Reason
 from ecdn_proxy.core.segment import Contradiction
 from ecdn_proxy.core.site import Site
-from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.integrity import Voucher
 from ecdn_proxy.wire.peer import End, Noted, Piece, Refused, Vouched
 
@@ -312,7 +312,7 @@ class Acquisition(AtOrigin):
             times.append(self._give_way_until)
         if self.stage is Stage.FOLLOWING:
             times += [self._parent_silent_at(), self._patience.due_at(self.audience.deadline), self._link_due_at()]
-        return min((at for at in times if at is not None), default=None)
+        return earliest(times)
 
     def wake(self, now: Instant) -> None:
         """Do what has become due."""

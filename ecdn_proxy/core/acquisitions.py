@@ -33,7 +33,7 @@ from ecdn_proxy.core.housekeeping import Housekeeping
 from ecdn_proxy.core.shareable import is_fresh
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Uploads
-from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 _PRIVATE_REMEMBERED = 256
@@ -261,8 +261,7 @@ class Acquisitions:
 
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do; the end of a wait for names is known to the housekeeping."""
-        times = (acquisition.wake_at() for acquisition in self._by_key.values())
-        return min((it for it in times if it is not None), default=None)
+        return earliest([acquisition.wake_at() for acquisition in self._by_key.values()])
 
     def settle(self, now: Instant) -> None:
         """Those that are over leave."""

@@ -44,7 +44,7 @@ from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.segment import Seal
 from ecdn_proxy.core.site import Site
 from ecdn_proxy.core.upload import Uploads
-from ecdn_proxy.sansio.machine import Instant, impossible
+from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import (
     Ask,
@@ -139,7 +139,7 @@ class Node:
             self._giving.serves_again_at(),
             self._acquisitions.wake_at(),
         )
-        return min((it for it in times if it is not None), default=None)
+        return earliest(times)
 
     def _settle(self, now: Instant) -> list[Effect]:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""

@@ -116,8 +116,8 @@ class Selection:
                     isolated=other in self._isolated,
                 )
             )
-        busy = all(is_full(it, self._limits) for it in candidates)
-        if device in self._isolated and sources and busy and not last:
+        lonely = device in self._isolated and bool(sources) and not last
+        if lonely and all(is_full(it, self._limits) for it in candidates):
             candidates += self._recruits(entry, pool | {device, *avoid}, now)
         return choose(candidates, self._limits)
 

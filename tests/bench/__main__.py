@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, coordinator, flat, home, links, p2pml, proxy, rtc
+from tests.bench import agent, child, coordinator, flat, home, links, p2pml, proxy, renditions, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
@@ -14,6 +14,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "links": links.main,
     "p2pml": p2pml.main,
     "proxy": proxy.main,
+    "renditions": renditions.main,
     "rtc": rtc.main,
 }
 

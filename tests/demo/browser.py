@@ -52,7 +52,7 @@ class PlayerReport:
 
     `bytes` of segments came through the browser's HTTP; `received` is what hls.js was given, by whatever loader,
     `from_peers` what p2p-media-loader had from `peers` that it met. `stalled`: for each stall the ms since the start,
-    the second of the media, and the spans that were in the buffer.
+    the second of the media, and the spans that were in the buffer. `heights`: since which ms the picture was so high.
     """
 
     url: str
@@ -70,6 +70,8 @@ class PlayerReport:
     peers: int = 0
     from_peers: int = 0
     height: int = 0
+    heights: list[tuple[int, int]] = field(default_factory=list)
+    wall_ms: int = 0
     switches: int = 0
     parts: int = 0
     position: float = 0.0
@@ -216,6 +218,8 @@ async def _watch(
         "peers",
         "from_peers",
         "height",
+        "heights",
+        "wall_ms",
         "switches",
         "parts",
     ):

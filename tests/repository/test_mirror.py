@@ -37,7 +37,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/wire/signalling.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/tracker.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/version.py": ("tests/wire/test_frames.py", "golden frames carry it"),
-    "ecdn_proxy/sansio/machine.py": ("tests/sansio/test_driver.py", "a machine, driven; its story"),
     # Links through NATs are tried as pairs of real agents' links.
     "ecdn_proxy/io/channel.py": ("tests/io/test_rtc.py", "frames on a data channel"),
     "ecdn_proxy/io/ice.py": ("tests/io/test_rtc.py", "addresses that are offered"),

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ecdn_proxy.sansio.driver import Driver
-from ecdn_proxy.sansio.machine import Impossible, Story, impossible
+from ecdn_proxy.sansio.machine import Impossible, impossible
 
 
 class Echo:
@@ -105,11 +105,3 @@ async def test_a_fault_of_ours_reaches_the_owner() -> None:
     driver: Driver[str, str] = Driver(Echo(), lambda effect: None, faults.append)
     driver.feed("break")
     assert isinstance(faults[0], Impossible)
-
-
-def test_a_fault_tells_its_story() -> None:
-    story = Story(length=2)
-    for number in range(3):
-        story.tell(float(number), f"step {number}")
-    assert "step 0" not in str(Impossible("no", story))
-    assert "step 2" in str(Impossible("no", story))
