@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer, ViewerRequest
+from ecdn_proxy.core.pace import Pace
 from ecdn_proxy.wire.faults import Unavailable
 
 HELD_BYTES_HIGH = 1_048_576
@@ -29,6 +30,8 @@ class ViewerDelivery:
         self._head: asyncio.Future[Begun | OwnAnswer | Missing] = self._loop.create_future()
         self._parts: deque[bytes | memoryview] = deque()
         self._held = 0
+        self._pace = Pace(self._loop.time(), 0)
+        self._given = 0
         self._more: asyncio.Future[None] | None = None
         self._over = False
         self._fault: str | None = None
@@ -60,6 +63,9 @@ class ViewerDelivery:
                 if self._on_hold and self._held <= HELD_BYTES_LOW and self.hold is not None:
                     self._on_hold = False
                     self.hold(False)
+                self._given += len(part)
+                if (wait_s := self._pace.due(self._given) - self._loop.time()) > 0:
+                    await asyncio.sleep(wait_s)
                 yield part
             if self._fault is not None:
                 raise Unavailable(self._fault)
@@ -88,6 +94,10 @@ class ViewerDelivery:
     def over(self) -> bool:
         """Whether everything, or a fault, has been put in."""
         return self._over or self._fault is not None
+
+    def pace(self, kbps: int) -> None:
+        """The viewer is given no more than this from its request on; see `ecdn_proxy.core.pace`."""
+        self._pace = Pace(self._pace.begun_at, kbps)
 
     def head(self, head: Begun | OwnAnswer | Missing) -> None:
         """The head is known."""

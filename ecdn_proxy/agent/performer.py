@@ -103,8 +103,9 @@ class Performer:
     def perform(self, effect: h.Effect) -> None:  # noqa: C901, PLR0912 - the one big match
         """Do what the node wants."""
         match effect:
-            case h.Answer(viewer, head, source, why):
+            case h.Answer(viewer, head, source, why, pace_kbps):
                 if (delivery := self._viewers.get(viewer)) is not None:
+                    delivery.pace(pace_kbps)
                     delivery.head(Begun(head, source, why))
             case h.Deliver(viewer, data):
                 if (delivery := self._viewers.get(viewer)) is not None:

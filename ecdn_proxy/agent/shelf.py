@@ -16,6 +16,7 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     head: SegmentHead
     vouchers: tuple[Voucher, ...]
     stored_utc: float
+    origin_kbps: int = 0
 
 
 class Shelf:
@@ -46,7 +47,9 @@ class Shelf:
 
     def save(self, stored: StoredSegment) -> None:
         """Keep a segment."""
-        meta = msgspec.msgpack.encode(_Meta(stored.stream, stored.head, stored.vouchers, stored.stored_utc))
+        meta = msgspec.msgpack.encode(
+            _Meta(stored.stream, stored.head, stored.vouchers, stored.stored_utc, stored.origin_kbps)
+        )
         self._tasks.start(self._store.save(stored.key, meta, stored.body), "save a segment")
 
     def load(self, key: str) -> None:
@@ -68,7 +71,9 @@ class Shelf:
         if found is not None:
             try:
                 meta = msgspec.msgpack.decode(found.meta, type=_Meta)
-                stored = StoredSegment(key, meta.stream, meta.head, found.body, meta.vouchers, meta.stored_utc)
+                stored = StoredSegment(
+                    key, meta.stream, meta.head, found.body, meta.vouchers, meta.stored_utc, meta.origin_kbps
+                )
             except msgspec.MsgspecError:
                 await self._store.erase(key)
         self._feed(Loaded(key, stored))

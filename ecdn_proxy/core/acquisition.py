@@ -203,7 +203,8 @@ class Acquisition(AtOrigin):
             self._patience.heard(now)
         self._parents.answered(now)
         match message:
-            case Vouched(voucher=voucher):
+            case Vouched(voucher=voucher, origin_kbps=kbps):
+                self.assembly.origin_kbps = kbps
                 try:
                     self.assembly.take_voucher(voucher)
                 except Contradiction as error:

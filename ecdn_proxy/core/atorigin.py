@@ -125,6 +125,7 @@ class AtOrigin(Delivery, ABC):
             self._contradicted(error.why, now)
             return
         self._fetching.progress(self.assembly.available_bytes, now)
+        self._note_speed(now)
         self._deliver(now, data)
 
     def origin_ended(self, now: Instant) -> None:
@@ -135,8 +136,15 @@ class AtOrigin(Delivery, ABC):
         except Contradiction as error:
             self._contradicted(error.why, now)
             return
+        self._note_speed(now)
         self._end_fetch("complete", 200, "", now)
         self._deliver(now)
+
+    def _note_speed(self, now: Instant) -> None:
+        """Whoever asks in the second half is given more than half of it at once; before that, little is known."""
+        here, total = self.assembly.available_bytes, self.assembly.total_bytes
+        if total is not None and 2 * here >= total:
+            self.assembly.origin_kbps = self._fetching.kbps(here, now)
 
     def origin_failed(self, why: str, now: Instant, status: int = 0) -> None:
         """The fetch broke; `status` if the origin said so itself."""

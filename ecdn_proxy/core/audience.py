@@ -20,6 +20,7 @@ from ecdn_proxy.core.happenings import (
     StoredSegment,
     Wanted,
 )
+from ecdn_proxy.core.pace import pace_kbps
 from ecdn_proxy.core.segment import Assembly
 from ecdn_proxy.sansio.machine import Instant
 
@@ -50,6 +51,8 @@ class Audience:
         self._stream = stream
         self._rendition = ""
         self._number = 0
+        self._plays_s = 0.0
+        """Its length in seconds, where players choose among renditions by the speed of segments; else 0."""
         self._waiting: dict[int, Viewer] = {}
         self._came = 0
         self.replaced = False
@@ -65,6 +68,7 @@ class Audience:
         """One more viewer waits."""
         self._rendition, self._number = wanted.rendition, wanted.number
         self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
+        self._plays_s = wanted.duration_s if wanted.choice else 0.0
         self._came += 1
 
     def any_answered(self) -> bool:
@@ -111,12 +115,16 @@ class Audience:
             shown: Source = source if viewer.first else "cache"
             if not viewer.answered:
                 viewer.answered = True
-                self._out.append(Answer(viewer.number, assembly.head, shown, why))
+                pace = self._pace_kbps(assembly) if shown != "origin" else 0
+                self._out.append(Answer(viewer.number, assembly.head, shown, why, pace))
             if viewer.sent < available:
                 parts = (came,) if viewer.sent + len(came) == available else assembly.read(viewer.sent)
                 self._out += [Deliver(viewer.number, part) for part in parts]
                 viewer.by_source[shown] = viewer.by_source.get(shown, 0) + available - viewer.sent
                 viewer.sent = available
+
+    def _pace_kbps(self, assembly: Assembly) -> int:
+        return pace_kbps(assembly.origin_kbps, assembly.total_bytes, self._plays_s) if self._plays_s else 0
 
     def give(self, stored: StoredSegment, why: str, now: Instant) -> None:
         """Everything at once, from this machine's own store."""

@@ -41,6 +41,8 @@ on."""
 VANISHED_KEPT_S: Final = 120.0
 """Seconds for which an entry that left a live window is still answered: RFC 8216, 6.2.2 asks for a segment and a
 playlist."""
+SOUND_BPS_MAX: Final = 330_000
+"""Bits per second that sound seldom exceeds, and a picture seldom is below."""
 
 
 class Catalog:
@@ -77,6 +79,7 @@ class Catalog:
         """
         own = self._profiles.canonical(presentation.url)
         stream = self._streams.of(_named(own), own.identity, presentation, utc)
+        stream.choice = stream.choice or _offers_choice(presentation)
         for child in presentation.child_manifests:
             self._adopt(stream, own, self._profiles.canonical(child), presentation.is_master)
         if presentation.is_master:
@@ -321,6 +324,7 @@ class Catalog:
             tokens=asked.tokens,
             why=f"{how} the {stream.format.upper()} manifest of stream {stream.id[:8]}; {asked.rule}",
             proof=self._proof(stream, asked),
+            choice=stream.choice,
         )
 
 
@@ -331,6 +335,11 @@ def _named(canonical: Canonical) -> str:
 def _place(identity: str) -> str:
     """Scheme and host (or provider) of an identity."""
     return "/".join(identity.split("/", 3)[:3])
+
+
+def _offers_choice(presentation: Presentation) -> bool:
+    """Whether players choose among pictures of several speeds; sound, of one or of several, never fills a line."""
+    return len({r.bandwidth_bps for r in presentation.renditions if (r.bandwidth_bps or 0) > SOUND_BPS_MAX}) > 1
 
 
 def _expiry(presentation: Presentation, utc: float) -> float:

@@ -79,6 +79,7 @@ class Delivery:
             body=body,
             vouchers=tuple(assembly.vouchers),
             stored_utc=self._site.utc(now),
+            origin_kbps=assembly.origin_kbps,
         )
         self.audience.finish(self.why, now)
         self.stage = Stage.ENDED

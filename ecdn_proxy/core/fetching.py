@@ -3,6 +3,7 @@
 begin()       the viewer's own request goes out, for the missing pieces only where the origin allows it
 answered()    response headers: what they say of sharing, how long the origin took
 progress()    the home hears that it has begun, and then ten times a second that it goes on
+kbps()        the speed at which the origin gave it
 end()         the fetch is over or given up, and the lease given back
 """
 
@@ -20,6 +21,8 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Finished, Progress
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
+KBPS_OVER_S = 0.005
+"""The least time over which a speed is reckoned; what comes at once says nothing."""
 
 
 class Fetching:
@@ -37,6 +40,8 @@ class Fetching:
         self._resumed_from = 0
         self._began_at: Instant = 0.0
         self._authorized = False
+        self._first: tuple[Instant, int] | None = None
+        """When the first bytes of the present fetch came, and how many were here then."""
         self._reported_at: Instant | None = None
         """When the home was last told of the present fetch."""
 
@@ -53,7 +58,7 @@ class Fetching:
         self.lease = lease
         self.number = self._site.number()
         self.tries += 1
-        self._began_at, self._reported_at = now, None
+        self._began_at, self._reported_at, self._first = now, None, None
         self._authorized = any(name == "authorization" for name, _ in origin.headers)
         have = assembly.next_piece() * PIECE_BYTES if assembly.resumable else 0
         self._resumed_from = have
@@ -86,8 +91,16 @@ class Fetching:
             return Private("the origin does not say where the body ends")
         return verdict
 
+    def kbps(self, received_bytes: int, now: Instant) -> int:
+        """How fast it came after its first bytes, as players reckon; 0 when too little came to tell."""
+        if self._first is None or (took_s := now - self._first[0]) < KBPS_OVER_S:
+            return 0
+        return round((received_bytes - self._first[1]) * 8 / 1000 / took_s)
+
     def progress(self, received_bytes: int, now: Instant) -> None:
         """So much is here; the home is told when it is time."""
+        if self._first is None:
+            self._first = now, received_bytes
         lease, site = self.lease, self._site
         if lease is None or (self._reported_at is not None and now - self._reported_at < site.limits.progress_s):
             return

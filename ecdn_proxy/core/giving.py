@@ -62,11 +62,13 @@ class Giving:
         if stored is not None:
             body = memoryview(stored.body)
             count = -(-len(body) // PIECE_BYTES)
-            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, whole=True)
+            kbps = stored.origin_kbps
+            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, True, kbps)
         acquisition = self._acquisitions.get(key)
         if acquisition is not None:
             assembly = acquisition.assembly
-            return Offer(assembly.vouchers, assembly.pieces.__getitem__, assembly.vouched, whole=assembly.complete)
+            pieces, kbps = assembly.pieces.__getitem__, assembly.origin_kbps
+            return Offer(assembly.vouchers, pieces, assembly.vouched, assembly.complete, kbps)
         return Offer((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
 
     def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:

@@ -39,6 +39,7 @@ class StoredSegment:
     body: bytes = field(repr=False)
     vouchers: tuple[Voucher, ...] = field(repr=False)
     stored_utc: float
+    origin_kbps: int = 0
 
 
 # ---- events: what happened
@@ -46,7 +47,7 @@ class StoredSegment:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A viewer asked for a segment that it may have."""
+    """A viewer asked for a segment that it may have; with `choice` by a player that chooses among renditions."""
 
     viewer: int
     stream: str
@@ -55,10 +56,10 @@ class Wanted:
     number: int
     duration_s: float
     live: bool
-    resource_range: ByteRange | None
-    """The part of the resource that the key names; None is all of it."""
+    resource_range: ByteRange | None  # what the key names of the resource; None is all of it
     origin: OriginRequest
     utc: float
+    choice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +231,13 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Begin a viewer's answer; the gateway cuts the viewer's own range out of what Deliver brings."""
+    """Begin a viewer's answer, of some `pace`; the gateway cuts the viewer's own range out of what Deliver brings."""
 
     viewer: int
     head: SegmentHead
     source: Source
     why: str
+    pace_kbps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,14 +291,13 @@ class AnswerStatus:
 
 @dataclass(frozen=True, slots=True)
 class FetchOrigin:
-    """Ask the origin; `first_byte` and `last_byte` are positions in the resource, None to its end."""
+    """Ask the origin for a range, or all; `first_byte` and `last_byte` are positions in the resource, None its end."""
 
     fetch: int
     request: OriginRequest
     first_byte: int
     last_byte: int | None
     ranged: bool
-    """Send a Range field; False asks for the whole resource."""
     if_range: str | None = None
 
 
@@ -378,7 +379,7 @@ class ClearCondition:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One segment reached one viewer: the status page's row."""
+    """One segment reached one viewer: the status page's row. `replaced`: a source was lost or slow, another in time."""
 
     key: str
     stream: str
@@ -389,7 +390,6 @@ class Served:
     ms: float
     bytes_by_source: tuple[tuple[Source, int], ...]
     replaced: bool = False
-    """A source was slow or lost and another took its place in time."""
 
 
 Effect = (

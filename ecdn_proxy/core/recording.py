@@ -240,8 +240,9 @@ def _lengths(value: Any) -> Any:
 def decided(effect: h.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one match over all effects
     """One decision with its why; nothing in it depends on bytes, keys or signatures."""
     match effect:
-        case h.Answer(viewer, head, source, why):
-            return f"answer viewer {viewer} with {head.total_bytes} bytes, {source}: {why}"
+        case h.Answer(viewer, head, source, why, pace):
+            paced = f" at {pace} kbit/s" if pace else ""
+            return f"answer viewer {viewer} with {head.total_bytes} bytes{paced}, {source}: {why}"
         case h.Deliver(viewer, data):
             return f"deliver {len(data)} bytes to viewer {viewer}"
         case h.Finish(viewer):

@@ -77,6 +77,8 @@ class Assembly:
         self._loose = b""
         self._agrees: set[str] = set()
         """Generations whose hashes have been compared from the first piece on."""
+        self.origin_kbps = 0
+        """How fast the origin gives it to whoever fetches it; 0 while that is not known."""
         self.announced = False
         """A viewer has been told the head: another version can no longer take this one's place."""
 

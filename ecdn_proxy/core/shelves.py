@@ -32,6 +32,8 @@ class Stream:
     names: dict[str, str] = field(default_factory=dict)
     never: dict[str, None] = field(default_factory=dict)
     variables: tuple[tuple[str, str], ...] = ()
+    choice: bool = False
+    """Players choose among several renditions."""
 
     def weight(self) -> int:
         """What it counts against the catalog's limit."""

@@ -67,6 +67,7 @@ class Offer:
     piece: Callable[[int], bytes | memoryview]
     pieces: int
     whole: bool
+    origin_kbps: int = 0
 
 
 @dataclass(slots=True)
@@ -249,5 +250,5 @@ class Uploads:
 
     def _send_vouchers(self, child: Child, offer: Offer) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
-            self._site.send(child.device, Vouched(child.request, voucher))
+            self._site.send(child.device, Vouched(child.request, voucher, offer.origin_kbps))
         child.vouchers_sent = len(offer.vouchers)

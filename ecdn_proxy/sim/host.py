@@ -7,12 +7,14 @@ What lies between machines (links, the origin, the coordinator) is the office's,
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
 
 from ecdn_proxy.core import happenings as h
 from ecdn_proxy.core.node import Node
+from ecdn_proxy.core.pace import Pace
 from ecdn_proxy.sansio.machine import Impossible, Instant
 from ecdn_proxy.sim.links import Flow, Uplink, Wire
 from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip
@@ -74,6 +76,7 @@ class Host:
     __slots__ = (
         "armed_at",
         "around",
+        "asked_at",
         "contact",
         "device",
         "dialling",
@@ -83,6 +86,7 @@ class Host:
         "life",
         "node",
         "number",
+        "pace_kbps",
         "player",
         "pollutes",
         "reachable",
@@ -119,6 +123,9 @@ class Host:
         self.armed_at: Instant | None = None
         self.idle_wakes = 0
         self.seen_bytes = 0
+        self.asked_at = 0.0
+        self.pace_kbps = 0
+        """Of the answer to the player's present request."""
         self.up_bytes = 0
 
     # ---- events in
@@ -184,6 +191,7 @@ class Host:
         clip.wanted += 1
         self.viewer += 1
         self.seen_bytes = 0
+        self.asked_at, self.pace_kbps = world.now, 0
         self.feed(
             h.Wanted(
                 viewer=self.viewer,
@@ -196,6 +204,7 @@ class Host:
                 resource_range=None,
                 origin=h.OriginRequest(clip.url, ()),
                 utc=world.now + UTC_MINUS_NOW,
+                choice=self.player.abr,
             )
         )
 
@@ -233,6 +242,10 @@ class Host:
         around.control_bytes += len(body) + 4
         self.uplink.send(wire, message, len(body) + 4, bulk=False)
 
+    def _answer(self, effect: h.Answer) -> None:
+        if self._waits(effect.viewer) is not None:
+            self.pace_kbps = effect.pace_kbps
+
     def _deliver(self, effect: h.Deliver) -> None:
         player = self._waits(effect.viewer)
         if player is None:
@@ -255,10 +268,17 @@ class Host:
         stored = self.node.cache.peek(clip.key)
         if stored is not None and stored.body is not clip.body:
             # every node joins its pieces to a body of its own: keep one for all, memory is what limits a site's size
-            self.node.cache.loaded(
-                h.StoredSegment(stored.key, stored.stream, stored.head, clip.body, stored.vouchers, stored.stored_utc)
-            )
-        player.finished()
+            self.node.cache.loaded(replace(stored, body=clip.body))
+        world = self.around.world
+        due = Pace(self.asked_at, self.pace_kbps).due(self.seen_bytes)
+        if due > world.now:
+            world.at(due, self._finished, player, effect.viewer)
+        else:
+            player.finished()
+
+    def _finished(self, player: Player, viewer: int) -> None:
+        if self._waits(viewer) is player:
+            player.finished()
 
     def _abort(self, effect: h.Abort | h.AnswerStatus) -> None:
         if (player := self._waits(effect.viewer)) is not None:
@@ -301,7 +321,7 @@ class Host:
 
 
 _DO: dict[type[Any], Callable[[Host, Any], None]] = {
-    h.Answer: Host._nothing,
+    h.Answer: Host._answer,
     h.Deliver: Host._deliver,
     h.Finish: Host._finish,
     h.Abort: Host._abort,

@@ -69,7 +69,7 @@ class Player:
         self._ask = ask
         self._told = told
         self.rendition = rendition
-        self._abr = abr
+        self.abr = abr
         self._together = together
         self._behind = behind
         self._last = last
@@ -166,7 +166,7 @@ class Player:
         return max(0.0, now - self._plays_until) if waiting and self._plays_until is not None else 0.0
 
     def _measure(self, size: int, took_s: float) -> None:
-        if not self._abr:
+        if not self.abr:
             return
         sample = size / max(took_s, 0.005)
         self._bytes_per_s = sample if self._bytes_per_s is None else 0.7 * self._bytes_per_s + 0.3 * sample

@@ -201,6 +201,8 @@ class Vouched(Message, frozen=True, tag=21):
 
     request: Request
     voucher: Voucher
+    origin_kbps: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    """How fast the origin gives the segment to whoever fetches it; 0 while less than half of it has come."""
 
 
 class Piece(Message, frozen=True, tag=22):

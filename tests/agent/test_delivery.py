@@ -44,6 +44,27 @@ async def test_what_is_put_in_comes_out_in_order() -> None:
     assert gateway.delivery.over
 
 
+async def test_a_player_sees_the_speed_of_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 Mbit/s from the request on: what comes sooner waits, what comes later does not."""
+    loop, now = asyncio.get_running_loop(), [100.0]
+
+    async def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: now[0])
+        gateway = Gateway()
+        patched.setattr(asyncio, "sleep", wait)
+        gateway.delivery.pace(8_000)
+        gateway.delivery.head(HEAD)
+        now[0] = 100.7
+        for _ in range(3):
+            gateway.delivery.bytes_came(bytes(500_000))
+        gateway.delivery.finished()
+        given = [(round(now[0], 6), len(part)) async for part in gateway.delivery.body()]
+    assert given == [(100.7, 500_000), (101.0, 500_000), (101.5, 500_000)]
+
+
 async def test_a_reader_that_is_early_waits() -> None:
     gateway = Gateway()
     tasks = Tasks(lambda name, error: None)

@@ -196,6 +196,16 @@ async def test_a_viewer_is_answered_by_what_the_node_says(bench: Bench) -> None:
     assert bench.events == [], "it had everything: nobody left"
 
 
+async def test_a_viewer_is_answered_at_the_pace_that_the_node_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench.viewer()
+    told: list[int] = []
+    monkeypatch.setattr(one, "pace", told.append)
+    bench.do(h.Answer(1, head(8), "lan", "so", 4_000))
+    assert told == [4_000]
+
+
 async def test_a_broken_answer_is_seen_as_broken(bench: Bench) -> None:
     one = bench.viewer()
     bench.do(h.Answer(1, head(8), "lan", "so"), h.Deliver(1, b"some"), h.Abort(1, "two versions"))

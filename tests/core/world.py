@@ -83,6 +83,7 @@ class Got:
     end: str = ""
     source: str = ""
     why: str = ""
+    pace_kbps: int = 0
 
 
 @dataclass
@@ -200,7 +201,7 @@ class World:
             self.feed(device, h.StreamOpened(STREAM))
         self.run(0.5)
 
-    def play(self, device: str, number: int, *, duration_s: float = 2.0) -> int:
+    def play(self, device: str, number: int, *, duration_s: float = 2.0, choice: bool = False) -> int:
         self._viewer += 1
         viewer = self._viewer
         self.answers[viewer] = Got(self.now)
@@ -218,6 +219,7 @@ class World:
                 resource_range=None,
                 origin=h.OriginRequest(f"https://origin.test/{number}", (("cookie", f"user={device}"),)),
                 utc=UTC + self.now,
+                choice=choice,
             ),
         )
         return viewer
@@ -277,11 +279,11 @@ class World:
 
     def _do(self, device: str, effect: h.Effect) -> None:  # noqa: C901
         match effect:
-            case h.Answer(viewer, _, source, why):
+            case h.Answer(viewer, _, source, why, pace_kbps):
                 got = self.answers[viewer]
                 assert got.head_at is None
                 assert not got.end
-                got.head_at, got.source, got.why = self.now, source, why
+                got.head_at, got.source, got.why, got.pace_kbps = self.now, source, why, pace_kbps
             case h.Deliver(viewer, data):
                 got = self.answers[viewer]
                 assert got.head_at is not None

@@ -203,6 +203,15 @@ def test_players_that_measure_leave_a_rendition_that_does_not_come_in_time() -> 
     assert last.rendition == "v0"
 
 
+def test_players_that_choose_are_not_led_on_by_what_their_neighbours_have() -> None:
+    """Each saw segments come at the LAN's speed and asked for more than the line brings: 180 stalls, of 20 minutes."""
+    it = run(load_shipped("ladder"))
+    laws(it)
+    assert it.steady_copies <= 1.03
+    assert it.stalls <= 2
+    assert it.unfinished == 0
+
+
 def test_scaling_keeps_the_figures() -> None:
     scenario = small(viewers=30)
     fine, coarse = run(scenario), run(msgspec.structs.replace(scenario, scale=4.0))

@@ -33,7 +33,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Keepers(STREAM, (CONTACT,)),
     peer.Get(4, KEY, STREAM, 0, None, errand=OTHER),
     peer.Noted(4),
-    peer.Vouched(4, VOUCHER),
+    peer.Vouched(4, VOUCHER, 4_800),
     peer.Piece(4, 0, b"piece"),
     peer.End(4),
     peer.Refused(4, "busy"),
@@ -58,11 +58,19 @@ BEFORE: dict[str, tuple[str, tracker.FromAgent | peer.PeerMessage]] = {
     "Cancel": ("peer", peer.Cancel(4)),
     "Ask": ("peer", peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1)),
     "Get": ("peer", peer.Get(4, KEY, STREAM, 0, None)),
+    "Vouched": ("peer", peer.Vouched(4, VOUCHER)),
     "Watch": ("from_agent", tracker.Watch((STREAM,), serves=True)),
 }
 """Messages that have got further fields at their end since, as agents before sent them; the frame of today has the
 same name and a number."""
-NOW = {"Beat": "Beat 2", "Cancel": "Cancel 2", "Ask": "Ask 2", "Get": "Get 2", "Watch": "Watch 2"}
+NOW = {
+    "Beat": "Beat 2",
+    "Cancel": "Cancel 2",
+    "Ask": "Ask 2",
+    "Get": "Get 2",
+    "Vouched": "Vouched 2",
+    "Watch": "Watch 2",
+}
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (
     tracker.Welcome("10.1.0.0/16", "Bern", "on", "same subnet", {"upload_mbps_max": 20.0}, ("10.1.0.0/16",)),
     tracker.Settings({"sharing": True}),
