@@ -86,3 +86,15 @@ async def test_two_renditions_cost_one_copy_of_each() -> None:
     assert (seen.stalls, seen.not_started, seen.mismatches) == (0, 0, 0)
     assert seen.sites["a"].segments >= 26  # of both
     assert seen.sites["a"].copies_settled <= 1.03, seen.why()
+
+
+async def test_players_that_choose_stay_with_what_the_line_carries() -> None:
+    """Most of them are given what a neighbour has: taken for the line's speed, it would have them ask for too much."""
+    net = NetPlan((SitePlan("a", 6),), isp_mbps=2.4, rtt_ms=RTT_MS)
+    async with Office(net) as office:
+        await office.watch(level=0, abr=True, stagger_seconds=1.3)
+        await office.run(SECONDS)
+        seen = await office.finish()
+    record("scale-choice", seen.json())
+    assert (seen.stalls, seen.not_started, seen.mismatches) == (0, 0, 0), seen.why()
+    assert seen.sites["a"].copies_settled <= 1.03, seen.why()
