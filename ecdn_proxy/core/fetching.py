@@ -18,7 +18,7 @@ from ecdn_proxy.core.site import Site
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Finished, Progress
+from ecdn_proxy.wire.peer import KBPS_MAX, Finished, Progress
 
 Outcome = Literal["complete", "failed", "private", "cancelled"]
 KBPS_OVER_S = 0.005
@@ -95,7 +95,7 @@ class Fetching:
         """How fast it came after its first bytes, as players reckon; 0 when too little came to tell."""
         if self._first is None or (took_s := now - self._first[0]) < KBPS_OVER_S:
             return 0
-        return round((received_bytes - self._first[1]) * 8 / 1000 / took_s)
+        return min(KBPS_MAX, round((received_bytes - self._first[1]) * 8 / 1000 / took_s))
 
     def progress(self, received_bytes: int, now: Instant) -> None:
         """So much is here; the home is told when it is time."""

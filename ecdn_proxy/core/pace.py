@@ -4,7 +4,7 @@ A player that chooses among renditions takes the speed of its last segments for 
 door comes a hundred times faster than any line, and a player that believes it asks for a rendition that the line cannot
 carry: it stands still, goes down, is given the next segments by its neighbours, and goes up again. So a segment that
 the office has already takes as long as it took from the origin, and each player sees what it would see alone on the
-line. What is still on its way comes at the line's speed by itself; with half of it here, the other half waits too.
+line. What is still on its way comes at the line's speed by itself, but for what was here before it was asked for.
 
     pace_kbps()   of one answer
     Pace          when a byte of it is due

@@ -22,6 +22,7 @@ Request = Annotated[int, Meta(ge=0, lt=2**32)]
 Lease = Annotated[int, Meta(ge=0, lt=2**62)]
 PieceIndex = Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX // PIECE_BYTES)]
 Streams = Annotated[tuple[ids.Stream, ...], Meta(max_length=64)]
+KBPS_MAX = 100_000_000
 LinkKind = Literal["wired", "wifi", "metered"]
 
 
@@ -201,7 +202,7 @@ class Vouched(Message, frozen=True, tag=21):
 
     request: Request
     voucher: Voucher
-    origin_kbps: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    origin_kbps: Annotated[int, Meta(ge=0, le=KBPS_MAX)] = 0
     """How fast the origin gives the segment to whoever fetches it; 0 while less than half of it has come."""
 
 

@@ -59,6 +59,26 @@ def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None
     assert did(site) == [peer.Progress(KEY, 5, 10), peer.Progress(KEY, 5, 40)]
 
 
+@pytest.mark.parametrize(
+    ("came", "kbps"),
+    [
+        ([(0.5, 100_000), (1.5, 1_100_000)], 8_000),  # the wait for the first byte is no speed
+        ([(0.5, 100_000)], 0),
+        ([(0.5, 100_000), (0.504, 200_000)], 0),
+        ([(0.5, 0), (0.506, 250_000_000)], peer.KBPS_MAX),
+    ],
+)
+def test_the_speed_is_what_came_after_the_first_bytes(came: list[tuple[float, int]], kbps: int) -> None:
+    _, fetching, assembly = one()
+    fetching.begin(THERE, REQUEST, None, assembly, NOW - 10.0)
+    fetching.progress(1, NOW - 9.0)
+    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    for at, received in came:
+        fetching.progress(received, NOW + at)
+    at, received = came[-1]
+    assert fetching.kbps(received, NOW + at) == kbps
+
+
 def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
     site, fetching, assembly = one()
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
