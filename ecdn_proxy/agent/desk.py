@@ -110,7 +110,7 @@ class Desk:
                 resource_range=listed.byte_range,
                 origin=h.OriginRequest(request.url, request.headers),
                 utc=clock.utc(),
-                choice=listed.choice,
+                best_kbps=listed.best_kbps,
             )
         )
         return delivery

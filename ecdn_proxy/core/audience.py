@@ -52,7 +52,7 @@ class Audience:
         self._rendition = ""
         self._number = 0
         self._plays_s = 0.0
-        """Its length in seconds, where players choose among renditions by the speed of segments; else 0."""
+        self._best_kbps = 0
         self._waiting: dict[int, Viewer] = {}
         self._came = 0
         self.replaced = False
@@ -68,7 +68,7 @@ class Audience:
         """One more viewer waits."""
         self._rendition, self._number = wanted.rendition, wanted.number
         self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
-        self._plays_s = wanted.duration_s if wanted.choice else 0.0
+        self._plays_s, self._best_kbps = wanted.duration_s, wanted.best_kbps
         self._came += 1
 
     def any_answered(self) -> bool:
@@ -124,7 +124,7 @@ class Audience:
                 viewer.sent = available
 
     def _pace_kbps(self, assembly: Assembly) -> int:
-        return pace_kbps(assembly.origin_kbps, assembly.total_bytes, self._plays_s) if self._plays_s else 0
+        return pace_kbps(assembly.origin_kbps, self._best_kbps, assembly.total_bytes, self._plays_s)
 
     def give(self, stored: StoredSegment, why: str, now: Instant) -> None:
         """Everything at once, from this machine's own store."""

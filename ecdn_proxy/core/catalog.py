@@ -79,7 +79,7 @@ class Catalog:
         """
         own = self._profiles.canonical(presentation.url)
         stream = self._streams.of(_named(own), own.identity, presentation, utc)
-        stream.choice = stream.choice or _offers_choice(presentation)
+        stream.best_kbps = max(stream.best_kbps, _best_kbps(presentation))
         for child in presentation.child_manifests:
             self._adopt(stream, own, self._profiles.canonical(child), presentation.is_master)
         if presentation.is_master:
@@ -324,7 +324,7 @@ class Catalog:
             tokens=asked.tokens,
             why=f"{how} the {stream.format.upper()} manifest of stream {stream.id[:8]}; {asked.rule}",
             proof=self._proof(stream, asked),
-            choice=stream.choice,
+            best_kbps=stream.best_kbps,
         )
 
 
@@ -337,9 +337,10 @@ def _place(identity: str) -> str:
     return "/".join(identity.split("/", 3)[:3])
 
 
-def _offers_choice(presentation: Presentation) -> bool:
-    """Whether players choose among pictures of several speeds; sound, of one or of several, never fills a line."""
-    return len({r.bandwidth_bps for r in presentation.renditions if (r.bandwidth_bps or 0) > SOUND_BPS_MAX}) > 1
+def _best_kbps(presentation: Presentation) -> int:
+    """Of the best picture, where players choose among several; sound, of one speed or several, never fills a line."""
+    speeds = {bps for r in presentation.renditions if (bps := r.bandwidth_bps or 0) > SOUND_BPS_MAX}
+    return max(speeds, default=0) // 1000 if len(speeds) > 1 else 0
 
 
 def _expiry(presentation: Presentation, utc: float) -> float:

@@ -47,7 +47,7 @@ class StoredSegment:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A viewer asked for a segment that it may have; with `choice` by a player that chooses among renditions."""
+    """A viewer asked for a segment that it may have; `best_kbps` as in `Listed`."""
 
     viewer: int
     stream: str
@@ -59,7 +59,7 @@ class Wanted:
     resource_range: ByteRange | None  # what the key names of the resource; None is all of it
     origin: OriginRequest
     utc: float
-    choice: bool = False
+    best_kbps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

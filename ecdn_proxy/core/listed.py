@@ -27,7 +27,7 @@ class Listed:
         proof: what must be proven for a viewer (`Entitlements`): the stream at this origin. The stream's own name where
             the stream's first manifest lives, another name at any other origin, so that nobody reaches another origin's
             segments by naming them, or their playlist, in a manifest of his own.
-        choice: players choose among several renditions of the stream.
+        best_kbps: kilobits a second of the stream's best picture, where players choose among several; else 0.
     """
 
     stream: str
@@ -41,7 +41,7 @@ class Listed:
     tokens: tuple[str, ...]
     why: str
     proof: str
-    choice: bool = False
+    best_kbps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

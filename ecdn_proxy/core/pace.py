@@ -18,16 +18,21 @@ PLAYS_TIMES = 1.25
 """Never slower than this many times as fast as it plays, whatever a neighbour told: what is here must not make a player
 stand still. With less, simulated players stall four times as long; more shows a player speed that its line lacks."""
 
+AMPLE_TIMES = 1.5
+"""A line so many times as fast as the best picture carries whatever a player chooses: it need not wait. hls.js goes up
+to what takes 0.7 of its estimate."""
 
-def pace_kbps(origin_kbps: int, total_bytes: int | None, duration_s: float) -> int:
+
+def pace_kbps(origin_kbps: int, best_kbps: int, total_bytes: int | None, duration_s: float) -> int:
     """Kilobits a second for one answer; 0 is as fast as the player takes it.
 
     Args:
         origin_kbps: how fast the origin gave the segment to whoever fetched it; 0 when nobody has said.
+        best_kbps: of the stream's best picture; 0 when players have no choice.
         total_bytes: of the segment; None when its size is not known.
         duration_s: the segment's.
     """
-    if not origin_kbps or not total_bytes or duration_s <= 0:
+    if not origin_kbps or not total_bytes or duration_s <= 0 or origin_kbps >= AMPLE_TIMES * best_kbps:
         return 0
     return max(origin_kbps, round(PLAYS_TIMES * total_bytes * 8 / 1000 / duration_s))
 

@@ -32,8 +32,8 @@ class Stream:
     names: dict[str, str] = field(default_factory=dict)
     never: dict[str, None] = field(default_factory=dict)
     variables: tuple[tuple[str, str], ...] = ()
-    choice: bool = False
-    """Players choose among several renditions."""
+    best_kbps: int = 0
+    """Of its best picture; 0 where players have none to choose among."""
 
     def weight(self) -> int:
         """What it counts against the catalog's limit."""

@@ -204,7 +204,7 @@ class Host:
                 resource_range=None,
                 origin=h.OriginRequest(clip.url, ()),
                 utc=world.now + UTC_MINUS_NOW,
-                choice=self.player.abr,
+                best_kbps=player.best_kbps,
             )
         )
 

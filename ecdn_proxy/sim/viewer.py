@@ -69,7 +69,7 @@ class Player:
         self._ask = ask
         self._told = told
         self.rendition = rendition
-        self.abr = abr
+        self._abr = abr
         self._together = together
         self._behind = behind
         self._last = last
@@ -92,6 +92,12 @@ class Player:
         self._known = self._show.edge(self._world.now)
         self._next = max(0, self._known - self._behind + 1)
         self._world.at(self._world.now + MANIFEST_S, self._go_on)
+
+    @property
+    def best_kbps(self) -> int:
+        """Of the best picture, if it chooses among several."""
+        best = max(map(self._show.size_bytes, range(len(self._show.bitrates_mbps))))
+        return round(best * 8 / 1000 / self.segment_s) if self._abr else 0
 
     @property
     def waiting_for(self) -> Clip | None:
@@ -166,7 +172,7 @@ class Player:
         return max(0.0, now - self._plays_until) if waiting and self._plays_until is not None else 0.0
 
     def _measure(self, size: int, took_s: float) -> None:
-        if not self.abr:
+        if not self._abr:
             return
         sample = size / max(took_s, 0.005)
         self._bytes_per_s = sample if self._bytes_per_s is None else 0.7 * self._bytes_per_s + 0.3 * sample

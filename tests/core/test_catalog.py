@@ -102,15 +102,15 @@ def test_a_masters_playlists_belong_to_its_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bandwidths", "choice"),
-    [((700_000, 2_400_000), True), ((2_400_000, 2_400_000), False), ((2_400_000,), False), ((128_000, 700_000), False)],
+    ("bandwidths", "best_kbps"),
+    [((700_000, 2_400_000), 2_400), ((2_400_000, 2_400_000), 0), ((2_400_000,), 0), ((128_000, 700_000), 0)],
 )
-def test_players_have_a_choice_among_pictures_of_several_speeds(bandwidths: tuple[int, ...], choice: bool) -> None:
+def test_players_have_a_choice_among_pictures_of_several_speeds(bandwidths: tuple[int, ...], best_kbps: int) -> None:
     catalog = make()
     rows = (f"#EXT-X-STREAM-INF:BANDWIDTH={bps}\n{at}.m3u8" for at, bps in enumerate(bandwidths))
     catalog.manifest_arrived(hls(*rows), utc=UTC)
     catalog.manifest_arrived(hls(*segments("s.ts"), url=BASE + "0.m3u8"), utc=UTC)
-    assert found(catalog, BASE + "s.ts").choice is choice
+    assert found(catalog, BASE + "s.ts").best_kbps == best_kbps
 
 
 def test_a_playlist_seen_before_its_master_moves_over() -> None:

@@ -201,7 +201,7 @@ class World:
             self.feed(device, h.StreamOpened(STREAM))
         self.run(0.5)
 
-    def play(self, device: str, number: int, *, duration_s: float = 2.0, choice: bool = False) -> int:
+    def play(self, device: str, number: int, *, duration_s: float = 2.0, best_kbps: int = 0) -> int:
         self._viewer += 1
         viewer = self._viewer
         self.answers[viewer] = Got(self.now)
@@ -219,7 +219,7 @@ class World:
                 resource_range=None,
                 origin=h.OriginRequest(f"https://origin.test/{number}", (("cookie", f"user={device}"),)),
                 utc=UTC + self.now,
-                choice=choice,
+                best_kbps=best_kbps,
             ),
         )
         return viewer
