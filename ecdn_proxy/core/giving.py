@@ -39,11 +39,14 @@ class Giving:
     def get(self, device: str, get: Get, now: Instant) -> None:
         """An agent wants to read a segment from here."""
         site = self._site
-        if not site.view.serves or not self._house.shares(get.stream):
-            site.send(device, Refused(get.request, "policy"))
-            return
         acquisition = self._acquisitions.get(get.key)
         stored = self._cache.peek(get.key)
+        held = acquisition or stored
+        # one that joined in the middle of an event knows the stream by its media playlist, others by its master
+        stream = get.stream if held is None else held.stream
+        if not site.view.serves or not self._house.shares(stream):
+            site.send(device, Refused(get.request, "policy"))
+            return
         here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
         if not here and get.errand is not None and self._acquisitions.errand(get.key, get.stream, get.errand, now):
             here, acquisition = True, self._acquisitions.get(get.key)

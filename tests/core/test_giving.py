@@ -28,6 +28,19 @@ def test_a_neighbour_gets_what_lies_on_disk() -> None:
     assert one.sent(peer.Refused) == [peer.Refused(2, "lost")]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_watched_here_under_another_name_is_given(*, whole: bool) -> None:
+    """An agent that joins in the middle knows the stream by a media playlist, which others know by its master."""
+    one = One()
+    fetch = one.fetch()
+    one.link("ann")
+    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY))
+    asked, ended = h.Received("ann", peer.Get(1, KEY, "cd" * 16, 0)), h.OriginEnded(fetch)
+    one.feed(*((ended, asked) if whole else (asked, ended)))
+    assert b"".join(it.data for it in one.sent(peer.Piece)) == BODY
+    assert one.sent(peer.Refused) == []
+
+
 def test_who_asks_for_what_is_not_here_or_not_theirs_is_refused() -> None:
     one = One()
     one.link("ann")
