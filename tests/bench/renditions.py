@@ -58,7 +58,6 @@ class Seen:
     startup_ms: list[int | None]
     latency_seconds: list[float | None]
     copies: float
-    line_mbps: float
     players: list[dict[str, Any]]
 
 
@@ -85,9 +84,7 @@ async def watch(player: Player, way: Way, mbps: float, duration: float, stagger:
             office.browse(host, duration, STREAMS[player], page={"player": player}, at=begun + place * stagger)
             for place, host in enumerate(office.net.hosts_of()[: 1 if way == "alone" else VIEWERS])
         ]
-        before = office.net.line("a")
         reports = await asyncio.gather(*users)
-        passed, carried = wall() - begun, office.net.line("a").since(before)
         asked = fetches(await office.origin.log(log_at))
     return Seen(
         player=player,
@@ -100,7 +97,6 @@ async def watch(player: Player, way: Way, mbps: float, duration: float, stagger:
         startup_ms=[report["startup_ms"] for report in reports],
         latency_seconds=[report["latency_seconds"] and round(report["latency_seconds"], 2) for report in reports],
         copies=copies(asked),
-        line_mbps=round(carried.down * 8 / 1e6 / passed, 2),
         players=list(reports),
     )
 
