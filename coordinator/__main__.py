@@ -32,7 +32,7 @@ from coordinator.io.files import write_private
 from coordinator.io.memory import large_buffers_apart
 from coordinator.io.stun import StunResponder
 from coordinator.service import maps
-from coordinator.service.garbage import spare_the_old
+from coordinator.service.gc_tuning import spare_the_old
 from coordinator.service.settings import Unusable, host_and_port, load
 from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
 from coordinator.web.app import Door

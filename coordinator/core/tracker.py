@@ -13,9 +13,9 @@ from typing import Any, assert_never
 import msgspec
 
 from coordinator.core.neighbours import Present
+from coordinator.core.signalling_relay import Audit, Switchboard
 from coordinator.core.sites import Address, Interface, SiteMap, place
 from coordinator.core.swarms import Swarms
-from coordinator.core.switchboard import Audit, Switchboard
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.signalling import Relayed

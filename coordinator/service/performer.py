@@ -4,7 +4,7 @@ from typing import Protocol, assert_never
 
 import structlog
 
-from coordinator.core.switchboard import Audit
+from coordinator.core.signalling_relay import Audit
 from coordinator.core.tracker import Close, Effect, Note, Send
 from coordinator.io import clock
 from coordinator.io.db import Database, Sighting

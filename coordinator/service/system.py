@@ -22,16 +22,16 @@ from sqlalchemy.exc import DBAPIError
 
 from coordinator.core import registry
 from coordinator.core.limits import Settings
+from coordinator.core.rate_limit import Throttle
 from coordinator.core.registry import CLONED, Device, No, Registry, Token
 from coordinator.core.sites import Address, SiteMap
-from coordinator.core.throttle import Throttle
 from coordinator.core.tracker import Close, DenyChanged, Effect, Event, MapChanged, SettingsChanged, Tracker
 from coordinator.io import clock
 from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
 from coordinator.io.files import InUse, create_private, held
 from coordinator.service import maps
-from coordinator.service.garbage import Garbage
+from coordinator.service.gc_tuning import Garbage
 from coordinator.service.performer import Performer
 from coordinator.service.settings import Unusable
 from ecdn_proxy.sansio.driver import Driver

@@ -7,8 +7,8 @@ import msgspec
 from aiohttp import web
 
 from coordinator.core.neighbours import Present
-from coordinator.web.answers import answer, refusal
-from coordinator.web.keys import SYSTEM
+from coordinator.web.app_keys import SYSTEM
+from coordinator.web.responses import answer, refusal
 
 WHY_CHARACTERS_MAX = 300
 

@@ -20,10 +20,10 @@ from coordinator.io import clock
 from coordinator.service.settings import Unusable
 from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
 from coordinator.web import api, enrol, health, tls
-from coordinator.web.answers import no_certificate, refusal
-from coordinator.web.keys import PATIENCE, SHOWN, SYSTEM
-from coordinator.web.patience import Patience
-from coordinator.web.reception import Reception
+from coordinator.web.app_keys import PATIENCE, SHOWN, SYSTEM
+from coordinator.web.idle_timeouts import Patience
+from coordinator.web.protocol_switch import Reception
+from coordinator.web.responses import no_certificate, refusal
 from coordinator.web.socket import CLOSE_WITHIN_S, AgentSockets
 
 LOG = structlog.get_logger("coordinator.web")

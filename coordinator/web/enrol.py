@@ -6,12 +6,12 @@ import math
 import msgspec
 from aiohttp import web
 
+from coordinator.core.rate_limit import network_of
 from coordinator.core.registry import No
 from coordinator.core.sites import read_address
-from coordinator.core.throttle import network_of
 from coordinator.service.system import System
-from coordinator.web.answers import answer, refusal, refused
-from coordinator.web.keys import SHOWN, SYSTEM
+from coordinator.web.app_keys import SHOWN, SYSTEM
+from coordinator.web.responses import answer, refusal, refused
 from ecdn_proxy.wire.enrolment import EnrolRequest, RenewRequest
 
 

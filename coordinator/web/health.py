@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from coordinator.web.answers import refusal
-from coordinator.web.keys import SYSTEM
+from coordinator.web.app_keys import SYSTEM
+from coordinator.web.responses import refusal
 
 
 async def healthz(_request: web.Request) -> web.Response:

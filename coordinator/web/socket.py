@@ -25,9 +25,9 @@ from coordinator.core.sites import read_address, read_networks
 from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
 from coordinator.web import frames, tls
-from coordinator.web.answers import no_certificate, refusal, refused, written
 from coordinator.web.frames import Frames
-from coordinator.web.patience import Patience
+from coordinator.web.idle_timeouts import Patience
+from coordinator.web.responses import no_certificate, refusal, refused, written
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack

@@ -7,9 +7,9 @@
         switchboard(connected)             heard(message)
         moved(addresses, link)             confine()
 
-Which kind is dialled when is `core/dialling`'s decision. This file performs it and moves links: as soon as a TLS link
-stands beside a WebRTC one, both sides say everything further over TLS, say Bye over WebRTC as their last word there,
-and read TLS only after the other's Bye, so that no message is lost and none overtakes another. The node is told
+Which kind is dialled when is `core/connect/dialer`'s decision. This file performs it and moves links: as soon as a TLS
+link stands beside a WebRTC one, both sides say everything further over TLS, say Bye over WebRTC as their last word
+there, and read TLS only after the other's Bye, so that no message is lost and none overtakes another. The node is told
 `opened` again, with the new kind.
 """
 
@@ -18,20 +18,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ecdn_proxy.core import dialling
-from ecdn_proxy.core.dialling import Dialling, Kind
-from ecdn_proxy.io.channel import LEAVE_S, MOVED
-from ecdn_proxy.io.engine import EngineName
-from ecdn_proxy.io.link import LinkHub, LinkStats, Ourselves, Told
-from ecdn_proxy.io.sockets import Networks, allowed
-from ecdn_proxy.io.tls import Contexts
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.core.connect import dialer as dialling
+from ecdn_proxy.core.connect.dialer import Dialling, Kind
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.tls_links.contexts import Contexts
+from ecdn_proxy.io.tls_links.hub import LinkHub, LinkStats, Ourselves, Told
+from ecdn_proxy.io.tls_links.sockets import Networks, allowed
+from ecdn_proxy.io.webrtc.channel import LEAVE_S, MOVED
+from ecdn_proxy.io.webrtc.engine import EngineName
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.wire.peer import Contact, LinkKind, PeerMessage
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 
 if TYPE_CHECKING:
-    from ecdn_proxy.io.rtc import RtcHub
+    from ecdn_proxy.io.webrtc.hub import RtcHub
 
 HELD_MAX = 1_024
 """Messages kept while a link moves, either way; it takes one round trip."""
@@ -214,7 +214,7 @@ class Links:
         if self._webrtc is not None and not self._closed:
             self._webrtc_hub(self._webrtc).heard(message)
 
-    # ---- core/dialling
+    # ---- core/connect/dialer
 
     def _perform(self, effect: dialling.Effect) -> None:
         match effect:
@@ -238,7 +238,7 @@ class Links:
     def _webrtc_hub(self, with_: Webrtc) -> "RtcHub":
         if self._rtc is not None:
             return self._rtc
-        from ecdn_proxy.io.rtc import RtcHub, RtcTold  # noqa: PLC0415 - see `_rtc`
+        from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold  # noqa: PLC0415 - see `_rtc`
 
         tells = self._tells("webrtc")
         told = RtcTold(

@@ -11,10 +11,11 @@ from typing import Protocol, assert_never
 
 import structlog
 
-from ecdn_proxy.agent.delivery import ViewerDelivery
-from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer
+from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer
 from ecdn_proxy.agent.links import Links
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.agent.viewer_response import ViewerDelivery
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.io.origin import Fetch, FetchTold, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 class Keeper(Protocol):
     """The disk store, as the performer uses it; answers by Loaded events."""
 
-    def save(self, stored: h.StoredSegment) -> None:
+    def save(self, stored: values.StoredSegment) -> None:
         """Keep it."""
         ...
 
@@ -289,12 +290,12 @@ class Performer:
     # ---- links
 
     def link_opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
-        """See `ecdn_proxy.io.link.Told`."""
+        """See `ecdn_proxy.io.tls_links.hub.Told`."""
         log.info("linked", device=contact.device[:8], address=contact.addresses[:1], rtt_ms=round(rtt_ms, 1))
         self._feed(h.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
 
     def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
-        """See `ecdn_proxy.io.link.Told`."""
+        """See `ecdn_proxy.io.tls_links.hub.Told`."""
         level = log.warning if misbehaved else log.info
         level("a link ended", device=device[:8], why=why, misbehaved=misbehaved)
         self._full.discard(device)
@@ -302,14 +303,14 @@ class Performer:
 
     @staticmethod
     def link_passed_over(device: str, version: str, tag: int) -> None:
-        """See `ecdn_proxy.io.link.Told`."""
+        """See `ecdn_proxy.io.tls_links.hub.Told`."""
         log.info("a message of a later release is passed over", device=device[:8], version=version, tag=tag)
 
     def link_ready(self, device: str) -> None:
-        """See `ecdn_proxy.io.link.Told`."""
+        """See `ecdn_proxy.io.tls_links.hub.Told`."""
         self._full.discard(device)
         self._feed(h.LinkReady(device))
 
     def link_received(self, device: str, message: PeerMessage) -> None:
-        """See `ecdn_proxy.io.link.Told`."""
+        """See `ecdn_proxy.io.tls_links.hub.Told`."""
         self._feed(h.Received(device, message))

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ecdn_proxy.core.limits import Settings
-from ecdn_proxy.core.providers import BadProfile
-from ecdn_proxy.core.scope import domain, place
-from ecdn_proxy.io import engine, policyfile
-from ecdn_proxy.io.engine import EngineName
+from ecdn_proxy.core.catalog.providers import BadProfile
+from ecdn_proxy.core.http.hosts import domain, place
+from ecdn_proxy.core.settings import Settings
+from ecdn_proxy.io import settings_loader as policyfile
+from ecdn_proxy.io.webrtc import engine
+from ecdn_proxy.io.webrtc.engine import EngineName
 
 EffectiveSettings = policyfile.Effective[Settings]
 

@@ -1,6 +1,6 @@
 """One agent, built once and closed in reverse: the node with everything around it.
 
-    async with System(settings=…, state_dir=…) as system:      # satisfies `ecdn_proxy.agent.doors.Agent`
+    async with System(settings=…, state_dir=…) as system:      # satisfies `ecdn_proxy.agent.api.Agent`
 
 Parts: Desk and Sorter (which requests are segments) · Running (node, driver, performer) · OriginClient · Links and
 Whereabouts (addresses, mDNS) when enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what
@@ -21,31 +21,34 @@ from typing import Self
 
 import structlog
 
-from ecdn_proxy.agent import statusbook
-from ecdn_proxy.agent.desk import Behind, Desk
-from ecdn_proxy.agent.doors import Delivery, Route, ViewerRequest
+from ecdn_proxy.agent import status_builder as statusbook
+from ecdn_proxy.agent.addresses import Place, find_place, look
+from ecdn_proxy.agent.api import Delivery, Route, ViewerRequest
+from ecdn_proxy.agent.classifier import Sorter
+from ecdn_proxy.agent.coordinator_session import Reporter
+from ecdn_proxy.agent.coordinator_session import Told as ReporterTold
+from ecdn_proxy.agent.disk_cache import Shelf
 from ecdn_proxy.agent.links import Links, Webrtc
+from ecdn_proxy.agent.network_monitor import Tells, Whereabouts
+from ecdn_proxy.agent.node_runner import Running
 from ecdn_proxy.agent.performer import Surroundings
-from ecdn_proxy.agent.place import Place, find_place, look
 from ecdn_proxy.agent.recorder import RecordFile
-from ecdn_proxy.agent.report import Status
-from ecdn_proxy.agent.reporter import Reporter
-from ecdn_proxy.agent.reporter import Told as ReporterTold
-from ecdn_proxy.agent.running import Running
-from ecdn_proxy.agent.seal import DeviceSeal, LonelySeal
+from ecdn_proxy.agent.router import Behind, Desk
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles
-from ecdn_proxy.agent.shelf import Shelf
-from ecdn_proxy.agent.sorting import Sorter
-from ecdn_proxy.agent.whereabouts import Tells, Whereabouts
-from ecdn_proxy.core import happenings as h
-from ecdn_proxy.core.conditions import Conditions
+from ecdn_proxy.agent.signer import DeviceSeal, LonelySeal
+from ecdn_proxy.agent.status import Status
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
+from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.meter import Meter
-from ecdn_proxy.core.providers import Profiles
 from ecdn_proxy.core.recording import FORMAT, Born
-from ecdn_proxy.io import clock, tls, trust
-from ecdn_proxy.io.link import Ourselves, Told
+from ecdn_proxy.core.report.conditions import Conditions
+from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.io import clock
+from ecdn_proxy.io import identity as trust
 from ecdn_proxy.io.origin import OriginClient
+from ecdn_proxy.io.tls_links import contexts as tls
+from ecdn_proxy.io.tls_links.hub import Ourselves, Told
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
@@ -365,11 +368,11 @@ class System:
         """See `doors.Agent`."""
         return self._desk.open(ticket)
 
-    def wants_body(self, request: ViewerRequest, status: int, headers: h.Headers) -> bool:
+    def wants_body(self, request: ViewerRequest, status: int, headers: values.Headers) -> bool:
         """See `doors.Agent`."""
         return self._desk.wants_body(request, status, headers)
 
-    async def manifest(self, request: ViewerRequest, status: int, headers: h.Headers, body: bytes) -> None:
+    async def manifest(self, request: ViewerRequest, status: int, headers: values.Headers, body: bytes) -> None:
         """See `doors.Agent`."""
         await self._desk.manifest(request, status, headers, body)
 

@@ -8,10 +8,9 @@ the performer and the simulator do what the effects say, and tests read as timet
 that every test ends with.
 """
 
-from ecdn_proxy.core.acquisitions import Acquisitions
-from ecdn_proxy.core.cache import Cache
-from ecdn_proxy.core.giving import Giving
-from ecdn_proxy.core.happenings import (
+from ecdn_proxy.core.download.cache import Cache
+from ecdn_proxy.core.download.downloads import Acquisitions
+from ecdn_proxy.core.events import (
     DevicesDenied,
     Effect,
     Event,
@@ -31,19 +30,20 @@ from ecdn_proxy.core.happenings import (
     PolicyChanged,
     RaiseCondition,
     Received,
-    StoredSegment,
     StreamOpened,
     TrackerChanged,
     TrackerSaid,
     ViewerLeft,
     Wanted,
 )
-from ecdn_proxy.core.home import Home
-from ecdn_proxy.core.housekeeping import Housekeeping
+from ecdn_proxy.core.lease_server import Home
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.segment import Seal
-from ecdn_proxy.core.site import Site
-from ecdn_proxy.core.upload import Uploads
+from ecdn_proxy.core.seal import Seal
+from ecdn_proxy.core.serving import Giving
+from ecdn_proxy.core.swarm.announcements import Housekeeping
+from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.upload.uploads import Uploads
+from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import (
@@ -101,7 +101,7 @@ class Node:
     # ---- the one door
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
-        """Take one event; see `ecdn_proxy.core.happenings`."""
+        """Take one event; see `ecdn_proxy.core.events`."""
         match event:
             case Wanted():
                 self._acquisitions.wanted(event, now)

@@ -18,10 +18,11 @@ from typing import Annotated, Any, assert_never
 import msgspec
 from msgspec import Meta
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
-from ecdn_proxy.core.segment import Seal
+from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import Voucher
@@ -171,7 +172,7 @@ class Recording:
         """See `Node.wake_at`."""
         return self._node.wake_at()
 
-    def in_memory(self, key: str, utc: float) -> h.StoredSegment | None:
+    def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
         """See `Node.in_memory`; looking there counts as use, so it is recorded too."""
         found = self._node.in_memory(key, utc)
         self._note(Entry(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(answered(found),)))
@@ -182,7 +183,7 @@ class Recording:
         self._write(_encoder.encode(entry) + b"\n")
 
 
-def answered(found: h.StoredSegment | None) -> str:
+def answered(found: values.StoredSegment | None) -> str:
     """What came of looking into the memory."""
     return "not in memory" if found is None else f"{len(found.body)} bytes in memory"
 
@@ -196,7 +197,7 @@ def _scrubbed(event: h.Event) -> dict[str, Any]:
             authorized = tuple((name, "") for name, _ in origin.headers if name == "authorization")
             # a rendition may be called by its path
             rendition = sha256(event.rendition.encode()).hexdigest()[:8]
-            event = replace(event, origin=h.OriginRequest("", authorized), rendition=rendition)
+            event = replace(event, origin=values.OriginRequest("", authorized), rendition=rendition)
         case h.OriginAnswered(headers=headers):
             event = replace(event, headers=tuple(_field(*it) for it in headers if it[0] in {*_FIELDS, "set-cookie"}))
         case h.Received(message=Vouched() as message):

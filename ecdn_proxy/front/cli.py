@@ -18,15 +18,19 @@ from rich.console import Console
 from rich.table import Table
 
 from ecdn_proxy.agent import settings as agent_settings
-from ecdn_proxy.agent.doors import Agent
+from ecdn_proxy.agent.api import Agent
 from ecdn_proxy.agent.recorder import RECORD_MB, RecordFile
-from ecdn_proxy.agent.report import Status
-from ecdn_proxy.core.limits import Settings
-from ecdn_proxy.core.scope import Scope
-from ecdn_proxy.front import doctor, pac, service
-from ecdn_proxy.front.authority import Authority
-from ecdn_proxy.front.page import read_corporate
-from ecdn_proxy.io import clock, coordinator, policyfile, trust
+from ecdn_proxy.agent.status import Status
+from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.settings import Settings
+from ecdn_proxy.front import service
+from ecdn_proxy.front.status import doctor, pac
+from ecdn_proxy.front.status.server import read_corporate
+from ecdn_proxy.front.tls.authority import Authority
+from ecdn_proxy.io import clock
+from ecdn_proxy.io import coordinator_client as coordinator
+from ecdn_proxy.io import identity as trust
+from ecdn_proxy.io import settings_loader as policyfile
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.wire.faults import Fault
 

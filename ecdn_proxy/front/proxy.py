@@ -24,17 +24,18 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.doors import Agent
-from ecdn_proxy.core.limits import Settings
-from ecdn_proxy.core.scope import Scope, place
-from ecdn_proxy.front import engine, interception
-from ecdn_proxy.front.addon import Addon
-from ecdn_proxy.front.authority import Authority, trusted_roots, write_private
-from ecdn_proxy.front.entrance import Entrance
-from ecdn_proxy.front.gateway import Gateway
-from ecdn_proxy.front.inner import OPENED
-from ecdn_proxy.front.passage import Passages
-from ecdn_proxy.front.targets import Targets
+from ecdn_proxy.agent.api import Agent
+from ecdn_proxy.core.http.hosts import Scope, place
+from ecdn_proxy.core.settings import Settings
+from ecdn_proxy.front import mitm_patches as engine
+from ecdn_proxy.front.http.observed import Passages
+from ecdn_proxy.front.http.targets import Targets
+from ecdn_proxy.front.intercept.listener import Entrance
+from ecdn_proxy.front.intercept.mitm_transport import OPENED
+from ecdn_proxy.front.mitm.addon import Addon
+from ecdn_proxy.front.mitm.gateway import Gateway
+from ecdn_proxy.front.tls import policy as interception
+from ecdn_proxy.front.tls.authority import Authority, trusted_roots, write_private
 from ecdn_proxy.io import clock
 
 READ_BYTES: Final = 262_144

@@ -17,16 +17,17 @@ from typing import Final, TextIO
 import msgspec
 import structlog
 
-from ecdn_proxy.agent.doors import Agent
+from ecdn_proxy.agent.api import Agent
 from ecdn_proxy.agent.settings import EffectiveSettings
-from ecdn_proxy.core.limits import Settings
-from ecdn_proxy.core.providers import BadProfile
-from ecdn_proxy.core.scope import Scope
-from ecdn_proxy.front.authority import Authority, write_private
-from ecdn_proxy.front.gateway import Gateway
-from ecdn_proxy.front.page import Page
+from ecdn_proxy.core.catalog.providers import BadProfile
+from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.settings import Settings
+from ecdn_proxy.front.mitm.gateway import Gateway
 from ecdn_proxy.front.proxy import CannotListen, Proxy
-from ecdn_proxy.io import clock, trust
+from ecdn_proxy.front.status.server import Page
+from ecdn_proxy.front.tls.authority import Authority, write_private
+from ecdn_proxy.io import clock
+from ecdn_proxy.io import identity as trust
 
 DRAIN_S: Final = 5.0
 """Running requests get this long at the end; a 2 s segment takes less, and service managers wait 10 s and more."""

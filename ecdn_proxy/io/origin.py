@@ -8,7 +8,7 @@
 The viewer's headers go along, for they carry its authorisation; what belongs to its connection, its cache or its own
 range does not. Certificates are always verified: the system's roots and those that IT added. An answer that is cut
 short fails, it never ends. Redirects are followed for this viewer only, and lose its credentials at another origin.
-Addresses are watched by io/guard.
+Addresses are watched by io/address_guard.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.guard import Forbidden, GuardedResolver, guarded_socket, open_socket
+from ecdn_proxy.io.address_guard import Forbidden, GuardedResolver, guarded_socket, open_socket
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 

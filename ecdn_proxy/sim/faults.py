@@ -11,7 +11,7 @@ from zlib import crc32
 
 import msgspec
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.sim.show import STREAM
 from ecdn_proxy.sim.world import BEGINS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ecdn_proxy.sim.office import Office
 
 UNHEARD_S = 6.0
-"""Three unanswered pings, two seconds apart (io/connection): then a silent host's links are closed."""
+"""Three unanswered pings, two seconds apart (io/tls_links/connection): then a silent host's links are closed."""
 RECONNECT_S = (1.0, 10.0)
 """Agents come back to a coordinator within this, jittered."""
 

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
+from ecdn_proxy.core.download.pacing import Pace
 from ecdn_proxy.core.node import Node
-from ecdn_proxy.core.pace import Pace
 from ecdn_proxy.sansio.machine import Impossible, Instant
 from ecdn_proxy.sim.links import Flow, Uplink, Wire
 from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip
@@ -202,7 +203,7 @@ class Host:
                 duration_s=self.player_segment_s(),
                 live=True,
                 resource_range=None,
-                origin=h.OriginRequest(clip.url, ()),
+                origin=values.OriginRequest(clip.url, ()),
                 utc=world.now + UTC_MINUS_NOW,
                 best_kbps=player.best_kbps,
             )

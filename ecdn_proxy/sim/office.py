@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
@@ -31,7 +31,7 @@ from ecdn_proxy.wire.peer import Contact, PeerMessage, Watching
 HANDSHAKE_S = 0.004
 """CPU of both ends for mutual TLS 1.3 with P-256."""
 CONNECT_S = 1.5
-"""A dial to a machine that does not answer ends after this, as in io/link."""
+"""A dial to a machine that does not answer ends after this, as in io/tls_links/hub."""
 AFTERWARDS_S = 10.0
 """What has not come by then after the last segment appeared never will."""
 

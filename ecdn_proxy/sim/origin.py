@@ -7,7 +7,7 @@ hand_over()   a node's fetch that becomes its player's
 
 from collections.abc import Callable
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink
 from ecdn_proxy.sim.show import UTC_MINUS_NOW, Clip, Show

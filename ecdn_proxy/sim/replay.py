@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import click
 import msgspec
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.core.recording import FORMAT, LINE_BYTES_MAX, Born, Ended, Entry, answered, decided, read_line
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved

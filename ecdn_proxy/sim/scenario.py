@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ecdn_proxy.core.limits import Settings
+from ecdn_proxy.core.settings import Settings
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Milliseconds = Annotated[float, Meta(ge=0, le=60_000)]
@@ -124,7 +124,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     lan_discovery: bool = False
     """Agents find each other by mDNS too; at thousands of hosts a site this costs much time."""
     links_max: Annotated[int, Meta(ge=1, le=100_000)] = 2_048
-    """Links that an agent keeps at once, as in io/link."""
+    """Links that an agent keeps at once, as in io/tls_links/hub."""
     tracker_ms: Milliseconds = 20.0
     """One way to the coordinator."""
 

@@ -34,6 +34,6 @@ class QuickSeal:
         return self._certificate
 
     def check(self, voucher: Voucher) -> None:
-        """See `ecdn_proxy.core.segment.Seal`."""
+        """See `ecdn_proxy.core.download.assembly.Seal`."""
         if _expected(voucher.signer, voucher.signed_bytes(TENANT)) != voucher.signature:
             raise PeerMisbehaved("a voucher with a wrong signature")

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ecdn_proxy.agent.doors import Delivery, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import Delivery, Pass, Route, ToGateway, ViewerRequest
 from ecdn_proxy.agent.settings import load
 from ecdn_proxy.agent.system import System
-from ecdn_proxy.core.happenings import Headers
+from ecdn_proxy.core.values import Headers
 from tests.agent.origins import LIVE, Origin, serving
 
 ANN: Headers = (("cookie", "session=ann"),)

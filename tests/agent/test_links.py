@@ -9,10 +9,10 @@ import pytest_asyncio
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.agent.links import Links, Webrtc
-from ecdn_proxy.core import dialling
+from ecdn_proxy.core.connect import dialer as dialling
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.link import Ourselves, Told
-from ecdn_proxy.io.tls import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.hub import Ourselves, Told
 from ecdn_proxy.wire.peer import Contact, Piece, Ping, Watching
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from tests.io.conftest import nothing_left

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from ecdn_proxy.agent.delivery import HELD_BYTES_HIGH, ViewerDelivery
-from ecdn_proxy.agent.doors import Begun, Missing, OwnAnswer, ViewerRequest
+from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer, ViewerRequest
 from ecdn_proxy.agent.performer import Performer, Surroundings
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.agent.viewer_response import HELD_BYTES_HIGH, ViewerDelivery
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Cancel, Contact
@@ -45,7 +46,7 @@ class Disk:
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
 
-    def save(self, stored: h.StoredSegment) -> None:
+    def save(self, stored: values.StoredSegment) -> None:
         self.done.append(("save", stored.key))
 
     def load(self, key: str) -> None:
@@ -106,7 +107,7 @@ class Bench:
             self.performer.perform(effect)
 
     def fetch(self, number: int = 1, path: str = "/1.ts", *, first: int = 0, last: int | None = None) -> None:
-        request = h.OriginRequest(self.origin.url(path), (("cookie", "user=me"), ("range", "bytes=5-6")))
+        request = values.OriginRequest(self.origin.url(path), (("cookie", "user=me"), ("range", "bytes=5-6")))
         self.do(h.FetchOrigin(number, request, first, last, bool(first) or last is not None, '"v1"' if first else None))
 
 
@@ -165,7 +166,7 @@ async def test_a_fetch_asks_for_its_own_range(
 
 
 async def test_a_fetch_that_cannot_be_is_told_as_failed(bench: Bench) -> None:
-    bench.do(h.FetchOrigin(1, h.OriginRequest("ftp://origin.test/1", ()), 0, None, ranged=False))
+    bench.do(h.FetchOrigin(1, values.OriginRequest("ftp://origin.test/1", ()), 0, None, ranged=False))
     await bench.until(lambda: bench.events)
     (failed,) = bench.events
     assert isinstance(failed, h.OriginFailed)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecdn_proxy.agent.settings import load
-from ecdn_proxy.io.policyfile import BadSettings
+from ecdn_proxy.io.settings_loader import BadSettings
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_file_that_exists(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_not_installed_is_refused_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(None, {}, {"webrtc_engine": "aiortc"}).settings.webrtc_engine == "aiortc"
-    monkeypatch.setattr("ecdn_proxy.io.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("ecdn_proxy.io.webrtc.engine.find_spec", lambda _: None)
     with pytest.raises(BadSettings, match=r"wrtc is not installed; install ecdn\[webrtc-fast\]"):
         load(None, {"ECDN_WEBRTC_ENGINE": "wrtc"}, {})
     pushed = load(None, {}, {}, {"webrtc_engine": "wrtc"})

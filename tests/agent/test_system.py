@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ecdn_proxy.agent.doors import FromMemory, OwnAnswer, Pass, ToGateway, ViewerRequest
-from ecdn_proxy.core.providers import BadProfile
+from ecdn_proxy.agent.api import FromMemory, OwnAnswer, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.core.catalog.providers import BadProfile
 from ecdn_proxy.wire.faults import Unavailable
 from tests.agent.origins import BODY, LIVE
 from tests.agent.systems import ANN, EVE, started, whole, why

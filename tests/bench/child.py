@@ -25,11 +25,11 @@ import psutil
 import uvloop
 
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.coordinator import CoordinatorLink, enrol
-from ecdn_proxy.io.link import LinkHub, Ourselves, Told
-from ecdn_proxy.io.rtc import RtcHub, RtcTold
-from ecdn_proxy.io.tls import Contexts, client_context, server_context
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.io.coordinator_client import CoordinatorLink, enrol
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
 from ecdn_proxy.wire.peer import Contact, End, Get, PeerMessage, Piece, Refused
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Undeliverable
 from ecdn_proxy.wire.tracker import FromAgent, FromCoordinator, Here, Network, Watch

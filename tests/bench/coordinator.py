@@ -34,7 +34,7 @@ from coordinator.io import clock
 from coordinator.io.db import FILE
 from coordinator.io.tables import DEVICE
 from coordinator.service.system import System
-from ecdn_proxy.io.trust import new_keys_and_csr
+from ecdn_proxy.io.identity import new_keys_and_csr
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from tests.demo import pki
 from tests.demo.clock import seconds

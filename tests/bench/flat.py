@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim import office

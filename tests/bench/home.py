@@ -25,13 +25,13 @@ from typing import Any
 import psutil
 import uvloop
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
-from ecdn_proxy.core.view import rendezvous
+from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.front.cli import DESCRIPTORS
-from ecdn_proxy.io.link import LinkHub, Ourselves, Told
-from ecdn_proxy.io.tls import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sim.seal import QuickSeal

@@ -22,9 +22,9 @@ from typing import Any
 
 import uvloop
 
-from ecdn_proxy.io.connection import WRITE_LOW_BYTES
-from ecdn_proxy.io.link import LinkHub, Ourselves, Told
-from ecdn_proxy.io.tls import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.connection import WRITE_LOW_BYTES
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
 from tests.io.material import TENANT, root

@@ -36,13 +36,14 @@ import uvloop
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.io import clock, rtc_patches
-from ecdn_proxy.io.engine import EngineName
-from ecdn_proxy.io.host import interfaces
-from ecdn_proxy.io.link import Ourselves
-from ecdn_proxy.io.rtc import RtcHub, RtcTold
-from ecdn_proxy.io.rtc_aiortc import only_from
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.io import clock
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.interfaces import interfaces
+from ecdn_proxy.io.tls_links.hub import Ourselves
+from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
+from ecdn_proxy.io.webrtc.aiortc_engine import only_from
+from ecdn_proxy.io.webrtc.engine import EngineName
+from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.integrity import PIECE_BYTES

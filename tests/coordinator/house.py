@@ -16,8 +16,8 @@ from coordinator.core.registry import Token, digest_of
 from coordinator.io import clock
 from coordinator.service.system import System
 from coordinator.web.app import Door
-from ecdn_proxy.io.coordinator import client_context, enrol
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.io.coordinator_client import client_context, enrol
+from ecdn_proxy.io.identity import Identity
 
 PATIENCE_S = 20.0
 

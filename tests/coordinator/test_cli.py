@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ecdn_proxy.io.coordinator import Refused, client_context, enrol
+from ecdn_proxy.io.coordinator_client import Refused, client_context, enrol
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.tracker import Here, Network, Turned, Welcome, read_from_coordinator
 from ecdn_proxy.wire.version import PROTOCOL

@@ -23,8 +23,8 @@ from coordinator.core.sites import read_map
 from coordinator.io import clock
 from coordinator.io.db import FILE
 from coordinator.web.app import ROUTES, make_app
-from ecdn_proxy.io.coordinator import CoordinatorLink, Refused, client_context, enrol, renew
-from ecdn_proxy.io.trust import Identity, load, new_keys_and_csr
+from ecdn_proxy.io.coordinator_client import CoordinatorLink, Refused, client_context, enrol, renew
+from ecdn_proxy.io.identity import Identity, load, new_keys_and_csr
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import EnrolRequest
 from ecdn_proxy.wire.faults import Unavailable

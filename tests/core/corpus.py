@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ecdn_proxy.core.playlist import Presentation, SegmentKind
+from ecdn_proxy.core.manifest.model import Presentation, SegmentKind
 
 type Row = tuple[str, int | None, int | None, str]
 

@@ -4,17 +4,18 @@ from hashlib import sha256
 
 import msgspec
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
+from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.playlist import ByteRange
-from ecdn_proxy.core.segment import Assembly
-from ecdn_proxy.core.site import Site
+from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.integrity import PIECE_BYTES, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, LinkKind
 from tests.core.world import STREAM, UTC, Seal, Seals, key_of
 
 KEY = key_of(1)
-ORIGIN = h.OriginRequest("https://origin.test/1", (("cookie", "user=me"),))
+ORIGIN = values.OriginRequest("https://origin.test/1", (("cookie", "user=me"),))
 
 
 def head(total: int | None, *, etag: str | None = '"v1"', date: float = UTC, fresh_s: float = 3600.0) -> SegmentHead:
@@ -48,9 +49,9 @@ def wanted(
     number: int = 1,
     utc: float = UTC,
     resource_range: ByteRange | None = None,
-    headers: h.Headers = ORIGIN.headers,
+    headers: values.Headers = ORIGIN.headers,
 ) -> h.Wanted:
-    request = h.OriginRequest(ORIGIN.url, headers)
+    request = values.OriginRequest(ORIGIN.url, headers)
     return h.Wanted(viewer, stream, "v1", key, number, 2.0, True, resource_range, request, utc)
 
 
@@ -67,9 +68,9 @@ def fetched(seal: Seal, body: bytes, *, known: bool = True, etag: str | None = '
     return assembly
 
 
-def stored(body: bytes, *, key: str = KEY, date: float = UTC, fresh_s: float = 3600.0) -> h.StoredSegment:
+def stored(body: bytes, *, key: str = KEY, date: float = UTC, fresh_s: float = 3600.0) -> values.StoredSegment:
     """A whole segment as it lies in memory; nobody looks at its vouchers."""
-    return h.StoredSegment(key, STREAM, head(len(body), date=date, fresh_s=fresh_s), body, (), date)
+    return values.StoredSegment(key, STREAM, head(len(body), date=date, fresh_s=fresh_s), body, (), date)
 
 
 def signed(seal: Seal, blank: Voucher) -> Voucher:

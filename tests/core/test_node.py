@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecdn_proxy.core.happenings import TrackerChanged, ViewerLeft
+from ecdn_proxy.core.events import TrackerChanged, ViewerLeft
 from tests.core.world import Origin, World, body_of
 
 

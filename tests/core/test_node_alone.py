@@ -2,7 +2,8 @@
 
 import pytest
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Impossible
@@ -53,10 +54,10 @@ class One:
         for device in devices:
             self.feed(h.LinkOpened(contact(device), "lan", (STREAM,), serves=True, rtt_ms=1.0))
 
-    def has(self, key: str = KEY, *, fresh_s: float = 3600.0) -> h.StoredSegment:
+    def has(self, key: str = KEY, *, fresh_s: float = 3600.0) -> values.StoredSegment:
         """This machine has a segment."""
         source = fetched(seal("me"), BODY, key=key)
-        kept = h.StoredSegment(key, STREAM, head(len(BODY), fresh_s=fresh_s), BODY, tuple(source.vouchers), UTC)
+        kept = values.StoredSegment(key, STREAM, head(len(BODY), fresh_s=fresh_s), BODY, tuple(source.vouchers), UTC)
         self.node.cache.put(kept)
         return kept
 

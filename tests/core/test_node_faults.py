@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.happenings import LinkClosed, Moved, PolicyChanged, Received
+from ecdn_proxy.core.events import LinkClosed, Moved, PolicyChanged, Received
 from ecdn_proxy.wire import peer
 from tests.core.world import STREAM, Origin, World, body_of, key_of
 

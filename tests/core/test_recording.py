@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.playlist import ByteRange
 from ecdn_proxy.core.recording import FORMAT, Born, Ended, Entry, Recording, Witness, answered, decided, read_line
+from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, Follow, Get, Piece, Vouched
@@ -18,7 +19,7 @@ OTHER = Contact("other", ("10.0.0.2",), 7688)
 KEY, STREAM = "ab" * 32, "cd" * 16
 HEAD = SegmentHead(3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", (("access-control-allow-origin", "https://who"),))
 VOUCHER = Voucher("other", KEY, "g", 0, bytes(64), 3, HEAD, bytes(64), b"certificate")
-STORED = h.StoredSegment(KEY, STREAM, HEAD, b"abc", (VOUCHER,), 0.0)
+STORED = values.StoredSegment(KEY, STREAM, HEAD, b"abc", (VOUCHER,), 0.0)
 
 
 class Anybody:
@@ -69,8 +70,8 @@ class Book:
         return line
 
 
-def wanted(viewer: int = 1, headers: h.Headers = ()) -> h.Wanted:
-    origin = h.OriginRequest("https://secret.example/?token=1", headers)
+def wanted(viewer: int = 1, headers: values.Headers = ()) -> h.Wanted:
+    origin = values.OriginRequest("https://secret.example/?token=1", headers)
     return h.Wanted(viewer, STREAM, "path/720p", KEY, 1, 2.0, True, ByteRange(0, 2), origin, 0.0)
 
 
@@ -158,9 +159,9 @@ EFFECTS: list[tuple[h.Effect, str]] = [
     (h.PassOn(1, "why"), "pass viewer 1 on to the origin: why"),
     (h.HandOver(1, 2, "why"), "hand fetch 2 over to viewer 1: why"),
     (h.AnswerStatus(1, 404, "why"), "answer viewer 1 with 404: why"),
-    (h.FetchOrigin(2, h.OriginRequest("u", ()), 0, None, False),
+    (h.FetchOrigin(2, values.OriginRequest("u", ()), 0, None, False),
      "fetch 2 from the origin: bytes 0 to the end, ranged=False"),
-    (h.FetchOrigin(2, h.OriginRequest("u", ()), 5, 9, True), "fetch 2 from the origin: bytes 5 to 9, ranged=True"),
+    (h.FetchOrigin(2, values.OriginRequest("u", ()), 5, 9, True), "fetch 2 from the origin: bytes 5 to 9, ranged=True"),
     (h.AbortOrigin(2), "abort fetch 2"),
     (h.Dial(OTHER), "dial other"),
     (h.HangUp("other", "why"), "hang up on other: why"),

@@ -17,7 +17,8 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ecdn_proxy.core import happenings as h
+from ecdn_proxy.core import events as h
+from ecdn_proxy.core import values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.wire import peer
@@ -217,7 +218,7 @@ class World:
                 duration_s=duration_s,
                 live=True,
                 resource_range=None,
-                origin=h.OriginRequest(f"https://origin.test/{number}", (("cookie", f"user={device}"),)),
+                origin=values.OriginRequest(f"https://origin.test/{number}", (("cookie", f"user={device}"),)),
                 utc=UTC + self.now,
                 best_kbps=best_kbps,
             ),

@@ -1,6 +1,6 @@
 """A status with something in every field, for the page and its tests."""
 
-from ecdn_proxy.agent.report import (
+from ecdn_proxy.agent.status import (
     BytesStatus,
     ConditionStatus,
     CoordinatorStatus,

@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ecdn_proxy.agent.doors import Begun, Delivery, Missing, OwnAnswer, Pass, Route, ToGateway, ViewerRequest
-from ecdn_proxy.agent.report import Status
-from ecdn_proxy.core.happenings import Headers
-from ecdn_proxy.core.limits import Settings
-from ecdn_proxy.core.scope import Scope
-from ecdn_proxy.front.authority import Authority
-from ecdn_proxy.front.gateway import Gateway
+from ecdn_proxy.agent.api import Begun, Delivery, Missing, OwnAnswer, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.status import Status
+from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.settings import Settings
+from ecdn_proxy.core.values import Headers
+from ecdn_proxy.front.intercept.direct import Straight
+from ecdn_proxy.front.mitm.gateway import Gateway
 from ecdn_proxy.front.proxy import Proxy
-from ecdn_proxy.front.straight import Straight
+from ecdn_proxy.front.tls.authority import Authority
 from ecdn_proxy.io import clock
 from ecdn_proxy.wire.integrity import SegmentHead
 from tests.front.filled import filled_status

@@ -12,10 +12,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from ecdn_proxy.agent.doors import Begun, FromMemory, Missing, OwnAnswer
-from ecdn_proxy.core.happenings import StoredSegment
-from ecdn_proxy.front import engine, interception
+from ecdn_proxy.agent.api import Begun, FromMemory, Missing, OwnAnswer
+from ecdn_proxy.core.values import StoredSegment
+from ecdn_proxy.front import mitm_patches as engine
 from ecdn_proxy.front.proxy import CannotListen, Proxy
+from ecdn_proxy.front.tls import policy as interception
 from ecdn_proxy.wire.faults import Unavailable
 from tests.front.rig import (
     BIG,

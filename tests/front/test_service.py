@@ -17,10 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from ecdn_proxy.agent import settings as agent_settings
-from ecdn_proxy.agent.report import SettingStatus
-from ecdn_proxy.front import cli, doctor
-from ecdn_proxy.front.page import Page
+from ecdn_proxy.agent.status import SettingStatus
+from ecdn_proxy.front import cli
 from ecdn_proxy.front.service import CannotStart, prepare_state, serve
+from ecdn_proxy.front.status import doctor
+from ecdn_proxy.front.status.server import Page
 from tests.front.filled import filled_status
 from tests.front.rig import STREAM, Authorities, Origin, ToldAgent, serving, settings_for
 

@@ -10,9 +10,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 
-from ecdn_proxy.io.link import LinkHub, Ourselves, Told
-from ecdn_proxy.io.sockets import Networks
-from ecdn_proxy.io.tls import Contexts
+from ecdn_proxy.io.tls_links.contexts import Contexts
+from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.tls_links.sockets import Networks
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from ipaddress import ip_network
 
-from ecdn_proxy.io.lan import Announced, Lan, LanTold
+from ecdn_proxy.io.mdns import Announced, Lan, LanTold
 from ecdn_proxy.wire.peer import Contact
 
 

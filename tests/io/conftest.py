@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.io.sockets import Networks
+from ecdn_proxy.io.tls_links.sockets import Networks
 from tests.io.agents import LOOPBACK, Agent, Start
 from tests.io.material import Root, root
 from tests.io.switching import authority

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ecdn_proxy.io.tls import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
 from ecdn_proxy.wire.enrolment import device_uri
 
 TENANT = "11111111-0000-4000-8000-000000000000"

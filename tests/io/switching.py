@@ -11,11 +11,11 @@ from pathlib import Path
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.engine import EngineName
-from ecdn_proxy.io.link import Ourselves
-from ecdn_proxy.io.rtc import RtcHub, RtcTold
-from ecdn_proxy.io.sockets import Networks
-from ecdn_proxy.io.trust import Identity, new_keys_and_csr
+from ecdn_proxy.io.identity import Identity, new_keys_and_csr
+from ecdn_proxy.io.tls_links.hub import Ourselves
+from ecdn_proxy.io.tls_links.sockets import Networks
+from ecdn_proxy.io.webrtc.engine import EngineName
+from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.peer import Contact, PeerMessage

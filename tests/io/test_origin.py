@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from ecdn_proxy.io import guard, origin
+from ecdn_proxy.io import address_guard as guard
+from ecdn_proxy.io import origin
 from ecdn_proxy.io.origin import Fetch, FetchTold, Headers, OriginClient, Response, request_headers
 from ecdn_proxy.wire.faults import Unavailable
 from tests.demo import pki

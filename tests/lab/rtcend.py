@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.link import Ourselves
-from ecdn_proxy.io.rtc import RtcHub, RtcTold
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.tls_links.hub import Ourselves
+from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.signalling import Relayed

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from coordinator.io.stun import StunResponder
-from ecdn_proxy.io.engine import EngineName, missing
+from ecdn_proxy.io.webrtc.engine import EngineName, missing
 from ecdn_proxy.sansio.tasks import Tasks
 from tests.demo.clock import seconds
 from tests.demo.processes import REPOSITORY

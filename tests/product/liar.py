@@ -19,7 +19,7 @@ from typing import Literal
 from yarl import URL
 
 from ecdn_proxy.io import clock
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import (
     Ask,

@@ -14,12 +14,13 @@ from typing import Self
 
 import msgspec
 
-from ecdn_proxy.agent.doors import ViewerRequest
-from ecdn_proxy.agent.sorting import Match, Sorter
-from ecdn_proxy.core.providers import Profiles
-from ecdn_proxy.io import clock, coordinator
-from ecdn_proxy.io.tls import client_context
-from ecdn_proxy.io.trust import Identity
+from ecdn_proxy.agent.api import ViewerRequest
+from ecdn_proxy.agent.classifier import Match, Sorter
+from ecdn_proxy.core.catalog.providers import Profiles
+from ecdn_proxy.io import clock
+from ecdn_proxy.io import coordinator_client as coordinator
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.tls_links.contexts import client_context
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL

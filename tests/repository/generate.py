@@ -13,8 +13,8 @@ from types import ModuleType
 
 import msgspec
 
-from ecdn_proxy.core.conditions import REGISTER
-from ecdn_proxy.core.limits import Settings, describe
+from ecdn_proxy.core.report.conditions import REGISTER
+from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
@@ -83,7 +83,7 @@ def settings_table() -> str:
 
 
 def conditions_table() -> str:
-    """The conditions, as `core/conditions` registers them."""
+    """The conditions, as `core/report/conditions` registers them."""
     rows = [_row(f"`{code}`", each.title, each.remedy) for code, each in REGISTER.items()]
     return _table("code", "what the page says", "what to do") + "".join(rows)
 

@@ -1,4 +1,4 @@
-"""Every source file has its test file: `ecdn_proxy/io/tls.py` has `tests/io/test_tls.py`.
+"""Every source file has its test file: `ecdn_proxy/io/tls_links/contexts.py` has `tests/io/tls_links/test_contexts.py`.
 
 The coordinator's lie flat (`tests/coordinator/test_tls.py`) or by floor (`tests/coordinator/web/test_tls.py`); a test
 file may also carry a suffix (`test_node_faults.py`). What is covered elsewhere stands in `ELSEWHERE`, with where.
@@ -15,20 +15,32 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     # The command lines are tried as processes.
     "ecdn_proxy/__main__.py": ("tests/product/test_demo.py", "run and enrol, as processes"),
     "ecdn_proxy/front/cli.py": ("tests/front/test_service.py", "each command's words and exit code"),
-    "ecdn_proxy/front/doctor.py": ("tests/front/test_service.py", "what it finds on a machine"),
+    "ecdn_proxy/front/status/doctor.py": ("tests/front/test_service.py", "what it finds on a machine"),
     "coordinator/__main__.py": ("tests/coordinator/test_cli.py", "every command, as processes"),
     # Parts of the proxy that mitmproxy calls: tried through real sockets.
-    "ecdn_proxy/front/addon.py": ("tests/front/test_proxy.py", "sorting, routing, manifests held"),
-    "ecdn_proxy/front/entrance.py": ("tests/front/test_opened.py", "who is opened here, and who is mitmproxy's"),
-    "ecdn_proxy/front/inner.py": ("tests/front/test_opened.py", "both directions, held back, ended"),
-    "ecdn_proxy/front/onward.py": ("tests/front/test_straight.py", "origins that close, break off, are not there"),
-    "ecdn_proxy/front/relay.py": ("tests/front/test_opened.py", "requests in their order, handed over, broken off"),
-    "ecdn_proxy/front/replies.py": ("tests/front/test_gateway.py", "every kind of answer"),
-    "ecdn_proxy/front/secured.py": ("tests/front/test_opened.py", "TLS, good and broken"),
-    "ecdn_proxy/front/engine.py": ("tests/front/test_proxy.py", "every request"),
-    "ecdn_proxy/front/interception.py": ("tests/front/test_proxy.py", "leaves, tunnels, hosts let go"),
-    "ecdn_proxy/front/metrics.py": ("tests/front/test_page.py", "/metrics"),
-    "ecdn_proxy/front/view.py": ("tests/front/test_page.py", "the page's text"),
+    "ecdn_proxy/front/mitm/addon.py": ("tests/front/test_proxy.py", "sorting, routing, manifests held"),
+    "ecdn_proxy/front/intercept/listener.py": (
+        "tests/front/intercept/test_connection.py",
+        "who is opened here, and who is mitmproxy's",
+    ),
+    "ecdn_proxy/front/intercept/mitm_transport.py": (
+        "tests/front/intercept/test_connection.py",
+        "both directions, held back, ended",
+    ),
+    "ecdn_proxy/front/intercept/origin_connection.py": (
+        "tests/front/intercept/test_direct.py",
+        "origins that close, break off, are not there",
+    ),
+    "ecdn_proxy/front/intercept/mitm_relay.py": (
+        "tests/front/intercept/test_connection.py",
+        "requests in their order, handed over, broken off",
+    ),
+    "ecdn_proxy/front/http/responses.py": ("tests/front/mitm/test_gateway.py", "every kind of answer"),
+    "ecdn_proxy/front/intercept/tls_stream.py": ("tests/front/intercept/test_connection.py", "TLS, good and broken"),
+    "ecdn_proxy/front/mitm_patches.py": ("tests/front/test_proxy.py", "every request"),
+    "ecdn_proxy/front/tls/policy.py": ("tests/front/test_proxy.py", "leaves, tunnels, hosts let go"),
+    "ecdn_proxy/front/status/metrics.py": ("tests/front/status/test_server.py", "/metrics"),
+    "ecdn_proxy/front/status/html.py": ("tests/front/status/test_server.py", "the page's text"),
     # Messages: every one has a golden frame and laws.
     "ecdn_proxy/wire/faults.py": ("tests/wire/test_codec.py", "whose fault a bad frame is"),
     "ecdn_proxy/wire/ids.py": ("tests/wire/test_frames.py", "names inside messages"),
@@ -38,11 +50,11 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/wire/tracker.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/version.py": ("tests/wire/test_frames.py", "golden frames carry it"),
     # Links through NATs are tried as pairs of real agents' links.
-    "ecdn_proxy/io/channel.py": ("tests/io/test_rtc.py", "frames on a data channel"),
-    "ecdn_proxy/io/ice.py": ("tests/io/test_rtc.py", "addresses that are offered"),
-    "ecdn_proxy/io/engine.py": ("tests/io/test_rtc_wrtc.py", "both engines"),
-    "ecdn_proxy/io/rtc_aiortc.py": ("tests/io/test_rtc.py", "every link"),
-    "ecdn_proxy/io/rtc_patches.py": ("tests/io/test_rtc.py", "aiortc as we need it"),
+    "ecdn_proxy/io/webrtc/channel.py": ("tests/io/webrtc/test_hub.py", "frames on a data channel"),
+    "ecdn_proxy/io/webrtc/ice.py": ("tests/io/webrtc/test_hub.py", "addresses that are offered"),
+    "ecdn_proxy/io/webrtc/engine.py": ("tests/io/webrtc/test_wrtc_engine.py", "both engines"),
+    "ecdn_proxy/io/webrtc/aiortc_engine.py": ("tests/io/webrtc/test_hub.py", "every link"),
+    "ecdn_proxy/io/webrtc/aiortc_patches.py": ("tests/io/webrtc/test_hub.py", "aiortc as we need it"),
     # The simulator: an office is run whole.
     "ecdn_proxy/sim/company.py": ("tests/sim/test_command.py", "many offices"),
     "ecdn_proxy/sim/faults.py": ("tests/sim/test_office.py", "what goes wrong"),
@@ -64,28 +76,31 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "coordinator/service/maps.py": ("tests/coordinator/test_cli.py", "sites import"),
     "coordinator/service/performer.py": ("tests/coordinator/test_web.py", "what agents are sent"),
     "coordinator/service/system.py": ("tests/coordinator/test_web.py", "the whole, with real TLS"),
-    "coordinator/web/answers.py": ("tests/coordinator/test_web.py", "refusals"),
+    "coordinator/web/responses.py": ("tests/coordinator/test_web.py", "refusals"),
     "coordinator/web/api.py": ("tests/coordinator/test_web.py", "agents, deny, allow"),
     "coordinator/web/app.py": ("tests/coordinator/test_web.py", "the route table, walked"),
     "coordinator/web/enrol.py": ("tests/coordinator/test_web.py", "enrol and renew"),
     "coordinator/web/health.py": ("tests/coordinator/test_web.py", "health, readiness, metrics"),
-    "coordinator/web/keys.py": ("tests/coordinator/test_web.py", "used by every handler"),
+    "coordinator/web/app_keys.py": ("tests/coordinator/test_web.py", "used by every handler"),
     "coordinator/web/logs.py": ("tests/coordinator/test_cli.py", "lines on stderr"),
-    "coordinator/web/patience.py": ("tests/coordinator/test_web.py", "connections that ask nothing"),
-    "coordinator/web/reception.py": ("tests/coordinator/test_web.py", "openings whole and in pieces, and what is none"),
+    "coordinator/web/idle_timeouts.py": ("tests/coordinator/test_web.py", "connections that ask nothing"),
+    "coordinator/web/protocol_switch.py": (
+        "tests/coordinator/test_web.py",
+        "openings whole and in pieces, and what is none",
+    ),
     "coordinator/web/socket.py": ("tests/coordinator/test_web.py", "an agent's conversation"),
     "coordinator/web/tls.py": ("tests/coordinator/test_web.py", "who is let in"),
     # Tried only as running agents so far; each is owed a test file of its own.
-    "ecdn_proxy/agent/delivery.py": ("tests/product/test_demo.py", "players get every byte"),
-    "ecdn_proxy/agent/doors.py": ("tests/front/filled.py", "the front's tests stand in for an agent by it"),
+    "ecdn_proxy/agent/viewer_response.py": ("tests/product/test_demo.py", "players get every byte"),
+    "ecdn_proxy/agent/api.py": ("tests/front/filled.py", "the front's tests stand in for an agent by it"),
     "ecdn_proxy/agent/performer.py": ("tests/product/test_demo.py", "running agents"),
-    "ecdn_proxy/agent/place.py": ("tests/product/test_demo.py", "running agents"),
-    "ecdn_proxy/agent/report.py": ("tests/front/test_page.py", "the structure, shown"),
-    "ecdn_proxy/agent/reporter.py": ("tests/product/test_loss.py", "agents with and without a coordinator"),
-    "ecdn_proxy/agent/seal.py": ("tests/product/test_demo.py", "pieces between agents"),
-    "ecdn_proxy/agent/shelf.py": ("tests/io/test_store.py", "the store below it"),
-    "ecdn_proxy/agent/sorting.py": ("tests/product/test_privacy.py", "whose session gets what"),
-    "ecdn_proxy/agent/statusbook.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
+    "ecdn_proxy/agent/addresses.py": ("tests/product/test_demo.py", "running agents"),
+    "ecdn_proxy/agent/status.py": ("tests/front/status/test_server.py", "the structure, shown"),
+    "ecdn_proxy/agent/coordinator_session.py": ("tests/product/test_loss.py", "agents with and without a coordinator"),
+    "ecdn_proxy/agent/signer.py": ("tests/product/test_demo.py", "pieces between agents"),
+    "ecdn_proxy/agent/disk_cache.py": ("tests/io/test_disk_store.py", "the store below it"),
+    "ecdn_proxy/agent/classifier.py": ("tests/product/test_privacy.py", "whose session gets what"),
+    "ecdn_proxy/agent/status_builder.py": ("tests/product/test_demo.py", "the demo's sums are read from it"),
     "ecdn_proxy/agent/system.py": ("tests/product/test_demo.py", "running agents"),
 }
 """Source file: the test file that covers it, and what of it."""

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from coordinator.core import limits
-from ecdn_proxy.io import connection, link, reach
+from ecdn_proxy.io.tls_links import connection
+from ecdn_proxy.io.tls_links import dialer as reach
+from ecdn_proxy.io.tls_links import hub as link
 from ecdn_proxy.sim import faults, links, office
 from ecdn_proxy.sim import tracker as sim_tracker
 from ecdn_proxy.sim.scenario import Agent, BadScenario, load, load_shipped, read, shipped

@@ -1,0 +1,351 @@
+"""Which request is a segment: positive identification out of the manifests that this machine fetched itself.
+
+Map: limits · `Catalog`: `manifest_arrived` (streams, playlists, entries), `look_up`, `is_never_shared`, `forget` · its
+answers: `core.listed` · underneath: `core.streams` (which streams) and `core.shelves` (what is kept of them).
+
+A master's media playlists belong to the master's stream. Every refresh replaces what its playlist listed; live entries
+that left the window stay for as long as players may still ask for them. A URL is found by its identity without tokens
+(`core.providers`), so two viewers with different tokens, or a player script that adds one, get the same key.
+
+What is never a segment, whatever a manifest says: keys and licences, manifests, local addresses, LL-HLS parts.
+"""
+
+import hmac
+import math
+from dataclasses import replace
+from typing import Final
+
+from ecdn_proxy.core.catalog.index import Computed, Entry, Memo, Playlist, Stream
+from ecdn_proxy.core.catalog.lookup import Listed, StreamInfo, renditions_of
+from ecdn_proxy.core.catalog.providers import Canonical, Profiles
+from ecdn_proxy.core.catalog.streams import Streams
+from ecdn_proxy.core.http import urls
+from ecdn_proxy.core.manifest.model import Format, Presentation, Segment, Template, fill, matcher
+from ecdn_proxy.core.values import ANY_RANGE, ByteRange
+
+STREAMS_MAX: Final = 64
+"""Streams known at once: browser tabs, previews and adaptive retries of one person stay far below."""
+ENTRIES_MAX: Final = 60_000
+"""Listed resources and timeline runs, about 700 bytes each: three manifests of the longest kind, 40 MB."""
+FORGET_AFTER_S: Final = 4 * 3600.0
+"""Seconds without request or refresh after which a recorded stream is forgotten: a film paused over a long lunch goes
+on."""
+VANISHED_KEPT_S: Final = 120.0
+"""Seconds for which an entry that left a live window is still answered: RFC 8216, 6.2.2 asks for a segment and a
+playlist."""
+SOUND_BPS_MAX: Final = 330_000
+"""Bits per second that sound seldom exceeds, and a picture seldom is below."""
+
+
+class Catalog:
+    """What manifests listed, by identity. One thread; time is an argument."""
+
+    def __init__(
+        self,
+        *,
+        salt: bytes,
+        profiles: Profiles,
+        max_streams: int = STREAMS_MAX,
+        max_entries: int = ENTRIES_MAX,
+        forget_after_s: float = FORGET_AFTER_S,
+        allow_local: bool = False,
+    ) -> None:
+        self._salt = salt
+        self._profiles = profiles
+        self._max_entries = max_entries
+        self._allow_local = allow_local
+        self._streams = Streams(
+            salt=salt, max_streams=max_streams, max_entries=max_entries, forget_after_s=forget_after_s
+        )
+        self._index = self._streams.index
+
+    def manifest_arrived(self, presentation: Presentation, *, utc: float) -> str:
+        """A manifest came from its origin with 2xx; returns its stream (32 hexadecimal digits).
+
+        Args:
+            presentation: what it says.
+            utc: seconds since the epoch.
+
+        Raises:
+            BadUrl: if the manifest's own URL is none.
+        """
+        own = self._profiles.canonical(presentation.url)
+        stream = self._streams.of(_named(own), own.identity, presentation, utc)
+        stream.best_kbps = max(stream.best_kbps, _best_kbps(presentation))
+        for child in presentation.child_manifests:
+            self._adopt(stream, own, self._profiles.canonical(child), presentation.is_master)
+        if presentation.is_master:
+            named = ((_named(self._profiles.canonical(r.url)), r.id) for r in presentation.renditions if r.url)
+            stream.names.update((child, label) for child, label in named if child in stream.children)
+            stream.variables = presentation.variables
+        secret = (url for url in presentation.never_share if urls.is_http(url))
+        self._streams.never(stream, (_named(self._profiles.canonical(url)) for url in secret))
+        if not presentation.is_master:
+            self._list(stream, own, presentation, utc)
+        self._streams.bound(stream)
+        return stream.id
+
+    def own_stream_of(self, url: str) -> str:
+        """The stream that a manifest would be if nothing else listed it.
+
+        A machine that joins in the middle of an event sees media playlists only, never their master: this is the name
+        under which it can be met.
+        """
+        return self._streams.id_of(_named(self._profiles.canonical(url)))
+
+    def proof_of(self, url: str) -> str:
+        """What a 2xx to this manifest proves (`Listed.proof` of the segments at its origin); "" for an unknown one."""
+        own = self._profiles.canonical(url)
+        stream = self._streams.of_manifest(_named(own))
+        return self._proof(stream, own) if stream is not None else ""
+
+    def variables_for(self, url: str) -> tuple[tuple[str, str], ...]:
+        """HLS variables that the master of this media playlist defined."""
+        stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))
+        return stream.variables if stream is not None else ()
+
+    def listed_tokens(self, url: str) -> tuple[tuple[str, ...], ...]:
+        """The different tokens that the last manifest from this URL wrote into its own URLs."""
+        identity = _named(self._profiles.canonical(url))
+        stream = self._streams.of_manifest(identity)
+        playlist = stream and (stream.playlists.get(identity) or stream.playlists.get(""))
+        return tuple(playlist.tokens) if playlist else ()
+
+    def look_up(self, url: str, byte_range: tuple[int, int | None] | None, *, utc: float) -> Listed | None:
+        """The segment that a GET for `url` asks for, or None: then it passes to its origin untouched.
+
+        Args:
+            url: as requested.
+            byte_range: of a single-range Range header, inclusive; last None for "to the end"; None without one.
+            utc: seconds since the epoch.
+        """
+        try:
+            asked = self._profiles.canonical(url)
+        except urls.BadUrl:
+            return None
+        name = _named(asked)
+        if not asked.share or self._streams.of_manifest(name) is not None or self._streams.is_never(name):
+            return None
+        covers = ByteRange(*byte_range) if byte_range is not None else None
+        return self._look_among_entries(name, asked, covers, utc) or self._look_among_templates(name, asked, utc)
+
+    def is_never_shared(self, url: str) -> bool:
+        """Whether a manifest names this URL as a key, licence or session data; also if it is no URL at all."""
+        try:
+            return self._streams.is_never(_named(self._profiles.canonical(url)))
+        except urls.BadUrl:
+            return True
+
+    def streams(self) -> list[StreamInfo]:
+        """What is known, the least recently used first."""
+        return [
+            StreamInfo(s.id, s.url, s.format, s.live, s.ended, renditions_of(s), s.weight(), s.used_utc)
+            for s in self._streams
+        ]
+
+    def forget(self, *, utc: float) -> int:
+        """Drop idle streams and expired entries; call it about once a minute. Returns how many streams went."""
+        return self._streams.forget(utc)
+
+    def check(self) -> None:
+        """Assert what always holds; for tests."""
+        self._streams.check()
+
+    def _adopt(self, stream: Stream, own: Canonical, child: Canonical, is_master: bool) -> None:
+        """Take a manifest in; from a stream at the manifest's own origin only a master at that origin may take it."""
+        known = self._streams.of_manifest(_named(child))
+        home = _place(child.identity)
+        override = is_master and (known is None or _place(own.identity) == home or _place(known.url) != home)
+        self._streams.adopt(stream, _named(child), override=override)
+
+    def _proof(self, stream: Stream, at: Canonical) -> str:
+        place = _place(at.identity)
+        return stream.id if place == _place(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
+
+    def _list(self, stream: Stream, own: Canonical, presentation: Presentation, utc: float) -> None:
+        """Replace or extend what this manifest lists."""
+        name = _named(own) if presentation.format is Format.HLS else ""
+        playlist = stream.playlists.pop(name, None) or Playlist(stream, name, False, utc)
+        stream.playlists[name] = playlist
+        playlist.live, playlist.used_utc = presentation.live, utc
+        memo, playlist.memo = playlist.memo, {}
+        playlist.tokens = {}
+        playlist.passed = frozenset(
+            (_named(self._profiles.canonical(url)), covers) for url, covers in presentation.passed
+        )
+        kept = self._list_entries(playlist, presentation, memo, utc)
+        kept_computed = self._list_templates(playlist, presentation, utc)
+        for key, entry in list(playlist.entries.items()):
+            if key not in kept:
+                self._vanished(playlist, presentation, entry, utc)
+        for pattern, computed in list(playlist.computed.items()):
+            if pattern not in kept_computed:
+                computed.expires_utc = min(computed.expires_utc, utc + VANISHED_KEPT_S)
+                if not presentation.live:
+                    self._index.remove(playlist.computed.pop(pattern))
+
+    def _vanished(self, playlist: Playlist, presentation: Presentation, entry: Entry, utc: float) -> None:
+        skipped = range(presentation.first_number, presentation.first_number + presentation.skipped)
+        if entry.segment.number in skipped:
+            entry.expires_utc = _expiry(presentation, utc)
+        elif presentation.live or presentation.format is Format.HLS:
+            entry.expires_utc = min(entry.expires_utc, utc + VANISHED_KEPT_S)
+        else:
+            self._index.remove(playlist.entries.pop((entry.identities, entry.segment.byte_range)))
+
+    def _list_entries(
+        self, playlist: Playlist, presentation: Presentation, memo: Memo, utc: float
+    ) -> set[tuple[tuple[str, ...], ByteRange | None]]:
+        kept: set[tuple[tuple[str, ...], ByteRange | None]] = set()
+        expires_utc = _expiry(presentation, utc)
+        for rendition in presentation.renditions:
+            label = playlist.stream.names.get(playlist.name, rendition.id)
+            for segment in rendition.segments[-self._max_entries :]:
+                sources = (segment.url, *segment.alternatives)
+                found = memo[sources] if sources in memo else self._identified(sources)
+                playlist.memo[sources] = found
+                if found is None:
+                    continue
+                identities, tokens = found
+                if tokens:
+                    playlist.tokens[tokens] = None
+                key = (identities, segment.byte_range)
+                kept.add(key)
+                old = playlist.entries.get(key)
+                if old is not None:
+                    old.segment, old.rendition, old.expires_utc = segment, label, expires_utc
+                    continue
+                entry = Entry(playlist, label, segment, identities, expires_utc)
+                playlist.entries[key] = entry
+                self._index.add(entry)
+        return kept
+
+    def _list_templates(self, playlist: Playlist, presentation: Presentation, utc: float) -> set[tuple[object, ...]]:
+        kept: set[tuple[object, ...]] = set()
+        for rendition in presentation.renditions:
+            for template in rendition.templates:
+                found = self._identified(template.patterns)
+                expressions = tuple(e for p in (found[0] if found else ()) if (e := matcher(p)) is not None)
+                if found is None or len(expressions) != len(found[0]):
+                    continue
+                if found[1]:
+                    playlist.tokens[found[1]] = None
+                timed = template.timeline is not None
+                number = -1 if timed else template.start_number
+                key = (found[0], template.available_from_utc, template.start_ticks, number)
+                made = Computed(playlist, rendition.id, template, found[0], expressions)
+                old = playlist.computed.pop(key, None)
+                if old is not None:
+                    self._index.remove(old)
+                    if presentation.live:
+                        made.template = _merged(template, old.template)
+                playlist.computed[key] = made
+                self._index.add(made)
+                kept.add(key)
+        return kept
+
+    def _identified(self, sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Identities and tokens of one resource's URLs; None if none of them may be shared."""
+        identities: set[str] = set()
+        tokens: dict[str, None] = {}
+        for url in sources:
+            if not self._allow_local and urls.is_local_target(url):
+                continue
+            one = self._profiles.canonical(url)
+            if one.share:
+                identities.add(_named(one))
+                tokens.update(dict.fromkeys(one.tokens))
+        return (tuple(sorted(identities)), tuple(tokens)) if identities else None
+
+    def _look_among_entries(self, name: str, asked: Canonical, covers: ByteRange | None, utc: float) -> Listed | None:
+        any_of: Entry | None = None
+        whole: Entry | None = None
+        for entry in self._index.entries(name):
+            if utc > entry.expires_utc:
+                continue
+            here = entry.segment.byte_range
+            if here == ANY_RANGE:
+                any_of = any_of or entry
+            elif here is None:
+                whole = whole or entry
+            elif here == covers:
+                return self._listed(entry, asked, entry.identities, here, entry.segment, utc)
+        if whole is not None and (covers is None or (name, covers) not in whole.playlist.passed):
+            return self._listed(whole, asked, whole.identities, None, whole.segment, utc)
+        if any_of is not None and covers is not None and covers.last is not None:
+            return self._listed(any_of, asked, any_of.identities, covers, any_of.segment, utc)
+        return None
+
+    def _look_among_templates(self, name: str, asked: Canonical, utc: float) -> Listed | None:
+        for computed in self._index.computed(name):
+            if utc > computed.expires_utc:
+                continue
+            for expression in computed.expressions:
+                hit = expression.fullmatch(name)
+                found = computed.template.find(hit.groupdict(), utc) if hit is not None else None
+                if found is None:
+                    continue
+                filled = (fill(p, number=found.number, time=found.start_ticks) for p in computed.patterns)
+                segment = Segment("", None, found.duration_s, found.number)
+                return self._listed(computed, asked, tuple(sorted(filled)), None, segment, utc)
+        return None
+
+    def _listed(
+        self,
+        item: Entry | Computed,
+        asked: Canonical,
+        identities: tuple[str, ...],
+        covers: ByteRange | None,
+        segment: Segment,
+        utc: float,
+    ) -> Listed:
+        stream = item.playlist.stream
+        self._streams.used(stream, utc)
+        written = "" if covers is None else f"{covers.first}-{'' if covers.last is None else covers.last}"
+        content = "\n".join(("segment", *identities, written))
+        how = "computed from a template of" if isinstance(item, Computed) else "listed by"
+        return Listed(
+            stream=stream.id,
+            rendition=item.rendition,
+            key=hmac.digest(self._salt, content.encode(), "sha256").hex(),
+            kind=segment.kind,
+            live=item.playlist.live,
+            duration_s=segment.duration_s,
+            number=segment.number,
+            byte_range=covers,
+            tokens=asked.tokens,
+            why=f"{how} the {stream.format.upper()} manifest of stream {stream.id[:8]}; {asked.rule}",
+            proof=self._proof(stream, asked),
+            best_kbps=stream.best_kbps,
+        )
+
+
+def _named(canonical: Canonical) -> str:
+    return f"{canonical.provider}|{canonical.identity}"
+
+
+def _place(identity: str) -> str:
+    """Scheme and host (or provider) of an identity."""
+    return "/".join(identity.split("/", 3)[:3])
+
+
+def _best_kbps(presentation: Presentation) -> int:
+    """Of the best picture, where players choose among several; sound, of one speed or several, never fills a line."""
+    speeds = {bps for r in presentation.renditions if (bps := r.bandwidth_bps or 0) > SOUND_BPS_MAX}
+    return max(speeds, default=0) // 1000 if len(speeds) > 1 else 0
+
+
+def _expiry(presentation: Presentation, utc: float) -> float:
+    """Until when a resource is answered without a new listing; only live HLS is listed anew every few seconds."""
+    if not presentation.live or presentation.grows or presentation.format is not Format.HLS:
+        return math.inf
+    window_s = sum(s.duration_s for r in presentation.renditions for s in r.segments)
+    return utc + max(VANISHED_KEPT_S, 2 * window_s + 3 * presentation.target_duration_s)
+
+
+def _merged(new: Template, old: Template) -> Template:
+    """The new template, its timeline preceded by what players may still ask for of the old one."""
+    if new.timeline is None or old.timeline is None or new.timescale != old.timescale:
+        return new
+    keep_ticks = int(VANISHED_KEPT_S * new.timescale)
+    return replace(new, timeline=new.timeline.after(old.timeline, keep_ticks))

@@ -1,0 +1,68 @@
+"""What the catalog answers: which segment a request is, and what it knows of each stream.
+
+Map: `Listed` · `StreamInfo`, `renditions_of`
+"""
+
+from dataclasses import dataclass
+
+from ecdn_proxy.core.catalog.index import Stream
+from ecdn_proxy.core.manifest.model import Format, SegmentKind
+from ecdn_proxy.core.values import ByteRange
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A request that is a segment.
+
+    Attributes:
+        stream: 32 hexadecimal digits.
+        rendition: the manifest's name for the quality.
+        key: 64 hexadecimal digits; equal on every agent of the tenant for the same bytes.
+        kind: media, init or index.
+        live: the stream goes on.
+        duration_s: seconds of media, 0.0 if unknown.
+        number: in the manifest's count.
+        byte_range: what of the resource the key covers; None for all of it.
+        tokens: what of the URL may be a credential; never to be logged.
+        why: the reason in words.
+        proof: what must be proven for a viewer (`Entitlements`): the stream at this origin. The stream's own name where
+            the stream's first manifest lives, another name at any other origin, so that nobody reaches another origin's
+            segments by naming them, or their playlist, in a manifest of his own.
+        best_kbps: kilobits a second of the stream's best picture, where players choose among several; else 0.
+    """
+
+    stream: str
+    rendition: str
+    key: str
+    kind: SegmentKind
+    live: bool
+    duration_s: float
+    number: int
+    byte_range: ByteRange | None
+    tokens: tuple[str, ...]
+    why: str
+    proof: str
+    best_kbps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream for the status page; `url` is without tokens, `entries` counts resources and templates."""
+
+    id: str
+    url: str
+    format: Format
+    live: bool
+    ended: bool
+    renditions: tuple[str, ...]
+    entries: int
+    used_utc: float
+
+
+def renditions_of(stream: Stream) -> tuple[str, ...]:
+    """Names of a stream's qualities and tracks, each once, in the order in which they became known."""
+    names = dict.fromkeys(stream.names.values())
+    for playlist in stream.playlists.values():
+        names.update(dict.fromkeys(c.rendition for c in playlist.computed.values()))
+        names.update(dict.fromkeys(e.rendition for e in playlist.entries.values()))
+    return tuple(name for name in names if name)

@@ -1,0 +1,305 @@
+"""Which parts of a URL identify a segment, provider by provider.
+
+Map: `Profile` and `Drop` (the TOML files' schema) · `Profiles.load` (shipped files, then an administrator's) ·
+`profile_for` · `canonical` (identity without tokens) · `Canonical`.
+
+A wrong drop mixes two contents, a wrong keep only loses offload. So profiles are allow-lists of what to drop; what no
+profile names is kept, and an unknown host keeps everything but signatures that are complete and unmistakable (the
+generic profiles). The request to the origin always carries the original URL.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote, unquote, unquote_plus
+
+import msgspec
+
+from ecdn_proxy.core.http import urls
+
+UNKNOWN: Final = "unknown"
+"""The provider of hosts that no profile names."""
+PARAMETERS_MAX: Final = 200
+"""Query parameters of one URL that are looked at; beyond it nothing is dropped. The longest real ones have about 40."""
+
+
+class BadProfile(Exception):
+    """A provider profile that cannot be used. The message names the profile, the fault and the cure."""
+
+
+class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One kind of query parameter that does not identify.
+
+    Attributes:
+        name: regular expression for the whole decoded name; case matters.
+        value: if given, what the decoded value must contain (searched), else the parameter is kept.
+        inside: if given, the value is itself a URL, and only its parameters of these names are dropped.
+        noise: it differs from request to request (tracing numbers), so it is no credential either.
+    """
+
+    name: str
+    value: str = ""
+    inside: str = ""
+    noise: bool = False
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How one provider writes its URLs.
+
+    Attributes:
+        name: unique; part of every key.
+        why: the sentence that status page and telemetry show.
+        sources: where this knowledge comes from.
+        rank: of two profiles that match a URL, the higher counts.
+        generic: for any host, applied after or without a provider's own.
+        always: a generic one that every provider's URLs get.
+        hosts: names, `*` for any run of characters; required unless generic.
+        path: regular expression searched in the path; the profile counts only where it is found.
+        requires: query parameters that must all be there.
+        share: False leaves the whole host to the origin.
+        pass_path: regular expression; matching paths are left to the origin.
+        pass_query: decoded parameter values (lower case) that are left to the origin.
+        host_free: the host is no part of the identity among `hosts`.
+        identity_path: regular expression searched in the path; only what it matches identifies.
+        drop_path: regular expressions, each for one whole path segment.
+        drop_query: query parameters to drop.
+        also: generic profiles to apply as well.
+    """
+
+    name: str
+    why: str
+    sources: tuple[str, ...] = ()
+    rank: int = 50
+    generic: bool = False
+    always: bool = False
+    hosts: tuple[str, ...] = ()
+    path: str = ""
+    requires: tuple[str, ...] = ()
+    share: bool = True
+    pass_path: str = ""
+    pass_query: dict[str, tuple[str, ...]] = {}
+    host_free: bool = False
+    identity_path: str = ""
+    drop_path: tuple[str, ...] = ()
+    drop_query: tuple[Drop, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """A URL without what differs between viewers.
+
+    Attributes:
+        provider: name of the profile, or `UNKNOWN`.
+        identity: what identifies the bytes; equal for two viewers of one segment.
+        tokens: what was dropped and may be a credential, as `name=value`; never to be logged.
+        share: whether the provider's rules allow sharing at all.
+        rule: the reason, in words.
+    """
+
+    provider: str
+    identity: str
+    tokens: tuple[str, ...]
+    share: bool
+    rule: str
+
+
+_UNKNOWN = Profile(name=UNKNOWN, why="no profile for this host: everything identifies")
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _host_pattern(host: str) -> str:
+    return re.escape(host.lower()).replace(r"\*", "[a-z0-9._-]*")
+
+
+class Profiles:
+    """All profiles in force; immutable."""
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        named = {profile.name: _checked(profile) for profile in profiles}
+        self._generic = {p.name: p for p in sorted(named.values(), key=_order) if p.generic}
+        self._named = tuple(p for p in sorted(named.values(), key=_order) if not p.generic)
+        self._hosts = {p.name: re.compile("|".join(map(_host_pattern, p.hosts))) for p in self._named}
+        self._for_host = lru_cache(maxsize=512)(self._profiles_of_host)
+        wanted = {name for profile in self._named for name in profile.also} - set(self._generic)
+        if wanted:
+            raise BadProfile(f"no generic profile {sorted(wanted)}; correct `also` in the profile that names it")
+
+    @classmethod
+    def load(cls, extra: Iterable[Mapping[str, Any]] = ()) -> "Profiles":
+        """The shipped profiles, then an administrator's; of two with one name the later replaces the earlier.
+
+        Args:
+            extra: tables as in the TOML files.
+
+        Raises:
+            BadProfile: a table that does not fit the schema, or a pattern that is no regular expression.
+        """
+        folder = files("ecdn_proxy.core.catalog").joinpath("profiles")
+        shipped = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+        tables = [tomllib.loads(f.read_text("utf-8")) for f in shipped]
+        return cls(_from_table(table) for table in (*tables, *extra))
+
+    def names(self) -> tuple[str, ...]:
+        """All profiles' names, sorted."""
+        return tuple(sorted([*self._generic, *(p.name for p in self._named)]))
+
+    def profile_for(self, url: str) -> Profile | None:
+        """The provider's own profile for a URL, None for an unknown provider.
+
+        Raises:
+            BadUrl: as `urls.normal`.
+        """
+        found = self._named_for(urls.split(url))
+        return None if found is _UNKNOWN else found
+
+    def canonical(self, url: str, byte_range: tuple[int, int | None] | None = None) -> Canonical:
+        """A URL's identity, and what was left out of it.
+
+        Args:
+            url: http or https; templates with `$Number$` inside are fine.
+            byte_range: first and last byte, if these are part of what is identified.
+
+        Raises:
+            BadUrl: as `urls.normal`.
+        """
+        parts = urls.split(url)
+        profile = self._named_for(parts)
+        pairs = [_pair(piece) for piece in parts.query.split("&")] if parts.query else []
+        cut = _Cut(parts.path, pairs)
+        rules = [profile.why]
+        cut.apply(profile)
+        if len(pairs) <= PARAMETERS_MAX:
+            rules += [
+                f"without {generic.why}"
+                for generic in self._generics_for(profile)
+                if set(generic.requires) <= cut.names and cut.apply(generic)
+            ]
+        share = profile.share and not _passes(profile, parts.path, pairs)
+        if profile.share and not share:
+            rules = [f"{profile.name}: manifests, keys and indexes go to the origin"]
+        path = cut.path
+        if profile.identity_path and (kept := _compiled(profile.identity_path).search(path)) is not None:
+            path = kept[0]
+        place = f"{parts.scheme}://({profile.name})" if profile.host_free else parts.origin
+        identity = place + path + (f"?{cut.query}" if parts.query is not None and cut.query else "")
+        if byte_range is not None:
+            identity += f"#bytes={byte_range[0]}-{'' if byte_range[1] is None else byte_range[1]}"
+        return Canonical(profile.name, identity, tuple(cut.tokens), share, "; ".join(rules))
+
+    def _profiles_of_host(self, host: str) -> tuple[Profile, ...]:
+        return tuple(p for p in self._named if self._hosts[p.name].fullmatch(host))
+
+    def _named_for(self, parts: urls.Parts) -> Profile:
+        for profile in self._for_host(parts.host):
+            if not profile.path or _compiled(profile.path).search(parts.path):
+                return profile
+        return _UNKNOWN
+
+    def _generics_for(self, profile: Profile) -> Iterator[Profile]:
+        if profile is _UNKNOWN:
+            yield from self._generic.values()
+        else:
+            yield from (p for p in self._generic.values() if p.always or p.name in profile.also)
+
+
+class _Cut:
+    """A path and query on their way to an identity."""
+
+    def __init__(self, path: str, pairs: list[tuple[str, str, str]]) -> None:
+        self.path = path
+        self.tokens: list[str] = []
+        self._pairs = pairs
+        self.names = {name for _, name, _ in pairs}
+
+    @property
+    def query(self) -> str:
+        """What is left of it, in its order and spelling."""
+        return "&".join(raw for raw, _, _ in self._pairs)
+
+    def apply(self, profile: Profile) -> bool:
+        """Drop what a profile names; whether anything was."""
+        changed = False
+        if profile.drop_path:
+            expressions = [_compiled(pattern) for pattern in profile.drop_path]
+            pieces = self.path.split("/")
+            dropped = [piece for piece in pieces if any(e.fullmatch(unquote(piece)) for e in expressions)]
+            if dropped:
+                self.tokens += dropped
+                self.path = "/".join(piece for piece in pieces if piece not in dropped)
+                changed = True
+        if profile.drop_query and 0 < len(self._pairs) <= PARAMETERS_MAX:
+            before = self._pairs
+            self._pairs = [pair for given in before if (pair := self._kept(given, profile.drop_query)) is not None]
+            changed = changed or self._pairs != before
+        return changed
+
+    def _kept(self, pair: tuple[str, str, str], drops: tuple[Drop, ...]) -> tuple[str, str, str] | None:
+        raw, name, value = pair
+        for drop in drops:
+            if not _compiled(drop.name).fullmatch(name) or (drop.value and not _compiled(drop.value).search(value)):
+                continue
+            if drop.inside:
+                return self._without_nested(name, value, drop.inside)
+            if not drop.noise:
+                self.tokens.append(f"{name}={value}")
+            return None
+        return raw, name, value
+
+    def _without_nested(self, name: str, value: str, inside: str) -> tuple[str, str, str]:
+        before, question, query = value.partition("?")
+        kept: list[str] = []
+        for piece in query.split("&"):
+            inner = unquote(piece.partition("=")[0])
+            if question and _compiled(inside).fullmatch(inner):
+                self.tokens.append(piece)
+            else:
+                kept.append(piece)
+        plain = before + (question + "&".join(kept) if kept else "")
+        return f"{name}={quote(plain, safe='')}", name, plain
+
+
+def _pair(piece: str) -> tuple[str, str, str]:
+    name, _, value = piece.partition("=")
+    return piece, unquote_plus(name), unquote_plus(value)
+
+
+def _passes(profile: Profile, path: str, pairs: list[tuple[str, str, str]]) -> bool:
+    if profile.pass_path and _compiled(profile.pass_path).search(path):
+        return True
+    return any(value.lower() in profile.pass_query.get(name, ()) for _, name, value in pairs)
+
+
+def _order(profile: Profile) -> tuple[int, str]:
+    return -profile.rank, profile.name
+
+
+def _from_table(table: Mapping[str, Any]) -> Profile:
+    if not isinstance(table, Mapping):
+        raise BadProfile(f"{table!r} where a profile is meant; write [[profile]] and its lines below")
+    try:
+        return msgspec.convert(dict(table), Profile)
+    except msgspec.ValidationError as error:
+        raise BadProfile(f"profile {table.get('name', '?')!r}: {error}; compare it with a shipped profile") from error
+
+
+def _checked(profile: Profile) -> Profile:
+    if profile.generic == bool(profile.hosts):
+        raise BadProfile(f"profile {profile.name!r}: give `hosts`, or set `generic`, and not both")
+    if profile.generic and profile.host_free:
+        raise BadProfile(f"profile {profile.name!r}: `host_free` without `hosts` would mix all hosts; remove it")
+    inner = [pattern for drop in profile.drop_query for pattern in (drop.name, drop.value, drop.inside)]
+    for pattern in (profile.path, profile.pass_path, profile.identity_path, *profile.drop_path, *inner):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadProfile(f"profile {profile.name!r}: {pattern!r} is no regular expression: {error}") from error
+    return profile

@@ -1,0 +1,199 @@
+"""Which streams are known, which manifest belongs to which, and what has to go.
+
+Map: limits · `Streams`: `of` (a manifest's stream) · `adopt` (a master's playlists) · `forget`, `bound` (time and
+memory) · `is_never` · `check`.
+
+Names of manifests and keys are `provider|identity`; times are seconds since the epoch.
+"""
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ecdn_proxy.core.catalog.index import Index, Playlist, Stream
+from ecdn_proxy.core.manifest.model import Presentation
+
+CHILDREN_MAX: Final = 256
+"""Manifests of one stream: renditions, languages, and new names of them for each session."""
+NEVER_MAX: Final = 20_000
+"""Keys and licences remembered for one stream; beyond it the oldest go, and being unlisted they pass all the same."""
+FORGET_LIVE_AFTER_S: Final = 900.0
+"""Seconds without request or refresh after which a live stream is forgotten: its player asks every few seconds."""
+
+
+class Streams:
+    """The streams in use, the least recently used first, within limits."""
+
+    def __init__(self, *, salt: bytes, max_streams: int, max_entries: int, forget_after_s: float) -> None:
+        self.index = Index()
+        self._salt = salt
+        self._max_streams = max_streams
+        self._max_entries = max_entries
+        self._forget_after_s = forget_after_s
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._parents: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._streams.values())
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def id_of(self, identity: str) -> str:
+        """32 hexadecimal digits for an identity; equal on every agent of a tenant."""
+        return hmac.digest(self._salt, b"stream" + identity.encode(), "sha256")[:16].hex()
+
+    def of_manifest(self, name: str) -> Stream | None:
+        """The stream that a manifest belongs to."""
+        return self._streams.get(self._parents.get(name, ""))
+
+    def is_never(self, name: str) -> bool:
+        """Whether any stream names it as key, licence or session data."""
+        return any(name in stream.never for stream in self._streams.values())
+
+    def used(self, stream: Stream, utc: float) -> None:
+        """Note that the stream was asked for."""
+        stream.used_utc = max(utc, stream.used_utc)
+        self._streams.move_to_end(stream.id)
+
+    def of(self, name: str, url: str, presentation: Presentation, utc: float) -> Stream:
+        """The stream that an arriving manifest belongs to: its parent's, else its own, made if need be."""
+        stream = self.of_manifest(name)
+        if stream is None:
+            stream = Stream(self.id_of(name), name, url, presentation.format, utc)
+            self._streams[stream.id] = stream
+            self._parents[name] = stream.id
+        self.used(stream, utc)
+        if not presentation.is_master:
+            stream.live, stream.ended = presentation.live, presentation.ended
+        return stream
+
+    def adopt(self, stream: Stream, child: str, *, override: bool) -> None:
+        """Make a manifest a part of the stream; what stood alone before moves over with its lists.
+
+        Args:
+            stream: the parent.
+            child: the manifest's name.
+            override: take it from another stream (a master says so; a rendition report only suggests it).
+        """
+        known = self.of_manifest(child)
+        if known is stream or (known is not None and not override):
+            return
+        if known is None:
+            self._belongs(stream, child)
+        elif known.identity == child and child in known.playlists:
+            stream.live, stream.ended = known.live, known.ended
+            self.never(stream, known.never)
+            for name in (child, *known.children):
+                self._move(known, stream, name)
+            self._drop(known)
+        elif known.identity != child:
+            known.children.pop(child, None)
+            self._move(known, stream, child)
+
+    def never(self, stream: Stream, names: Iterable[str]) -> None:
+        """Add keys and licences to the stream."""
+        for name in names:
+            stream.never.pop(name, None)
+            stream.never[name] = None
+        while len(stream.never) > NEVER_MAX:
+            del stream.never[next(iter(stream.never))]
+
+    def forget(self, utc: float) -> int:
+        """Drop idle streams and expired entries; returns how many streams went."""
+        idle: list[Stream] = []
+        for stream in self._streams.values():
+            limit_s = min(FORGET_LIVE_AFTER_S, self._forget_after_s) if stream.live else self._forget_after_s
+            if utc - stream.used_utc > limit_s:
+                idle.append(stream)
+            else:
+                self._expire(stream, utc)
+        for stream in idle:
+            self._drop(stream)
+        return len(idle)
+
+    def bound(self, current: Stream) -> None:
+        """Keep within the limits: other streams go first, then this one's other lists, then its oldest entries."""
+        weights = {stream.id: stream.weight() for stream in self._streams.values()}
+        total = sum(weights.values())
+        while len(weights) > 1 and (len(weights) > self._max_streams or total > self._max_entries):
+            oldest = next(stream for stream in self._streams.values() if stream is not current)
+            total -= weights.pop(oldest.id)
+            self._drop(oldest)
+        lists = list(current.playlists.values())
+        for playlist in lists[:-1]:
+            if total <= self._max_entries and len(current.playlists) <= CHILDREN_MAX:
+                return
+            total -= playlist.weight()
+            self._clear(playlist)
+            del current.playlists[playlist.name]
+        if total > self._max_entries:
+            self._trim(lists[-1])
+
+    def check(self) -> None:
+        """Assert what always holds; for tests."""
+        assert len(self._streams) <= self._max_streams
+        assert sum(stream.weight() for stream in self._streams.values()) <= self._max_entries
+        assert set(self._parents.values()) <= set(self._streams)
+        for stream in self._streams.values():
+            assert self._parents[stream.identity] == stream.id
+            assert all(playlist.stream is stream for playlist in stream.playlists.values())
+            assert len(stream.children) <= CHILDREN_MAX
+            assert all(self._parents[child] == stream.id for child in stream.children)
+        if not self._streams:
+            assert not len(self.index)
+            assert not self._parents
+
+    def _belongs(self, stream: Stream, child: str) -> None:
+        self._parents[child] = stream.id
+        stream.children[child] = None
+        if len(stream.children) > CHILDREN_MAX:
+            oldest = next(iter(stream.children))
+            del stream.children[oldest], self._parents[oldest]
+            stream.names.pop(oldest, None)
+            playlist = stream.playlists.pop(oldest, None)
+            if playlist is not None:
+                self._clear(playlist)
+
+    def _move(self, known: Stream, stream: Stream, name: str) -> None:
+        playlist = known.playlists.pop(name, None)
+        if playlist is not None:
+            playlist.stream = stream
+            stream.playlists[name] = playlist
+        self._belongs(stream, name)
+
+    def _expire(self, stream: Stream, utc: float) -> None:
+        for playlist in stream.playlists.values():
+            for key in [k for k, e in playlist.entries.items() if utc > e.expires_utc]:
+                self.index.remove(playlist.entries.pop(key))
+            for pattern in [k for k, c in playlist.computed.items() if utc > c.expires_utc]:
+                self.index.remove(playlist.computed.pop(pattern))
+            if not playlist.entries and not playlist.computed:
+                playlist.memo, playlist.passed = {}, frozenset()
+
+    def _trim(self, playlist: Playlist) -> None:
+        playlist.memo = {}
+        playlist.passed = frozenset()
+        over = playlist.weight() - self._max_entries
+        for key in list(playlist.entries)[: max(0, over)]:
+            self.index.remove(playlist.entries.pop(key))
+            over -= 1
+        for pattern in list(playlist.computed):
+            if over > 0:
+                over -= playlist.computed[pattern].weight()
+                self.index.remove(playlist.computed.pop(pattern))
+
+    def _clear(self, playlist: Playlist) -> None:
+        for entry in playlist.entries.values():
+            self.index.remove(entry)
+        for computed in playlist.computed.values():
+            self.index.remove(computed)
+
+    def _drop(self, stream: Stream) -> None:
+        for playlist in stream.playlists.values():
+            self._clear(playlist)
+        for name in (stream.identity, *stream.children):
+            if self._parents.get(name) == stream.id:
+                del self._parents[name]
+        del self._streams[stream.id]

@@ -1,0 +1,1 @@
+"""Which links this machine opens, and how a link moves from one connection to another."""

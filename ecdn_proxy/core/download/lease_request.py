@@ -1,0 +1,263 @@
+"""Asks a key's home who fetches it; tries the next in rank when the home is silent, and decides alone at last.
+
+    begin(), heard(), link_closed(), wake()  -> Found | None
+
+At most `home_ranks` homes are asked. A late grant from a home that was given up is handed back by the acquisition.
+While the committee has only just changed, a home notes its own lease and asks the homes of older lists (its elders)
+whether others have begun without it; if so it follows them. Two that ask each other: the better rank fetches.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.ledger import Alone, Following, Grant
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, Redirect, Shadow
+
+HOPS_MAX = 2
+Reason = Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchIt:
+    """This device fetches from the origin; `home` is told how it goes (None: this device's own ledger)."""
+
+    home: str | None
+    lease: int
+    hedge: bool
+    why: str
+    lone: bool = False
+    """Nobody was asked, for want of neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrom:
+    """Read from the first of these that serves."""
+
+    parents: tuple[Contact, ...]
+    why: str
+    home: str
+    """Whose ledger said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByYourself:
+    """Nobody shares this key now."""
+
+    why: str
+    for_s: float
+    status: int
+
+
+Found = FetchIt | ReadFrom | ByYourself
+
+
+class Inquiry:
+    """One question about one key, put to as many homes as it takes."""
+
+    def __init__(
+        self,
+        site: Site,
+        key: str,
+        stream: str,
+        *,
+        reason: Reason,
+        avoid: tuple[str, ...],
+        have: int,
+        unsettled: bool,
+    ) -> None:
+        self._site = site
+        self._key = key
+        self._stream = stream
+        self._reason: Reason = reason
+        self._avoid = avoid
+        self._have = have
+        self._unsettled = unsettled
+        self._asked: dict[str, tuple[int, Instant]] = {}
+        self._lost: list[str] = []
+        self._hops = 0
+        self._own: FetchIt | None = None
+        """This home's own lease, while it asks its elders."""
+        self._elders: set[str] = set()
+        self.due_at: Instant | None = None
+
+    def owns(self, device: str, request: int) -> bool:
+        """Whether an answer belongs to this question."""
+        return device in self._asked and self._asked[device][0] == request
+
+    def begin(self, now: Instant, at: str | None = None) -> Found | None:
+        """Put the question, to this home first if there is one that is known to know."""
+        if at == self._site.me.device:
+            return self._decide_here(now, self._first("this machine keeps the list"))
+        if at is not None and self._site.view.reachable(at, now) and self._put(at, now):
+            return None
+        return self._next(now)
+
+    def wake(self, now: Instant) -> Found | None:
+        """Nobody answered in time: ask the next as well."""
+        if self.due_at is None or now < self.due_at:
+            return None
+        if self._own is not None:
+            return self._own
+        silent = [device for device in self._asked if device not in self._lost]
+        for device in silent:
+            self._site.answered_in(now - self._asked[device][1])
+            self._site.view.suspected(device, now)
+        self._lost = silent + self._lost
+        return self._next(now)
+
+    def link_closed(self, device: str, now: Instant) -> Found | None:
+        """A home went away, or could not be reached."""
+        if device not in self._asked or device in self._lost:
+            return None
+        if self._own is not None:
+            return self._elder_silent(device)
+        self._lost.append(device)
+        return self._next(now)
+
+    def heard(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+        """A home answered."""
+        self._site.answered_in(now - self._asked[device][1])
+        if self._own is not None:
+            return self._elder_said(device, message, now)
+        match message:
+            case Granted():
+                return FetchIt(device, message.lease, message.hedge, self._first(f"{device[:8]} keeps the list"))
+            case Follow():
+                return ReadFrom(message.parents, message.why, device)
+            case GoAlone():
+                return ByYourself(message.why, message.for_ms / 1000, message.status)
+            case Redirect():
+                home = message.home.device
+                self._hops += 1
+                if home == self._site.me.device:
+                    return self._decide_here(now, f"{device[:8]} says that the ledger is kept here")
+                if self._hops > HOPS_MAX or home in self._asked:
+                    return self._next(now)
+                self._site.view.met(message.home, f"named by {device[:8]}")
+                return None if self._put(home, now) else self._next(now)
+
+    @staticmethod
+    def _first(who_keeps: str) -> str:
+        return f"first of the office to ask for it, so it fetched for all ({who_keeps})"
+
+    def _next(self, now: Instant) -> Found | None:
+        site = self._site
+        me = site.me.device
+        if not site.sharing:
+            return FetchIt(None, 0, hedge=False, why="sharing is off")
+        homes = site.view.homes(self._stream, self._key, now)
+        if homes == [me]:
+            return self._alone(now)
+        isolation = site.view.isolation
+        isolated = isolation.holds(now)
+        if homes[0] == me and self._unsettled and not (isolated or self._asked or site.ledger.knows(self._key)):
+            return self._ask_elders(now)
+        if isolated:
+            homes += site.view.substitutes(self._stream, self._key, now)
+        for home in homes:
+            enough = len(self._asked) >= site.limits.home_ranks
+            if enough and not all(isolation.is_beside(it) for it in self._asked):
+                break
+            if home == me and (enough or (isolated and self._leaves_it(homes))):
+                continue  # others like this one cannot ask here: whoever is reached by all knows more
+            if home == me:
+                return self._decide_here(now, self._first("this machine keeps the list"))
+            if home in self._asked or home in self._lost:
+                continue
+            # three beside this machine are silent: one elsewhere may be within its reach
+            likely = not isolation.is_beside(home) or not (enough or isolated)
+            if likely and site.view.reachable(home, now) and self._put(home, now):
+                return None
+            if not likely:
+                site.dial(home, now)  # whether that is over
+            self._lost.append(home)
+        site.view.keepers_silent(self._stream)
+        return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
+
+    def _leaves_it(self, homes: list[str]) -> bool:
+        """Whether an isolated home had better not decide: a better one is out of reach, or one elsewhere is free."""
+        site = self._site
+        if self._lost or self._avoid:
+            return True
+        elsewhere = (it for it in homes if it != site.me.device and not site.view.isolation.is_beside(it))
+        return any(not site.ledger.is_isolated(it) for it in elsewhere)
+
+    def _alone(self, now: Instant) -> Found:
+        found = self._decide_here(now, "no neighbour watches this stream")
+        return replace(found, lone=True) if isinstance(found, FetchIt) else found
+
+    def asks_elder(self, device: str) -> bool:
+        """Whether this home waits for that one's word."""
+        return device in self._elders
+
+    def _ask_elders(self, now: Instant) -> Found | None:
+        found = self._decide_here(now, self._first("this machine keeps the list"), tell=False)
+        if not isinstance(found, FetchIt):
+            return found
+        elders = self._site.view.elders(self._stream, self._key, now)
+        self._elders = {elder for elder in elders if self._put(elder, now, "elder")}
+        self._own = found
+        return None if self._elders else found
+
+    def _elder_silent(self, device: str) -> Found | None:
+        self._elders.discard(device)
+        return None if self._elders else self._own
+
+    def _elder_said(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+        assert self._own is not None
+        if not isinstance(message, Follow):
+            return self._elder_silent(device)
+        me = self._site.me.device
+        self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
+        self._site.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
+        return ReadFrom(message.parents, message.why, device)
+
+    def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
+        site = self._site
+        request = site.number()
+        linked = home in site.links
+        lost = tuple(self._lost)
+        ask = Ask(
+            request=request,
+            key=self._key,
+            stream=self._stream,
+            reason=reason or ("home lost" if lost and self._reason == "first" else self._reason),
+            avoid=tuple(dict.fromkeys(self._avoid + lost))[:8],
+            have=self._have,
+            hops=self._hops,
+            isolated=site.view.isolation.holds(now),
+        )
+        if not site.reach(home, ask, now):
+            return False
+        self._asked[home] = (request, now)
+        self.due_at = now + (site.answer_wait_s() if linked else site.limits.home_answer_max_s)
+        return True
+
+    def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> Found:
+        self.due_at = None
+        site, me = self._site, self._site.me
+        known = me.device in site.ledger.fetchers(self._key)
+        isolated = site.view.isolation.holds(now)
+        asked = site.ledger.ask(
+            self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
+        )
+        match asked:
+            case Grant(lease, hedge):
+                if tell and not known:
+                    tell_shadow(site, self._key, self._stream, me, lease, now)
+                return FetchIt(None, lease, hedge, why)
+            case Following(choice):
+                return ReadFrom(site.contacts(choice.parents), choice.why, me.device)
+            case Alone(reason, for_s, status):
+                return ByYourself(reason, for_s, status)
+
+
+def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
+    """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
+    homes = site.view.homes(stream, key, now)
+    told, enough = 0, 1 if homes[0] == site.me.device else 2
+    for home in homes:
+        if home not in (site.me.device, fetcher.device) and told < enough:
+            told += site.reach(home, Shadow(key, stream, fetcher, lease), now)

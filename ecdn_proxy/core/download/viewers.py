@@ -1,0 +1,159 @@
+"""The viewers on this machine that wait for one segment, and what each has had of it.
+
+Audience.deliver()   every byte once and in order, to each as far as it is here
+Audience.release()   everybody for himself: who has had nothing asks the origin, the others see a broken connection
+"""
+
+from dataclasses import dataclass, field
+
+from ecdn_proxy.core.download.assembly import Assembly
+from ecdn_proxy.core.download.pacing import pace_kbps
+from ecdn_proxy.core.events import Abort, Answer, AnswerStatus, Deliver, Effect, Finish, PassOn, Served, Wanted
+from ecdn_proxy.core.values import OriginRequest, Source, StoredSegment
+from ecdn_proxy.sansio.machine import Instant
+
+_CACHE: Source = "cache"
+
+
+@dataclass(slots=True)
+class Viewer:
+    """One waiting answer."""
+
+    number: int
+    origin: OriginRequest
+    asked_at: Instant
+    slack_s: float
+    first: bool
+    """This viewer caused the acquisition; others on the machine read along."""
+    answered: bool = False
+    sent: int = 0
+    by_source: dict[Source, int] = field(default_factory=dict)
+
+
+class Audience:
+    """Who waits for one segment."""
+
+    def __init__(self, out: list[Effect], key: str, stream: str) -> None:
+        self._out = out
+        self._key = key
+        self._stream = stream
+        self._rendition = ""
+        self._number = 0
+        self._plays_s = 0.0
+        self._best_kbps = 0
+        self._waiting: dict[int, Viewer] = {}
+        self._came = 0
+        self.replaced = False
+        """A source was given up on the way, and nobody here noticed."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._waiting
+
+    def join(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
+        """One more viewer waits."""
+        self._rendition, self._number = wanted.rendition, wanted.number
+        self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
+        self._plays_s, self._best_kbps = wanted.duration_s, wanted.best_kbps
+        self._came += 1
+
+    def any_answered(self) -> bool:
+        """Whether a viewer has been told the head."""
+        return any(viewer.answered for viewer in self._waiting.values())
+
+    def leave(self, number: int) -> bool:
+        """A viewer's connection ended; says whether it waited here."""
+        return self._waiting.pop(number, None) is not None
+
+    def take(self, number: int) -> Viewer | None:
+        """Hand a viewer that has had nothing yet to somebody else."""
+        viewer = self._waiting.get(number)
+        return self._waiting.pop(number) if viewer is not None and not viewer.answered else None
+
+    def longest_waiting(self) -> Viewer | None:
+        """Whose own request shall be used at the origin."""
+        return next(iter(self._waiting.values()), None)
+
+    def any_sent(self) -> bool:
+        """Whether any byte has reached a viewer."""
+        return any(viewer.sent for viewer in self._waiting.values())
+
+    def deadline(self, share: float) -> Instant | None:
+        """When the first of them has waited this share of its slack."""
+        return min((it.asked_at + share * it.slack_s for it in self._waiting.values()), default=None)
+
+    def deliver(self, assembly: Assembly, source: Source, why: str, came: bytes = b"") -> None:
+        """Give every viewer what is here and it has not had yet.
+
+        Args:
+            assembly: what is here.
+            source: where it comes from.
+            why: the same in words.
+            came: bytes that the origin has just sent, the last that are here: whoever had all before them gets them as
+                they came. In pieces they cost as much again.
+        """
+        if assembly.head is None:
+            return
+        available = assembly.available_bytes
+        if not available and not assembly.complete:
+            return  # a head alone may still prove to be a liar's
+        for viewer in self._waiting.values():
+            shown: Source = source if viewer.first else "cache"
+            if not viewer.answered:
+                viewer.answered = True
+                pace = self._pace_kbps(assembly) if shown != "origin" else 0
+                self._out.append(Answer(viewer.number, assembly.head, shown, why, pace))
+            if viewer.sent < available:
+                parts = (came,) if viewer.sent + len(came) == available else assembly.read(viewer.sent)
+                self._out += [Deliver(viewer.number, part) for part in parts]
+                viewer.by_source[shown] = viewer.by_source.get(shown, 0) + available - viewer.sent
+                viewer.sent = available
+
+    def _pace_kbps(self, assembly: Assembly) -> int:
+        return pace_kbps(assembly.origin_kbps, self._best_kbps, assembly.total_bytes, self._plays_s)
+
+    def give(self, stored: StoredSegment, why: str, now: Instant) -> None:
+        """Everything at once, from this machine's own store."""
+        for viewer in self._waiting.values():
+            self._out.append(Answer(viewer.number, stored.head, "cache", why))
+            self._out.append(Deliver(viewer.number, stored.body))
+            viewer.by_source["cache"] = len(stored.body)
+        self.finish(why, now)
+
+    def finish(self, why: str, now: Instant) -> None:
+        """Everybody has had everything."""
+        for viewer in self._waiting.values():
+            self._out.append(Finish(viewer.number))
+            source: Source = max(viewer.by_source, key=lambda it: viewer.by_source[it], default=_CACHE)
+            self.note(viewer, source, why, now)
+        self._waiting.clear()
+
+    def release(self, why: str, status: int, now: Instant) -> None:
+        """Everybody for himself; a `status` other than 0 is told to those who have had nothing."""
+        for viewer in self._waiting.values():
+            if viewer.answered:
+                self._out.append(Abort(viewer.number, why))
+            elif status:
+                self._out.append(AnswerStatus(viewer.number, status, why))
+            else:
+                self._out.append(PassOn(viewer.number, why))
+            self.note(viewer, "passed", why, now)
+        self._waiting.clear()
+
+    def note(self, viewer: Viewer, source: Source, why: str, now: Instant) -> None:
+        """The status page's row for one viewer."""
+        self._out.append(
+            Served(
+                key=self._key,
+                stream=self._stream,
+                rendition=self._rendition,
+                number=self._number,
+                source=source,
+                why=why,
+                ms=(now - viewer.asked_at) * 1000,
+                bytes_by_source=tuple(viewer.by_source.items()),
+                replaced=self.replaced,
+            )
+        )

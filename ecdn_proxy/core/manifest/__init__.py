@@ -1,0 +1,1 @@
+"""Bytes of a manifest (HLS, DASH, Smooth Streaming) → presentation, renditions, segments."""

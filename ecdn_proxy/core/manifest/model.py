@@ -1,0 +1,381 @@
+"""One model for every manifest format.
+
+Map: `Format`, `SegmentKind` · `Segment` (a URL that a manifest writes out) · `Template`
+with its `Timeline` of `Run`s (URLs that a player computes; nothing is expanded, so a repeat count of 500,000 costs one
+`Run`) · `Rendition` · `Presentation` · `ManifestError`.
+
+Times: `utc` is seconds since the epoch; durations are seconds unless the name ends in `_ticks` (units of
+    1/`timescale`).
+"""
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from ecdn_proxy.core.values import ByteRange
+
+
+class Format(StrEnum):
+    """The manifest formats that are understood."""
+
+    HLS = "hls"
+    DASH = "dash"
+    SMOOTH = "smooth"
+
+
+class SegmentKind(StrEnum):
+    """What a listed resource is: media, an initialization section, or a segment index (sidx, Cues)."""
+
+    MEDIA = "media"
+    INIT = "init"
+    INDEX = "index"
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be used; its viewer plays on, straight from the origin.
+
+    Attributes:
+        what: what is wrong.
+        where: the place in the manifest.
+        cure: what its author, or an administrator, can do.
+    """
+
+    def __init__(self, what: str, where: str, cure: str) -> None:
+        super().__init__(f"{what} ({where}); {cure}")
+        self.what = what
+        self.where = where
+        self.cure = cure
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A resource, or a range of one, that a manifest lists.
+
+    Attributes:
+        url: absolute, as the player asks for it.
+        byte_range: the range listed; None for the whole resource; `ANY_RANGE` for any range of it.
+        duration_s: seconds of media; 0.0 for init and index.
+        number: media sequence number, counted on by one per media segment; for init and index the next media's number.
+        kind: what it is.
+        alternatives: other URLs (several BaseURLs) that the manifest's author declares to hold the same bytes.
+    """
+
+    url: str
+    byte_range: ByteRange | None
+    duration_s: float
+    number: int
+    kind: SegmentKind = SegmentKind.MEDIA
+    alternatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`count` segments of one length in a row; `count` None goes on until the next run or the end.
+
+    Attributes:
+        start_ticks: where the first begins on the media timeline.
+        duration_ticks: of each, more than 0.
+        count: how many, or None.
+        number: of the first.
+    """
+
+    start_ticks: int
+    duration_ticks: int
+    count: int | None
+    number: int
+
+    def end_ticks(self) -> int:
+        """Where the last known one ends; an open run counts as one."""
+        return self.start_ticks + self.duration_ticks * (1 if self.count is None else self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A template's segment: its number, its start on the media timeline in ticks, its duration in seconds."""
+
+    number: int
+    start_ticks: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What a SegmentTimeline, or a Smooth chunk list, says: runs in ascending order of time and number.
+
+    Attributes:
+        runs: at least one.
+        open_ended: a live Smooth stream tells later chunk times inside the media, so any time after the last is
+            accepted.
+    """
+
+    runs: tuple[Run, ...]
+    open_ended: bool = False
+
+    def at_time(self, ticks: int) -> tuple[Run, int] | None:
+        """The run and the place in it of the segment that starts exactly then."""
+        at = bisect_right(self.runs, ticks, key=_start) - 1
+        if at < 0:
+            return None
+        run = self.runs[at]
+        place, odd = divmod(ticks - run.start_ticks, run.duration_ticks)
+        if odd == 0 and (run.count is None or place < run.count):
+            return run, place
+        if self.open_ended and at == len(self.runs) - 1 and ticks >= run.end_ticks():
+            return run, max(place, 1 if run.count is None else run.count)
+        return None
+
+    def at_number(self, number: int) -> tuple[Run, int] | None:
+        """The run and the place in it of the segment of that number."""
+        at = bisect_right(self.runs, number, key=_number) - 1
+        if at < 0:
+            return None
+        run = self.runs[at]
+        place = number - run.number
+        return (run, place) if run.count is None or place < run.count else None
+
+    def after(self, older: "Timeline", keep_ticks: int) -> "Timeline":
+        """This timeline preceded by those runs of `older` that end before it, no further back than `keep_ticks`."""
+        begin = self.runs[0].start_ticks
+        kept = tuple(r for r in older.runs if r.end_ticks() <= begin and r.end_ticks() > begin - keep_ticks)
+        partly = tuple(
+            replace(r, count=(begin - r.start_ticks) // r.duration_ticks)
+            for r in older.runs
+            if r.start_ticks < begin < r.end_ticks() and begin - r.start_ticks >= r.duration_ticks
+        )
+        return replace(self, runs=kept + partly + self.runs)
+
+
+def _start(run: Run) -> int:
+    return run.start_ticks
+
+
+def _number(run: Run) -> int:
+    return run.number
+
+
+_VARIABLE = re.compile(r"\$(?:(Number|Time)(?:%0(\d{1,2})d)?)?\$")
+VARIABLES_MAX: Final = 4
+"""Variables left in one template URL. Real ones have one, rarely two; four bound the matcher's backtracking."""
+SKEW_S: Final = 10.0
+"""Seconds by which this machine's clock may differ from the origin's: NTP keeps offices well inside it, and a segment
+listed too early costs nothing (the origin answers 404, which is passed on)."""
+
+
+def literal(text: str) -> str:
+    """`text` written so that a template pattern takes it literally ("$" doubled, as in `$$`)."""
+    return text.replace("$", "$$")
+
+
+def fill(pattern: str, *, number: int, time: int) -> str:
+    """A template URL with its variables put in (ISO/IEC 23009-1, 5.3.9.4.4)."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "$"
+        return str(number if match[1] == "Number" else time).zfill(int(match[2] or 1))
+
+    return _VARIABLE.sub(value, pattern)
+
+
+@lru_cache(maxsize=4096)
+def matcher(pattern: str) -> re.Pattern[str] | None:
+    """A regular expression for the URLs that `fill` makes, groups `Number` and `Time`; None with too many variables.
+
+    Widths are exact: `%05d` matches 00042 and 123456 but not 42 or 000042, so one segment has one spelling.
+    """
+    out: list[str] = []
+    seen: set[str] = set()
+    at = variables = 0
+    for found in _VARIABLE.finditer(pattern):
+        out.append(re.escape(pattern[at : found.start()]))
+        at = found.end()
+        name = found[1]
+        if name is None:
+            out.append(re.escape("$"))
+            continue
+        variables += 1
+        width = int(found[2] or 1)
+        digits = rf"\d{{{width}}}|[1-9]\d{{{width},20}}" if width > 1 else r"\d|[1-9]\d{1,20}"
+        out.append(
+            f"(?P={name})" if name in seen and not found[2] else f"(?P<{name}>{digits})" if name not in seen else ""
+        )
+        if out[-1] == "":  # the same variable in two widths: no server does this
+            return None
+        seen.add(name)
+    out.append(re.escape(pattern[at:]))
+    return re.compile("".join(out), re.ASCII) if 0 < variables <= VARIABLES_MAX else None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """URLs that the player computes from a number or a time.
+
+    Attributes:
+        patterns: absolute URL patterns, `$Number$`, `$Number%05d$`, `$Time$` and `$$` inside; several are alternatives.
+        timescale: ticks per second.
+        start_number: of the first segment.
+        start_ticks: media time of the period's start (presentationTimeOffset).
+        duration_ticks: of each segment when there is no timeline.
+        timeline: times and numbers written out.
+        available_from_utc: when the period began (availabilityStartTime + period start); None if it is not live.
+        ahead_s: availabilityTimeOffset, how much earlier than complete a segment may be asked for.
+        depth_s: timeShiftBufferDepth; None keeps everything.
+        period_s: length of the period; None while it goes on.
+    """
+
+    patterns: tuple[str, ...]
+    timescale: int = 1
+    start_number: int = 1
+    start_ticks: int = 0
+    duration_ticks: int | None = None
+    timeline: Timeline | None = None
+    available_from_utc: float | None = None
+    ahead_s: float = 0.0
+    depth_s: float | None = None
+    period_s: float | None = None
+
+    def match(self, url: str, utc: float) -> Found | None:
+        """The segment that a URL names, if it is one of ours and can be available at `utc`."""
+        for pattern in self.patterns:
+            expression = matcher(pattern)
+            hit = expression.fullmatch(url) if expression is not None else None
+            if hit is not None:
+                return self.find(hit.groupdict(), utc)
+        return None
+
+    def find(self, values: dict[str, str], utc: float) -> Found | None:
+        """The segment with this `Number` or `Time` (decimal digits), if it can be available at `utc`."""
+        number = int(values["Number"]) if "Number" in values else None
+        ticks = int(values["Time"]) if "Time" in values else None
+        found = self._in_timeline(number, ticks) if self.timeline is not None else self._computed(number, ticks)
+        if found is None or (
+            number is not None and ticks is not None and (found.number, found.start_ticks) != (number, ticks)
+        ):
+            return None
+        return found if self._is_available(found, utc) else None
+
+    def _in_timeline(self, number: int | None, ticks: int | None) -> Found | None:
+        assert self.timeline is not None
+        hit = self.timeline.at_time(ticks) if ticks is not None else self.timeline.at_number(number or 0)
+        if hit is None:
+            return None
+        run, place = hit
+        start = ticks if ticks is not None else run.start_ticks + place * run.duration_ticks
+        return Found(run.number + place, start, run.duration_ticks / self.timescale)
+
+    def _computed(self, number: int | None, ticks: int | None) -> Found | None:
+        length = self.duration_ticks
+        if not length:
+            return None
+        if number is None:
+            place, odd = divmod((ticks or 0) - self.start_ticks, length)
+            if odd:
+                return None
+            number = self.start_number + place
+        place = number - self.start_number
+        if place < 0 or (
+            self.period_s is not None and place >= math.ceil(self.period_s * self.timescale / length - 1e-6)
+        ):
+            return None
+        return Found(number, self.start_ticks + place * length, length / self.timescale)
+
+    def _is_available(self, found: Found, utc: float) -> bool:
+        """ISO/IEC 23009-1, A.3.2, generous by `SKEW_S` and a segment at both ends of the time-shift buffer."""
+        if self.available_from_utc is None:
+            return True
+        begins_utc = self.available_from_utc + (found.start_ticks - self.start_ticks) / self.timescale
+        if utc < begins_utc - self.ahead_s - SKEW_S:
+            return False
+        return self.depth_s is None or utc <= begins_utc + self.depth_s + 2 * found.duration_s + SKEW_S
+
+    def segments(self, utc: float, limit: int) -> Iterator[Segment]:
+        """The first `limit` segments available at `utc`, written out; for tests and pages, never for look-ups."""
+        for found in self._each(utc, limit):
+            if self._is_available(found, utc):
+                urls = [fill(p, number=found.number, time=found.start_ticks) for p in self.patterns]
+                yield Segment(urls[0], None, found.duration_s, found.number, SegmentKind.MEDIA, tuple(urls[1:]))
+
+    def _first_place(self, utc: float) -> int:
+        if self.available_from_utc is None or self.depth_s is None or not self.duration_ticks:
+            return 0
+        oldest_s = utc - self.available_from_utc - self.depth_s - SKEW_S
+        return max(0, int(oldest_s * self.timescale / self.duration_ticks) - 3)
+
+    def _each(self, utc: float, limit: int) -> Iterator[Found]:
+        if self.timeline is None:
+            first = self.start_number + self._first_place(utc)
+            for number in range(first, first + limit):
+                found = self._computed(number, None)
+                if found is None:
+                    return
+                yield found
+            return
+        for run in self.timeline.runs:
+            for place in range(limit if run.count is None else min(limit, run.count)):
+                start = run.start_ticks + place * run.duration_ticks
+                yield Found(run.number + place, start, run.duration_ticks / self.timescale)
+                limit -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One quality, language or track.
+
+    Attributes:
+        id: the manifest's own name for it.
+        url: its media playlist (HLS); None where one manifest holds everything.
+        bandwidth_bps: bits per second, None if the manifest does not say.
+        segments: resources written out.
+        templates: resources computed.
+    """
+
+    id: str
+    url: str | None
+    bandwidth_bps: int | None
+    segments: tuple[Segment, ...] = ()
+    templates: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What one manifest says.
+
+    Attributes:
+        url: where it came from (after redirects).
+        format: its format.
+        live: it will change.
+        target_duration_s: the usual segment's seconds; 0.0 if unknown.
+        renditions: what it lists.
+        child_manifests: manifests that belong to it (media playlists, Location).
+        never_share: keys, licences, session data: always the origin, whatever else lists them.
+        ended: no segment will be added.
+        passed: resources known but left to the origin (LL-HLS parts and hints, gaps), each with its range.
+        skipped: segments a delta update leaves out at its beginning; those known before stay (EXT-X-SKIP).
+        first_number: number of the first segment of the window, those skipped included.
+        grows: nothing leaves the window (EVENT).
+        variables: EXT-X-DEFINE names and values, for child playlists that IMPORT them.
+    """
+
+    url: str
+    format: Format
+    live: bool
+    target_duration_s: float
+    renditions: tuple[Rendition, ...] = ()
+    child_manifests: tuple[str, ...] = ()
+    never_share: frozenset[str] = frozenset()
+    ended: bool = False
+    passed: frozenset[tuple[str, ByteRange | None]] = frozenset()
+    skipped: int = 0
+    first_number: int = 0
+    grows: bool = False
+    variables: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def is_master(self) -> bool:
+        """Whether it lists playlists instead of segments (HLS)."""
+        return any(r.url is not None and r.url != self.url for r in self.renditions)

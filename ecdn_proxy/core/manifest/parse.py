@@ -1,0 +1,185 @@
+"""From the bytes of a manifest to a `Presentation`, whatever its format.
+
+Map: limits · `sniff` (which format is this body) · `parse` (bounds first, then the format's own parser) · `decode`
+(bytes to text) · `xml_root` (bytes to elements, bombs refused).
+
+Everything is bounded before a parser sees it: PyPI m3u8 takes 9 µs a segment and PyPI defusedxml builds about 500 bytes
+an element, so a manifest of 500,000 segments would hold the event loop for seconds.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from ecdn_proxy.core.http import urls
+from ecdn_proxy.core.manifest.dash import parse_dash
+from ecdn_proxy.core.manifest.hls import parse_hls
+from ecdn_proxy.core.manifest.model import Format, ManifestError, Presentation
+from ecdn_proxy.core.manifest.smooth import parse_smooth
+
+MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of one manifest, decoded. The longest real ones (10 hours in 2 s segments with tokens of 300 characters) take 6
+MB."""
+SEGMENTS_MAX: Final = 20_000
+"""Segments written out in one manifest: 11 hours in 2 s segments. PyPI m3u8 needs 0.18 s for so many."""
+ELEMENTS_MAX: Final = 200_000
+"""Opening and closing XML tags in one manifest: 20,000 segments in five spellings each; 100 MB in memory at worst."""
+ATTRIBUTES_MAX: Final = 400_000
+"""Equals signs in one XML manifest: twice the attributes that `ELEMENTS_MAX` tags usually carry."""
+LINE_CHARACTERS_MAX: Final = 65_536
+"""Characters of one HLS line. A data: URI with a DRM header takes about 10,000."""
+LINES_MAX: Final = 12 * SEGMENTS_MAX
+"""Lines of one HLS playlist: a dozen for each segment, comments included."""
+TAGS_MAX: Final = 5 * SEGMENTS_MAX
+"""HLS tags of one playlist: length, date and three key systems for each segment; 15 µs each at worst."""
+PARTS_MAX: Final = 4_000
+"""LL-HLS parts of one playlist: they are listed near the live edge only, some dozens."""
+
+_SNIFFED_BYTES: Final = 4096
+_CURE_SIZE: Final = "raise the limit in the settings, or shorten the stream's window at its packager"
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?(MPD|SmoothStreamingMedia)[\s>/]")
+_PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
+
+
+def decode(body: bytes) -> str:
+    """Text of a manifest: by its byte order mark, by the zero bytes of UTF-16 without one, else UTF-8.
+
+    Bytes that are no UTF-8 become U+FFFD, as in browsers; such a URL is then simply one that nobody asks for.
+    """
+    for mark, encoding in _BOMS:
+        if body.startswith(mark):
+            return body[len(mark) :].decode(encoding, "replace")
+    if body[:2] == b"<\0":
+        return body.decode("utf-16-le", "replace")
+    if body[:2] == b"\0<":
+        return body.decode("utf-16-be", "replace")
+    return body.decode("utf-8", "replace")
+
+
+def sniff(content_type: str | None, first_bytes: bytes) -> Format | None:
+    """The format of a body that begins like this, or None if it is no manifest.
+
+    The bytes decide; servers send playlists as text/plain, audio/x-mpegurl and application/octet-stream alike.
+
+    Args:
+        content_type: a type that cannot be a manifest (image, font, audio or video other than mpegurl) says no at once.
+        first_bytes: the first few hundred bytes, or all of it; 4,096 are looked at.
+    """
+    kind = (content_type or "").split(";")[0].strip().lower()
+    if kind.startswith(("image/", "font/")) or (kind.startswith(("audio/", "video/")) and "mpegurl" not in kind):
+        return None
+    text = decode(first_bytes[:_SNIFFED_BYTES]).lstrip()
+    if text.startswith("#EXTM3U"):
+        return Format.HLS
+    if not text.startswith("<"):
+        return None
+    prologue = _PROLOGUE.match(text)
+    root = _ROOT.match(text, prologue.end() if prologue else 0)
+    if root is None:
+        return None
+    return Format.DASH if root[1] == "MPD" else Format.SMOOTH
+
+
+def parse(
+    url: str,
+    body: bytes,
+    content_type: str | None,
+    utc: float,
+    *,
+    bytes_max: int = MANIFEST_BYTES_MAX,
+    segments_max: int = SEGMENTS_MAX,
+    variables: Iterable[tuple[str, str]] = (),
+) -> Presentation:
+    """What the manifest at `url` says.
+
+    Args:
+        url: where the body came from, after redirects.
+        body: the decoded body (no gzip).
+        content_type: as the origin said.
+        utc: now, seconds since the epoch; bounds live DASH timelines that are open at their end.
+        bytes_max: bytes of the body.
+        segments_max: segments, or timeline entries, written out.
+        variables: HLS variables of the master playlist, for EXT-X-DEFINE:IMPORT.
+
+    Raises:
+        ManifestError: for everything that cannot be used; no other exception leaves, whatever the bytes are.
+    """
+    if len(body) > bytes_max:
+        raise ManifestError(f"a manifest of {len(body)} bytes; the limit is {bytes_max}", "size", _CURE_SIZE)
+    form = sniff(content_type, body)
+    if form is None:
+        raise ManifestError(
+            "neither HLS nor DASH nor Smooth Streaming", "first bytes", "this body is passed on untouched"
+        )
+    try:
+        base = urls.normal(url)
+    except urls.BadUrl as error:
+        raise ManifestError(str(error), "URL", "only http and https are read") from error
+    try:
+        return _parse(form, base, body, utc, segments_max, tuple(variables))
+    except urls.BadUrl as error:
+        raise ManifestError(str(error), "a URL in it", "the packager must write URLs that a browser takes") from error
+    except (ArithmeticError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise ManifestError(
+            f"{type(error).__name__}: {error}", "a value in it", "check it with the format's validator"
+        ) from error
+
+
+def _parse(
+    form: Format, url: str, body: bytes, utc: float, segments_max: int, variables: tuple[tuple[str, str], ...]
+) -> Presentation:
+    if form is Format.HLS:
+        _bound(body.count(b"#EXTINF"), segments_max, "segments")
+        _bound(body.count(b"\n") + body.count(b"\r"), LINES_MAX, "lines")
+        _bound(body.count(b"#EXT"), TAGS_MAX, "tags")
+        _bound(body.count(b"#EXT-X-PART:"), PARTS_MAX, "partial segments")
+        text = decode(body)
+        longest = max(map(len, text.split("\n")), default=0)
+        _bound(longest, LINE_CHARACTERS_MAX, "characters in one line")
+        return parse_hls(url, text, variables)
+    _bound(
+        _tags(body, "S") + _tags(body, "SegmentURL") + _tags(body, "c"), segments_max, "segments or timeline entries"
+    )
+    root = xml_root(body)
+    reader: Callable[[str, Element, float], Presentation] = parse_dash if form is Format.DASH else parse_smooth
+    return reader(url, root, utc)
+
+
+def _tags(body: bytes, name: str) -> int:
+    """How often `<name` followed by a space stands there, in UTF-8 or either UTF-16."""
+    opening = f"<{name} "
+    return body.count(opening.encode()) + body.count(opening.encode("utf-16-le"))
+
+
+def _bound(count: int, limit: int, what: str) -> None:
+    if count > limit:
+        raise ManifestError(f"{count} {what}; the limit is {limit}", "before parsing", _CURE_SIZE)
+
+
+def xml_root(body: bytes) -> Element:
+    """The root element; DTDs, entities and external references are refused before they do anything.
+
+    Raises:
+        ManifestError: not well-formed, a DTD, or more tags and attributes than a manifest has.
+    """
+    _bound(body.count(b"<"), ELEMENTS_MAX, "XML tags")
+    _bound(body.count(b"="), ATTRIBUTES_MAX, "XML attributes")
+    try:
+        root: Element = fromstring(body.lstrip(), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ManifestError(
+            f"refused: {error}", "XML prologue", "a manifest needs no DTD or entities; remove them"
+        ) from error
+    except (ParseError, LookupError, ValueError) as error:
+        raise ManifestError(f"not well-formed XML: {error}", "XML", "check it with an XML validator") from error
+    return root

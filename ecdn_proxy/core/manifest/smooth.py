@@ -1,0 +1,132 @@
+"""Smooth Streaming manifests ([MS-SSTR] 2.2.2) into the one model.
+
+Map: `parse_smooth` · one stream's URL patterns · its chunk list.
+
+`QualityLevels({bitrate},{CustomAttributes})/Fragments(video={start time})` becomes a template with `$Time$`; a chunk
+list is one timeline shared by all quality levels. In a live stream later chunk times are told inside the media (tfrf),
+so any time after the last one listed is accepted.
+"""
+
+import re
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from ecdn_proxy.core.http import urls
+from ecdn_proxy.core.manifest.dash import LEVELS_MAX, TIMESCALE_MAX
+from ecdn_proxy.core.manifest.model import (
+    Format,
+    ManifestError,
+    Presentation,
+    Rendition,
+    Run,
+    Template,
+    Timeline,
+    literal,
+)
+from ecdn_proxy.core.manifest.xml import children, header_urls, local, secret_urls, whole
+
+DEFAULT_TIMESCALE: Final = 10_000_000
+"""Ticks per second where the manifest does not say: 100 ns units, [MS-SSTR] 2.2.2.1."""
+
+_FIELD = re.compile(r"\{(bitrate|start[ _]time|CustomAttributes)\}", re.IGNORECASE)
+
+
+def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
+    """A client manifest.
+
+    Args:
+        url: of the manifest, normal form.
+        root: its root element.
+        _utc: unused: chunk times of Smooth streams have no relation to wall time.
+
+    Raises:
+        ManifestError: too many qualities.
+        ValueError: values that no player takes (the caller turns it into `ManifestError`).
+    """
+    live = root.get("IsLive", "FALSE").upper() == "TRUE"
+    overall = _timescale(root.get("TimeScale"), DEFAULT_TIMESCALE)
+    levels = sum(local(element) in {"StreamIndex", "QualityLevel"} for element in root.iter())
+    if levels > LEVELS_MAX:
+        raise ManifestError(f"{levels} streams and qualities; the limit is {LEVELS_MAX}", "manifest", "split it")
+    renditions: list[Rendition] = []
+    longest_s = 0.0
+    for place, stream in enumerate(children(root, "StreamIndex")):
+        timescale = _timescale(stream.get("TimeScale"), overall)
+        timeline = _chunks(stream, live, whole(root.get("Duration", "0")) * timescale // overall)
+        if timeline is None:
+            continue
+        longest_s = max(longest_s, *(run.duration_ticks / timescale for run in timeline.runs))
+        for at, level in enumerate(children(stream, "QualityLevel")):
+            pattern = _pattern(url, stream, level)
+            if pattern is not None:
+                name = f"{stream.get('Name') or stream.get('Type', place)}-{level.get('Index', at)}"
+                template = Template((pattern,), timescale, 0, timeline.runs[0].start_ticks, None, timeline)
+                renditions.append(Rendition(name, None, whole(level.get("Bitrate", "0")), (), (template,)))
+    headers = (e.text or "" for e in root.iter() if local(e) == "ProtectionHeader")
+    return Presentation(
+        url=url,
+        format=Format.SMOOTH,
+        live=live,
+        target_duration_s=longest_s,
+        renditions=tuple(renditions),
+        never_share=frozenset(secret_urls(url, (u for text in headers for u in header_urls(text)))),
+        ended=not live,
+    )
+
+
+def _timescale(text: str | None, default: int) -> int:
+    value = whole(text) if text else default
+    if not 0 < value <= TIMESCALE_MAX:
+        raise ValueError(f"TimeScale {value}")
+    return value
+
+
+def _pattern(url: str, stream: Element, level: Element) -> str | None:
+    """The URL pattern of one quality level; None if the stream has none (sparse streams without chunks)."""
+    text = stream.get("Url")
+    if not text:
+        return None
+    custom = ",".join(
+        f"{a.get('Name', '')}={a.get('Value', '')}"
+        for holder in children(level, "CustomAttributes")
+        for a in children(holder, "Attribute")
+    )
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1].lower()
+        if name == "bitrate":
+            return literal(str(whole(level.get("Bitrate", "0"))))
+        return literal(custom) if name == "customattributes" else "$Time$"
+
+    filled: list[str] = []
+    at = 0
+    for found in _FIELD.finditer(text):
+        filled += [literal(text[at : found.start()]), value(found)]
+        at = found.end()
+    filled.append(literal(text[at:]))
+    target = urls.resolve(literal(url), "".join(filled))
+    return urls.normal(target) if "$Time$" in target and urls.is_http(target) else None
+
+
+def _chunks(stream: Element, live: bool, end_ticks: int) -> Timeline | None:
+    """Runs of the `c` elements: `t` absolute, `d` length, `r` how often in all ([MS-SSTR] 2.2.2.6, 2.2.2.6.1)."""
+    entries = list(children(stream, "c"))
+    runs: list[Run] = []
+    at = number = 0
+    for place, entry in enumerate(entries):
+        at = whole(entry.get("t", str(at)))
+        following = entries[place + 1].get("t") if place + 1 < len(entries) else None
+        length = whole(entry.get("d") or str((whole(following) if following else end_ticks) - at))
+        if length <= 0 and live and place + 1 == len(entries):
+            length = runs[-1].duration_ticks if runs else 0
+        count = max(1, whole(entry.get("r", "1")))
+        if length <= 0 or at < 0 or (runs and at < runs[-1].start_ticks):
+            raise ValueError(f"chunk {place}: t={at} d={length}")
+        if runs and runs[-1].duration_ticks == length and runs[-1].end_ticks() == at:
+            last = runs[-1]
+            runs[-1] = Run(last.start_ticks, length, (last.count or 1) + count, last.number)
+        else:
+            runs.append(Run(at, length, count, number))
+        at += length * count
+        number += count
+    return Timeline(tuple(runs), open_ended=live) if runs else None

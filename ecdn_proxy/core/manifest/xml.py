@@ -1,0 +1,134 @@
+"""What DASH and Smooth share in reading XML: names, references, times, ranges, licence addresses.
+
+Map: `local`, `children` · `resolved` · `seconds`, `instant` (ISO 8601) · `whole`, `byte_range` ·
+`secret_urls`, `header_urls`.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from ecdn_proxy.core.http import urls
+from ecdn_proxy.core.values import ByteRange
+
+_DURATION = re.compile(
+    r"(-?)P(?:(\d+(?:\.\d+)?)Y)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)D)?"
+    r"(?:T(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?",
+    re.ASCII,
+)
+_UNITS_S: Final = (365 * 86400.0, 30 * 86400.0, 86400.0, 3600.0, 60.0, 1.0)
+_LA_URL = re.compile(r"<LA_URL>([^<]*)</LA_URL>", re.IGNORECASE)
+HEADER_CHARACTERS_MAX: Final = 65_536
+"""Characters of one base64 PlayReady object; they are 10 KiB at most by its specification."""
+SECRETS_MAX: Final = 5_000
+"""Licence addresses read out of one manifest: one for each key system of each representation."""
+WHOLE_MAX: Final = 2**63
+"""Whole numbers of a manifest, absolute: what its schemas call long; floats can still hold their quotients."""
+SECONDS_MAX: Final = 1e11
+"""Seconds of one duration: three thousand years, so that no sum of them is infinite."""
+
+
+def local(element: Element) -> str:
+    """An element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def children(element: Element, *names: str) -> Iterator[Element]:
+    """Its children with one of these names, those left out that are to be fetched from elsewhere (xlink)."""
+    for child in element:
+        if local(child) in names and not any(name.endswith("}href") for name in child.attrib):
+            yield child
+
+
+def seconds(text: str | None) -> float | None:
+    """An xs:duration such as PT1H2M3.5S in seconds; None for none.
+
+    Raises:
+        ValueError: not a duration.
+    """
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or text.strip()[-1] in "PT":
+        raise ValueError(f"not a duration: {text[:40]!r}")
+    total = sum(float(amount) * unit for amount, unit in zip(found.groups()[1:], _UNITS_S, strict=True) if amount)
+    if total > SECONDS_MAX:
+        raise ValueError(f"too long a duration: {text[:40]!r}")
+    return -total if found[1] else total
+
+
+def whole(text: str) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: none, or one beyond `WHOLE_MAX`.
+    """
+    value = int(text)
+    if abs(value) >= WHOLE_MAX:
+        raise ValueError(f"too large a number: {text[:40]!r}")
+    return value
+
+
+def instant(text: str | None) -> float | None:
+    """An xs:dateTime in seconds since the epoch, UTC where it names no zone; None for none.
+
+    Raises:
+        ValueError: not a date and time.
+    """
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text.strip())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def byte_range(text: str | None) -> ByteRange | None:
+    """A byte-range-spec, `first-last`; None for none.
+
+    Raises:
+        ValueError: not a range.
+    """
+    if not text:
+        return None
+    first, dash, last = text.strip().partition("-")
+    covers = ByteRange(whole(first), whole(last) if last else None)
+    if not dash or covers.first < 0 or (covers.last is not None and covers.last < covers.first):
+        raise ValueError(f"not a byte range: {text[:40]!r}")
+    return covers
+
+
+def resolved(base: str, reference: str) -> str | None:
+    """An http or https reference as an absolute URL in normal form; None for any other scheme.
+
+    Raises:
+        BadUrl: as `urls.resolve`.
+    """
+    target = urls.resolve(base, reference)
+    return urls.normal(target) if urls.is_http(target) else None
+
+
+def secret_urls(url: str, found: Iterable[str]) -> Iterator[str]:
+    """Those references that are http URLs, resolved and in normal form."""
+    for reference in islice(found, SECRETS_MAX):
+        if not reference.strip():
+            continue
+        try:
+            target = resolved(url, reference.strip())
+        except urls.BadUrl:
+            continue
+        if target is not None:
+            yield target
+
+
+def header_urls(text: str) -> list[str]:
+    """LA_URL elements inside a base64 PlayReady object; an object that cannot be read has none."""
+    try:
+        raw = base64.b64decode("".join(text[:HEADER_CHARACTERS_MAX].split()), validate=True)
+    except (binascii.Error, ValueError):
+        return []
+    plain = raw.decode("utf-16-le", "ignore") + raw[1:].decode("utf-16-le", "ignore")
+    return [url.strip().replace("&amp;", "&") for url in _LA_URL.findall(plain)]

@@ -1,0 +1,1 @@
+"""What people and the coordinator are told: counters, conditions with their remedies."""

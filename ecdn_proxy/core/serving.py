@@ -1,0 +1,115 @@
+"""What other agents get from here: whether, of what, and when this machine had better not.
+
+get(), cancelled()     a child comes, and leaves; the upload itself is `upload`'s
+decide()               by policy, and by what the uplink carries (`uplink`)
+pump()                 what can be sent goes out
+"""
+
+from typing import Literal
+
+from ecdn_proxy.core.download.cache import Cache
+from ecdn_proxy.core.download.downloads import Acquisitions
+from ecdn_proxy.core.events import Load, RaiseCondition
+from ecdn_proxy.core.swarm.announcements import Housekeeping
+from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.upload.uploads import Offer, Uploads
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from ecdn_proxy.wire.peer import Cancel, Get, Noted, Refused
+
+
+class Giving:
+    """See the head of this file."""
+
+    def __init__(
+        self, site: Site, cache: Cache, uploads: Uploads, house: Housekeeping, acquisitions: Acquisitions
+    ) -> None:
+        self._site = site
+        self._cache = cache
+        self._uploads = uploads
+        self._house = house
+        self._acquisitions = acquisitions
+        self._may = True
+
+    def permitted(self, *, uploads: bool, now: Instant) -> None:
+        """Policy says whether this machine may serve others."""
+        self._may = uploads
+        self.decide("policy", now)
+
+    def get(self, device: str, get: Get, now: Instant) -> None:
+        """An agent wants to read a segment from here."""
+        site = self._site
+        acquisition = self._acquisitions.get(get.key)
+        stored = self._cache.peek(get.key)
+        held = acquisition or stored
+        # one that joined in the middle of an event knows the stream by its media playlist, others by its master
+        stream = get.stream if held is None else held.stream
+        if not site.view.serves or not self._house.shares(stream):
+            site.send(device, Refused(get.request, "policy"))
+            return
+        here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
+        if not here and get.errand is not None and self._acquisitions.errand(get.key, get.stream, get.errand, now):
+            here, acquisition = True, self._acquisitions.get(get.key)
+        if not here or (acquisition is not None and acquisition.parent == device):
+            site.send(device, Refused(get.request, "unknown"))
+        elif not self._uploads.begin(device, get):
+            site.send(device, Refused(get.request, "busy"))
+        elif stored is None:
+            if acquisition is None:
+                site.out.append(Load(get.key))
+            if acquisition is None or acquisition.assembly.vouched <= get.first:
+                site.send(device, Noted(get.request))
+
+    def _offer(self, key: str) -> Offer | None:
+        stored = self._cache.peek(key)
+        if stored is not None:
+            body = memoryview(stored.body)
+            count = -(-len(body) // PIECE_BYTES)
+            kbps = stored.origin_kbps
+            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, True, kbps)
+        acquisition = self._acquisitions.get(key)
+        if acquisition is not None:
+            assembly = acquisition.assembly
+            pieces, kbps = assembly.pieces.__getitem__, assembly.origin_kbps
+            return Offer(assembly.vouchers, pieces, assembly.vouched, assembly.complete, kbps)
+        return Offer((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
+
+    def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:
+        """Whether this machine serves others, by policy and by what its uplink carries."""
+        view = self._site.view
+        before, view.serves = view.serves, self._may and not self._uploads.uplink.is_slow(now)
+        if not view.serves:
+            for key in self._uploads.keys():  # noqa: SIM118 - not a dict
+                self._uploads.refuse(key, reason)
+        if before != view.serves and reason == "busy":
+            self._house.announce()
+
+    def cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
+        """One that reads from here needs no more, or goes elsewhere."""
+        have, uploads = cancel.late_with, self._uploads
+        slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
+        key = uploads.cancel(device, cancel.request, now)
+        if slow:
+            lasts_s = uploads.uplink.slow_until - now
+            why = f"others had too little of what was sent to them; nothing is given for {lasts_s:.0f} s"
+            self._site.out.append(RaiseCondition("uplink-slow", why))
+            self.decide("busy", now)
+        acquisition = None if key is None else self._acquisitions.get(key)
+        if acquisition is not None:
+            acquisition.children = self._uploads.of(acquisition.key)
+            acquisition.child_left(now)
+
+    def serves_again_at(self) -> Instant | None:
+        """When the uplink is tried again."""
+        return self._uploads.uplink.slow_until if self._may and not self._site.view.serves else None
+
+    def pump(self, now: Instant) -> None:
+        """Send what can be sent."""
+        if len(self._uploads):
+            self._uploads.pump(self._offer, now)
+
+    def check(self) -> None:
+        """What is being given is here."""
+        for key in self._uploads.keys():  # noqa: SIM118 - not a dict
+            here = self._acquisitions.get(key) is not None or self._cache.peek(key) is not None
+            assert here or self._cache.on_disk(key)

@@ -1,0 +1,146 @@
+"""What the parts of the node share: who is near, whom links reach, what is to be done.
+
+Site.send(device, message)    on an open link
+Site.reach(device, message)   opens one if need be; the message waits for it, bounded
+Site.request(device, ask)     the same for what is to be answered: not from whom an access point keeps apart
+Site.out                      effects of the event in hand, in order
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ecdn_proxy.core.events import Dial, Effect, HangUp, Send
+from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.seal import Seal
+from ecdn_proxy.core.swarm.ledger import Ledger
+from ecdn_proxy.core.swarm.membership import View
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Contact, PeerMessage
+
+WAITING_MAX = 64
+"""Messages kept for a link that is being opened."""
+
+
+@dataclass(slots=True)
+class Link:
+    """An open link."""
+
+    kind: Literal["lan", "webrtc"]
+    rtt_ms: float
+    full: bool = False
+
+
+class Site:
+    """The surroundings of one node."""
+
+    def __init__(self, me: Contact, seal: Seal, limits: Limits) -> None:
+        self.me = me
+        self.seal = seal
+        self.limits = limits
+        self.out: list[Effect] = []
+        self.view = View(me, limits)
+        self.ledger = Ledger(self.view, limits, self.apart)
+        self.links: dict[str, Link] = {}
+        self.sharing = True
+        self._answer_s = limits.home_answer_s / 4
+        self._answer_varies_s = limits.home_answer_s / 2
+        self._dialling: dict[str, list[PeerMessage]] = {}
+        self._number = 0
+        self._utc_minus_now = 0.0
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether only WebRTC is likely between two devices: TLS reaches one of them from here, and not the other."""
+        return self.by_webrtc(one) != self.by_webrtc(other)
+
+    def by_webrtc(self, device: str) -> bool:
+        """Whether the link to a device is a WebRTC one."""
+        link = self.links.get(device)
+        return link is not None and link.kind == "webrtc"
+
+    def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
+        """Where they listen, as far as it is known."""
+        return tuple(contact for it in devices if (contact := self.view.contact(it)) is not None)
+
+    def number(self) -> int:
+        """A number not used before: requests, fetches."""
+        self._number = (self._number + 1) % 2**32
+        return self._number
+
+    def set_utc(self, utc: float, now: Instant) -> None:
+        """An event said what time it is outside."""
+        self._utc_minus_now = utc - now
+
+    def utc(self, now: Instant) -> float:
+        """Seconds since the epoch."""
+        return now + self._utc_minus_now
+
+    def answer_wait_s(self) -> float:
+        """How long a home may take before the next in rank is asked too (as RFC 6298 reckons a retransmission)."""
+        usual = self._answer_s + 4 * self._answer_varies_s
+        return min(max(usual, self.limits.home_answer_s), self.limits.home_answer_max_s)
+
+    def answered_in(self, seconds: float) -> None:
+        """A home answered, or let its time pass; a machine under load learns to wait."""
+        surprise = min(seconds, self.limits.home_answer_max_s) - self._answer_s
+        self._answer_s += surprise / 8
+        self._answer_varies_s += (abs(surprise) - self._answer_varies_s) / 4
+
+    def send(self, device: str, message: PeerMessage) -> None:
+        """Send on an open link; nothing happens without one."""
+        if device in self.links:
+            self.out.append(Send(device, message))
+
+    def dial(self, device: str, now: Instant) -> bool:
+        """Open a link unless there is one or one is being opened; False when the device cannot be reached."""
+        if device in self.links:
+            return True
+        if device in self._dialling:
+            return not self._stalls(device, now)
+        contact = self.view.contact(device)
+        if contact is None or device == self.me.device or not self.view.reachable(device, now):
+            return False
+        self._dialling[device] = []
+        self.view.dialled(device, now)
+        self.out.append(Dial(contact))
+        return True
+
+    def _stalls(self, device: str, now: Instant) -> bool:
+        if stalls := self.view.stalls(device, now):
+            self.view.isolation.missed(device)
+        return stalls
+
+    def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
+        """Like `reach`, for what is waited for; one that seems to be cut off is only tried."""
+        if self.view.isolation.keeps_apart(device, now):
+            self.dial(device, now)
+            return False
+        return self.reach(device, message, now)
+
+    def reach(self, device: str, message: PeerMessage, now: Instant) -> bool:
+        """Send now, or as soon as a link stands; False when there will be none."""
+        if device in self.links:
+            self.out.append(Send(device, message))
+            return True
+        if not self.dial(device, now):
+            return False
+        waiting = self._dialling[device]
+        if len(waiting) < WAITING_MAX:
+            waiting.append(message)
+        return True
+
+    def opened(self, contact: Contact, kind: Literal["lan", "webrtc"], rtt_ms: float) -> None:
+        """A link stands: what waited for it goes out."""
+        self.links[contact.device] = Link(kind, rtt_ms)
+        for message in self._dialling.pop(contact.device, ()):
+            self.out.append(Send(contact.device, message))
+
+    def closed(self, device: str) -> bool:
+        """A link or a dial ended; says whether a link stood."""
+        self._dialling.pop(device, None)
+        return self.links.pop(device, None) is not None
+
+    def hang_up(self, device: str, why: str) -> None:
+        """Close a link from here."""
+        if device in self.links:
+            self.out.append(HangUp(device, sentence(why)))

@@ -1,0 +1,1 @@
+"""Whom this machine serves, in which order and how much."""

@@ -1,0 +1,1 @@
+"""Requests and answers towards browsers: cleaned, observed, encoded, written."""

@@ -1,0 +1,362 @@
+"""A connection to an intercepted host, opened here: TLS ends, segments are answered, all else goes on.
+
+    waiting ──a segment's request──► answering ──► waiting
+       ├────any other plain GET──► straight to the origin ──► waiting
+       ├────any other plain request──► relayed through mitmproxy ──► waiting
+       └────upgrade, long body, HTTP/1.0, …──► handed over to mitmproxy until the connection ends
+
+Map: `Opened` with `data_received` (TLS) · `_read` (HTTP/1.1 by h11: what is malformed is refused) · `_dispatch` ·
+`_answer` · `say`, `answered`, `instead`, … (what `front.straight` and `front.relay` tell).
+
+A segment is answered by the very functions by which the addon and the gateway answer. Nothing is answered out of turn:
+h11 reads no second request before the first has its whole response.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import h11
+import structlog
+from mitmproxy import http
+from mitmproxy.net.http import http1
+
+from ecdn_proxy.agent.api import Agent, FromMemory, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.core.http.answers import Circumstance
+from ecdn_proxy.front import errorpage
+from ecdn_proxy.front.http.observed import Passages
+from ecdn_proxy.front.http.responses import Reply, brief, from_memory, reply_to, sort
+from ecdn_proxy.front.http.sanitize import clean
+from ecdn_proxy.front.http.targets import Targets
+from ecdn_proxy.front.intercept import mitm_transport as inner
+from ecdn_proxy.front.intercept.direct import Straight
+from ecdn_proxy.front.intercept.mitm_relay import Relay
+from ecdn_proxy.front.intercept.mitm_transport import Inner
+from ecdn_proxy.front.intercept.origin_connection import Onward
+from ecdn_proxy.front.intercept.tls_stream import Ended, Secured
+from ecdn_proxy.front.tls.policy import Interception
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Unavailable
+
+HEAD_BYTES_MAX: Final = 65_536
+RELAYED_BODY_MAX: Final = 65_536
+"""A request's body up to this length is taken whole and relayed: beacons and licence requests. Longer ones stream."""
+AHEAD_BYTES_MAX: Final = 131_072
+"""What a client may send before its last request is answered; then it is read no further."""
+WRITE_HIGH_BYTES: Final = 262_144
+"""More than this unsent, and the source of the bytes waits."""
+SILENT_MAX_S: Final = 600.0
+"""As mitmproxy: a connection on which nothing has come for so long, and nothing is asked, is closed."""
+_log = structlog.get_logger("ecdn.proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every opened connection uses."""
+
+    agent: Agent
+    interception: Interception
+    targets: Targets
+    passages: Passages
+    utc: Callable[[], float]
+    show_source: bool
+    tasks: Tasks
+    through_mitmproxy: Callable[[Inner], None]
+    """Start mitmproxy's handler on it."""
+    busy: Callable[["Opened", bool], None]
+    """A request is being answered here, or no longer."""
+    ended: Callable[["Opened"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What the client asked for: its CONNECT request as it came, and what its ClientHello says."""
+
+    connect: bytes
+    host: str
+    port: int
+    opened: inner.Opened
+
+
+class Opened(asyncio.Protocol):
+    """One client's connection; `tls` is the server's end, fresh, and the ClientHello comes by `data_received`."""
+
+    def __init__(self, services: Services, tunnel: Tunnel, tls: Secured, transport: asyncio.Transport) -> None:
+        self._services = services
+        self._tunnel = tunnel
+        self._tls = tls
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        place = tunnel.host, tunnel.port
+        self._straight = Straight(
+            self,
+            tunnel.host,
+            lambda told: Onward(told, place, tunnel.opened, services.interception, services.targets),
+            services.passages,
+            services.tasks,
+        )
+        self._relay = Relay(self, services.through_mitmproxy, tunnel.connect, transport, tunnel.opened)
+        self._slow = False
+        self._room: asyncio.Future[None] | None = None
+        self._heard_at = self._loop.time()
+        self._timer = self._loop.call_later(SILENT_MAX_S, self._look)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    # ---- asyncio's side
+
+    def data_received(self, data: bytes) -> None:
+        """Encrypted bytes from the client."""
+        if self._closed:
+            return
+        self._heard_at = self._loop.time()
+        new = not self._tls.established
+        try:
+            for plain in self._tls.decrypt(data):
+                self._plain(plain)
+        except Ended as end:
+            if not self._tls.established:
+                self._services.interception.distrusted(self._name, end.why)
+            self.close()
+        if new and self._tls.established:
+            self._services.interception.trusted(self._name)
+
+    def eof_received(self) -> None:
+        """The client has left; half a connection is of no use to HTTP."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has left, or was left."""
+        self._closed = True
+        self._services.busy(self, False)
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self._straight.leave()
+        self._relay.leave()
+        if self._room is not None and not self._room.done():
+            self._room.cancel()
+        self._services.ended(self)
+
+    def pause_writing(self) -> None:
+        """The client takes nothing more for now."""
+        self._slow = True
+        self._straight.slow(True)
+        self._relay.slow(True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._slow = False
+        self._straight.slow(False)
+        self._relay.slow(False)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def close(self) -> None:
+        """Send what is encrypted, then end."""
+        if not self._closed:
+            self._tls.flush()
+            self._closed = True
+            self._transport.close()
+
+    def _look(self) -> None:
+        """Close what is silent; while mitmproxy or the agent is at work they have limits of their own."""
+        left = self._heard_at + SILENT_MAX_S - self._loop.time()
+        if left > 0 or self._at_work or self._relay.handed_over:
+            self._timer = self._loop.call_later(max(left, SILENT_MAX_S / 10), self._look)
+        else:
+            self.close()
+
+    @property
+    def _name(self) -> str:
+        return self._tunnel.opened.sni or self._tunnel.host
+
+    # ---- requests
+
+    def _plain(self, data: bytes) -> None:
+        if self._relay.handed_over:
+            self._relay.feed(data)
+            return
+        self._http.receive_data(data)
+        if self._at_work:
+            if len(self._http.trailing_data[0]) > AHEAD_BYTES_MAX:
+                self._transport.pause_reading()
+        else:
+            self._read()
+
+    @property
+    def _at_work(self) -> bool:
+        return self._task is not None or self._straight.asked or self._relay.asked
+
+    def _read(self) -> None:
+        """The next request, if all of it is there."""
+        while not self._closed and not self._at_work and not self._relay.handed_over:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                self._refuse(error.error_status_hint)
+                return
+            match event:
+                case h11.Request():
+                    self._request = event
+                    self._body.clear()
+                    if _unusual(event):
+                        self._relay.hand_over(event, self._http.trailing_data[0])
+                case h11.Data(data=data):
+                    self._body += data
+                case h11.EndOfMessage():
+                    assert self._request is not None
+                    self._dispatch(self._request)
+                case h11.ConnectionClosed():
+                    self.close()
+                case _:  # NEED_DATA or PAUSED
+                    return
+
+    def _dispatch(self, event: h11.Request) -> None:
+        if event.method == b"GET" and not self._body:
+            request = self._as_mitmproxy_reads(event)
+            if clean(request) is None:
+                inside = self._services.interception.intercepts(self._tunnel.host)
+                viewer, route = sort(self._services.agent, request, inside=inside)
+                if not isinstance(route, Pass):
+                    self._services.busy(self, True)
+                    self._task = self._services.tasks.begin(self._answer(viewer, route), "answer")
+                    self._task.add_done_callback(self._sent)
+                    return
+                if inside:
+                    self._services.busy(self, True)
+                    self._straight.ask(request, viewer)
+                    return
+        self._relay.ask(event, bytes(self._body))
+
+    def _as_mitmproxy_reads(self, event: h11.Request) -> http.Request:
+        return http.Request(
+            host=self._tunnel.host,
+            port=self._tunnel.port,
+            method=event.method,
+            scheme=b"https",
+            authority=b"",
+            path=event.target,
+            http_version=b"HTTP/1.1",
+            headers=http.Headers(event.headers.raw_items()),
+            content=None,
+            trailers=None,
+            timestamp_start=0.0,
+            timestamp_end=None,
+        )
+
+    def _refuse(self, status: int) -> None:
+        """h11's own words hold parts of the request, and those may be secrets."""
+        _log.warning("request refused", why="it is not HTTP/1.1")
+        page = errorpage.bad_request("It does not follow the rules of HTTP/1.1.")
+        page.status_code = status
+        self._tls.encrypt(http1.assemble_response(page))  # type: ignore[no-untyped-call]
+        self.close()
+
+    # ---- segments
+
+    async def _answer(self, viewer: ViewerRequest, route: FromMemory | ToGateway) -> None:
+        services = self._services
+        if isinstance(route, FromMemory):
+            now = Circumstance("cache", services.utc(), services.show_source)
+            await self._send(from_memory(route.segment, viewer, now))
+            return
+        try:
+            delivery = services.agent.open(route.ticket)
+        except KeyError:
+            await self._send(brief(502, "no such ticket"))
+            return
+        try:
+            reply = await reply_to(delivery, "GET", viewer.headers, services.utc, show_source=services.show_source)
+        except Unavailable as fault:
+            _log.warning("segment unavailable", why=fault.why)
+            reply = brief(502, fault.why)
+        try:
+            await self._send(reply)
+        finally:
+            await delivery.close()
+
+    async def _send(self, reply: Reply) -> None:
+        fields = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers]
+        reason = reply.reason.encode("latin-1", "replace")
+        first = True
+        try:
+            self.say(h11.Response(status_code=reply.status, headers=fields, reason=reason))
+            async for part in reply.parts():
+                self.say(h11.Data(data=cast("bytes", part)))
+                if first:
+                    self._tls.flush()  # at once: much of the rest may be read and decrypted before the next turn
+                    first = False
+                if self._slow:
+                    self._room = self._loop.create_future()
+                    await self._room
+            self.say(h11.EndOfMessage())
+        except Unavailable as fault:
+            _log.warning("answer broken off", why=fault.why)
+        except h11.LocalProtocolError:
+            _log.warning("answer broken off", why="the origin's answer does not follow the rules of HTTP/1.1")
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._services.busy(self, False)
+        if self._http.our_state in {h11.SEND_RESPONSE, h11.SEND_BODY, h11.ERROR}:
+            self.close()  # broken off: short of its Content-Length or without the last chunk, so that the player knows
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """This request is done; on with the one after it."""
+        self._tls.flush()
+        if self._closed:
+            return
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            self.close()  # one side has said that this was the last
+            return
+        self._http.start_next_cycle()
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+        self._loop.call_soon(self._read)
+
+    # ---- everything else: see `relay.Viewer`
+
+    def say(self, event: h11.Event) -> None:
+        """The next part of the response."""
+        for part in self._http.send_with_data_passthrough(event) or ():
+            self._tls.encrypt(part)
+
+    def answered(self) -> None:
+        """The whole response has been said."""
+        self._services.busy(self, False)
+        self._next()
+
+    def instead(self) -> None:
+        """Nothing has been said: mitmproxy asks, and says what is wrong."""
+        self._services.busy(self, False)
+        if not self._closed and self._request is not None:
+            self._relay.ask(self._request, b"")
+
+    def raw(self, data: bytes) -> None:
+        """Bytes of a connection that was handed over."""
+        if not self._closed:
+            self._tls.encrypt(data)
+            self._tls.flush()
+
+    def flush(self) -> None:
+        """No more for now."""
+        self._tls.flush()
+
+
+def _unusual(event: h11.Request) -> bool:
+    """Whether the request is one for mitmproxy alone."""
+    if event.http_version != b"1.1" or not event.target.startswith((b"/", b"*")) or event.method == b"CONNECT":
+        return True
+    for name, value in event.headers:
+        if name in {b"upgrade", b"expect", b"transfer-encoding"}:
+            return True
+        if name == b"content-length" and int(value) > RELAYED_BODY_MAX:
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""What runs inside mitmproxy: the addon that sorts, and the loopback gateway that answers."""

@@ -1,0 +1,231 @@
+"""The routing addon: sorts each request; lets it pass, answers it from memory, or sends it to the gateway.
+
+Map: `http_connect` (may a tunnel be opened) · `requestheaders` (clean, refuse, ask the agent, route) ·
+`responseheaders` and `response` (stream; `front.passage` keeps the books) · `server_connect` (resolve, check, pin the
+address).
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from mitmproxy import http, websocket
+from mitmproxy.connection import Server
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from ecdn_proxy.agent.api import Agent, FromMemory, Pass, ToGateway
+from ecdn_proxy.core.http.answers import Answer, Circumstance, answer_for
+from ecdn_proxy.front import errorpage
+from ecdn_proxy.front.http.observed import Passage, Passages
+from ecdn_proxy.front.http.responses import has_body, sort
+from ecdn_proxy.front.http.sanitize import clean
+from ecdn_proxy.front.http.targets import Refused, Targets
+from ecdn_proxy.front.mitm.gateway import SECRET_FIELD, Gateway
+from ecdn_proxy.front.tls.policy import Interception
+from ecdn_proxy.io import clock
+
+REFUSED_BODY_MAX: Final = 65_536
+_PASSAGE = "ecdn"
+_TO_GATEWAY: Final = frozenset({
+    "accept", "connection", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
+    "origin", "range",
+})  # fmt: skip
+"""What the gateway needs of a viewer's request; the rest, cookies included, waits under the ticket."""
+_log = structlog.get_logger("ecdn.proxy")
+
+
+class Addon:
+    """mitmproxy calls the methods named after its hooks."""
+
+    name = "ecdn"
+
+    def __init__(
+        self,
+        agent: Agent,
+        gateway: Gateway,
+        interception: Interception,
+        targets: Targets,
+        passages: Passages,
+        *,
+        source_headers: bool,
+    ) -> None:
+        self._agent = agent
+        self._gateway = gateway
+        self._interception = interception
+        self._targets = targets
+        self._passages = passages
+        self._source_headers = source_headers
+        self._names: dict[str, tuple[str, int]] = {}
+        self._busy: set[str] = set()
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    # ---- where to
+
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        """A tunnel is asked for; one to a host out of scope is resolved now, while a page can still say no."""
+        wrong = clean_connect(flow.request)
+        if wrong is not None:
+            flow.response = errorpage.bad_request(wrong)
+            return
+        host, port = flow.request.host, flow.request.port
+        try:
+            self._targets.spelled(host, port)
+            if not self._interception.intercepts(host):
+                await self._targets.resolve(host, port)
+        except Refused as refusal:
+            _log.warning("tunnel refused", why=str(refusal))
+            flow.response = errorpage.refused(str(refusal))
+        except OSError as error:
+            flow.response = errorpage.unresolved(f"{host}: {error}")
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Nothing is connected to but by the address that was checked."""
+        address = data.server.address
+        if address is None or address[:2] == self._gateway.address:
+            return
+        host, port = address[:2]
+        try:
+            pinned = await self._targets.resolve(host, port)
+        except Refused as refusal:
+            data.server.error = f"{errorpage.REFUSED}{refusal}"
+        except OSError as error:
+            data.server.error = f"{errorpage.UNRESOLVED}{host}: {error}"
+        except Exception:
+            # mitmproxy would log it and connect, unchecked: of all our faults only this one must not fail open
+            _log.exception("a target could not be checked; it is not connected to")
+            data.server.error = f"{errorpage.REFUSED}{host} could not be checked"
+        else:
+            self._names[data.server.id] = (host, port)
+            data.server.address = (pinned, port)
+
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        """The name again: by it the next request finds the open connection, and the origin's certificate is checked."""
+        name = self._names.pop(data.server.id, None)
+        if name is not None:
+            vars(data.server)["address"] = name  # mitmproxy's setter refuses on an open connection
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        """It did not come to be."""
+        self._names.pop(data.server.id, None)
+
+    # ---- requests
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Route a request by its head."""
+        if flow.error:
+            return
+        self._busy.add(flow.id)
+        self.idle.clear()
+        wrong = clean(flow.request)
+        if wrong is not None:
+            self._refuse(flow, errorpage.bad_request(wrong))
+            return
+        try:
+            self._targets.spelled(flow.request.host, flow.request.port)
+        except Refused as refusal:
+            _log.warning("request refused", why=str(refusal))
+            self._refuse(flow, errorpage.refused(str(refusal)))
+            return
+        inside = self._interception.intercepts(flow.request.host)
+        viewer, route = sort(self._agent, flow.request, inside=inside)
+        match route:
+            case FromMemory(segment):
+                now = Circumstance("cache", clock.utc(), self._source_headers)
+                flow.response = _from_memory(answer_for(viewer.method, viewer.headers, segment.head, now), segment.body)
+            case ToGateway(ticket):
+                self._to_gateway(flow, ticket)
+            case Pass():
+                flow.request.stream = has_body(flow.request)
+                if inside:
+                    flow.metadata[_PASSAGE] = Passage(viewer)
+
+    def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
+        request = flow.request
+        fields = [(name, value) for name, value in request.headers.fields if name.lower().decode() in _TO_GATEWAY]
+        host = request.headers["host"].encode("utf-8", "surrogateescape")
+        secret = (SECRET_FIELD.encode(), self._gateway.secret.encode())
+        # `data` throughout: the setters of `request` would write the gateway's address into Host
+        request.data.host, request.data.port = self._gateway.address
+        request.data.scheme = b"http"
+        request.data.path = f"/t/{ticket}".encode()
+        request.headers.fields = ((b"host", host), *fields, secret)
+        flow.server_conn = Server(address=self._gateway.address)  # a fresh one: no upstream proxy on this way
+
+    def _refuse(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Answer at once; a body that would have to be read first ends with the connection instead."""
+        length = flow.request.headers.get("content-length", "0")
+        if "transfer-encoding" in flow.request.headers or len(length) > 5 or int(length) > REFUSED_BODY_MAX:
+            flow.kill()  # type: ignore[no-untyped-call]
+        else:
+            flow.response = response
+
+    # ---- responses
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Everything streams, but a small manifest."""
+        response = flow.response
+        assert response is not None
+        passage = flow.metadata.get(_PASSAGE)
+        if not isinstance(passage, Passage):
+            response.stream = True
+            return
+        held = self._passages.answered(passage, flow.request.host, response.status_code, response.headers.fields)
+        response.stream = False if held else passage.take
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The response has come; a held one goes on when this returns."""
+        self._done(flow)
+        passage = flow.metadata.get(_PASSAGE)
+        if not isinstance(passage, Passage) or flow.response is None:
+            return
+        if flow.response.stream is False and flow.response.raw_content is not None:
+            passage.take(flow.response.raw_content)
+        await self._passages.ended(passage)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """A request ended early: refused, broken off, or its viewer left."""
+        self._done(flow)
+        passage = flow.metadata.get(_PASSAGE)
+        if not isinstance(passage, Passage):
+            return
+        self._passages.over(passage)
+        if not passage.status and flow.server_conn.tls_established and flow.client_conn.connected:
+            self._interception.unanswered(flow.request.host)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Messages pass; mitmproxy would keep each of them for as long as the connection lives."""
+        assert isinstance(flow.websocket, websocket.WebSocketData)
+        flow.websocket.messages.clear()
+
+    def _done(self, flow: http.HTTPFlow) -> None:
+        self._busy.discard(flow.id)
+        if not self._busy:
+            self.idle.set()
+
+
+def clean_connect(request: http.Request) -> str | None:
+    """The reason why a CONNECT is refused, or None."""
+    if request.http_version not in {"HTTP/1.1", "HTTP/1.0"}:
+        return f"The version {request.http_version[:20]} is not one that this proxy speaks."
+    if len(request.headers.get_all("host")) > 1:
+        return "The request names several hosts."
+    return None
+
+
+def _from_memory(answer: Answer, body: bytes) -> http.Response:
+    end = None if answer.length is None else answer.skip + answer.length
+    content = body[answer.skip : end] if answer.body else b""
+    headers = http.Headers([(name.encode(), value.encode()) for name, value in answer.headers])
+    if answer.body:
+        headers["content-length"] = str(len(content))
+    return http.Response(
+        http_version=b"HTTP/1.1",
+        status_code=answer.status,
+        reason=answer.reason.encode(),
+        headers=headers,
+        content=content,
+        trailers=None,
+        timestamp_start=0.0,
+        timestamp_end=None,
+    )

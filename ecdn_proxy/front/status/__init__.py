@@ -1,0 +1,1 @@
+"""The local page and what stands beside it: metrics, doctor, PAC file."""

@@ -1,0 +1,1 @@
+"""Which connections are opened, and the machine's own certificate authority."""

@@ -1,0 +1,1 @@
+"""Links between agents over TLS 1.3 and TCP."""

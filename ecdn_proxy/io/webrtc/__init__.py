@@ -1,0 +1,1 @@
+"""Links between agents over WebRTC data channels, for whom TCP does not reach."""

@@ -1,0 +1,118 @@
+"""What the WebRTC hub (io/webrtc/hub) needs of a WebRTC library, and which one it gets.
+
+    engine(name)    "aiortc" (aiortc_engine) or "wrtc" (wrtc_engine)  ->  a function that makes a
+    Peer
+    Peer            one peer connection with one data channel
+    Carrier         that channel, as io/webrtc/channel uses it
+
+Descriptions go in and out as text (SDP, RFC 8866). What may be offered or tried is the hub's business; an engine
+gathers on the addresses that it is given, as far as its library lets it, and says afterwards which pair it has chosen.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Literal, Protocol
+
+from ecdn_proxy.wire.faults import Unavailable
+
+Kind = Literal["offer", "answer"]
+EngineName = Literal["aiortc", "wrtc"]
+PACKAGES: dict[EngineName, tuple[str, str]] = {
+    "aiortc": ("aiortc", "ecdn[agent]"),
+    "wrtc": ("webrtc", "ecdn[webrtc-fast]"),
+}
+"""The module that an engine needs, and what brings it."""
+
+
+class Carrier(Protocol):
+    """A data channel, with the names of the W3C's RTCDataChannel."""
+
+    bufferedAmountLowThreshold: int  # noqa: N815 - the standard's name
+
+    @property
+    def readyState(self) -> str:  # noqa: N802 - the standard's name
+        """`connecting`, `open`, `closing` or `closed`."""
+        ...
+
+    @property
+    def bufferedAmount(self) -> int:  # noqa: N802 - the standard's name
+        """Bytes taken and not given to SCTP yet."""
+        ...
+
+    def on(self, event: str, handler: Callable[..., object]) -> object:
+        """`open`, `message` (with its bytes or text), `bufferedamountlow`, `close`."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """One message."""
+        ...
+
+
+class Peer(Protocol):
+    """One peer connection."""
+
+    def open_channel(self, label: str) -> Carrier:
+        """For the side that offers; before `describe`."""
+        ...
+
+    def on_channel(self, taken: Callable[[Carrier], None]) -> None:
+        """For the side that answers: `taken` is called with the other side's channel."""
+        ...
+
+    def on_lost(self, lost: Callable[[], None]) -> None:
+        """`lost` is called when ICE or DTLS has failed, or all is closed."""
+        ...
+
+    async def describe(self, kind: Kind, addresses: Sequence[str]) -> str:
+        """Gather candidates, on `addresses` if the library can be told; the whole description."""
+        ...
+
+    async def set_remote(self, kind: Kind, sdp: str) -> None:
+        """Take the other side's description; raises whatever its parser raises."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether ICE and DTLS stand."""
+        ...
+
+    def path(self) -> tuple[str, str]:
+        """The addresses of the chosen pair, this machine's and the other's; "" for one that is not shown."""
+        ...
+
+    def unacknowledged(self) -> bool:
+        """Whether anything that was sent may still be lost by closing."""
+        ...
+
+    async def close(self) -> None:
+        """Close all of it."""
+        ...
+
+
+Engine = Callable[[Sequence[str]], Peer]
+"""STUN servers -> a new peer connection."""
+
+
+def missing(name: EngineName) -> str | None:
+    """Why an engine cannot be used here; None when it can."""
+    module, brings = PACKAGES[name]
+    if find_spec(module) is not None:
+        return None
+    return f"the WebRTC engine {name} is not installed; install {brings}, or set webrtc_engine to aiortc"
+
+
+def engine(name: EngineName) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        Unavailable: its package is not installed.
+    """
+    if (why := missing(name)) is not None:
+        raise Unavailable(why)
+    if name == "wrtc":
+        from ecdn_proxy.io.webrtc.wrtc_engine import WrtcPeer  # noqa: PLC0415 - the other engine is not loaded
+
+        return WrtcPeer
+    from ecdn_proxy.io.webrtc.aiortc_engine import AiortcPeer  # noqa: PLC0415 - as above
+
+    return AiortcPeer

@@ -1,0 +1,399 @@
+"""Links to other agents over WebRTC data channels, for those whom TCP does not reach.
+
+    RtcHub(ourselves, identity, port, networks, told, say, utc, stun_servers, engine)
+        close()                            dial(contact)  hang_up(device, why)  leave(device)
+        send(device, message)              is_full(device)
+        set_streams(streams, serves)       set_identity(identity)      stats()
+        heard(message)                     what the coordinator's switchboard brought
+    say     gives the switchboard a message; False when there is no coordinator
+    told    as io/tls_links/hub's, with kind "webrtc"; and `called`: a higher id wants to be dialled
+    engine  the library below (io/webrtc/engine)
+
+An attempt and the link that comes of it are one task (`_attend`), which always ends by closing its peer connection.
+Only the lower device id offers; the higher one calls. Every description is signed, and checked before the engine sees
+it (io/webrtc/signed_sdp). What is offered and tried is decided in io/webrtc/connections. After DTLS has compared the
+fingerprint, both ends say Hello, and only then the link counts.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+
+from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.tls_links.hub import LinkStats, Ourselves, Told
+from ecdn_proxy.io.tls_links.sockets import Networks, allowed
+from ecdn_proxy.io.webrtc.channel import Channel
+from ecdn_proxy.io.webrtc.connections import CLOSE_S, FLUSH_S, Peering, Peerings
+from ecdn_proxy.io.webrtc.engine import EngineName, engine
+from ecdn_proxy.io.webrtc.signed_sdp import Descriptions
+from ecdn_proxy.sansio.tasks import Tasks
+from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
+from ecdn_proxy.wire.ids import sentence
+from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Watching
+from ecdn_proxy.wire.signalling import (
+    NONCE_BYTES,
+    Answer,
+    Bye,
+    Call,
+    Offer,
+    Relayed,
+    Undeliverable,
+)
+from ecdn_proxy.wire.version import PROTOCOL
+
+OPEN_S = 8.0
+"""One attempt from its first message to both Hellos; on a LAN it takes 50 ms, through two NATs one or two seconds."""
+ANSWER_S = 4.0
+"""From an offer or a call to what answers it, through the coordinator."""
+LINKS_MAX = 64
+"""Seven ledgers for a Wi-Fi of 60 whose stations are kept apart; a link that only pings costs 0.07 % of a core and
+200 KB."""
+ATTEMPTS_MAX = 16
+LABEL = "ecdn/1"
+_ADDRESSES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RtcTold(Told):
+    """What the hub tells, beyond `Told`."""
+
+    called: Callable[[Contact], None] = lambda contact: None
+    """A higher id wants this one to dial it."""
+    forged: Callable[[str, str], None] = lambda device, why: None
+    """device, why: a description in this device's name was not what it had signed, or came too late."""
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One attempt, and the link that comes of it."""
+
+    device: str
+    number: str
+    asked: bool
+    """The node here wants it (else the other one does)."""
+    answer: asyncio.Future[Answer | Offer]
+    channel: Channel
+    peering: Peering | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class RtcHub:
+    """Every WebRTC link of this agent; belongs to one event loop.
+
+    Raises:
+        Unavailable: the engine's package is not installed.
+    """
+
+    def __init__(
+        self,
+        ourselves: Ourselves,
+        identity: Identity,
+        port: int,
+        networks: Networks,
+        told: RtcTold,
+        say: Callable[[Relayed], bool],
+        utc: Callable[[], float],
+        stun_servers: tuple[str, ...] = (),
+        engine_name: EngineName = "aiortc",
+    ) -> None:
+        self._tasks = Tasks(self._failed)
+        self._peerings = Peerings(engine(engine_name), networks, stun_servers, self._tasks, self._failed)
+        self._descriptions = Descriptions(ourselves.tenant, ourselves.device, identity, utc)
+        self._ourselves = ourselves
+        self._port = port
+        self._networks = networks
+        self._told = told
+        self._say = say
+        self._attempts: dict[str, _Attempt] = {}
+        """Attempts and links, by device."""
+        self._links: dict[str, Channel] = {}
+        self._streams: tuple[str, ...] = ()
+        self._serves = True
+        self._closed = False
+
+    async def close(self) -> None:
+        """Say Bye everywhere, close every peer connection, and wait until all are gone."""
+        self._closed = True
+        for attempt in list(self._attempts.values()):
+            self._end(attempt, "the agent is stopping")
+        tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=FLUSH_S + CLOSE_S)
+        await self._tasks.close()
+
+    # ---- what the node wants
+
+    def dial(self, contact: Contact) -> None:
+        """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
+        device = contact.device
+        if self._closed:
+            return
+        if (known := self._attempts.get(device)) is not None:
+            known.asked = True  # the other one's offer is being answered: its end is ours to tell, too
+            return
+        if (why := self._no_room()) is not None or device == self._ourselves.device:
+            self._told.closed(device, why or "that is this agent itself", False)
+            return
+        attempt = self._begin(device, secrets.token_hex(8), asked=True)
+        lower = self._ourselves.device < device
+        self._run(attempt, lambda: self._offer(attempt) if lower else self._call(attempt))
+
+    def hang_up(self, device: str, why: str) -> None:
+        """Close a link, or end the attempt at one; `closed` is told."""
+        if (attempt := self._attempts.get(device)) is not None:
+            if not attempt.channel.open:
+                self._say(Bye(device, self._ourselves.device, attempt.number, sentence(why)))
+            self._end(attempt, why)
+
+    def leave(self, device: str) -> None:
+        """A TLS link takes over: say so, and read on until the other end has said the same; `closed` with `MOVED`."""
+        if (channel := self._links.get(device)) is not None:
+            channel.leave()
+
+    def send(self, device: str, message: PeerMessage) -> None:
+        """Send one message; it is dropped when the link has closed meanwhile."""
+        if (channel := self._links.get(device)) is not None:
+            channel.send(message)
+
+    def is_full(self, device: str) -> bool:
+        """Whether a link has more waiting than it should; `ready` follows."""
+        channel = self._links.get(device)
+        return channel is not None and channel.full
+
+    def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
+        """What Hello says from now on; open links are told."""
+        if (streams, serves) == (self._streams, self._serves):
+            return
+        self._streams, self._serves = streams, serves
+        for channel in list(self._links.values()):
+            channel.send(Watching(streams, serves))
+
+    def set_ourselves(self, ourselves: Ourselves) -> None:
+        """This machine has other addresses, for attempts from now on."""
+        self._ourselves = ourselves
+
+    def set_identity(self, identity: Identity) -> None:
+        """A renewed certificate, for attempts from now on."""
+        self._descriptions.identity = identity
+
+    def stats(self) -> Mapping[str, LinkStats]:
+        """Open links by device."""
+        return {
+            device: LinkStats(
+                now.address,
+                now.talk.rtt_ms,
+                now.bytes_in,
+                now.bytes_out,
+                now.dialled,
+                "webrtc",
+                version=now.talk.version,
+                passed_over=now.talk.passed_over,
+            )
+            for device, now in self._links.items()
+        }
+
+    # ---- what the switchboard brings
+
+    def heard(self, message: Relayed | Undeliverable) -> None:
+        """Take a message of the coordinator's socket; whatever is wrong with it ends at most its own attempt."""
+        if self._closed or (not isinstance(message, Undeliverable) and message.to != self._ourselves.device):
+            return
+        match message:
+            case Undeliverable():
+                if (attempt := self._attempt(message.to, message.attempt)) is not None:
+                    self._end(attempt, f"the coordinator does not connect them: {message.why}")
+            case Bye():
+                if (attempt := self._attempt(message.sender, message.attempt)) is not None:
+                    self._end(attempt, message.why or "it declined")
+            case Call() if message.contact.device == message.sender and self._ourselves.device < message.sender:
+                self._told.called(message.contact)
+            case Answer():
+                attempt = self._attempt(message.sender, message.attempt)
+                if attempt is not None and not attempt.answer.done():
+                    attempt.answer.set_result(message)
+            case Offer() if message.sender < self._ourselves.device:
+                self._offered(message)
+            case _:
+                pass
+
+    def _attempt(self, device: str, number: str) -> _Attempt | None:
+        attempt = self._attempts.get(device)
+        return attempt if attempt is not None and attempt.number == number and not attempt.channel.open else None
+
+    def _offered(self, offer: Offer) -> None:
+        """A lower id offers: because we called, or because it wants the link itself."""
+        device = offer.sender
+        try:
+            self._descriptions.check(offer)
+        except Fault as fault:
+            self._told.forged(device, str(fault))
+            self._say(Bye(device, self._ourselves.device, offer.attempt, sentence(f"refused: {fault}")))
+            return
+        known = self._attempts.get(device)
+        asked = known is not None and known.asked and not known.channel.open
+        if known is not None and asked and not known.answer.done():
+            known.number = offer.attempt
+            known.answer.set_result(offer)
+            return
+        if known is not None:  # it has begun anew, so what we think we have is dead
+            self._end(known, "replaced by a newer link")
+            del self._attempts[device]
+        if (why := self._no_room()) is not None:
+            self._say(Bye(device, self._ourselves.device, offer.attempt, why))
+            return
+        attempt = self._begin(device, offer.attempt, asked=False)
+        self._run(attempt, lambda: self._answer(attempt, offer))
+
+    # ---- attempts
+
+    def _no_room(self) -> str | None:
+        if len(self._attempts) >= LINKS_MAX:
+            return "this agent has all the WebRTC links it may have"
+        if len(self._attempts) - len(self._links) >= ATTEMPTS_MAX:
+            return "this agent is opening enough WebRTC links already"
+        return None
+
+    def _begin(self, device: str, number: str, *, asked: bool) -> _Attempt:
+        channel = Channel(self, self._ourselves.tenant, device, dialled=self._ourselves.device < device)
+        answer: asyncio.Future[Answer | Offer] = asyncio.get_running_loop().create_future()
+        attempt = self._attempts[device] = _Attempt(device, number, asked, answer, channel)
+        return attempt
+
+    def _run(self, attempt: _Attempt, opening: Callable[[], Coroutine[None, None, None]]) -> None:
+        attempt.task = self._tasks.start(self._attend(attempt, opening), f"webrtc {attempt.device[:8]}")
+
+    def _end(self, attempt: _Attempt, why: str) -> None:
+        """End an attempt or its link, from here or because the other side or the switchboard said so."""
+        if not attempt.answer.done():
+            attempt.answer.set_exception(Unavailable(why))
+            attempt.answer.exception()  # nobody may be waiting for it
+        attempt.channel.close(why)
+
+    async def _attend(self, attempt: _Attempt, opening: Callable[[], Coroutine[None, None, None]]) -> None:
+        """An attempt from its beginning, and its link to its end; the peer connection is closed whatever happens."""
+        channel = attempt.channel
+        try:
+            try:
+                async with asyncio.timeout(OPEN_S):
+                    await opening()
+            except TimeoutError:
+                self._give_up(
+                    attempt, f"WebRTC found no way within {OPEN_S:g} s: UDP is blocked, or both are behind NAT"
+                )
+            except PeerMisbehaved as fault:
+                self._told.forged(attempt.device, fault.why)
+                self._give_up(attempt, fault.why)
+            except Unavailable as fault:
+                self._give_up(attempt, fault.why)
+            await channel.over.wait()
+        finally:
+            channel.lost("the agent is stopping")
+            if attempt.peering is not None:
+                await attempt.peering.close()
+            if self._attempts.get(attempt.device) is attempt:
+                del self._attempts[attempt.device]
+            if attempt.asked and not channel.opened_at:
+                end = channel.end or End("it came to nothing")
+                self._told.closed(attempt.device, end.why, end.misbehaved)
+
+    def _give_up(self, attempt: _Attempt, why: str) -> None:
+        if attempt.channel.end is None:
+            attempt.channel.lost(why)
+            self._say(Bye(attempt.device, self._ourselves.device, attempt.number, sentence(why)))
+
+    async def _call(self, attempt: _Attempt) -> None:
+        """The higher id asks the lower one to dial, and answers its offer."""
+        us = self._ourselves
+        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
+        self._tell(Call(attempt.device, us.device, attempt.number, contact))
+        offer = await self._reply(attempt, "it did not offer a WebRTC link when called")
+        if isinstance(offer, Offer):
+            await self._answer(attempt, offer)
+
+    async def _offer(self, attempt: _Attempt) -> None:
+        """The lower id's side."""
+        peering = attempt.peering = self._peerings.new(attempt.channel)
+        attempt.channel.carry(peering.peer.open_channel(LABEL))
+        sdp = await peering.describe("offer", self._ourselves.addresses)
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        self._tell(self._descriptions.sign(Offer, attempt.device, attempt.number, sdp, nonce))
+        answer = await self._reply(attempt, "it did not answer the offer of a WebRTC link")
+        if not isinstance(answer, Answer) or answer.nonce != nonce:
+            raise PeerMisbehaved("an answer to another offer")
+        self._descriptions.check(answer)
+        await peering.set_remote("answer", answer.sdp)
+        await self._opened(attempt)
+
+    async def _answer(self, attempt: _Attempt, offer: Offer) -> None:
+        """The higher id's side; the offer has been checked."""
+        peering = attempt.peering = self._peerings.new(attempt.channel)
+        peering.peer.on_channel(attempt.channel.carry)
+        await peering.set_remote("offer", offer.sdp)
+        sdp = await peering.describe("answer", self._ourselves.addresses)
+        self._tell(self._descriptions.sign(Answer, attempt.device, attempt.number, sdp, offer.nonce))
+        await self._opened(attempt)
+
+    async def _reply(self, attempt: _Attempt, otherwise: str) -> Answer | Offer:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(attempt.answer)
+        except TimeoutError:
+            raise Unavailable(otherwise) from None
+
+    async def _opened(self, attempt: _Attempt) -> None:
+        """Wait until both Hellos are there, or the attempt is over."""
+        await attempt.channel.settled.wait()
+
+    def _tell(self, message: Relayed) -> None:
+        if not self._say(message):
+            raise Unavailable("there is no coordinator to arrange a WebRTC link")
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
+
+    # ---- what channels tell (io.talk.Owner)
+
+    def hello(self) -> Hello:
+        """What we say of ourselves now."""
+        us = self._ourselves
+        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
+        return Hello(PROTOCOL, us.device, us.tenant, us.version, contact, self._streams, self._serves)
+
+    def greeted(self, channel: Channel, hello: Hello) -> None:
+        """A good Hello: the link counts."""
+        attempt = self._attempts.get(channel.device)
+        if attempt is None or attempt.channel is not channel or attempt.peering is None:
+            channel.close("replaced by a newer link")
+            return
+        ours, channel.address = attempt.peering.peer.path()
+        if not self._peerings.may_run(ours, channel.address, self._ourselves.addresses):
+            channel.close("outside the networks that this agent shares in")
+            return
+        self._links[channel.device] = channel
+        said = channel.said
+        if said is not None and (said.streams, said.serves) != (self._streams, self._serves):
+            channel.send(Watching(self._streams, self._serves))
+        addresses = tuple(one for one in hello.contact.addresses if allowed(one, self._networks))
+        contact = Contact(channel.device, addresses[:_ADDRESSES_MAX], hello.contact.port, hello.contact.link)
+        self._told.opened(contact, "webrtc", hello.streams, hello.serves, channel.talk.rtt_ms)
+
+    def received(self, channel: Channel, message: PeerMessage) -> None:
+        """A message of an open link."""
+        self._told.received(channel.device, message)
+
+    def passed_over(self, channel: Channel, tag: int) -> None:
+        """A message of a later release."""
+        self._told.passed_over(channel.device, channel.talk.version, tag)
+
+    def drained(self, channel: Channel) -> None:
+        """A full link can take more."""
+        if self._links.get(channel.device) is channel:
+            self._told.ready(channel.device)
+
+    def ended(self, channel: Channel, end: End) -> None:
+        """A channel is over; the end of an attempt is told by its task."""
+        if self._links.get(channel.device) is channel:
+            del self._links[channel.device]
+            self._told.closed(channel.device, end.why, end.misbehaved)

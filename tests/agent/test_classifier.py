@@ -1,0 +1,248 @@
+"""Which requests are segments that this viewer may have from us; any doubt passes."""
+
+import pytest
+
+from ecdn_proxy.agent.api import Pass, ViewerRequest
+from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Match, Sorter, asked_range, refused_manifest
+from ecdn_proxy.core.catalog.providers import Profiles
+from ecdn_proxy.core.manifest.model import ManifestError
+from ecdn_proxy.core.values import Headers
+from tests.agent.origins import LIVE
+
+pytestmark = pytest.mark.asyncio
+
+BASE = "https://cdn.test/town-hall/"
+HLS = "application/vnd.apple.mpegurl"
+ANN: Headers = (("cookie", "session=ann"),)
+EVE: Headers = (("cookie", "session=eve"),)
+UTC = 1_800_000_000.0
+RANGES = """#EXTM3U
+#EXT-X-VERSION:4
+#EXT-X-TARGETDURATION:2
+#EXTINF:2.0,
+#EXT-X-BYTERANGE:1000@0
+all.ts
+#EXTINF:2.0,
+#EXT-X-BYTERANGE:1000@1000
+all.ts
+#EXT-X-ENDLIST
+"""
+
+
+def get(name: str, headers: Headers = ANN, method: str = "GET") -> ViewerRequest:
+    return ViewerRequest(method, BASE + name, headers)
+
+
+def sorter() -> Sorter:
+    return Sorter(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False)
+
+
+async def watching(text: str = LIVE, headers: Headers = ANN) -> Sorter:
+    """Ann has fetched the manifest."""
+    one = sorter()
+    assert await one.manifest(get("live.m3u8", headers), HLS, text.encode(), UTC)
+    return one
+
+
+def why(found: Pass | Match) -> str:
+    assert isinstance(found, Pass), found
+    return found.why
+
+
+async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
+    one = await watching()
+    found = one.sort(get("2.ts"), UTC)
+    assert isinstance(found, Match)
+    assert (found.listed.number, found.listed.live, found.listed.duration_s) == (2, True, 2.0)
+    assert "no manifest" in why(one.sort(get("99.ts"), UTC))
+    assert "no manifest" in why(one.sort(get("live.m3u8"), UTC))
+    assert "no manifest" in why(sorter().sort(get("2.ts"), UTC))
+
+
+@pytest.mark.parametrize(
+    ("request_", "about"),
+    [
+        (get("2.ts", method="POST"), "POST passes"),
+        (get("2.ts", method="HEAD"), "HEAD passes"),
+        (get("2.ts", (*ANN, ("cache-control", "no-cache"))), "no-cache"),
+        (get("2.ts", (*ANN, ("cache-control", "max-age=0, no-store"))), "no-cache"),
+        (get("2.ts", (*ANN, ("pragma", "No-Cache"))), "no-cache"),
+        (get("2.ts", (*ANN, ("upgrade", "websocket"))), "upgrade"),
+        (get("2.ts", (*ANN, ("range", "bytes=0-1,5-6"))), "several ranges"),
+    ],
+)
+async def test_what_the_origin_must_answer_itself(request_: ViewerRequest, about: str) -> None:
+    assert about in why((await watching()).sort(request_, UTC))
+
+
+async def test_a_reload_that_asks_for_fresh_bytes_only_is_no_reason_to_pass() -> None:
+    assert isinstance((await watching()).sort(get("2.ts", (*ANN, ("cache-control", "max-age=0"))), UTC), Match)
+
+
+# ---- whose
+
+
+async def test_another_viewer_of_this_machine_is_not_entitled_by_the_first() -> None:
+    one = await watching()
+    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+    for stranger in (EVE, (), (*ANN, ("authorization", "Bearer x"))):
+        assert "not yet answered" in why(one.sort(get("2.ts", stranger), UTC))
+
+
+async def test_a_proof_ends_and_any_yes_of_the_origin_renews_it() -> None:
+    one = await watching(f"{LIVE}#EXT-X-ENDLIST\n")
+    assert isinstance(one.sort(get("2.ts"), UTC + 300.0), Match)
+    assert "300 s count" in why(one.sort(get("2.ts"), UTC + 301.0))
+    one.passed(get("2.ts"), 206, UTC + 301.0)
+    assert isinstance(one.sort(get("3.ts"), UTC + 600.0), Match)
+
+
+async def test_a_yes_to_a_segment_entitles_who_asked_for_it() -> None:
+    one = await watching()
+    one.passed(get("1.ts", EVE), 200, UTC)
+    assert isinstance(one.sort(get("2.ts", EVE), UTC), Match)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_no_of_the_origin_takes_the_proof_back(status: int) -> None:
+    one = await watching()
+    one.passed(get("1.ts"), status, UTC)
+    assert isinstance(one.sort(get("2.ts"), UTC), Pass)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (get("1.ts", EVE), 404),
+        (get("1.ts", EVE), 500),
+        (get("elsewhere", EVE), 200),
+        (get("1.ts", EVE, "POST"), 200),
+        (get("1.ts", (*EVE, ("range", "bytes=0-1,4-5"))), 206),
+    ],
+)
+async def test_what_proves_nothing(request_: ViewerRequest, status: int) -> None:
+    one = await watching()
+    one.passed(request_, status, UTC)
+    assert isinstance(one.sort(get("2.ts", EVE), UTC), Pass)
+
+
+async def test_tokens_in_the_manifest_are_its_readers() -> None:
+    signed = LIVE.replace("2.ts", "2.ts?hdnea=st=1~exp=2~acl=/*~hmac=aa")
+    one = await watching(signed)
+    url = "2.ts?hdnea=st=1~exp=2~acl=/*~hmac=aa"
+    assert isinstance(one.sort(get(url), UTC), Match)
+    assert isinstance(one.sort(get(url, EVE), UTC), Pass)
+    assert isinstance(one.sort(get("2.ts?hdnea=st=1~exp=2~acl=/*~hmac=bb"), UTC), Pass)
+
+
+async def test_cookies_that_come_in_several_fields_are_all_the_viewers() -> None:
+    """HTTP/2 splits them (RFC 9113 section 8.2.3): the last crumb may be the same for everyone."""
+    lang = ("cookie", "lang=en")
+    one = await watching(headers=(*ANN, lang))
+    assert isinstance(one.sort(get("2.ts", (*ANN, lang)), UTC), Match)
+    assert isinstance(one.sort(get("2.ts", (*EVE, lang)), UTC), Pass)
+
+
+# ---- ranges
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (None, None),
+        ("bytes=0-99", (0, 99)),
+        ("bytes=100-", (100, None)),
+        ("Bytes = 5-6", (5, 6)),
+        ("bytes= 5-6 ", (5, 6)),
+        ("bytes=0-1,3-4", "several"),
+        ("bytes=-500", None),
+        ("bytes=5", None),
+        ("bytes=a-6", None),
+        ("bytes=5-b", None),
+        ("bytes=٣-٤", None),
+        ("items=0-5", None),
+        ("items=0-5,7-8", None),
+        ("", None),
+    ],
+)
+async def test_what_was_asked_for(value: str | None, found: object) -> None:
+    assert asked_range(value) == found
+
+
+async def test_a_range_of_many_digits_is_a_range_that_nothing_has() -> None:
+    one = await watching()
+    one.passed(get("2.ts", (*ANN, ("range", f"bytes={'9' * 5_000}-"))), 416, UTC)
+
+
+async def test_a_part_of_a_resource_is_a_segment_of_its_own() -> None:
+    one = await watching(RANGES)
+    first = one.sort(get("all.ts", (*ANN, ("range", "bytes=0-999"))), UTC)
+    second = one.sort(get("all.ts", (*ANN, ("range", "bytes=1000-1999"))), UTC)
+    assert isinstance(first, Match)
+    assert isinstance(second, Match)
+    assert first.listed.key != second.listed.key
+    assert isinstance(one.sort(get("all.ts", (*ANN, ("range", "bytes=0-1999"))), UTC), Pass)
+    conditional = (*ANN, ("range", "bytes=0-999"), ("if-range", '"v1"'))
+    assert "conditional" in why(one.sort(get("all.ts", conditional), UTC))
+
+
+@pytest.mark.parametrize("value", ["bytes=0-", "bytes=0-99", "bytes=-500", "bytes=9-5", "bytes=999999999-"])
+async def test_a_range_of_a_whole_segment_is_cut_out_of_it(value: str) -> None:
+    found = (await watching()).sort(get("2.ts", (*ANN, ("range", value))), UTC)
+    assert isinstance(found, Match)
+    assert found.listed.byte_range is None
+
+
+# ---- manifests
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "wanted"),
+    [
+        ("live.m3u8", HLS, True),
+        ("live.m3u8?x=1", "application/octet-stream", True),
+        ("live.m3u8", "text/html", True),
+        ("LIVE.M3U8", "", True),
+        ("stream.mpd", "application/dash+xml", True),
+        ("vod.ism/manifest", "text/xml", True),
+        ("vod.ism/Manifest(format=mpd)", "application/dash+xml", True),
+        ("api/play", "application/vnd.apple.mpegurl; charset=utf-8", True),
+        ("api/play", "application/dash+xml", True),
+        ("api/play", "text/html; charset=utf-8", False),
+        ("page.xhtml", "text/html+xml", False),
+        ("2.ts", "video/mp2t", False),
+        ("2.ts", "", False),
+    ],
+)
+async def test_which_bodies_are_worth_a_look(name: str, kind: str, wanted: bool) -> None:
+    assert sorter().wants_body(get(name), 200, (("content-type", kind),)) is wanted
+    assert not sorter().wants_body(get(name), 404, (("content-type", kind),))
+    assert not sorter().wants_body(get(name, method="POST"), 200, (("content-type", kind),))
+
+
+async def test_what_is_no_manifest_opens_no_stream() -> None:
+    assert not await sorter().manifest(get("notes.txt"), "text/plain", b"hello", UTC)
+
+
+async def test_a_manifest_that_cannot_be_used_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(ManifestError):
+        await sorter().manifest(get("live.m3u8"), HLS, b"#EXTM3U\n#EXT-X-TARGETDURATION:two\n", UTC)
+
+
+async def test_a_long_manifest_is_read_all_the_same() -> None:
+    lines = "".join(f"#EXTINF:2.0,\n{number}.ts\n" for number in range(6_000))
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n{lines}#EXT-X-ENDLIST\n"
+    assert len(text) > PARSED_AT_ONCE_BYTES
+    one = await watching(text)
+    assert isinstance(one.sort(get("5999.ts"), UTC), Match)
+
+
+async def test_what_is_old_is_forgotten() -> None:
+    one = await watching()
+    one.tidy(UTC + 86_400.0)
+    assert "no manifest" in why(one.sort(get("2.ts"), UTC + 86_400.0))
+
+
+async def test_a_refusal_shows_no_token() -> None:
+    said = refused_manifest(get("live.m3u8?token=secret"), ManifestError("no segments", "line 1", "add some"))
+    assert said == f"{BASE}live.m3u8: no segments (line 1); add some"

@@ -1,0 +1,144 @@
+"""A machine that moves: what its links, mDNS, node and coordinator are told."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import pytest
+import pytest_asyncio
+
+from coordinator.io.ca import Authority
+from ecdn_proxy.agent import network_monitor as module
+from ecdn_proxy.agent.addresses import Place
+from ecdn_proxy.agent.links import Links
+from ecdn_proxy.agent.network_monitor import Tells, Whereabouts
+from ecdn_proxy.core import events as h
+from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
+from ecdn_proxy.io.tls_links.hub import Ourselves, Told
+from ecdn_proxy.wire.faults import Unavailable
+from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.tracker import Network
+from tests.io.conftest import nothing_left
+from tests.io.switching import authority, identity
+from tests.io.waiting import Record
+
+__all__ = ["nothing_left"]
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
+TAG, STREAM = "0123456789abcdef", "ab" * 16
+
+
+def place(address: str, network: str = "127.0.0.0/16") -> Place:
+    own = [ip_network(network)]
+    reported = (Network(address, own[0].prefixlen, "wired", vpn=False),)
+    return Place(("0.0.0.0", 0), (address,), list(own), reported, "wired", tuple(own))
+
+
+class Machine:
+    """One agent's links and whereabouts; `now` is what a look at its interfaces finds."""
+
+    def __init__(self, tenant: Authority, device: str, address: str) -> None:
+        self.record = Record()
+        self.now: Place | None = place(address)
+        who = identity(tenant, device)
+        pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
+        told = Told(*(self.record.tell(it) for it in ("opened", "closed", "received", "ready")))
+        here = place(address)
+        ourselves = Ourselves(device, who.tenant, "test", here.addresses)
+        contexts = Contexts(server_context(*pem), client_context(*pem))
+        self.links = Links(ourselves, (address, 0), contexts, here.allowed, told, None)
+        tells = Tells(
+            self.record.tell("feed"), self.record.tell("moved"), self.record.tell("raise"), self.record.tell("clear")
+        )
+        self.where = Whereabouts(here, self._look, self.links, device, TAG, tells)
+
+    def _look(self) -> tuple[Place, frozenset[str]]:
+        if self.now is None:
+            raise Unavailable("the system does not list its interfaces")
+        return self.now, frozenset(self.now.addresses)
+
+    def fed(self, kind: type[h.Event]) -> list[h.Event]:
+        return [event for (event,) in self.record.all("feed") if isinstance(event, kind)]
+
+
+@pytest_asyncio.fixture
+async def machine(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Machine, Machine]]:
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    tenant = authority(tmp_path_factory.mktemp("tenant"))
+    both = Machine(tenant, "a", "127.0.0.2"), Machine(tenant, "b", "127.0.0.3")
+    for one in both:
+        await one.links.start()
+        await one.where.open()
+    yield both
+    for one in both:
+        await one.where.close()
+        await one.links.close()
+
+
+async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machine]) -> None:
+    mine, other = machine
+    mine.where.announce((STREAM,), True)
+    await other.record.until(lambda: "a" in other.where.seen)
+    mine.now = None
+    await asyncio.sleep(0.1)
+    assert not mine.fed(h.Moved), "a look that fails is no move"
+    mine.now = place("127.0.0.4")
+    await mine.record.until(lambda: mine.record.all("moved"))
+    assert mine.fed(h.Moved) == [h.Moved(Contact("a", ("127.0.0.4",), mine.links.port))]
+    assert mine.record.all("moved") == [(mine.now.networks,)]
+    await other.record.until(lambda: other.where.seen.get("a", _NOBODY).contact.addresses == ("127.0.0.4",))
+    await other.record.until(lambda: other.where.seen.get("a", _NOBODY).tags == (STREAM[:8],))
+    await mine.record.until(lambda: "b" in mine.where.seen)
+    other.links.dial(Contact("a", ("127.0.0.2",), mine.links.port))  # the test's machine still has it
+    contact, *_ = await other.record.first("opened")
+    assert contact.addresses == ("127.0.0.2", "127.0.0.4"), "Hello says the new one"
+
+
+_NOBODY = h.LanSeen(Contact("nobody", (), 1), (), False)
+
+
+async def test_links_outside_the_networks_of_the_site_end(machine: tuple[Machine, Machine]) -> None:
+    mine, other = machine
+    mine.now = place("127.0.0.2", "127.0.0.2/32")
+    await mine.record.until(lambda: mine.record.all("moved"))
+    mine.where.site_said(("127.0.0.0/24", "127.0.0.2/32"))
+    assert mine.where.place.allowed == [ip_network("127.0.0.2/32"), ip_network("127.0.0.0/24")]
+    mine.links.dial(Contact("b", ("127.0.0.3",), other.links.port))
+    await mine.record.first("opened")
+    mine.where.site_said(())
+    assert mine.where.place.allowed == [ip_network("127.0.0.2/32")]
+    device, why, misbehaved = await mine.record.first("closed")
+    assert (device, misbehaved) == ("b", False)
+    assert "127.0.0.3 is no longer in a network" in why
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone keeps such connections")
+async def test_connections_from_an_address_that_is_gone_end_at_once(machine: tuple[Machine, Machine]) -> None:
+    mine, other = machine
+    mine.links.dial(Contact("b", ("127.0.0.3",), other.links.port))
+    await mine.record.first("opened")
+    await other.record.first("opened")
+    await asyncio.sleep(0.2)  # it has looked once
+    mine.now = place("127.0.0.4")
+    assert (await mine.record.first("closed"))[0] == "b"
+    assert (await other.record.first("closed"))[0] == "a"
+
+
+async def test_without_any_address_mdns_rests_until_there_is_one(machine: tuple[Machine, Machine]) -> None:
+    mine, other = machine
+    mine.now = Place(("0.0.0.0", 0), (), [], (), "wired")
+    await mine.record.until(lambda: mine.record.all("moved"))
+    await other.record.until(lambda: "a" not in other.where.seen)
+    mine.now = place("127.0.0.5")
+    await other.record.until(lambda: "a" in other.where.seen)
+
+
+async def test_mdns_that_cannot_be_used_is_a_condition(machine: tuple[Machine, Machine]) -> None:
+    mine, _ = machine
+    mine.now = place("203.0.113.7", "203.0.113.0/24")
+    await mine.record.until(lambda: mine.record.all("raise"))
+    assert mine.record.all("raise")[0][0] == "mdns-unavailable"
+    mine.now = place("127.0.0.2")
+    await mine.record.until(lambda: len(mine.record.all("clear")) > 1)

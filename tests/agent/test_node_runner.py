@@ -1,0 +1,44 @@
+"""A node that fails is replaced with its driver and performer, and nobody's viewing ends with it."""
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from ecdn_proxy.agent.api import Begun, FromMemory, OwnAnswer
+from ecdn_proxy.core import events as h
+from ecdn_proxy.wire.faults import Unavailable
+from ecdn_proxy.wire.peer import Bye
+from tests.agent.origins import BODY
+from tests.agent.systems import started, whole
+from tests.core.makers import contact
+from tests.core.world import STREAM
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
+
+
+async def test_a_fault_of_ours_sends_viewers_to_the_origin_and_is_mended(tmp_path: Path) -> None:
+    async with started(tmp_path) as agent:
+
+        async def late(request: web.Request) -> web.StreamResponse:
+            await agent.origin.go_on.wait()
+            return agent.origin.segment(request)
+
+        agent.origin.answers |= {"/live/2.ts": agent.origin.slowly, "/live/3.ts": late}
+        await agent.watch()
+        begun, waiting = agent.open("2.ts"), agent.open("3.ts")
+        await begun.begin()
+        agent.system._feed(h.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0))
+        agent.system._feed(h.Received("ann", Bye("this never reaches a node")))
+        assert "restarted-within" in agent.codes()
+        with pytest.raises(Unavailable):
+            await whole(begun)
+        agent.origin.go_on.set()
+        assert isinstance(await waiting.begin(), OwnAnswer)
+        assert await whole(waiting) == BODY
+        for delivery in (begun, waiting):
+            await delivery.close()
+        head, body = await agent.play("1.ts")
+        assert isinstance(head, Begun)
+        assert body == BODY
+        assert isinstance(agent.system.sort(agent.get("1.ts")), FromMemory)

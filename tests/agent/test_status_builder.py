@@ -1,0 +1,92 @@
+"""The one status structure: what a helpdesk, the page and the command line read."""
+
+import msgspec
+import pytest
+
+from ecdn_proxy.agent.settings import EffectiveSettings, load
+from ecdn_proxy.agent.status import Status
+from ecdn_proxy.agent.status_builder import WATCHED_S, Sources, status
+from ecdn_proxy.core.events import Served
+from ecdn_proxy.core.report.conditions import Conditions
+from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.wire.tracker import Welcome
+from tests.core.makers import KEY
+from tests.core.test_node_alone import One
+from tests.core.world import STREAM
+
+
+def effective(**flags: object) -> EffectiveSettings:
+    return load(None, {}, {"intercept_domains": ["a.test"], **flags})
+
+
+def look(
+    *codes: str, meter: Meter | None = None, now: float = 0.0, settings: EffectiveSettings | None = None
+) -> Status:
+    conditions = Conditions()
+    for code in codes:
+        conditions.raised(code, "so", 0.0)
+    return status(
+        Sources(
+            version="1.0",
+            identity=None,
+            effective=settings or effective(),
+            uptime_s=1.25,
+            node=One().node,
+            hub=None,
+            reporter=None,
+            site=Welcome("", "", "on", "", {}),
+            meter=meter or Meter(50),
+            conditions=conditions,
+            now=now,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "state", "sentence"),
+    [
+        ((), "working", "Ready: no stream has been watched on this machine since the agent started."),
+        (("coordinator-away",), "working", "Ready: no stream"),
+        (("sharing-off",), "limited", "Limited: sharing is switched off. Video plays, from the internet."),
+        (("not-enrolled",), "limited", "Limited: this machine is not enrolled. Video plays, from the internet."),
+    ],
+)
+def test_the_first_sentence(codes: tuple[str, ...], state: str, sentence: str) -> None:
+    shown = look(*codes)
+    assert shown.state == state
+    assert shown.sentence.startswith(sentence)
+    assert [it.code for it in shown.conditions] == list(codes)
+    assert all(it.remedy for it in shown.conditions)
+
+
+def test_the_sentence_names_what_limits() -> None:
+    assert look("peer-misbehaved", "not-enrolled").sentence.startswith("Limited: this machine is not enrolled")
+
+
+def test_without_domains_it_passes_everything_through() -> None:
+    shown = look("not-enrolled", settings=effective(intercept_domains=[]))
+    assert (shown.state, shown.sentence) == (
+        "passing",
+        "Passing everything through: no streaming domain is configured.",
+    )
+
+
+def test_bytes_and_rows_are_the_meters() -> None:
+    meter = Meter(50)
+    meter.served(Served(KEY, STREAM, "v1", 7, "lan", "so", 12.34, (("lan", 900), ("origin", 100))), 10.0)
+    shown = look(meter=meter, now=10.0)
+    assert (shown.bytes.lan, shown.bytes.origin, shown.segments.lan) == (900, 100, 1)
+    (row,) = shown.recent
+    assert (row.number, row.bytes, row.ms, row.source) == (7, 1_000, 12.3, "lan")
+    assert shown.sentence == "Working: 90 % of what was watched here came from your office."
+    assert shown.streams[0].viewers == 1
+    assert look(meter=meter, now=10.0 + WATCHED_S).streams[0].viewers == 0
+
+
+def test_who_set_what_and_it_travels_as_json() -> None:
+    shown = look(settings=effective(cache_memory_mb=64))
+    rows = {it.name: it for it in shown.settings}
+    assert (rows["cache_memory_mb"].value, rows["sharing"].source) == ("64", "default")
+    assert rows["cache_memory_mb"].source != "default"
+    assert msgspec.json.decode(msgspec.json.encode(shown), type=Status) == shown
+    assert shown.coordinator.why == "this machine is not enrolled"

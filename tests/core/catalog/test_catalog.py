@@ -1,0 +1,576 @@
+"""`core.catalog`: what is a segment, told as timetables; and laws over random manifests."""
+
+# ruff: noqa: E501 - a manifest or a row of cases reads best on one line
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecdn_proxy.core.catalog.catalog import Catalog
+from ecdn_proxy.core.catalog.lookup import Listed
+from ecdn_proxy.core.catalog.providers import Profiles
+from ecdn_proxy.core.manifest import parse as manifest
+from ecdn_proxy.core.manifest.model import Format, Presentation, Rendition, Segment, SegmentKind
+from ecdn_proxy.core.values import ByteRange
+from tests.core import corpus
+
+PROFILES = Profiles.load()
+UTC = corpus.UTC
+BASE = corpus.BASE
+HEX = "0123456789abcdef" * 4
+
+
+def make(**limits: Any) -> Catalog:
+    return Catalog(salt=b"tenant", profiles=PROFILES, **limits)
+
+
+def hls(*lines: str, url: str = BASE + "index.m3u8", **more: Any) -> Presentation:
+    return manifest.parse(url, "\n".join(["#EXTM3U", *lines, ""]).encode(), None, UTC, **more)
+
+
+def segments(*names: str, first: int = 0, end: bool = False) -> list[str]:
+    rows = [f"#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{first}", *(f"#EXTINF:4,\n{name}" for name in names)]
+    return [*rows, "#EXT-X-ENDLIST"] if end else rows
+
+
+def found(catalog: Catalog, url: str, covers: tuple[int, int | None] | None = None, utc: float = UTC) -> Listed:
+    listed = catalog.look_up(url, covers, utc=utc)
+    assert listed is not None, url
+    return listed
+
+
+@pytest.mark.parametrize("form", corpus.all_forms(), ids=lambda form: form.name)
+def test_everything_the_corpus_lists_is_found(form: corpus.Form) -> None:
+    catalog = make()
+    said = manifest.parse(form.url, form.body, form.content_type, form.utc, variables=form.variables)
+    stream = catalog.manifest_arrived(said, utc=form.utc)
+    assert len(stream) == 32
+    keys: dict[str, tuple[Any, ...]] = {}
+    for row in form.listed:
+        url, first, last, kind = row
+        covers = None if first is None else (first, last if last is not None else 99)
+        listed = catalog.look_up(url, covers, utc=form.utc)
+        if url in form.secret:
+            assert listed is None
+            assert catalog.is_never_shared(url)
+            continue
+        assert listed is not None, row
+        assert len(listed.key) == 64
+        assert keys.setdefault(listed.key, (url, covers)) == (url, covers)
+        assert (listed.stream, listed.kind.value, listed.live) == (stream, kind, form.live)
+        assert listed.byte_range == (ByteRange(*covers) if covers else None)
+        assert stream[:8] in listed.why
+    for url in (form.url, *form.children, *form.secret, BASE + "other.ts", BASE):
+        assert catalog.look_up(url, None, utc=form.utc) is None
+    assert {s.id for s in catalog.streams()} == {stream}
+    catalog.check()
+    catalog.forget(utc=form.utc + 10**6)
+    assert catalog.streams() == []
+    catalog.check()
+
+
+def test_a_masters_playlists_belong_to_its_stream() -> None:
+    catalog = make()
+    master = hls(
+        "#EXT-X-STREAM-INF:BANDWIDTH=1",
+        "low.m3u8?t=1",
+        "#EXT-X-STREAM-INF:BANDWIDTH=2",
+        "high.m3u8",
+        '#EXT-X-DEFINE:NAME="v",VALUE="x"',
+    )
+    stream = catalog.manifest_arrived(master, utc=UTC)
+    assert catalog.variables_for(BASE + "high.m3u8") == (("v", "x"),)
+    assert catalog.variables_for(BASE + "no.m3u8") == ()
+    assert catalog.manifest_arrived(hls(*segments("h.ts"), url=BASE + "high.m3u8"), utc=UTC) == stream
+    assert catalog.manifest_arrived(hls(*segments("l.ts"), url=BASE + "low.m3u8?t=1"), utc=UTC) == stream
+    assert (found(catalog, BASE + "h.ts").rendition, found(catalog, BASE + "l.ts").rendition) == (
+        "variant-1",
+        "variant-0",
+    )
+    (info,) = catalog.streams()
+    assert (info.url, info.format, info.live, info.renditions, info.entries) == (
+        BASE + "index.m3u8",
+        Format.HLS,
+        True,
+        ("variant-0", "variant-1"),
+        2,
+    )
+    catalog.check()
+
+
+@pytest.mark.parametrize(
+    ("bandwidths", "best_kbps"),
+    [((700_000, 2_400_000), 2_400), ((2_400_000, 2_400_000), 0), ((2_400_000,), 0), ((128_000, 700_000), 0)],
+)
+def test_players_have_a_choice_among_pictures_of_several_speeds(bandwidths: tuple[int, ...], best_kbps: int) -> None:
+    catalog = make()
+    rows = (f"#EXT-X-STREAM-INF:BANDWIDTH={bps}\n{at}.m3u8" for at, bps in enumerate(bandwidths))
+    catalog.manifest_arrived(hls(*rows), utc=UTC)
+    catalog.manifest_arrived(hls(*segments("s.ts"), url=BASE + "0.m3u8"), utc=UTC)
+    assert found(catalog, BASE + "s.ts").best_kbps == best_kbps
+
+
+def test_a_playlist_seen_before_its_master_moves_over() -> None:
+    catalog = make()
+    alone = catalog.manifest_arrived(
+        hls(
+            '#EXT-X-KEY:METHOD=AES-128,URI="k"',
+            '#EXT-X-RENDITION-REPORT:URI="low.m3u8"',
+            *segments("h.ts"),
+            url=BASE + "high.m3u8",
+        ),
+        utc=UTC,
+    )
+    assert catalog.manifest_arrived(hls(*segments("l.ts"), url=BASE + "low.m3u8"), utc=UTC) == alone
+    other = hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "low.m3u8", url=BASE + "other.m3u8")
+    taken = catalog.manifest_arrived(other, utc=UTC)
+    assert found(catalog, BASE + "l.ts").stream == taken
+    catalog.check()
+    master = hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "high.m3u8", "#EXT-X-STREAM-INF:BANDWIDTH=1", "low.m3u8")
+    stream = catalog.manifest_arrived(master, utc=UTC)
+    assert {found(catalog, BASE + n).stream for n in ("h.ts", "l.ts")} == {stream}
+    assert catalog.is_never_shared(BASE + "k")
+    assert {s.id for s in catalog.streams()} == {stream, taken}
+    catalog.check()
+
+
+def test_a_master_cannot_take_another_master() -> None:
+    catalog = make()
+    first = catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "low.m3u8"), utc=UTC)
+    second = catalog.manifest_arrived(
+        hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "index.m3u8", url=BASE + "outer.m3u8"), utc=UTC
+    )
+    assert first != second
+    assert {s.id for s in catalog.streams()} == {first, second}
+    catalog.check()
+
+
+def test_two_viewers_with_different_tokens_share_a_key() -> None:
+    token = f"hdnts=exp=1~acl=/*~hmac={HEX}"
+    catalog = make()
+    catalog.manifest_arrived(hls(*segments(f"a.ts?{token}"), url=f"{BASE}index.m3u8?{token}"), utc=UTC)
+    one = found(catalog, f"{BASE}a.ts?{token}")
+    other = found(catalog, f"{BASE}a.ts?hdnts=exp=2~acl=/*~hmac={HEX[::-1]}")
+    bare = found(catalog, f"{BASE}a.ts")
+    assert one.key == other.key == bare.key
+    assert (one.tokens, bare.tokens) == ((token,), ())
+    assert one.tokens != other.tokens
+    assert catalog.listed_tokens(f"{BASE}index.m3u8") == ((token,),)
+    assert catalog.listed_tokens(BASE + "none.m3u8") == ()
+    assert all(HEX not in str(info) for info in catalog.streams())
+    second = make()
+    second.manifest_arrived(hls(*segments("a.ts")), utc=UTC)
+    assert found(second, BASE + "a.ts").key == one.key
+    assert found(second, BASE + "a.ts").stream == one.stream
+    elsewhere = Catalog(salt=b"other tenant", profiles=PROFILES)
+    elsewhere.manifest_arrived(hls(*segments("a.ts")), utc=UTC)
+    assert found(elsewhere, BASE + "a.ts").key != one.key
+
+
+def test_what_may_never_be_a_segment() -> None:
+    catalog = make()
+    catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "a.ts"), utc=UTC)
+    catalog.manifest_arrived(
+        hls(
+            '#EXT-X-KEY:METHOD=AES-128,URI="key?x=1"',
+            *segments(
+                "a.ts",
+                "index.m3u8",
+                "key?x=1",
+                "http://127.1/x",
+                "http://[::1]/y",
+                "https://r.googlevideo.com/z",
+                "b.ts",
+            ),
+            url=BASE + "a.ts",
+        ),
+        utc=UTC,
+    )
+    for name in (
+        "a.ts",
+        "index.m3u8",
+        "key?x=1",
+        "http://127.0.0.1/x",
+        "http://127.1/x",
+        "http://[::1]/y",
+        "https://r.googlevideo.com/z",
+        "ftp://x/",
+        "",
+    ):
+        url = name if ":" in name or not name else BASE + name
+        assert catalog.look_up(url, None, utc=UTC) is None, url
+    assert found(catalog, BASE + "b.ts").number == 6
+    assert catalog.is_never_shared(BASE + "key?x=1")
+    assert catalog.is_never_shared("no url")
+    assert not catalog.is_never_shared(BASE + "b.ts")
+    local = make(allow_local=True)
+    local.manifest_arrived(hls(*segments("http://127.0.0.1:8080/x")), utc=UTC)
+    assert found(local, "http://127.0.0.1:8080/x").key
+
+
+def test_local_alternatives_and_templates_are_dropped() -> None:
+    body = corpus.mpd(
+        "<BaseURL>http://10.0.0.1/</BaseURL><BaseURL>https://a.example/</BaseURL>"
+        + corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')
+    )
+    catalog = make()
+    catalog.manifest_arrived(manifest.parse(BASE, body, None, UTC), utc=UTC)
+    assert catalog.look_up("http://10.0.0.1/1", None, utc=UTC) is None
+    assert found(catalog, "https://a.example/1").number == 1
+    only = corpus.mpd(
+        "<BaseURL>http://10.0.0.1/</BaseURL>" + corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')
+    )
+    catalog.manifest_arrived(manifest.parse(BASE + "x", only, None, UTC), utc=UTC)
+    assert catalog.look_up("http://10.0.0.1/1", None, utc=UTC) is None
+    catalog.check()
+
+
+def test_alternatives_have_one_key() -> None:
+    body = corpus.mpd(
+        "<BaseURL>https://a.example/</BaseURL><BaseURL>https://b.example/</BaseURL>"
+        + corpus.video('<SegmentTemplate media="$Number$" initialization="i" duration="2"/>')
+    )
+    turned = (
+        body.replace(b"a.example", b"c.example").replace(b"b.example", b"a.example").replace(b"c.example", b"b.example")
+    )
+    catalog, other = make(), make()
+    catalog.manifest_arrived(manifest.parse(BASE, body, None, UTC), utc=UTC)
+    other.manifest_arrived(manifest.parse(BASE, turned, None, UTC), utc=UTC)
+    for name in ("1", "i"):
+        assert len({found(c, f"https://{h}.example/{name}").key for c in (catalog, other) for h in "ab"}) == 1
+    assert found(catalog, "https://a.example/1").key != found(catalog, "https://a.example/2").key
+
+
+def test_ranges() -> None:
+    catalog = make()
+    catalog.manifest_arrived(hls("#EXTINF:1,", "#EXT-X-BYTERANGE:10@0", "r.ts", "#EXTINF:1,", "whole.ts"), utc=UTC)
+    whole = found(catalog, BASE + "whole.ts")
+    assert (
+        found(catalog, BASE + "whole.ts", (5, 9)).key == found(catalog, BASE + "whole.ts", (5, None)).key == whole.key
+    )
+    assert whole.byte_range is None
+    part = found(catalog, BASE + "r.ts", (0, 9))
+    assert part.byte_range == ByteRange(0, 9)
+    assert [catalog.look_up(BASE + "r.ts", r, utc=UTC) for r in (None, (0, 8), (0, None))] == [None] * 3
+    base = corpus.mpd(
+        corpus.video(
+            '<BaseURL>v.mp4</BaseURL><SegmentBase indexRange="10-19"><Initialization range="0-9"/></SegmentBase>'
+        )
+    )
+    catalog.manifest_arrived(manifest.parse(BASE + "m.mpd", base, None, UTC), utc=UTC)
+    assert found(catalog, BASE + "v.mp4", (0, 9)).kind is SegmentKind.INIT
+    assert found(catalog, BASE + "v.mp4", (10, 19)).kind is SegmentKind.INDEX
+    any_of = found(catalog, BASE + "v.mp4", (20, 99))
+    assert (any_of.kind, any_of.byte_range) == (SegmentKind.MEDIA, ByteRange(20, 99))
+    assert any_of.key != found(catalog, BASE + "v.mp4", (20, 98)).key
+    assert catalog.look_up(BASE + "v.mp4", None, utc=UTC) is None
+    assert catalog.look_up(BASE + "v.mp4", (20, None), utc=UTC) is None
+
+
+def test_parts_of_a_segment_pass_while_the_segment_is_shared() -> None:
+    part = '#EXT-X-PART:DURATION=1,URI="5.mp4",BYTERANGE="100@0"'
+    catalog = make()
+    catalog.manifest_arrived(
+        hls(part, *segments("5.mp4"), '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="6.mp4",BYTERANGE-START=0'), utc=UTC
+    )
+    assert catalog.look_up(BASE + "5.mp4", (0, 99), utc=UTC) is None
+    assert found(catalog, BASE + "5.mp4", (0, 98)).key == found(catalog, BASE + "5.mp4").key
+    assert catalog.look_up(BASE + "6.mp4", (0, None), utc=UTC) is None
+
+
+def test_blocking_reloads_are_the_same_playlist() -> None:
+    catalog = make()
+    first = catalog.manifest_arrived(hls(*segments("1.ts", first=1)), utc=UTC)
+    second = catalog.manifest_arrived(
+        hls(*segments("2.ts", first=2), url=BASE + "index.m3u8?_HLS_msn=2&_HLS_part=0"), utc=UTC
+    )
+    assert first == second
+    assert len(catalog.streams()) == 1
+    assert found(catalog, BASE + "2.ts?CMCD=bl%3D9").key == found(catalog, BASE + "2.ts").key
+
+
+def test_a_live_window_moves_on() -> None:
+    catalog = make()
+    catalog.manifest_arrived(hls(*segments("1.ts", "2.ts", first=1)), utc=UTC)
+    catalog.manifest_arrived(hls(*segments("2.ts", "3.ts", first=2)), utc=UTC + 4)
+    assert found(catalog, BASE + "1.ts", utc=UTC + 100).number == 1  # a player may still ask for it
+    assert catalog.look_up(BASE + "1.ts", None, utc=UTC + 125) is None
+    catalog.manifest_arrived(hls(*segments("2.ts", "3.ts", first=2)), utc=UTC + 60)
+    assert found(catalog, BASE + "2.ts", utc=UTC + 125).number == 2
+    catalog.forget(utc=UTC + 190)
+    assert catalog.streams()[0].entries == 0
+    catalog.manifest_arrived(hls(*segments("3.ts", first=3, end=True)), utc=UTC + 200)
+    assert not catalog.streams()[0].live
+    assert catalog.streams()[0].ended
+    assert found(catalog, BASE + "3.ts", utc=UTC + 7200).live is False
+    catalog.check()
+
+
+def test_a_delta_update_keeps_what_it_skips() -> None:
+    catalog = make()
+    catalog.manifest_arrived(hls(*segments("1.ts", "2.ts", "3.ts", first=1)), utc=UTC)
+    for step in range(1, 4):
+        catalog.manifest_arrived(
+            hls("#EXT-X-MEDIA-SEQUENCE:2", "#EXT-X-SKIP:SKIPPED-SEGMENTS=2", "#EXTINF:4,", "4.ts"), utc=UTC + 100 * step
+        )
+    assert [catalog.look_up(f"{BASE}{n}.ts", None, utc=UTC + 300) is not None for n in (1, 2, 3, 4)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_a_recorded_refresh_replaces() -> None:
+    def listed(name: str) -> Presentation:
+        return manifest.parse(
+            BASE + "m.mpd",
+            corpus.mpd(
+                corpus.video(f'<SegmentTemplate media="{name}$Number$" initialization="{name}i" duration="2"/>')
+            ),
+            None,
+            UTC,
+        )
+
+    catalog = make()
+    catalog.manifest_arrived(listed("a/"), utc=UTC)
+    catalog.manifest_arrived(listed("b/"), utc=UTC)
+    catalog.manifest_arrived(listed("b/"), utc=UTC)
+    assert catalog.look_up(BASE + "a/1", None, utc=UTC) is None
+    assert catalog.look_up(BASE + "a/i", None, utc=UTC) is None
+    assert found(catalog, BASE + "b/1").number == 1
+    catalog.check()
+
+
+def test_a_live_timeline_keeps_what_just_left() -> None:
+    live = 'type="dynamic" availabilityStartTime="2023-11-14T22:12:20Z"'
+
+    def at(media: str, first: int, location: str = "") -> Presentation:
+        entries = f'<S t="{first}" d="2" r="2"/>'
+        inner = corpus.video(
+            f'<SegmentTemplate media="{media}" timescale="1"><SegmentTimeline>{entries}</SegmentTimeline></SegmentTemplate>'
+        )
+        return manifest.parse(
+            BASE + (location or "m.mpd"),
+            corpus.mpd(f"<Location>{BASE}session/1.mpd</Location>" + inner, live),
+            None,
+            UTC,
+        )
+
+    catalog = make()
+    stream = catalog.manifest_arrived(at("$Time$.m4s", 40), utc=UTC)
+    assert catalog.manifest_arrived(at("../$Time$.m4s", 42, "session/1.mpd"), utc=UTC) == stream
+    assert [catalog.look_up(f"{BASE}{t}.m4s", None, utc=UTC) is not None for t in (38, 40, 41, 42, 44, 46, 48)] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    catalog.manifest_arrived(at("new-$Time$.m4s", 42), utc=UTC + 1)
+    assert catalog.look_up(BASE + "42.m4s", None, utc=UTC + 100) is not None
+    assert catalog.look_up(BASE + "42.m4s", None, utc=UTC + 122) is None
+    catalog.forget(utc=UTC + 122)
+    assert catalog.streams()[0].entries == 2
+    catalog.check()
+
+
+def test_a_changed_timescale_starts_anew() -> None:
+    live = 'type="dynamic"'
+    catalog = make()
+    for scale in (1, 10):
+        inner = corpus.video(
+            f'<SegmentTemplate media="$Time$" timescale="{scale}"><SegmentTimeline><S t="0" d="2"/></SegmentTimeline></SegmentTemplate>'
+        )
+        catalog.manifest_arrived(manifest.parse(BASE, corpus.mpd(inner, live), None, UTC), utc=UTC)
+    assert found(catalog, BASE + "0").duration_s == 0.2
+
+
+def test_templates_that_cannot_be_shared_or_found() -> None:
+    catalog = make()
+    body = corpus.mpd(corpus.video('<SegmentTemplate media="https://r.googlevideo.com/$Number$" duration="2"/>'))
+    catalog.manifest_arrived(manifest.parse(BASE, body, None, UTC), utc=UTC)
+    assert catalog.look_up("https://r.googlevideo.com/1", None, utc=UTC) is None
+    tokens = corpus.mpd(corpus.video(f'<SegmentTemplate media="$Number$?hdnts=exp=1~hmac={HEX}" duration="2"/>'))
+    catalog.manifest_arrived(manifest.parse(BASE, tokens, None, UTC), utc=UTC)
+    assert found(catalog, BASE + "1").key == found(catalog, f"{BASE}1?hdnts=exp=9~hmac={HEX}").key
+    assert catalog.listed_tokens(BASE) == ((f"hdnts=exp=1~hmac={HEX}",),)
+    assert catalog.look_up(BASE + "x", None, utc=UTC) is None
+
+
+def test_another_origins_segments_need_their_own_proof() -> None:
+    catalog = make()
+    stream = catalog.manifest_arrived(hls(*segments("a.ts", "https://other.example/b.ts")), utc=UTC)
+    assert found(catalog, BASE + "a.ts").proof == stream
+    other = found(catalog, "https://other.example/b.ts")
+    assert (other.stream, len(other.proof)) == (stream, 32)
+    assert other.proof != stream
+    assert catalog.proof_of(BASE + "index.m3u8") == stream
+    assert catalog.proof_of(BASE + "none.m3u8") == ""
+
+
+def test_a_strangers_master_proves_nothing_at_the_playlists_origin() -> None:
+    catalog = make()
+    child = "https://victim.example/child.m3u8"
+    catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
+    stream = catalog.manifest_arrived(hls(*segments("a.ts"), url=child), utc=UTC)
+    listed = found(catalog, "https://victim.example/a.ts")
+    assert listed.stream == stream == catalog.proof_of("https://evil.example/m.m3u8")
+    assert listed.proof == catalog.proof_of(child) != stream
+    own = catalog.manifest_arrived(
+        hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://victim.example/m.m3u8"), utc=UTC
+    )
+    assert found(catalog, "https://victim.example/a.ts").proof == own == catalog.proof_of(child)
+    catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
+    assert found(catalog, "https://victim.example/a.ts").stream == own
+    catalog.check()
+
+
+def test_the_newest_listing_counts_and_the_older_stays() -> None:
+    catalog = make()
+    one = catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "1.m3u8"), utc=UTC)
+    two = catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "2.m3u8"), utc=UTC)
+    assert found(catalog, BASE + "a.ts").stream == two
+    found(catalog, BASE + "a.ts", utc=UTC + 100)
+    catalog.manifest_arrived(hls(*segments("b.ts"), url=BASE + "2.m3u8"), utc=UTC + 100)
+    catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "1.m3u8"), utc=UTC + 200)
+    assert found(catalog, BASE + "a.ts", utc=UTC + 300).stream == one
+
+
+def test_streams_are_forgotten_when_idle() -> None:
+    catalog = make(forget_after_s=3600)
+    catalog.manifest_arrived(hls(*segments("v.ts", end=True), url=BASE + "v.m3u8"), utc=UTC)
+    catalog.manifest_arrived(hls(*segments("l.ts"), url=BASE + "l.m3u8"), utc=UTC)
+    assert catalog.forget(utc=UTC + 899) == 0
+    assert catalog.forget(utc=UTC + 901) == 1
+    found(catalog, BASE + "v.ts", utc=UTC + 3599)
+    assert catalog.forget(utc=UTC + 7000) == 0
+    assert catalog.forget(utc=UTC + 7300) == 1
+    catalog.check()
+
+
+def many(url: str, count: int, passed: int = 0) -> Presentation:
+    rows = tuple(Segment(f"{BASE}{url}-{i}.ts", None, 4.0, i) for i in range(count))
+    parts = frozenset((f"{BASE}{i}", None) for i in range(passed))
+    return Presentation(BASE + url, Format.HLS, True, 4.0, (Rendition("", BASE + url, None, rows),), passed=parts)
+
+
+def test_memory_is_bounded_whatever_manifests_say() -> None:
+    catalog = make(max_streams=3, max_entries=100)
+    for i in range(5):
+        catalog.manifest_arrived(many(f"{i}.m3u8", 10), utc=UTC + i)
+        catalog.check()
+    assert [s.url[-6:] for s in catalog.streams()] == ["2.m3u8", "3.m3u8", "4.m3u8"]
+    catalog.manifest_arrived(many("big.m3u8", 500, 50), utc=UTC + 9)
+    catalog.check()
+    assert [s.entries for s in catalog.streams()] == [100]
+    assert catalog.look_up(BASE + "big.m3u8-499.ts", None, utc=UTC + 9) is not None
+    assert catalog.look_up(BASE + "big.m3u8-0.ts", None, utc=UTC + 9) is None
+    master = hls(*(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{i}.m3u8" for i in range(400)))
+    catalog.manifest_arrived(master, utc=UTC + 10)
+    for i in range(390, 400):
+        catalog.manifest_arrived(many(f"{i}.m3u8", 40), utc=UTC + 10)
+        catalog.check()
+    assert found(catalog, f"{BASE}399.m3u8-39.ts", utc=UTC + 10).rendition == "variant-399"
+    timeline = "".join(f'<S t="{i * 10}" d="{i % 2 + 1}"/>' for i in range(200))
+    inner = corpus.video(
+        f'<SegmentTemplate media="$Time$"><SegmentTimeline>{timeline}</SegmentTimeline></SegmentTemplate>'
+    )
+    catalog.manifest_arrived(manifest.parse(BASE + "t.mpd", corpus.mpd(inner), None, UTC), utc=UTC + 11)
+    catalog.check()
+    assert sum(s.entries for s in catalog.streams()) == 0
+
+
+def test_a_window_that_races_on_is_bounded() -> None:
+    catalog = make(max_entries=10)
+    for step in range(0, 40, 8):
+        catalog.manifest_arrived(
+            hls(*segments(*(f"{n}.ts" for n in range(step, step + 8)), first=step)), utc=UTC + step
+        )
+        catalog.check()
+    assert [catalog.look_up(f"{BASE}{n}.ts", None, utc=UTC + 40) is not None for n in (0, 29, 30, 39)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    two = "".join(
+        f"<Representation id='{n}'><SegmentTemplate media='{n}/$Number$' duration='1'/></Representation>"
+        for n in range(12)
+    )
+    catalog.manifest_arrived(
+        manifest.parse(BASE + "m.mpd", corpus.mpd(f"<Period><AdaptationSet>{two}</AdaptationSet></Period>"), None, UTC),
+        utc=UTC + 41,
+    )
+    catalog.check()
+    assert [catalog.look_up(f"{BASE}{n}/1", None, utc=UTC + 42) is not None for n in (0, 11)] == [False, True]
+
+
+def test_children_and_keys_are_bounded() -> None:
+    catalog = make()
+    master = hls(*(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{i}.m3u8" for i in range(200)))
+    catalog.manifest_arrived(master, utc=UTC)
+    catalog.manifest_arrived(many("0.m3u8", 3), utc=UTC)
+    again = hls(*(f"#EXT-X-STREAM-INF:BANDWIDTH=1\nagain-{i}.m3u8" for i in range(200)))
+    catalog.manifest_arrived(again, utc=UTC)
+    catalog.check()
+    assert catalog.streams()[0].entries == 0
+    keys = frozenset(f"{BASE}k{i}" for i in range(20_100)) | {"skd://x"}
+    catalog.manifest_arrived(replace(many("1.m3u8", 1), never_share=keys), utc=UTC)
+    assert sum(catalog.is_never_shared(k) for k in keys if "skd" not in k) == 20_000
+
+
+def test_protected_content_is_found_and_its_licence_is_not() -> None:
+    header = base64.b64encode("<LA_URL>https://lic.example/1</LA_URL>".encode("utf-16-le")).decode()
+    body = corpus.smooth(
+        f'<StreamIndex Type="v" Url="f={{start time}}"><QualityLevel Bitrate="1"/><c t="0" d="1"/></StreamIndex><Protection><ProtectionHeader>{header}</ProtectionHeader></Protection>'
+    )
+    catalog = make()
+    catalog.manifest_arrived(manifest.parse(BASE + "manifest", body.encode(), None, UTC), utc=UTC)
+    assert catalog.is_never_shared("https://lic.example/1")
+    assert found(catalog, BASE + "f=0").live is False
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 12), st.integers(0, 12), st.booleans(), st.integers(0, 400)),
+        max_size=14,
+    )
+)
+def test_laws(steps: list[tuple[int, int, int, bool, int]]) -> None:
+    """Limits hold, what was just listed is found, one URL has one key, and forgetting leaves nothing."""
+    catalog = make(max_streams=4, max_entries=40, forget_after_s=500)
+    keys: dict[str, str] = {}
+    utc = UTC
+    for which, first, count, end, wait in steps:
+        if which == 5:
+            said = hls(
+                *(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{i}.m3u8" for i in range(first % 5)),
+                url=f"{BASE}master-{count % 2}.m3u8",
+            )
+        else:
+            said = hls(
+                *segments(*(f"s{which}-{n}.ts" for n in range(first, first + count)), first=first, end=end),
+                url=f"{BASE}{which}.m3u8",
+            )
+        catalog.manifest_arrived(said, utc=utc)
+        catalog.check()
+        for rendition in said.renditions:
+            for segment in rendition.segments:
+                listed = found(catalog, segment.url, utc=utc)
+                assert listed.number == segment.number
+                assert keys.setdefault(segment.url, listed.key) == listed.key
+        utc += wait
+        catalog.forget(utc=utc)
+        catalog.check()
+    assert len(set(keys.values())) == len(keys)
+    catalog.forget(utc=utc + 10_000)
+    assert catalog.streams() == []
+    catalog.check()

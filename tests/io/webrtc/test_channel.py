@@ -1,0 +1,256 @@
+"""One data channel by hand: greeting, liveness, back-pressure, leaving; a carrier stands in for aiortc's."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from aiortc import RTCDataChannel
+
+from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.webrtc import channel as channels
+from ecdn_proxy.io.webrtc.channel import MOVED, Channel
+from ecdn_proxy.wire.codec import pack
+from ecdn_proxy.wire.peer import Bye, Contact, Get, Hello, PeerMessage, Ping, Pong, read_peer_message
+from ecdn_proxy.wire.version import PROTOCOL
+
+pytestmark = pytest.mark.asyncio
+TENANT = "tenant-1"
+GET = Get(1, "ab" * 32, "cd" * 16, 0)
+
+
+def hello(device: str = "b", tenant: str = TENANT, protocol: int = PROTOCOL) -> Hello:
+    return Hello(protocol, device, tenant, "test", Contact(device, ("10.1.0.12",), 7688), (), True)
+
+
+class Carrier:
+    """What a channel uses of aiortc's."""
+
+    def __init__(self) -> None:
+        self.readyState = "connecting"
+        self.bufferedAmount = 0
+        self.bufferedAmountLowThreshold = 0
+        self.sent: list[PeerMessage] = []
+        self._handlers: dict[str, Callable[..., None]] = {}
+
+    def on(self, event: str, handler: Callable[..., None]) -> None:
+        self._handlers[event] = handler
+
+    def send(self, body: bytes) -> None:
+        self.sent.append(read_peer_message(body))
+
+    def happens(self, event: str, *what: Any) -> None:
+        if event == "open":
+            self.readyState = "open"
+        self._handlers[event](*what)
+
+    def brings(self, message: PeerMessage) -> None:
+        self.happens("message", pack(message))
+
+
+class Side:
+    """A channel to `b`, its carrier, and what its owner was told."""
+
+    def __init__(self, *, opened: bool = True, greeted: bool = True) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.channel = Channel(self, TENANT, "b", dialled=True)
+        self.carrier = Carrier()
+        self.channel.carry(cast("RTCDataChannel", self.carrier))
+        if opened:
+            self.carrier.happens("open")
+        if opened and greeted:
+            self.carrier.brings(hello())
+
+    def hello(self) -> Hello:
+        return hello("a")
+
+    def greeted(self, channel: Channel, said: Hello) -> None:
+        self.told.append(("greeted", said.device))
+
+    def received(self, channel: Channel, message: PeerMessage) -> None:
+        self.told.append(("received", message))
+        if message == Get(9, "ab" * 32, "cd" * 16, 0):
+            raise ZeroDivisionError
+
+    def passed_over(self, channel: Channel, tag: int) -> None:
+        self.told.append(("passed over", channel.talk.version, tag))
+
+    def drained(self, channel: Channel) -> None:
+        self.told.append(("drained",))
+
+    def ended(self, channel: Channel, end: End) -> None:
+        self.told.append(("ended", end))
+
+    def end(self) -> End | None:
+        return self.channel.end
+
+    def is_open(self) -> bool:
+        return self.channel.open
+
+    def is_full(self) -> bool:
+        return self.channel.full
+
+
+async def test_it_says_hello_first_and_counts_after_the_others() -> None:
+    side = Side(opened=False)
+    assert side.carrier.sent == []
+    side.carrier.happens("open")
+    assert side.carrier.sent == [hello("a")]
+    assert not side.is_open()
+    side.carrier.brings(hello())
+    assert side.told == [("greeted", "b")]
+    side.carrier.brings(GET)
+    side.carrier.brings(Ping(7))
+    assert side.told[1:] == [("received", GET)]
+    assert side.carrier.sent[-1:] == [Pong(7)]
+    side.channel.close("enough")
+    assert side.carrier.sent[-1:] == [Bye("enough")]
+    assert side.told[-1] == ("ended", End("enough"))
+    side.channel.close("twice")
+    side.carrier.brings(GET)
+    assert side.told[-1] == ("ended", End("enough"))
+
+
+async def test_a_hello_that_comes_before_the_channel_is_known_to_be_open() -> None:
+    side = Side(opened=False)
+    side.carrier.readyState = "open"
+    side.carrier.brings(hello())
+    side.carrier.happens("open")
+    assert [type(it) for it in side.carrier.sent] == [Hello, Ping]
+    side.channel.lost("the test is over")
+
+
+@pytest.mark.parametrize(
+    ("message", "why", "misbehaved"),
+    [
+        (GET, "a Get before Hello", True),
+        (hello("c"), "a Hello in the name of another device", True),
+        (hello(tenant="other"), "a Hello in the name of another tenant", True),
+        (hello(protocol=99), f"it speaks protocol 99, this agent {PROTOCOL}", False),
+        (Bye("all links taken"), "all links taken", False),
+    ],
+)
+async def test_what_is_no_good_greeting(message: PeerMessage, why: str, misbehaved: bool) -> None:
+    side = Side(greeted=False)
+    side.carrier.brings(message)
+    assert side.end() == End(why, misbehaved)
+    assert side.channel.settled.is_set()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", "text", pack(hello())])
+async def test_what_no_open_channel_brings(body: bytes | str) -> None:
+    side = Side()
+    side.carrier.happens("message", body)
+    end = side.end()
+    assert end is not None
+    assert end.misbehaved
+
+
+async def test_what_a_later_release_says_is_passed_over() -> None:
+    side = Side()
+    for body in (pack(GET), b"\x92\xcc\xfa\x01", pack(GET), b"\x91\xcc\xfb", pack(GET)):
+        side.carrier.happens("message", body)
+    got = ("received", GET)
+    assert side.told[1:] == [got, ("passed over", "test", 250), got, got], "told once"
+    assert side.channel.talk.passed_over == 2
+    assert side.end() is None
+    side.channel.lost("the test is over")
+
+
+async def test_a_second_channel_is_one_too_many() -> None:
+    side = Side()
+    side.channel.carry(cast("RTCDataChannel", Carrier()))
+    assert side.end() == End("it opened a second channel", misbehaved=True)
+
+
+async def test_silence_ends_it_and_any_word_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "TICK_S", 0.03)
+    side = Side()
+    for _ in range(12):
+        await asyncio.sleep(0.02)
+        side.carrier.brings(Pong(0))
+    assert side.end() is None
+    assert len([it for it in side.carrier.sent if isinstance(it, Ping)]) >= 4
+    await asyncio.sleep(0.3)
+    end = side.end()
+    assert end is not None
+    assert "nothing was heard" in end.why
+
+
+async def test_silence_is_noticed_within_three_seconds() -> None:
+    assert channels.TICK_S <= 1.0
+    assert channels.TICK_S * channels.SILENT_TICKS <= 2.7, "a busy machine and a look at the status need the rest"
+
+
+async def test_a_late_tick_delays_none_after_it_and_hurries_none() -> None:
+    channel = Side().channel
+    now = asyncio.get_running_loop().time()
+    for late_s, next_in_s in ((0.1, channels.TICK_S - 0.1), (5.0, channels.TICK_S)):
+        assert channel._timer is not None
+        channel._timer.cancel()
+        channel._due = now - late_s
+        channel._tick()
+        assert channel._timer.when() - now == pytest.approx(next_in_s, abs=0.05)
+    channel.close("enough")
+
+
+async def test_full_and_drained() -> None:
+    side = Side()
+    side.carrier.bufferedAmount = channels.HIGH_BYTES + 1
+    side.channel.send(GET)
+    assert side.is_full()
+    side.carrier.bufferedAmount = channels.LOW_BYTES
+    side.carrier.happens("bufferedamountlow")
+    assert not side.is_full()
+    assert side.told[-1] == ("drained",)
+    side.carrier.bufferedAmount = channels.LIMIT_BYTES + 1
+    assert side.channel.waiting_bytes == channels.LIMIT_BYTES + 1
+    side.channel.send(GET)
+    assert side.end() == End("it no longer reads what it is sent")
+
+
+async def test_the_round_trip_is_measured() -> None:
+    side = Side()
+    ping = side.carrier.sent[-1]
+    assert isinstance(ping, Ping)
+    side.carrier.brings(Pong(ping.number + 1))
+    await asyncio.sleep(0.02)
+    side.carrier.brings(Pong(ping.number))
+    assert 15 < side.channel.talk.rtt_ms < 1_000
+    side.channel.lost("the test is over")
+
+
+async def test_leaving_reads_on_until_the_other_says_the_same() -> None:
+    side = Side()
+    side.channel.leave()
+    side.channel.leave()
+    side.channel.send(GET)
+    assert [it for it in side.carrier.sent if isinstance(it, Bye | Get)] == [Bye(MOVED)]
+    side.carrier.brings(GET)
+    assert side.told[-1] == ("received", GET)
+    side.carrier.brings(Bye(MOVED))
+    assert side.end() == End(MOVED)
+
+
+async def test_who_is_left_answers_with_its_last_word() -> None:
+    side = Side()
+    side.carrier.brings(Bye(MOVED))
+    assert side.carrier.sent[-1] == Bye(MOVED)
+    assert side.end() == End(MOVED)
+
+
+async def test_leaving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "LEAVE_S", 0.02)
+    side = Side()
+    side.channel.leave()
+    await asyncio.sleep(0.1)
+    assert side.end() == End("left")
+
+
+async def test_a_fault_of_ours_ends_the_link_and_is_told() -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    side = Side()
+    side.carrier.brings(Get(9, "ab" * 32, "cd" * 16, 0))
+    assert side.end() == End("a fault of this agent's own")
+    assert [type(it) for it in faults] == [ZeroDivisionError]
