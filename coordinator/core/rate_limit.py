@@ -1,6 +1,6 @@
 """How often one source may ask: a bucket for each that fills with time.
 
-Throttle(per_minute).wait_s(source, now)    0 when it may, else how long it should wait
+RateLimit(per_minute).wait_s(source, now)    0 when it may, else how long it should wait
 network_of(address)                         the source that an address counts as: IPv6 by its /64
 """
 
@@ -11,7 +11,7 @@ from coordinator.core import limits
 from ecdn_proxy.sansio.machine import Instant
 
 
-class Throttle:
+class RateLimit:
     """Remembers the last `SOURCES_MAX` sources; a forgotten one begins with a full bucket."""
 
     def __init__(self, per_minute: int) -> None:

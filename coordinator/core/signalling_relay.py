@@ -1,6 +1,6 @@
 """Relays offers, answers and byes between two agents that may meet; keeps nothing of them.
 
-    Switchboard(find).relay(device, message, now)  ->  Send to the other | Send Undeliverable back, and Audit
+    SignallingRelay(find).relay(device, message, now)  ->  Send to the other | Send Undeliverable back, and Audit
 
 It routes by device id (`find`), so that another replica's agents can be reached by another `find` later. Two agents
 may meet when both are connected, placed in one site that shares, and watch a stream in common: what the tracker would
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from coordinator.core.neighbours import Present
-from coordinator.core.rate_limit import Throttle
+from coordinator.core.rate_limit import RateLimit
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.signalling import CODES, Code, Relayed, Undeliverable
@@ -46,13 +46,13 @@ class Counts(msgspec.Struct):
     refused: int = 0
 
 
-class Switchboard:
+class SignallingRelay:
     """See the head of this file."""
 
     def __init__(self, find: Callable[[str], Present | None]) -> None:
         self._find = find
-        self._by_sender = Throttle(SIGNALS_PER_MINUTE)
-        self._by_pair = Throttle(PAIR_PER_MINUTE)
+        self._by_sender = RateLimit(SIGNALS_PER_MINUTE)
+        self._by_pair = RateLimit(PAIR_PER_MINUTE)
         self.counts = Counts()
 
     def relay(self, device: str, message: Relayed, now: Instant) -> list[Forward | Audit]:

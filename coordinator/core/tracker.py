@@ -13,7 +13,7 @@ from typing import Any, assert_never
 import msgspec
 
 from coordinator.core.neighbours import Present
-from coordinator.core.signalling_relay import Audit, Switchboard
+from coordinator.core.signalling_relay import Audit, SignallingRelay
 from coordinator.core.sites import Address, Interface, SiteMap, place
 from coordinator.core.swarms import Swarms
 from ecdn_proxy.sansio.machine import Instant
@@ -153,7 +153,7 @@ class Tracker:
         self._swarms = Swarms(spacing_s)
         self._arrived = 0
         self.totals = Totals()
-        self.switchboard = Switchboard(lambda device: self._agents.get(device))
+        self.switchboard = SignallingRelay(lambda device: self._agents.get(device))
 
     def agents(self) -> Iterator[Present]:
         """Everyone connected, in no order."""

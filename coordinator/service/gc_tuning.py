@@ -1,4 +1,4 @@
-"""When Python looks for cycles: `spare_the_old` (once per process), `Garbage`.
+"""When Python looks for cycles: `spare_the_old` (once per process), `GcTuning`.
 
 A full collection walks through all that is alive: with 20,000 agents it holds up every answer for most of a second, and
 Python does one whenever a quarter more has come. While agents come nothing becomes garbage, so it is done when many
@@ -17,11 +17,11 @@ LEFT_MIN: Final = 1_000
 
 
 def spare_the_old() -> None:
-    """From now on this process looks at what is young only, unless `Garbage` says so."""
+    """From now on this process looks at what is young only, unless `GcTuning` says so."""
     gc.set_threshold(YOUNG_OBJECTS, 10, OLD_LOOKS)
 
 
-class Garbage:
+class GcTuning:
     """Asked every few seconds."""
 
     def __init__(self) -> None:

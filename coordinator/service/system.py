@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from coordinator.core import registry
 from coordinator.core.limits import Settings
-from coordinator.core.rate_limit import Throttle
+from coordinator.core.rate_limit import RateLimit
 from coordinator.core.registry import CLONED, Device, No, Registry, Token
 from coordinator.core.sites import Address, SiteMap
 from coordinator.core.tracker import Close, DenyChanged, Effect, Event, MapChanged, SettingsChanged, Tracker
@@ -31,7 +31,7 @@ from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
 from coordinator.io.files import InUse, create_private, held
 from coordinator.service import maps
-from coordinator.service.gc_tuning import Garbage
+from coordinator.service.gc_tuning import GcTuning
 from coordinator.service.performer import Performer
 from coordinator.service.settings import Unusable
 from ecdn_proxy.sansio.driver import Driver
@@ -124,8 +124,8 @@ class System:
         )
         self.driver: Driver[Event, Effect] = Driver(self.tracker, self.performer.perform, self._fault)
         self.tasks = Tasks(lambda name, error: log.error("task failed", task=name, exc_info=error))
-        self.enrolments = Throttle(settings.enrol_per_minute)
-        self.messages = Throttle(MESSAGES_PER_MINUTE)
+        self.enrolments = RateLimit(settings.enrol_per_minute)
+        self.messages = RateLimit(MESSAGES_PER_MINUTE)
         self.refusals: dict[str, int] = {}
         self.faults = 0
         self.passed_over = 0
@@ -166,7 +166,7 @@ class System:
         self.log.error("tracker failed", exc_info=error)
 
     async def _poll(self) -> None:
-        garbage = Garbage()
+        garbage = GcTuning()
         while True:
             await asyncio.sleep(POLL_S)
             try:

@@ -21,8 +21,8 @@ from coordinator.service.settings import Unusable
 from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
 from coordinator.web import api, enrol, health, tls
 from coordinator.web.app_keys import PATIENCE, SHOWN, SYSTEM
-from coordinator.web.idle_timeouts import Patience
-from coordinator.web.protocol_switch import Reception
+from coordinator.web.idle_timeouts import IdleTimeouts
+from coordinator.web.protocol_switch import ProtocolSwitch
 from coordinator.web.responses import no_certificate, refusal
 from coordinator.web.socket import CLOSE_WITHIN_S, AgentSockets
 
@@ -68,7 +68,7 @@ def make_app(system: System) -> web.Application:
     """The application, without a socket."""
     app = web.Application(client_max_size=limits.REQUEST_BYTES_MAX, middlewares=[_speak_json])
     app[SYSTEM] = system
-    app[PATIENCE] = Patience()
+    app[PATIENCE] = IdleTimeouts()
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route))
     return app
@@ -156,7 +156,7 @@ class Door:
 
     def _connection(self) -> asyncio.BaseProtocol:
         assert self._runner.server is not None
-        return Reception(self._agents, self._runner.server, self._app[PATIENCE])
+        return ProtocolSwitch(self._agents, self._runner.server, self._app[PATIENCE])
 
     async def _keep_certificate(self) -> None:
         assert self._context is not None

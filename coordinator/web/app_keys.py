@@ -3,9 +3,9 @@
 from aiohttp import web
 
 from coordinator.service.system import Shown, System
-from coordinator.web.idle_timeouts import Patience
+from coordinator.web.idle_timeouts import IdleTimeouts
 
 SYSTEM = web.AppKey("system", System)
-PATIENCE = web.AppKey("patience", Patience)
+PATIENCE = web.AppKey("patience", IdleTimeouts)
 SHOWN = web.RequestKey("shown", Shown)
 """The device that TLS has verified; set for routes that need one."""

@@ -1,4 +1,4 @@
-"""How long a connection may keep its place without being of use: `Patience`.
+"""How long a connection may keep its place without being of use: `IdleTimeouts`.
 
 A machine that only connects costs the coordinator a socket and TLS, and the agents a place (`ulimit -n`).
 """
@@ -8,7 +8,7 @@ import asyncio
 from coordinator.core import limits
 
 
-class Patience:
+class IdleTimeouts:
     """Closes a connection that has not been answered anything for a while."""
 
     def __init__(self) -> None:

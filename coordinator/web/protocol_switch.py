@@ -1,10 +1,10 @@
-"""Where every connection begins: `Reception` keeps agents' sockets and gives all other requests to aiohttp."""
+"""Where every connection begins: `ProtocolSwitch` keeps agents' sockets and gives all other requests to aiohttp."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from coordinator.web.idle_timeouts import Patience
+from coordinator.web.idle_timeouts import IdleTimeouts
 from coordinator.web.socket import AgentSockets
 
 AGENTS_LINE = b"GET /v1/agent "
@@ -13,12 +13,12 @@ HEAD_BYTES_MAX = 8_192
 _END = b"\r\n\r\n"
 
 
-class Reception(asyncio.BufferedProtocol):
+class ProtocolSwitch(asyncio.BufferedProtocol):
     """Holds what a connection says first until it is clear who is to answer."""
 
     __slots__ = ("_agents", "_held", "_others", "_patience", "_transport")
 
-    def __init__(self, agents: AgentSockets, others: Callable[[], asyncio.Protocol], patience: Patience) -> None:
+    def __init__(self, agents: AgentSockets, others: Callable[[], asyncio.Protocol], patience: IdleTimeouts) -> None:
         self._agents = agents
         self._others = others
         self._patience = patience

@@ -26,7 +26,7 @@ from coordinator.core.tracker import Arrived, Beaten, Left, Signalled, Watched
 from coordinator.service.system import System
 from coordinator.web import frames, tls
 from coordinator.web.frames import Frames
-from coordinator.web.idle_timeouts import Patience
+from coordinator.web.idle_timeouts import IdleTimeouts
 from coordinator.web.responses import no_certificate, refusal, refused, written
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire import signalling
@@ -257,7 +257,7 @@ class AgentSocket(asyncio.BufferedProtocol):
 class AgentSockets:
     """What all of them share."""
 
-    def __init__(self, system: System, patience: Patience) -> None:
+    def __init__(self, system: System, patience: IdleTimeouts) -> None:
         self.system = system
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(FRAME_BYTES_MAX))

@@ -1,11 +1,11 @@
 """What the front may ask of the agent: the whole surface between a viewer's HTTP and the swarm.
 
-Agent.sort(request)          at requestheaders, at once: pass it, answer it from memory, or send it to the gateway
-Agent.manifest(...)          an origin's manifest went by: learn its segments
-Agent.passed(...)            a request went by untouched: proof of entitlement, bytes for the books
-Agent.open(ticket)           the gateway begins to answer a ticket
+AgentApi.sort(request)          at requestheaders, at once: pass it, answer it from memory, or send it to the gateway
+AgentApi.manifest(...)          an origin's manifest went by: learn its segments
+AgentApi.passed(...)            a request went by untouched: proof of entitlement, bytes for the books
+AgentApi.open(ticket)           the gateway begins to answer a ticket
 Delivery                     one viewer's answer as it comes
-Agent.status()               everything the page, the JSON and the command line show
+AgentApi.status()               everything the page, the JSON and the command line show
 """
 
 from collections.abc import AsyncIterator
@@ -79,7 +79,7 @@ class Missing:
     why: str
 
 
-class Delivery(Protocol):
+class ViewerResponse(Protocol):
     """One viewer's answer. Close it in any case; closing early tells the node that the viewer left."""
 
     async def begin(self) -> Begun | OwnAnswer | Missing:
@@ -99,7 +99,7 @@ class Delivery(Protocol):
         ...
 
 
-class Agent(Protocol):
+class AgentApi(Protocol):
     """The agent as the front sees it."""
 
     def sort(self, request: ViewerRequest) -> Route:
@@ -122,7 +122,7 @@ class Agent(Protocol):
         """A host is tunnelled from now on: a program on this machine refuses our certificate for it."""
         ...
 
-    def open(self, ticket: str) -> Delivery:
+    def open(self, ticket: str) -> ViewerResponse:
         """Begin to answer a ticket.
 
         Raises:

@@ -1,8 +1,8 @@
 """Which requests are segments that this viewer may have from us; everything else passes.
 
-    Sorter.sort(request)      Pass | a Match with its key, stream and place
-    Sorter.manifest(...)      an origin's manifest: its segments, and who has proven what
-    Sorter.passed(...)        an own 2xx of the origin proves a viewer, a 401 or 403 takes the proof back
+    Classifier.sort(request)      Pass | a Match with its key, stream and place
+    Classifier.manifest(...)      an origin's manifest: its segments, and who has proven what
+    Classifier.passed(...)        an own 2xx of the origin proves a viewer, a 401 or 403 takes the proof back
 
 Positive identification only: a URL is a segment because a manifest fetched on this machine listed it.
 """
@@ -36,7 +36,7 @@ class Match:
     why: str
 
 
-class Sorter:
+class Classifier:
     """Catalog and entitlements of one machine."""
 
     def __init__(self, *, salt: bytes, profiles: Profiles, window_s: float, allow_local: bool) -> None:

@@ -1,7 +1,7 @@
 """The conversation with the coordinator: who and where we are, what we watch, what we used; what it tells us.
 
-Reporter.announce(streams, serves, isolated)  Watch, now and again every minute
-Reporter.run()                         beats, renewal of the certificate
+CoordinatorSession.announce(streams, serves, isolated)  Watch, now and again every minute
+CoordinatorSession.run()                         beats, renewal of the certificate
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.report.meter import Meter
-from ecdn_proxy.io.coordinator_client import CoordinatorLink, Refused, renew, renewal_due
+from ecdn_proxy.io.coordinator_client import CoordinatorLink, CoordinatorRefused, renew, renewal_due
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.wire import signalling
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
@@ -42,10 +42,10 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SessionEvents:
     """What the reporter tells its owner."""
 
-    feed: Callable[[h.Event], None]
+    feed: Callable[[events.Event], None]
     raise_condition: Callable[[str, str], None]
     clear_condition: Callable[[str], None]
     conditions: Callable[[], tuple[str, ...]]
@@ -62,7 +62,7 @@ class Told:
     utc: Callable[[], float]
 
 
-class Reporter:
+class CoordinatorSession:
     """One agent's side of the coordinator's socket."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Reporter:
         networks: tuple[Network, ...],
         peer_port: int,
         meter: Meter,
-        told: Told,
+        told: SessionEvents,
         chance: random.Random,
     ) -> None:
         self._identity = identity
@@ -132,7 +132,7 @@ class Reporter:
 
     def _state(self, connected: bool, why: str) -> None:
         self.why = why
-        self._told.feed(h.TrackerChanged(connected))
+        self._told.feed(events.TrackerChanged(connected))
         self._told.switchboard(connected)
         if connected:
             log.info("connected to the coordinator")
@@ -145,14 +145,14 @@ class Reporter:
         match message:
             case Neighbours(stream, committee, near):
                 contacts = tuple((it.contact, it.why) for it in near if it.contact.device != self._identity.device)
-                self._told.feed(h.TrackerSaid(stream, committee, contacts))
+                self._told.feed(events.TrackerSaid(stream, committee, contacts))
             case Welcome():
                 log.info("the coordinator placed this machine", site=message.site, p2p=message.p2p, why=message.why)
                 self._told.site_changed(message)
             case Settings():
                 self._told.settings_changed(message)
             case Denied(devices):
-                self._told.feed(h.DevicesDenied(frozenset(devices)))
+                self._told.feed(events.DevicesDenied(frozenset(devices)))
             case Turned(code, why, _):
                 log.warning("the coordinator turned this machine away", code=code, why=why)
             case Alive():
@@ -197,7 +197,7 @@ class Reporter:
             return
         try:
             self._identity = await renew(self._identity, self._version)
-        except (Refused, Unavailable, PeerMisbehaved, OSError) as error:
+        except (CoordinatorRefused, Unavailable, PeerMisbehaved, OSError) as error:
             log.warning("the certificate could not be renewed yet", why=str(error))
             return
         log.info("the certificate was renewed")

@@ -20,7 +20,7 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     origin_kbps: int = 0
 
 
-class Shelf:
+class DiskCache:
     """The disk cache of one agent."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Shelf:
     @classmethod
     async def open(
         cls, directory: Path, limit_bytes: int, *, feed: Callable[[Loaded], None], trouble: Callable[[str], None]
-    ) -> "Shelf":
+    ) -> "DiskCache":
         """Open or make it.
 
         Raises:

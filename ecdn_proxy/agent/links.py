@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ecdn_proxy.core.connect import dialer as dialling
-from ecdn_proxy.core.connect.dialer import Dialling, Kind
+from ecdn_proxy.core.connect import dialer
+from ecdn_proxy.core.connect.dialer import Dialer, Transport
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.tls_links.contexts import Contexts
-from ecdn_proxy.io.tls_links.hub import LinkHub, LinkStats, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, LinkStats, Ourselves, TlsHub
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed
 from ecdn_proxy.io.webrtc.channel import LEAVE_S, MOVED
 from ecdn_proxy.io.webrtc.engine import EngineName
@@ -31,7 +31,7 @@ from ecdn_proxy.wire.peer import Contact, LinkKind, PeerMessage
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 
 if TYPE_CHECKING:
-    from ecdn_proxy.io.webrtc.hub import RtcHub
+    from ecdn_proxy.io.webrtc.hub import WebrtcHub
 
 HELD_MAX = 1_024
 """Messages kept while a link moves, either way; it takes one round trip."""
@@ -57,9 +57,9 @@ class Webrtc:
 class _Route:
     """What carries the link to one device."""
 
-    kind: Kind | None
+    kind: Transport | None
     """None only while it moves and TLS does not stand here yet."""
-    stands: set[Kind]
+    stands: set[Transport]
     moved: bool = False
     """It was WebRTC before: words may be lost unless that link ends with `MOVED`."""
     holding: bool = False
@@ -79,7 +79,7 @@ class Links:
         listen: tuple[str, int],
         contexts: Contexts,
         networks: Networks,
-        told: Told,
+        told: LinkEvents,
         webrtc: Webrtc | None,
     ) -> None:
         self._told = told
@@ -87,12 +87,14 @@ class Links:
         self._networks = networks
         self._webrtc = webrtc
         self._routes: dict[str, _Route] = {}
-        self._tcp = LinkHub(ourselves, listen, contexts, networks, self._tells("lan"))
-        self._rtc: RtcHub | None = None
+        self._tcp = TlsHub(ourselves, listen, contexts, networks, self._tells("lan"))
+        self._rtc: WebrtcHub | None = None
         """Made when it is first needed: aiortc costs 30 MB, and most offices do without."""
         self._said: tuple[tuple[str, ...], bool] = ((), True)
-        self._dialling = Dialling(webrtc=webrtc is not None, network=" ".join(ourselves.addresses))
-        self._driver: Driver[dialling.Event, dialling.Effect] = Driver(self._dialling, self._perform, self._failed)
+        self._dialling = Dialer(webrtc=webrtc is not None, network=" ".join(ourselves.addresses))
+        self._driver: Driver[dialer.DialerEvent, dialer.DialerEffect] = Driver(
+            self._dialling, self._perform, self._failed
+        )
         self._closed = False
 
     @property
@@ -123,7 +125,7 @@ class Links:
     def dial(self, contact: Contact) -> None:
         """Open a link, by whichever way stands first; ends in `opened` or `closed`."""
         if not self._closed:
-            self._driver.feed(dialling.Wanted(contact))
+            self._driver.feed(dialer.LinkWanted(contact))
 
     def hang_up(self, device: str, why: str) -> None:
         """Close a link; `closed` is told."""
@@ -168,7 +170,7 @@ class Links:
     def stats(self) -> Mapping[str, LinkStats]:
         """Open links by device, each with its kind and the reason for it."""
         found: dict[str, LinkStats] = {}
-        by_kind: dict[Kind, Mapping[str, LinkStats]] = {"lan": self._tcp.stats()}
+        by_kind: dict[Transport, Mapping[str, LinkStats]] = {"lan": self._tcp.stats()}
         if self._rtc is not None:
             by_kind["webrtc"] = self._rtc.stats()
         for device, route in self._routes.items():
@@ -190,7 +192,7 @@ class Links:
         self._tcp.set_ourselves(self._ourselves)
         if self._rtc is not None:
             self._rtc.set_ourselves(self._ourselves)
-        self._driver.feed(dialling.NetworkChanged(" ".join(addresses)))
+        self._driver.feed(dialer.NetworkChanged(" ".join(addresses)))
 
     def confine(self) -> None:
         """The allowed networks are others: end what lies outside."""
@@ -207,7 +209,7 @@ class Links:
 
     def switchboard(self, connected: bool) -> None:
         """The coordinator came or went."""
-        self._driver.feed(dialling.SwitchboardChanged(connected))
+        self._driver.feed(dialer.SignallingChanged(connected))
 
     def heard(self, message: Relayed | Undeliverable) -> None:
         """Another agent's message, through the coordinator."""
@@ -216,13 +218,13 @@ class Links:
 
     # ---- core/connect/dialer
 
-    def _perform(self, effect: dialling.Effect) -> None:
+    def _perform(self, effect: dialer.DialerEffect) -> None:
         match effect:
-            case dialling.Dial(contact, kind):
+            case dialer.StartAttempt(contact, kind):
                 self._hub(kind).dial(contact)
-            case dialling.GiveUp(device, kind, why):
+            case dialer.EndAttempt(device, kind, why):
                 self._hub(kind).hang_up(device, why)
-            case dialling.Unreachable(device, why, misbehaved, every_way):
+            case dialer.Unreachable(device, why, misbehaved, every_way):
                 if every_way and self._webrtc is not None:
                     self._webrtc.no_way(device, why)
                 self._told.closed(device, why, misbehaved)
@@ -230,26 +232,26 @@ class Links:
     def _failed(self, error: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": "dialling failed", "exception": error})
 
-    def _hub(self, kind: Kind) -> "LinkHub | RtcHub":
+    def _hub(self, kind: Transport) -> "TlsHub | WebrtcHub":
         if kind == "lan" or self._webrtc is None:
             return self._tcp
         return self._webrtc_hub(self._webrtc)
 
-    def _webrtc_hub(self, with_: Webrtc) -> "RtcHub":
+    def _webrtc_hub(self, with_: Webrtc) -> "WebrtcHub":
         if self._rtc is not None:
             return self._rtc
-        from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold  # noqa: PLC0415 - see `_rtc`
+        from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub  # noqa: PLC0415 - see `_rtc`
 
         tells = self._tells("webrtc")
-        told = RtcTold(
+        told = WebrtcEvents(
             opened=tells.opened,
             closed=tells.closed,
             received=tells.received,
             ready=tells.ready,
-            called=lambda contact: self._driver.feed(dialling.Called(contact)),
+            called=lambda contact: self._driver.feed(dialer.LinkCalled(contact)),
             forged=with_.forged,
         )
-        self._rtc = RtcHub(
+        self._rtc = WebrtcHub(
             self._ourselves,
             with_.identity,
             self._tcp.port,
@@ -265,8 +267,8 @@ class Links:
 
     # ---- what the hubs tell
 
-    def _tells(self, kind: Kind) -> Told:
-        return Told(
+    def _tells(self, kind: Transport) -> LinkEvents:
+        return LinkEvents(
             opened=lambda contact, _, streams, serves, rtt_ms: self._opened(kind, contact, streams, serves, rtt_ms),
             closed=lambda device, why, misbehaved: self._ended(kind, device, why, misbehaved=misbehaved),
             received=lambda device, message: self._received(kind, device, message),
@@ -275,18 +277,18 @@ class Links:
             passed_over=self._told.passed_over,
         )
 
-    def _opened(self, kind: Kind, contact: Contact, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
+    def _opened(self, kind: Transport, contact: Contact, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
         device = contact.device
         route = self._routes.get(device)
         if route is None:
             self._routes[device] = _Route(kind, {kind})
-            self._driver.feed(dialling.Opened(device, kind, contact))
+            self._driver.feed(dialer.AttemptOpened(device, kind, contact))
             self._told.opened(contact, kind, streams, serves, rtt_ms)
             return
         was = route.kind
         route.stands.add(kind)
         route.kind = "lan" if "lan" in route.stands else "webrtc"
-        self._driver.feed(dialling.Opened(device, kind, contact))
+        self._driver.feed(dialer.AttemptOpened(device, kind, contact))
         if len(route.stands) == 2 and self._rtc is not None:
             route.moved = was == "webrtc"
             route.holding = True
@@ -305,7 +307,7 @@ class Links:
             self.send(device, message)
         self._told.ready(device)  # what was full is not this link
 
-    def _received(self, kind: Kind, device: str, message: PeerMessage) -> None:
+    def _received(self, kind: Transport, device: str, message: PeerMessage) -> None:
         route = self._routes.get(device)
         if route is None or route.ending:
             return
@@ -316,18 +318,18 @@ class Links:
         else:
             self._drop(device, route, "the link was lost while it moved", misbehaved=False)
 
-    def _ready(self, kind: Kind, device: str) -> None:
+    def _ready(self, kind: Transport, device: str) -> None:
         route = self._routes.get(device)
         if route is not None and route.kind == kind:
             self._told.ready(device)
 
-    def _ended(self, kind: Kind, device: str, why: str, *, misbehaved: bool) -> None:
+    def _ended(self, kind: Transport, device: str, why: str, *, misbehaved: bool) -> None:
         route = self._routes.get(device)
         if route is None or kind not in route.stands:
-            self._driver.feed(dialling.Failed(device, kind, why, misbehaved))
+            self._driver.feed(dialer.AttemptFailed(device, kind, why, misbehaved))
             return
         route.stands.discard(kind)
-        self._driver.feed(dialling.Lost(device, kind))
+        self._driver.feed(dialer.TransportLost(device, kind))
         if route.ending:
             return
         if kind == "webrtc" and route.kind == "lan" and not misbehaved:

@@ -1,6 +1,6 @@
 """Where this machine is, as it changes: links, mDNS, node and coordinator follow its addresses.
 
-    Whereabouts(place, look, hub, announced, tells)
+    NetworkMonitor(place, look, hub, announced, tells)
         open() close()                      site_said(networks)     announce(streams, serves)
         seen                                who is shown by mDNS now, for a node that begins anew
 
@@ -17,10 +17,10 @@ import structlog
 
 from ecdn_proxy.agent.addresses import Place
 from ecdn_proxy.agent.links import Links
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.io.dead_sockets import end_connections
 from ecdn_proxy.io.interfaces import parse_networks
-from ecdn_proxy.io.mdns import Announced, Lan, LanTold
+from ecdn_proxy.io.mdns import Announced, LanEvents, MdnsBrowser
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
@@ -33,17 +33,17 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tells:
+class NetworkEvents:
     """Calls that it makes."""
 
-    feed: Callable[[h.Event], None]
+    feed: Callable[[events.Event], None]
     moved: Callable[[tuple[Network, ...]], None]
     """Other networks to report to the coordinator."""
     raise_condition: Callable[[str, str], None]
     clear_condition: Callable[[str], None]
 
 
-class Whereabouts:
+class NetworkMonitor:
     """See the head of this file."""
 
     def __init__(
@@ -53,11 +53,11 @@ class Whereabouts:
         hub: Links,
         device: str,
         tag: str | None,
-        tells: Tells,
+        tells: NetworkEvents,
     ) -> None:
         """`look` tells the place and every address of this machine; `tag` is the tenant's for mDNS, None for none."""
         self.place = place
-        self.seen: dict[str, h.LanSeen] = {}
+        self.seen: dict[str, events.LanSeen] = {}
         self._look = look
         self._addresses: frozenset[str] = frozenset()
         self._hub = hub
@@ -65,7 +65,7 @@ class Whereabouts:
         self._tag = tag
         self._tells = tells
         self._tasks = Tasks(lambda name, error: log.error("a task failed", task=name, exc_info=error))
-        self._lan: Lan | None = None
+        self._lan: MdnsBrowser | None = None
         self._announced: tuple[tuple[str, ...], bool] = ((), True)
 
     @property
@@ -118,7 +118,7 @@ class Whereabouts:
         log.info("this machine's network changed", addresses=found.addresses, before=self.place.addresses)
         self.place = self.place.become(found)
         self._hub.confine()
-        self._tells.feed(h.Moved(self.contact))
+        self._tells.feed(events.Moved(self.contact))
         self._hub.moved(found.addresses, found.link)
         self._tells.moved(found.networks)
         await self._close_lan()
@@ -131,11 +131,11 @@ class Whereabouts:
     async def _open_lan(self) -> None:
         if self._tag is None or not self.place.addresses:
             return
-        lan = self._lan = Lan(  # known before it starts: whoever ends this half-way closes its sockets
+        lan = self._lan = MdnsBrowser(  # known before it starts: whoever ends this half-way closes its sockets
             Announced(self._device, self._tag, self._hub.port, self.place.link),
             self.place.addresses,
             self.place.allowed,
-            LanTold(seen=self._seen, lost=self._lost),
+            LanEvents(seen=self._seen, lost=self._lost),
         )
         try:
             await lan.start()
@@ -152,9 +152,9 @@ class Whereabouts:
             self._lan = None
 
     def _seen(self, contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
-        event = self.seen[contact.device] = h.LanSeen(contact, tags, serves)
+        event = self.seen[contact.device] = events.LanSeen(contact, tags, serves)
         self._tells.feed(event)
 
     def _lost(self, device: str) -> None:
         self.seen.pop(device, None)
-        self._tells.feed(h.LanLost(device))
+        self._tells.feed(events.LanLost(device))

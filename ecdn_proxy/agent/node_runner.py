@@ -1,6 +1,6 @@
 """A node that runs: with the driver that gives it time and events, and the performer that does what it wants.
 
-    Running.begin(born, seal, surroundings, feed, failed, record)    node · machine · performer · driver
+    NodeRunner.begin(born, seal, surroundings, feed, failed, record)    node · machine · performer · driver
 
 They come and go together: after a fault of ours (`failed`) the agent begins another one. With a record file the node
 stands behind `core.recording`, which writes down everything that it is told.
@@ -12,7 +12,7 @@ from typing import Self
 
 from ecdn_proxy.agent.performer import Performer, Surroundings
 from ecdn_proxy.agent.recorder import RecordFile
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.recording import Born, Recording, Witness
 from ecdn_proxy.core.seal import Seal
@@ -20,14 +20,14 @@ from ecdn_proxy.sansio.driver import Driver
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class NodeRunner:
     """One node's life; belongs to one event loop."""
 
     node: Node
     machine: Node | Recording
     """The node as it is to be asked and told."""
     performer: Performer
-    driver: Driver[h.Event, h.Effect]
+    driver: Driver[events.Event, events.Effect]
 
     @classmethod
     def begin(
@@ -35,7 +35,7 @@ class Running:
         born: Born,
         seal: Seal,
         surroundings: Surroundings,
-        feed: Callable[[h.Event], None],
+        feed: Callable[[events.Event], None],
         failed: Callable[[Exception], None],
         record: RecordFile | None = None,
     ) -> Self:

@@ -13,10 +13,9 @@ import structlog
 
 from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer
 from ecdn_proxy.agent.links import Links
-from ecdn_proxy.agent.viewer_response import ViewerDelivery
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
-from ecdn_proxy.io.origin import Fetch, FetchTold, OriginClient, Response
+from ecdn_proxy.agent.viewer_response import StreamedResponse
+from ecdn_proxy.core import events, values
+from ecdn_proxy.io.origin import Fetch, FetchEvents, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
 
@@ -49,30 +48,30 @@ class Surroundings:
     announce: Callable[[tuple[str, ...], bool, bool], None]
     raise_condition: Callable[[str, str], None]
     clear_condition: Callable[[str], None]
-    served: Callable[[h.Served], None]
+    served: Callable[[events.Served], None]
     utc: Callable[[], float]
 
 
 class Performer:
     """Effects in, calls out, events back through `feed`."""
 
-    def __init__(self, surroundings: Surroundings, feed: Callable[[h.Event], None]) -> None:
+    def __init__(self, surroundings: Surroundings, feed: Callable[[events.Event], None]) -> None:
         self._on = surroundings
         self._feed = feed
-        self._viewers: dict[int, ViewerDelivery] = {}
+        self._viewers: dict[int, StreamedResponse] = {}
         self._fetches: dict[int, Fetch] = {}
-        self._owners: dict[int, ViewerDelivery] = {}
+        self._owners: dict[int, StreamedResponse] = {}
         self._answers: dict[int, Response] = {}
         self._direct: dict[int, Fetch] = {}
         self._full: set[str] = set()
 
     # ---- viewers
 
-    def expect(self, delivery: ViewerDelivery) -> None:
+    def expect(self, delivery: StreamedResponse) -> None:
         """A viewer waits for the effects that name it."""
         self._viewers[delivery.viewer] = delivery
 
-    def left(self, delivery: ViewerDelivery) -> None:
+    def left(self, delivery: StreamedResponse) -> None:
         """The gateway let go of a delivery."""
         known = self._viewers.pop(delivery.viewer, None) is not None
         if (fetch := self._direct.pop(delivery.viewer, None)) is not None:
@@ -82,7 +81,7 @@ class Performer:
                 del self._owners[number]
                 self._end_fetch(number, abort=True)
         if known:
-            self._feed(h.ViewerLeft(delivery.viewer))
+            self._feed(events.ViewerLeft(delivery.viewer))
 
     def viewers(self) -> int:
         """How many answers are under way."""
@@ -101,85 +100,85 @@ class Performer:
 
     # ---- effects
 
-    def perform(self, effect: h.Effect) -> None:  # noqa: C901, PLR0912 - the one big match
+    def perform(self, effect: events.Effect) -> None:  # noqa: C901, PLR0912 - the one big match
         """Do what the node wants."""
         match effect:
-            case h.Answer(viewer, head, source, why, pace_kbps):
+            case events.BeginAnswer(viewer, head, source, why, pace_kbps):
                 if (delivery := self._viewers.get(viewer)) is not None:
                     delivery.pace(pace_kbps)
                     delivery.head(Begun(head, source, why))
-            case h.Deliver(viewer, data):
+            case events.Deliver(viewer, data):
                 if (delivery := self._viewers.get(viewer)) is not None:
                     delivery.bytes_came(data)
-            case h.Finish(viewer):
+            case events.Finish(viewer):
                 if (delivery := self._viewers.pop(viewer, None)) is not None:
                     delivery.finished()
-            case h.Abort(viewer, why):
+            case events.Abort(viewer, why):
                 if (delivery := self._viewers.pop(viewer, None)) is not None:
                     delivery.failed(why)
-            case h.PassOn(viewer, why):
+            case events.PassOn(viewer, why):
                 if (delivery := self._viewers.get(viewer)) is not None:
                     self._pass_on(delivery, why)
-            case h.HandOver(viewer, fetch, why):
+            case events.HandOver(viewer, fetch, why):
                 self._hand_over(viewer, fetch, why)
-            case h.AnswerStatus(viewer, status, why):
+            case events.AnswerStatus(viewer, status, why):
                 if (delivery := self._viewers.pop(viewer, None)) is not None:
                     delivery.head(Missing(status, why))
                     delivery.finished()
-            case h.FetchOrigin():
+            case events.FetchOrigin():
                 self._fetch(effect)
-            case h.AbortOrigin(fetch):
+            case events.AbortOrigin(fetch):
                 self._end_fetch(fetch, abort=True)
-            case h.Dial() | h.HangUp() | h.Send():
+            case events.Dial() | events.HangUp() | events.Send():
                 self._link(effect)
-            case h.AnnounceStreams(streams, serves, isolated):
+            case events.AnnounceStreams(streams, serves, isolated):
                 self._on.announce(streams, serves, isolated)
-            case h.Save() | h.Load() | h.Erase():
+            case events.Save() | events.Load() | events.Erase():
                 self._keep(effect)
-            case h.RaiseCondition(code, detail):
+            case events.RaiseCondition(code, detail):
                 self._on.raise_condition(code, detail)
-            case h.ClearCondition(code):
+            case events.ClearCondition(code):
                 self._on.clear_condition(code)
-            case h.Served():
+            case events.Served():
                 self._on.served(effect)
             case _:
                 assert_never(effect)
 
-    def _link(self, effect: h.Dial | h.HangUp | h.Send) -> None:
+    def _link(self, effect: events.Dial | events.HangUp | events.Send) -> None:
         hub = self._on.hub
         match effect:
-            case h.Dial(contact):
+            case events.Dial(contact):
                 if hub is None:
-                    self._feed(h.LinkClosed(contact.device, "sharing is not possible on this machine"))
+                    self._feed(events.LinkClosed(contact.device, "sharing is not possible on this machine"))
                 else:
                     hub.dial(contact)
-            case h.HangUp(device, why) if hub is not None:
+            case events.HangUp(device, why) if hub is not None:
                 hub.hang_up(device, why)
-            case h.Send(device, message) if hub is not None:
+            case events.Send(device, message) if hub is not None:
                 hub.send(device, message)
                 if device not in self._full and hub.is_full(device):
                     self._full.add(device)
-                    self._feed(h.LinkFull(device))
+                    self._feed(events.LinkFull(device))
             case _:
                 pass
 
-    def _keep(self, effect: h.Save | h.Load | h.Erase) -> None:
+    def _keep(self, effect: events.Save | events.Load | events.Erase) -> None:
         keeper = self._on.keeper
         match effect:
-            case h.Save(stored) if keeper is not None:
+            case events.Save(stored) if keeper is not None:
                 keeper.save(stored)
-            case h.Load(key) if keeper is not None:
+            case events.Load(key) if keeper is not None:
                 keeper.load(key)
-            case h.Load(key):
-                self._feed(h.Loaded(key, None))
-            case h.Erase(key) if keeper is not None:
+            case events.Load(key):
+                self._feed(events.Loaded(key, None))
+            case events.Erase(key) if keeper is not None:
                 keeper.erase(key)
             case _:
                 pass
 
     # ---- the origin
 
-    def _fetch(self, effect: h.FetchOrigin) -> None:
+    def _fetch(self, effect: events.FetchOrigin) -> None:
         number = effect.fetch
         last = "" if effect.last_byte is None else str(effect.last_byte)
         self._fetches[number] = self._on.origin.start(
@@ -187,7 +186,7 @@ class Performer:
             effect.request.headers,
             f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
             effect.if_range,
-            FetchTold(
+            FetchEvents(
                 head=lambda response: self._answered(number, response),
                 data=lambda data: self._sent(number, data),
                 end=lambda: self._ended(number),
@@ -199,14 +198,14 @@ class Performer:
         if number in self._fetches:
             self._answers[number] = response
             self._feed(
-                h.OriginAnswered(number, response.status, response.headers, self._on.utc(), framed=response.framed)
+                events.OriginAnswered(number, response.status, response.headers, self._on.utc(), framed=response.framed)
             )
 
     def _sent(self, number: int, data: bytes) -> None:
         if (owner := self._owners.get(number)) is not None:
             owner.bytes_came(data)
         elif number in self._fetches:
-            self._feed(h.OriginSent(number, data))
+            self._feed(events.OriginSent(number, data))
 
     def _ended(self, number: int) -> None:
         owner = self._owners.pop(number, None)
@@ -214,7 +213,7 @@ class Performer:
         if owner is not None:
             owner.finished()
         elif known:
-            self._feed(h.OriginEnded(number))
+            self._feed(events.OriginEnded(number))
 
     def _failed(self, number: int, why: str) -> None:
         owner = self._owners.pop(number, None)
@@ -223,7 +222,7 @@ class Performer:
             owner.failed(why)
         elif known:
             log.info("an origin fetch failed", why=why)
-            self._feed(h.OriginFailed(number, sentence(why)))
+            self._feed(events.OriginFailed(number, sentence(why)))
 
     def _end_fetch(self, number: int, *, abort: bool) -> bool:
         fetch = self._fetches.pop(number, None)
@@ -253,7 +252,7 @@ class Performer:
         self._own(delivery, fetch, answer, why)
         self._owners[number] = delivery
 
-    def _pass_on(self, delivery: ViewerDelivery, why: str) -> None:
+    def _pass_on(self, delivery: StreamedResponse, why: str) -> None:
         """The viewer's own request, to the origin, for this viewer alone."""
         self._viewers.pop(delivery.viewer, None)
         fields = dict(delivery.request.headers)
@@ -279,11 +278,11 @@ class Performer:
             delivery.request.headers,
             fields.get("range"),
             fields.get("if-range"),
-            FetchTold(head=begun, data=delivery.bytes_came, end=ended, fail=failed),
+            FetchEvents(head=begun, data=delivery.bytes_came, end=ended, fail=failed),
         )
 
     @staticmethod
-    def _own(delivery: ViewerDelivery, fetch: Fetch, answer: Response, why: str) -> None:
+    def _own(delivery: StreamedResponse, fetch: Fetch, answer: Response, why: str) -> None:
         delivery.hold = lambda held: fetch.pause() if held else fetch.resume()
         delivery.head(OwnAnswer(answer.status, answer.reason, answer.headers, why))
 
@@ -292,14 +291,14 @@ class Performer:
     def link_opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
         """See `ecdn_proxy.io.tls_links.hub.Told`."""
         log.info("linked", device=contact.device[:8], address=contact.addresses[:1], rtt_ms=round(rtt_ms, 1))
-        self._feed(h.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
+        self._feed(events.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
 
     def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
         """See `ecdn_proxy.io.tls_links.hub.Told`."""
         level = log.warning if misbehaved else log.info
         level("a link ended", device=device[:8], why=why, misbehaved=misbehaved)
         self._full.discard(device)
-        self._feed(h.LinkClosed(device, sentence(why), misbehaved))
+        self._feed(events.LinkClosed(device, sentence(why), misbehaved))
 
     @staticmethod
     def link_passed_over(device: str, version: str, tag: int) -> None:
@@ -309,8 +308,8 @@ class Performer:
     def link_ready(self, device: str) -> None:
         """See `ecdn_proxy.io.tls_links.hub.Told`."""
         self._full.discard(device)
-        self._feed(h.LinkReady(device))
+        self._feed(events.LinkReady(device))
 
     def link_received(self, device: str, message: PeerMessage) -> None:
         """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        self._feed(h.Received(device, message))
+        self._feed(events.Received(device, message))

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from ecdn_proxy.core.recording import Ended
+from ecdn_proxy.core.recording import RecordingEnd
 
 RECORD_MB = 64
 """A viewer's agent at 3 Mbit/s writes some 15 MB in an hour; a home of a large office ten times that."""
@@ -46,7 +46,7 @@ class RecordFile:
     def close(self, why: str) -> None:
         """Say why nothing follows."""
         if self._file is not None:
-            self._put(msgspec.json.encode(Ended(why=why)) + b"\n")
+            self._put(msgspec.json.encode(RecordingEnd(why=why)) + b"\n")
         if self._file is not None:
             os.close(self._file)
             self._file = None

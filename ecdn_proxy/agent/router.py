@@ -1,6 +1,6 @@
 """Where the front brings requests: which are segments, from where each is answered, and what passed by.
 
-    Desk(sorter, meter, behind)    sort -> route      open(ticket) -> delivery      wants_body · manifest · passed
+    Router(sorter, meter, behind)    sort -> route      open(ticket) -> delivery      wants_body · manifest · passed
 
 A complete segment in memory is answered at once; for any other a ticket is given, good once, with which the gateway
 opens the delivery. Nothing here may fail a viewer: what cannot be understood is the origin's business.
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from ecdn_proxy.agent.api import Delivery, FromMemory, Pass, Route, ToGateway, ViewerRequest
-from ecdn_proxy.agent.classifier import Match, Sorter, refused_manifest
+from ecdn_proxy.agent.api import FromMemory, Pass, Route, ToGateway, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.classifier import Classifier, Match, refused_manifest
 from ecdn_proxy.agent.performer import Performer
-from ecdn_proxy.agent.viewer_response import ViewerDelivery
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.agent.viewer_response import StreamedResponse
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.recording import Recording
@@ -39,17 +38,17 @@ class Behind:
 
     machine: Callable[[], Node | Recording]
     performer: Callable[[], Performer]
-    feed: Callable[[h.Event], None]
+    feed: Callable[[events.Event], None]
     now: Callable[[], Instant]
     prepare: Callable[[str], None]
     """Connect to this URL's origin: a segment is soon wanted."""
     raise_condition: Callable[[str, str], None]
 
 
-class Desk:
+class Router:
     """One agent's; the methods are those of `doors.Agent`."""
 
-    def __init__(self, sorter: Sorter, meter: Meter, behind: Behind) -> None:
+    def __init__(self, sorter: Classifier, meter: Meter, behind: Behind) -> None:
         self._sorter = sorter
         self._meter = meter
         self._behind = behind
@@ -70,9 +69,9 @@ class Desk:
         if stored is not None and len(stored.body) <= FROM_MEMORY_BYTES_MAX:
             why = "in this machine's memory"
             size = len(stored.body)
-            self._behind.feed(h.StreamOpened(listed.stream))
+            self._behind.feed(events.StreamOpened(listed.stream))
             self._meter.served(
-                h.Served(
+                events.Served(
                     key=listed.key,
                     stream=listed.stream,
                     rendition=listed.rendition,
@@ -91,16 +90,16 @@ class Desk:
             self._tickets.popitem(last=False)
         return ToGateway(ticket, found.why)
 
-    def open(self, ticket: str) -> Delivery:
+    def open(self, ticket: str) -> ViewerResponse:
         """See `doors.Agent`."""
         found, request = self._tickets.pop(ticket)
         self._viewer += 1
         performer = self._behind.performer()
-        delivery = ViewerDelivery(self._viewer, request, performer.left)
+        delivery = StreamedResponse(self._viewer, request, performer.left)
         performer.expect(delivery)
         listed = found.listed
         self._behind.feed(
-            h.Wanted(
+            events.Wanted(
                 viewer=delivery.viewer,
                 stream=listed.stream,
                 rendition=listed.rendition,
@@ -133,7 +132,7 @@ class Desk:
         if streams:
             self._behind.prepare(request.url)
         for stream in streams:
-            self._behind.feed(h.StreamOpened(stream))
+            self._behind.feed(events.StreamOpened(stream))
 
     def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
         """See `doors.Agent`."""

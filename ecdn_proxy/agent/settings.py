@@ -17,7 +17,7 @@ from ecdn_proxy.io import settings_loader as policyfile
 from ecdn_proxy.io.webrtc import engine
 from ecdn_proxy.io.webrtc.engine import EngineName
 
-EffectiveSettings = policyfile.Effective[Settings]
+EffectiveSettings = policyfile.EffectiveValues[Settings]
 
 
 def load(

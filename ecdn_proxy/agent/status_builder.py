@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ecdn_proxy.agent.coordinator_session import Reporter
+from ecdn_proxy.agent.coordinator_session import CoordinatorSession
 from ecdn_proxy.agent.links import Links
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.agent.status import (
@@ -42,7 +42,7 @@ class Sources:
     uptime_s: float
     node: Node
     hub: Links | None
-    reporter: Reporter | None
+    reporter: CoordinatorSession | None
     site: Welcome
     meter: Meter
     conditions: Conditions
@@ -134,7 +134,7 @@ def _peers(of: Sources) -> tuple[PeerStatus, ...]:
             rtt_ms=round(link.rtt_ms, 2),
             bytes_in=link.bytes_in,
             bytes_out=link.bytes_out,
-            why="; ".join(it for it in (of.node.site.view.why(device), link.why) if it),
+            why="; ".join(it for it in (of.node.context.membership.why(device), link.why) if it),
             version=link.version,
             passed_over=link.passed_over,
         )

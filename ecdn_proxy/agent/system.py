@@ -3,7 +3,7 @@
     async with System(settings=…, state_dir=…) as system:      # satisfies `ecdn_proxy.agent.api.Agent`
 
 Parts: Desk and Sorter (which requests are segments) · Running (node, driver, performer) · OriginClient · Links and
-Whereabouts (addresses, mDNS) when enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what
+NetworkMonitor (addresses, mDNS) when enrolled · Reporter (coordinator) · Shelf (disk) · Meter and Conditions (what
 people see). A fault of ours in the node is logged with its story, its viewers go to the origin, and a new node takes
 its place.
 """
@@ -23,22 +23,20 @@ import structlog
 
 from ecdn_proxy.agent import status_builder as statusbook
 from ecdn_proxy.agent.addresses import Place, find_place, look
-from ecdn_proxy.agent.api import Delivery, Route, ViewerRequest
-from ecdn_proxy.agent.classifier import Sorter
-from ecdn_proxy.agent.coordinator_session import Reporter
-from ecdn_proxy.agent.coordinator_session import Told as ReporterTold
-from ecdn_proxy.agent.disk_cache import Shelf
+from ecdn_proxy.agent.api import Route, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.classifier import Classifier
+from ecdn_proxy.agent.coordinator_session import CoordinatorSession, SessionEvents
+from ecdn_proxy.agent.disk_cache import DiskCache
 from ecdn_proxy.agent.links import Links, Webrtc
-from ecdn_proxy.agent.network_monitor import Tells, Whereabouts
-from ecdn_proxy.agent.node_runner import Running
+from ecdn_proxy.agent.network_monitor import NetworkEvents, NetworkMonitor
+from ecdn_proxy.agent.node_runner import NodeRunner
 from ecdn_proxy.agent.performer import Surroundings
 from ecdn_proxy.agent.recorder import RecordFile
-from ecdn_proxy.agent.router import Behind, Desk
+from ecdn_proxy.agent.router import Behind, Router
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles
 from ecdn_proxy.agent.signer import DeviceSeal, LonelySeal
 from ecdn_proxy.agent.status import Status
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.recording import FORMAT, Born
@@ -48,7 +46,7 @@ from ecdn_proxy.io import clock
 from ecdn_proxy.io import identity as trust
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.io.tls_links import contexts as tls
-from ecdn_proxy.io.tls_links.hub import Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
@@ -77,11 +75,11 @@ class System:
         self._tasks = Tasks(self._task_failed)
         self._stack = AsyncExitStack()
         self._hub: Links | None = None
-        self._whereabouts: Whereabouts | None = None
-        self._reporter: Reporter | None = None
-        self._shelf: Shelf | None = None
+        self._whereabouts: NetworkMonitor | None = None
+        self._reporter: CoordinatorSession | None = None
+        self._shelf: DiskCache | None = None
         self._site = Welcome("", "", "on", "", {})
-        self._denied: h.DevicesDenied | None = None
+        self._denied: events.DevicesDenied | None = None
 
     # ---- building
 
@@ -103,7 +101,7 @@ class System:
         self._identity = await asyncio.to_thread(trust.load, self._state_dir)
         self._stack.push_async_callback(self._tasks.close)
         salt = bytes.fromhex(self._identity.salt) if self._identity is not None else secrets.token_bytes(32)
-        self._sorter = Sorter(
+        self._sorter = Classifier(
             salt=salt,
             profiles=Profiles.load(further_profiles(settings.profiles_file)),
             window_s=settings.entitlement_window_s,
@@ -113,7 +111,7 @@ class System:
             settings.origin_ca_file, settings.origin_hosts, allow_local=settings.allow_local_origins
         )
         self._stack.push_async_callback(self._origin.close)
-        self._desk = Desk(
+        self._desk = Router(
             self._sorter,
             self._meter,
             Behind(
@@ -147,7 +145,7 @@ class System:
         if not self._settings.cache_disk_mb:
             return
         try:
-            self._shelf = await Shelf.open(
+            self._shelf = await DiskCache.open(
                 self._state_dir / "segments",
                 self._settings.cache_disk_mb * 1_000_000,
                 feed=self._feed,
@@ -177,7 +175,7 @@ class System:
             place.listen,
             tls.contexts(*identity.chain),
             place.allowed,
-            Told(
+            LinkEvents(
                 opened=lambda *what: self._running.performer.link_opened(*what),
                 closed=lambda *what: self._running.performer.link_closed(*what),
                 received=lambda *what: self._running.performer.link_received(*what),
@@ -199,13 +197,13 @@ class System:
         if identity is None or self._hub is None:
             return
         settings = self._settings
-        whereabouts = self._whereabouts = Whereabouts(
+        whereabouts = self._whereabouts = NetworkMonitor(
             place,
             lambda: look(settings),
             self._hub,
             identity.device,
             hmac.new(salt, b"mdns", "sha256").hexdigest()[:16] if settings.lan_discovery else None,
-            Tells(
+            NetworkEvents(
                 feed=self._feed,
                 moved=lambda networks: self._reporter.moved(networks) if self._reporter is not None else None,
                 raise_condition=self._raise,
@@ -214,13 +212,13 @@ class System:
         )
         self._stack.push_async_callback(whereabouts.close)
         await whereabouts.open()
-        self._reporter = Reporter(
+        self._reporter = CoordinatorSession(
             identity,
             version=self._version,
             networks=place.networks,
             peer_port=self._hub.port,
             meter=self._meter,
-            told=ReporterTold(
+            told=SessionEvents(
                 feed=self._feed,
                 raise_condition=self._raise,
                 clear_condition=self._clear,
@@ -263,7 +261,7 @@ class System:
             served=lambda served: self._meter.served(served, self._now()),
             utc=clock.utc,
         )
-        self._running = Running.begin(born, self._seal, surroundings, self._feed, self._node_failed, self._record)
+        self._running = NodeRunner.begin(born, self._seal, surroundings, self._feed, self._node_failed, self._record)
 
     def _now(self) -> Instant:
         return self._running.driver.now()
@@ -272,10 +270,10 @@ class System:
         uploads = self._running.node.uploads
         return uploads.sent_bytes, uploads.sent_webrtc_bytes
 
-    def _feed(self, event: h.Event) -> None:
-        if isinstance(event, h.DevicesDenied):
+    def _feed(self, event: events.Event) -> None:
+        if isinstance(event, events.DevicesDenied):
             self._denied = event
-        elif isinstance(event, h.Moved):
+        elif isinstance(event, events.Moved):
             self._me = event.me
         self._running.driver.feed(event)
 
@@ -288,7 +286,7 @@ class System:
             for device in self._hub.stats():
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.performer.release_all("a fault of this agent's own")
-        self._new_node(former.node.site.view.bans)
+        self._new_node(former.node.context.membership.bans)
         seen = () if self._whereabouts is None else self._whereabouts.seen.values()
         for event in (*seen, *(() if self._denied is None else (self._denied,))):
             self._running.driver.feed(event)
@@ -332,7 +330,7 @@ class System:
             self._clear("sharing-off")
         else:
             self._raise("sharing-off", why)
-        self._feed(h.PolicyChanged(sharing, uploads, why))
+        self._feed(events.PolicyChanged(sharing, uploads, why))
 
     def _settings_changed(self, settings: CoordinatorSettings) -> None:
         """Kept for the next start: a listening address or a cache size does not change under way."""
@@ -364,7 +362,7 @@ class System:
         """See `doors.Agent`."""
         return self._desk.sort(request)
 
-    def open(self, ticket: str) -> Delivery:
+    def open(self, ticket: str) -> ViewerResponse:
         """See `doors.Agent`."""
         return self._desk.open(ticket)
 

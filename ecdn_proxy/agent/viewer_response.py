@@ -19,10 +19,10 @@ HELD_BYTES_LOW = 262_144
 """… and goes on from here."""
 
 
-class ViewerDelivery:
+class StreamedResponse:
     """See `ecdn_proxy.agent.api.Delivery`."""
 
-    def __init__(self, viewer: int, request: ViewerRequest, left: Callable[["ViewerDelivery"], None]) -> None:
+    def __init__(self, viewer: int, request: ViewerRequest, left: Callable[["StreamedResponse"], None]) -> None:
         self.viewer = viewer
         self.request = request
         self._left = left

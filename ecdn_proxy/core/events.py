@@ -202,7 +202,7 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BeginAnswer:
     """Begin a viewer's answer, of some `pace`; the gateway cuts the viewer's own range out of what Deliver brings."""
 
     viewer: int
@@ -365,7 +365,7 @@ class Served:
 
 
 Effect = (
-    Answer | Deliver | Finish | Abort | PassOn | HandOver | AnswerStatus
+    BeginAnswer | Deliver | Finish | Abort | PassOn | HandOver | AnswerStatus
     | FetchOrigin | AbortOrigin | Dial | HangUp | Send | AnnounceStreams
     | Save | Load | Erase | RaiseCondition | ClearCondition | Served
 )  # fmt: skip

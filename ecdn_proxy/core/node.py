@@ -9,7 +9,7 @@ that every test ends with.
 """
 
 from ecdn_proxy.core.download.cache import Cache
-from ecdn_proxy.core.download.downloads import Acquisitions
+from ecdn_proxy.core.download.downloads import Downloads
 from ecdn_proxy.core.events import (
     DevicesDenied,
     Effect,
@@ -36,12 +36,12 @@ from ecdn_proxy.core.events import (
     ViewerLeft,
     Wanted,
 )
-from ecdn_proxy.core.lease_server import Home
+from ecdn_proxy.core.lease_server import LeaseServer
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.seal import Seal
-from ecdn_proxy.core.serving import Giving
-from ecdn_proxy.core.swarm.announcements import Housekeeping
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.serving import Serving
+from ecdn_proxy.core.swarm.announcements import Announcements
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest, impossible
@@ -89,14 +89,14 @@ class Node:
         upload_mbps: float,
         share_after_watching_s: float,
     ) -> None:
-        self.site = Site(me, seal, limits)
-        self.cache = Cache(memory_bytes, disk_bytes, self.site.out)
-        self.uploads = Uploads(self.site, limits, upload_mbps)
-        self.house = Housekeeping(self.site, share_after_watching_s)
+        self.context = NodeContext(me, seal, limits)
+        self.cache = Cache(memory_bytes, disk_bytes, self.context.out)
+        self.uploads = Uploads(self.context, limits, upload_mbps)
+        self.announcements = Announcements(self.context, share_after_watching_s)
         self._limits = limits
-        self._acquisitions = Acquisitions(self.site, self.cache, self.uploads, self.house)
-        self._giving = Giving(self.site, self.cache, self.uploads, self.house, self._acquisitions)
-        self._home = Home(self.site, lambda key: self.cache.peek(key) is not None, self._acquisitions.get)
+        self._downloads = Downloads(self.context, self.cache, self.uploads, self.announcements)
+        self._serving = Serving(self.context, self.cache, self.uploads, self.announcements, self._downloads)
+        self._home = LeaseServer(self.context, lambda key: self.cache.peek(key) is not None, self._downloads.get)
 
     # ---- the one door
 
@@ -104,49 +104,49 @@ class Node:
         """Take one event; see `ecdn_proxy.core.events`."""
         match event:
             case Wanted():
-                self._acquisitions.wanted(event, now)
+                self._downloads.wanted(event, now)
             case ViewerLeft(viewer):
-                self._acquisitions.viewer_left(viewer, now)
+                self._downloads.viewer_left(viewer, now)
             case OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
-                self._acquisitions.origin(event, now)
+                self._downloads.origin(event, now)
             case Received(device, message):
                 self._received(device, message, now)
             case Loaded(key, stored):
-                self._acquisitions.loaded(key, stored, now)
+                self._downloads.loaded(key, stored, now)
             case LinkFull(device) | LinkReady(device):
-                if (link := self.site.links.get(device)) is not None:
+                if (link := self.context.links.get(device)) is not None:
                     link.full = isinstance(event, LinkFull)
             case LinkOpened() | LinkClosed():
                 self._link(event, now)
             case StreamOpened(stream):
-                self.house.watch(stream, now)
+                self.announcements.watch(stream, now)
             case LanSeen() | LanLost() | TrackerSaid() | TrackerChanged() | DevicesDenied() | Moved() | PolicyChanged():
                 self._neighbourhood(event, now)
         return self._settle(now)
 
     def wake(self, now: Instant) -> list[Effect]:
         """Do what has become due."""
-        self._acquisitions.wake(now)
-        self._giving.decide("busy", now)
-        self.house.wake(now)
+        self._downloads.wake(now)
+        self._serving.decide("busy", now)
+        self.announcements.wake(now)
         return self._settle(now)
 
     def wake_at(self) -> Instant | None:
         """When `wake` must be called at the latest."""
         times = (
             self.uploads.wake_at(),
-            self.house.wake_at(self._acquisitions.joining()),
-            self._giving.serves_again_at(),
-            self._acquisitions.wake_at(),
+            self.announcements.wake_at(self._downloads.joining()),
+            self._serving.serves_again_at(),
+            self._downloads.wake_at(),
         )
         return earliest(times)
 
     def _settle(self, now: Instant) -> list[Effect]:
         """What every event ends with: segments that are over, pieces that can go out, the effects."""
-        self._acquisitions.settle(now)
-        self._giving.pump(now)
-        self.house.look_around(now)
-        done, self.site.out[:] = list(self.site.out), []
+        self._downloads.settle(now)
+        self._serving.pump(now)
+        self.announcements.look_around(now)
+        done, self.context.out[:] = list(self.context.out), []
         return done
 
     # ---- viewers
@@ -160,33 +160,33 @@ class Node:
     def _link(self, event: LinkOpened | LinkClosed, now: Instant) -> None:
         match event:
             case LinkOpened(contact, kind, streams, serves, rtt_ms):
-                if self.site.view.is_barred(contact.device, now):
-                    self.site.out.append(HangUp(contact.device, "this device may not be spoken to now"))
+                if self.context.membership.is_barred(contact.device, now):
+                    self.context.out.append(HangUp(contact.device, "this device may not be spoken to now"))
                     return
-                self.site.view.linked(contact, streams, serves=serves)
-                self.site.opened(contact, kind, rtt_ms)
-                self.house.register(streams, now)
-                self.house.tell_keepers(contact.device, streams)
+                self.context.membership.linked(contact, streams, serves=serves)
+                self.context.opened(contact, kind, rtt_ms)
+                self.announcements.register(streams, now)
+                self.announcements.tell_keepers(contact.device, streams)
             case LinkClosed(device, why, misbehaved):
                 if misbehaved:
                     self._bar(device, why, now)
                 self._device_left(device, now)
 
     def _bar(self, device: str, why: str, now: Instant) -> None:
-        self.site.view.banned(device, now + self._limits.ban_s)
-        self.site.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
+        self.context.membership.banned(device, now + self._limits.ban_s)
+        self.context.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
 
     def _device_left(self, device: str, now: Instant) -> None:
-        stood = self.site.closed(device)
-        self.site.view.unlinked(device, now)
+        stood = self.context.closed(device)
+        self.context.membership.unlinked(device, now)
         if stood:
-            self.site.ledger.left(device)
-        self.house.register(self.house.watched(), now)
+            self.context.ledger.left(device)
+        self.announcements.register(self.announcements.watched(), now)
         self.uploads.device_left(device)
-        self._acquisitions.device_left(device, now)
+        self._downloads.device_left(device, now)
 
     def _ban(self, device: str, why: str, now: Instant) -> None:
-        self.site.hang_up(device, why)
+        self.context.hang_up(device, why)
         self._bar(device, why, now)
         self._device_left(device, now)
 
@@ -195,44 +195,44 @@ class Node:
         event: LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged,
         now: Instant,
     ) -> None:
-        view = self.site.view
+        membership = self.context.membership
         match event:
             case LanSeen(contact, tags, serves):
-                view.lan_seen(contact, tags, serves=serves)
-                self.house.register(self.house.watched(), now)
+                membership.lan_seen(contact, tags, serves=serves)
+                self.announcements.register(self.announcements.watched(), now)
             case LanLost(device):
-                view.lan_lost(device)
-                self.house.register(self.house.watched(), now)
+                membership.lan_lost(device)
+                self.announcements.register(self.announcements.watched(), now)
             case TrackerSaid(stream, committee, contacts):
-                view.tracker_said(stream, committee, contacts)
-                self.house.named(stream)
-                self.house.register((stream,), now)
-                self._acquisitions.reconsider(stream, now)
+                membership.tracker_said(stream, committee, contacts)
+                self.announcements.named(stream)
+                self.announcements.register((stream,), now)
+                self._downloads.reconsider(stream, now)
             case TrackerChanged(connected):
-                self.house.tracker_connected = connected
+                self.announcements.tracker_connected = connected
             case DevicesDenied(devices):
-                view.denied(devices)
-                for device in sorted(devices & self.site.links.keys()):
-                    self.site.hang_up(device, "the coordinator denied this device")
+                membership.denied(devices)
+                for device in sorted(devices & self.context.links.keys()):
+                    self.context.hang_up(device, "the coordinator denied this device")
                     self._device_left(device, now)
             case Moved(me):
-                self.site.me = me
-                view.moved(me)
+                self.context.me = me
+                membership.moved(me)
             case PolicyChanged(sharing, uploads, why):
-                self.site.sharing = sharing
-                self._giving.permitted(uploads=uploads and sharing, now=now)
-                self.house.announce()
+                self.context.sharing = sharing
+                self._serving.permitted(uploads=uploads and sharing, now=now)
+                self.announcements.announce()
                 if not sharing:
-                    for device in list(self.site.links):
-                        self.site.hang_up(device, why)
-        self._acquisitions.join_over(now)
+                    for device in list(self.context.links):
+                        self.context.hang_up(device, why)
+        self._downloads.join_over(now)
 
     # ---- peers
 
     def _received(self, device: str, message: PeerMessage, now: Instant) -> None:
-        if device not in self.site.links:
+        if device not in self.context.links:
             return
-        self.site.view.heard_from(device)
+        self.context.membership.heard_from(device)
         try:
             self._dispatch(device, message, now)
         except PeerMisbehaved as fault:
@@ -241,11 +241,11 @@ class Node:
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
             case Noted() | Vouched() | Piece() | End() | Refused():
-                self._acquisitions.said(device, message, now)
+                self._downloads.said(device, message, now)
             case Get():
-                self._giving.get(device, message, now)
+                self._serving.get(device, message, now)
             case Cancel():
-                self._giving.cancelled(device, message, now)
+                self._serving.cancelled(device, message, now)
             case Ask():
                 self._home.asked(device, message, now)
             case Granted() | Follow() | Redirect() | GoAlone():
@@ -253,17 +253,17 @@ class Node:
             case Progress() | Finished() | Held() | Dropped() | Shadow():
                 self._reported(device, message, now)
             case Watching(streams, serves):
-                self.site.view.watching(device, streams, serves=serves)
-                self.house.register(streams, now)
-                self.house.tell_keepers(device, streams)
+                self.context.membership.watching(device, streams, serves=serves)
+                self.announcements.register(streams, now)
+                self.announcements.tell_keepers(device, streams)
             case Keepers():
-                self.house.keepers_told(message, now)
+                self.announcements.keepers_told(message, now)
             case Hello() | Ping() | Pong() | Bye():
                 impossible(f"{type(message).__name__} belongs to the link, not to the node")
 
     def _reported(self, device: str, message: Progress | Finished | Held | Dropped | Shadow, now: Instant) -> None:
         """News for the ledger kept here."""
-        ledger = self.site.ledger
+        ledger = self.context.ledger
         match message:
             case Progress(key, lease, received):
                 ledger.progress(key, lease, device, received, now)
@@ -273,30 +273,30 @@ class Node:
                 ledger.held(key, stream, device)
             case Dropped(key):
                 ledger.dropped(key, device)
-            case Shadow(key, stream, fetcher, lease) if fetcher.device != self.site.me.device:
-                self.site.view.met(fetcher, f"named by {device[:8]}")
+            case Shadow(key, stream, fetcher, lease) if fetcher.device != self.context.me.device:
+                self.context.membership.met(fetcher, f"named by {device[:8]}")
                 ledger.shadow(key, stream, fetcher.device, lease, now)
             case Shadow():
                 pass
 
     def _answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
-        if not self._acquisitions.answered(device, message, now) and isinstance(message, Granted):
+        if not self._downloads.answered(device, message, now) and isinstance(message, Granted):
             # came too late: another home answered meanwhile
-            acquisition = self._acquisitions.get(message.key)
-            if acquisition is not None and acquisition.fetching:
-                acquisition.lease_moves(device, message.lease, now)
+            download = self._downloads.get(message.key)
+            if download is not None and download.fetching:
+                download.lease_moves(device, message.lease, now)
                 return
             done = self.cache.peek(message.key) is not None
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
-            self.site.send(device, outcome)
+            self.context.send(device, outcome)
 
     # ---- for tests and the status page
 
     def check(self) -> None:
         """Invariants that hold after every event."""
-        self._acquisitions.check()
-        self._giving.check()
+        self._downloads.check()
+        self._serving.check()
 
-    def acquiring(self) -> dict[str, str]:
+    def downloading(self) -> dict[str, str]:
         """Keys being acquired, and where each stands."""
-        return {it.key: it.stage.value for it in self._acquisitions}
+        return {it.key: it.stage.value for it in self._downloads}

@@ -18,8 +18,7 @@ from typing import Annotated, Any, assert_never
 import msgspec
 from msgspec import Meta
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.seal import Seal
@@ -67,11 +66,11 @@ class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"
         )
         for key, size in self.on_disk:
             node.cache.found_on_disk(key, size)
-        node.site.view.bans.update(self.bans)
+        node.context.membership.bans.update(self.bans)
         return node
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="event", omit_defaults=True):
+class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="event", omit_defaults=True):
     """One call of the node; `event` is a name in `happenings`, or `wake`, or `in_memory`."""
 
     at: float
@@ -86,13 +85,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="even
     """The fault of ours that ended the node."""
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="end"):
+class RecordingEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="end"):
     """Nothing is recorded after this."""
 
     why: Annotated[str, Meta(max_length=200)]
 
 
-Line = Born | Entry | Ended
+Line = Born | RecordedEvent | RecordingEnd
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
 
@@ -144,28 +143,28 @@ class Recording:
         self._at: Instant = 0.0
         write(_encoder.encode(born) + b"\n")
 
-    def handle(self, event: h.Event, now: Instant) -> Sequence[h.Effect]:
+    def handle(self, event: events.Event, now: Instant) -> Sequence[events.Effect]:
         """See `Node.handle`."""
         name, what = type(event).__name__, _scrubbed(event)
         try:
             effects = self._node.handle(event, now)
         except Exception as error:
-            self._note(Entry(at=now, event=name, what=what, failed=f"{type(error).__name__}: {error}"[:2_000]))
+            self._note(RecordedEvent(at=now, event=name, what=what, failed=f"{type(error).__name__}: {error}"[:2_000]))
             raise
         refused, self._witness.refused = self._witness.refused, ""
         did = tuple(decided(effect) for effect in effects)
         wrong = name == "Received" and any(WRONG_BYTES in line for line in did)
-        self._note(Entry(at=now, event=name, what=what, did=did, refused=refused, wrong=wrong))
+        self._note(RecordedEvent(at=now, event=name, what=what, did=did, refused=refused, wrong=wrong))
         return effects
 
-    def wake(self, now: Instant) -> Sequence[h.Effect]:
+    def wake(self, now: Instant) -> Sequence[events.Effect]:
         """See `Node.wake`."""
         try:
             effects = self._node.wake(now)
         except Exception as error:
-            self._note(Entry(at=now, event="wake", failed=f"{type(error).__name__}: {error}"[:2_000]))
+            self._note(RecordedEvent(at=now, event="wake", failed=f"{type(error).__name__}: {error}"[:2_000]))
             raise
-        self._note(Entry(at=now, event="wake", did=tuple(decided(effect) for effect in effects)))
+        self._note(RecordedEvent(at=now, event="wake", did=tuple(decided(effect) for effect in effects)))
         return effects
 
     def wake_at(self) -> Instant | None:
@@ -175,10 +174,10 @@ class Recording:
     def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
         """See `Node.in_memory`; looking there counts as use, so it is recorded too."""
         found = self._node.in_memory(key, utc)
-        self._note(Entry(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(answered(found),)))
+        self._note(RecordedEvent(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(answered(found),)))
         return found
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: RecordedEvent) -> None:
         self._at = entry.at
         self._write(_encoder.encode(entry) + b"\n")
 
@@ -191,19 +190,19 @@ def answered(found: values.StoredSegment | None) -> str:
 # ---- what is left out
 
 
-def _scrubbed(event: h.Event) -> dict[str, Any]:
+def _scrubbed(event: events.Event) -> dict[str, Any]:
     match event:
-        case h.Wanted(origin=origin):
+        case events.Wanted(origin=origin):
             authorized = tuple((name, "") for name, _ in origin.headers if name == "authorization")
             # a rendition may be called by its path
             rendition = sha256(event.rendition.encode()).hexdigest()[:8]
             event = replace(event, origin=values.OriginRequest("", authorized), rendition=rendition)
-        case h.OriginAnswered(headers=headers):
+        case events.OriginAnswered(headers=headers):
             event = replace(event, headers=tuple(_field(*it) for it in headers if it[0] in {*_FIELDS, "set-cookie"}))
-        case h.Received(message=Vouched() as message):
+        case events.Received(message=Vouched() as message):
             voucher = _bare(message.voucher)
             event = replace(event, message=msgspec.structs.replace(message, voucher=voucher))
-        case h.Loaded(stored=stored) if stored is not None:
+        case events.Loaded(stored=stored) if stored is not None:
             head = msgspec.structs.replace(stored.head, headers=())
             vouchers = tuple(_bare(it) for it in stored.vouchers)
             event = replace(event, stored=replace(stored, head=head, vouchers=vouchers))
@@ -238,47 +237,47 @@ def _lengths(value: Any) -> Any:
 # ---- decisions
 
 
-def decided(effect: h.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one match over all effects
+def decided(effect: events.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one match over all effects
     """One decision with its why; nothing in it depends on bytes, keys or signatures."""
     match effect:
-        case h.Answer(viewer, head, source, why, pace):
+        case events.BeginAnswer(viewer, head, source, why, pace):
             paced = f" at {pace} kbit/s" if pace else ""
             return f"answer viewer {viewer} with {head.total_bytes} bytes{paced}, {source}: {why}"
-        case h.Deliver(viewer, data):
+        case events.Deliver(viewer, data):
             return f"deliver {len(data)} bytes to viewer {viewer}"
-        case h.Finish(viewer):
+        case events.Finish(viewer):
             return f"finish viewer {viewer}"
-        case h.Abort(viewer, why):
+        case events.Abort(viewer, why):
             return f"abort viewer {viewer}: {why}"
-        case h.PassOn(viewer, why):
+        case events.PassOn(viewer, why):
             return f"pass viewer {viewer} on to the origin: {why}"
-        case h.HandOver(viewer, fetch, why):
+        case events.HandOver(viewer, fetch, why):
             return f"hand fetch {fetch} over to viewer {viewer}: {why}"
-        case h.AnswerStatus(viewer, status, why):
+        case events.AnswerStatus(viewer, status, why):
             return f"answer viewer {viewer} with {status}: {why}"
-        case h.FetchOrigin(fetch=fetch, first_byte=first, last_byte=last, ranged=ranged):
+        case events.FetchOrigin(fetch=fetch, first_byte=first, last_byte=last, ranged=ranged):
             return f"fetch {fetch} from the origin: bytes {first} to {'the end' if last is None else last}, {ranged=}"
-        case h.AbortOrigin(fetch):
+        case events.AbortOrigin(fetch):
             return f"abort fetch {fetch}"
-        case h.Dial(contact):
+        case events.Dial(contact):
             return f"dial {contact.device}"
-        case h.HangUp(device, why):
+        case events.HangUp(device, why):
             return f"hang up on {device}: {why}"
-        case h.Send(device, message):
+        case events.Send(device, message):
             return f"send to {device}: {_words(message)}"
-        case h.AnnounceStreams(streams, serves, isolated):
+        case events.AnnounceStreams(streams, serves, isolated):
             return f"announce {', '.join(streams) or 'no stream'}, {serves=}{', isolated' if isolated else ''}"
-        case h.Save(stored):
+        case events.Save(stored):
             return f"save {stored.key[:16]}, {len(stored.body)} bytes"
-        case h.Load(key):
+        case events.Load(key):
             return f"load {key[:16]}"
-        case h.Erase(key):
+        case events.Erase(key):
             return f"erase {key[:16]}"
-        case h.RaiseCondition(code, detail):
+        case events.RaiseCondition(code, detail):
             return f"condition {code}: {detail}"
-        case h.ClearCondition(code):
+        case events.ClearCondition(code):
             return f"condition {code} is over"
-        case h.Served():
+        case events.Served():
             return f"served segment {effect.number} from {effect.source} in {effect.ms:.1f} ms: {effect.why}"
         case _:
             assert_never(effect)

@@ -8,27 +8,27 @@ pump()                 what can be sent goes out
 from typing import Literal
 
 from ecdn_proxy.core.download.cache import Cache
-from ecdn_proxy.core.download.downloads import Acquisitions
+from ecdn_proxy.core.download.downloads import Downloads
 from ecdn_proxy.core.events import Load, RaiseCondition
-from ecdn_proxy.core.swarm.announcements import Housekeeping
-from ecdn_proxy.core.swarm.context import Site
-from ecdn_proxy.core.upload.uploads import Offer, Uploads
+from ecdn_proxy.core.swarm.announcements import Announcements
+from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.upload.uploads import Servable, Uploads
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Cancel, Get, Noted, Refused
 
 
-class Giving:
+class Serving:
     """See the head of this file."""
 
     def __init__(
-        self, site: Site, cache: Cache, uploads: Uploads, house: Housekeeping, acquisitions: Acquisitions
+        self, context: NodeContext, cache: Cache, uploads: Uploads, announcements: Announcements, downloads: Downloads
     ) -> None:
-        self._site = site
+        self._context = context
         self._cache = cache
         self._uploads = uploads
-        self._house = house
-        self._acquisitions = acquisitions
+        self._announcements = announcements
+        self._downloads = downloads
         self._may = True
 
     def permitted(self, *, uploads: bool, now: Instant) -> None:
@@ -38,51 +38,53 @@ class Giving:
 
     def get(self, device: str, get: Get, now: Instant) -> None:
         """An agent wants to read a segment from here."""
-        site = self._site
-        acquisition = self._acquisitions.get(get.key)
+        context = self._context
+        download = self._downloads.get(get.key)
         stored = self._cache.peek(get.key)
-        held = acquisition or stored
+        held = download or stored
         # one that joined in the middle of an event knows the stream by its media playlist, others by its master
         stream = get.stream if held is None else held.stream
-        if not site.view.serves or not self._house.shares(stream):
-            site.send(device, Refused(get.request, "policy"))
+        if not context.membership.serves or not self._announcements.shares(stream):
+            context.send(device, Refused(get.request, "policy"))
             return
-        here = stored is not None or acquisition is not None or self._cache.on_disk(get.key)
-        if not here and get.errand is not None and self._acquisitions.errand(get.key, get.stream, get.errand, now):
-            here, acquisition = True, self._acquisitions.get(get.key)
-        if not here or (acquisition is not None and acquisition.parent == device):
-            site.send(device, Refused(get.request, "unknown"))
+        here = stored is not None or download is not None or self._cache.on_disk(get.key)
+        if not here and get.errand is not None and self._downloads.errand(get.key, get.stream, get.errand, now):
+            here, download = True, self._downloads.get(get.key)
+        if not here or (download is not None and download.parent == device):
+            context.send(device, Refused(get.request, "unknown"))
         elif not self._uploads.begin(device, get):
-            site.send(device, Refused(get.request, "busy"))
+            context.send(device, Refused(get.request, "busy"))
         elif stored is None:
-            if acquisition is None:
-                site.out.append(Load(get.key))
-            if acquisition is None or acquisition.assembly.vouched <= get.first:
-                site.send(device, Noted(get.request))
+            if download is None:
+                context.out.append(Load(get.key))
+            if download is None or download.assembly.vouched <= get.first:
+                context.send(device, Noted(get.request))
 
-    def _offer(self, key: str) -> Offer | None:
+    def _offer(self, key: str) -> Servable | None:
         stored = self._cache.peek(key)
         if stored is not None:
             body = memoryview(stored.body)
             count = -(-len(body) // PIECE_BYTES)
             kbps = stored.origin_kbps
-            return Offer(stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, True, kbps)
-        acquisition = self._acquisitions.get(key)
-        if acquisition is not None:
-            assembly = acquisition.assembly
+            return Servable(
+                stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, True, kbps
+            )
+        download = self._downloads.get(key)
+        if download is not None:
+            assembly = download.assembly
             pieces, kbps = assembly.pieces.__getitem__, assembly.origin_kbps
-            return Offer(assembly.vouchers, pieces, assembly.vouched, assembly.complete, kbps)
-        return Offer((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
+            return Servable(assembly.vouchers, pieces, assembly.vouched, assembly.complete, kbps)
+        return Servable((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
 
     def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:
         """Whether this machine serves others, by policy and by what its uplink carries."""
-        view = self._site.view
-        before, view.serves = view.serves, self._may and not self._uploads.uplink.is_slow(now)
-        if not view.serves:
+        membership = self._context.membership
+        before, membership.serves = membership.serves, self._may and not self._uploads.uplink.is_slow(now)
+        if not membership.serves:
             for key in self._uploads.keys():  # noqa: SIM118 - not a dict
                 self._uploads.refuse(key, reason)
-        if before != view.serves and reason == "busy":
-            self._house.announce()
+        if before != membership.serves and reason == "busy":
+            self._announcements.announce()
 
     def cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
         """One that reads from here needs no more, or goes elsewhere."""
@@ -92,16 +94,16 @@ class Giving:
         if slow:
             lasts_s = uploads.uplink.slow_until - now
             why = f"others had too little of what was sent to them; nothing is given for {lasts_s:.0f} s"
-            self._site.out.append(RaiseCondition("uplink-slow", why))
+            self._context.out.append(RaiseCondition("uplink-slow", why))
             self.decide("busy", now)
-        acquisition = None if key is None else self._acquisitions.get(key)
-        if acquisition is not None:
-            acquisition.children = self._uploads.of(acquisition.key)
-            acquisition.child_left(now)
+        download = None if key is None else self._downloads.get(key)
+        if download is not None:
+            download.children = self._uploads.of(download.key)
+            download.child_left(now)
 
     def serves_again_at(self) -> Instant | None:
         """When the uplink is tried again."""
-        return self._uploads.uplink.slow_until if self._may and not self._site.view.serves else None
+        return self._uploads.uplink.slow_until if self._may and not self._context.membership.serves else None
 
     def pump(self, now: Instant) -> None:
         """Send what can be sent."""
@@ -111,5 +113,5 @@ class Giving:
     def check(self) -> None:
         """What is being given is here."""
         for key in self._uploads.keys():  # noqa: SIM118 - not a dict
-            here = self._acquisitions.get(key) is not None or self._cache.peek(key) is not None
+            here = self._downloads.get(key) is not None or self._cache.peek(key) is not None
             assert here or self._cache.on_disk(key)

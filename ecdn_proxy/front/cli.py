@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ecdn_proxy.agent import settings as agent_settings
-from ecdn_proxy.agent.api import Agent
+from ecdn_proxy.agent.api import AgentApi
 from ecdn_proxy.agent.recorder import RECORD_MB, RecordFile
 from ecdn_proxy.agent.status import Status
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front import service
 from ecdn_proxy.front.status import doctor, pac
@@ -124,7 +124,7 @@ def run(
     service.set_up_logs(effective.settings.log_level)
     raise_descriptor_limit(DESCRIPTORS)
 
-    def system() -> AbstractAsyncContextManager[Agent]:
+    def system() -> AbstractAsyncContextManager[AgentApi]:
         from ecdn_proxy.agent.system import System  # noqa: PLC0415 - the other commands do without it
 
         return System(settings=effective, state_dir=state_dir, record=recording)
@@ -261,5 +261,5 @@ def replay(arguments: tuple[str, ...]) -> None:
     command.main(args=list(arguments), prog_name="ecdn-proxy replay")
 
 
-def _scope(settings: Settings) -> Scope:
-    return Scope.of(settings.intercept_domains, settings.bypass_domains)
+def _scope(settings: Settings) -> HostScope:
+    return HostScope.of(settings.intercept_domains, settings.bypass_domains)

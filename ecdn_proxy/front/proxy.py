@@ -24,13 +24,13 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.api import Agent
-from ecdn_proxy.core.http.hosts import Scope, place
+from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front import mitm_patches as engine
-from ecdn_proxy.front.http.observed import Passages
+from ecdn_proxy.front.http.observed import ObservedAnswers
 from ecdn_proxy.front.http.targets import Targets
-from ecdn_proxy.front.intercept.listener import Entrance
+from ecdn_proxy.front.intercept.listener import Listener
 from ecdn_proxy.front.intercept.mitm_transport import OPENED
 from ecdn_proxy.front.mitm.addon import Addon
 from ecdn_proxy.front.mitm.gateway import Gateway
@@ -52,7 +52,7 @@ class Proxy:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: AgentApi,
         settings: Settings,
         state_dir: Path,
         gateway: Gateway,
@@ -64,14 +64,14 @@ class Proxy:
         self._settings = settings
         self._state_dir = state_dir
         self._gateway = gateway
-        self._scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
+        self._scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         self._interception = interception.Interception(self._scope, authority, bypassed)
         self.targets = Targets(settings)
-        self._passages = Passages(agent, self._interception)
+        self._passages = ObservedAnswers(agent, self._interception)
         self._addon: Addon | None = None
         self._master: Master | None = None
         self._server = _Server()
-        self._entrance: Entrance | None = None
+        self._entrance: Listener | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -120,7 +120,7 @@ class Proxy:
     async def _listen_before(self) -> Exception | None:
         """The lean path has it, and gives mitmproxy what is not for it."""
         behind: ServerInstance[Any] = ServerInstance.make("regular", self._server)
-        entrance = Entrance(
+        entrance = Listener(
             self._agent,
             self._interception,
             self.targets,

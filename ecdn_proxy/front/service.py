@@ -17,10 +17,10 @@ from typing import Final, TextIO
 import msgspec
 import structlog
 
-from ecdn_proxy.agent.api import Agent
+from ecdn_proxy.agent.api import AgentApi
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.core.catalog.providers import BadProfile
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front.mitm.gateway import Gateway
 from ecdn_proxy.front.proxy import CannotListen, Proxy
@@ -42,7 +42,7 @@ class CannotStart(Exception):
 async def serve(
     effective: EffectiveSettings,
     state_dir: Path,
-    system: Callable[[], AbstractAsyncContextManager[Agent]],
+    system: Callable[[], AbstractAsyncContextManager[AgentApi]],
     ready_file: Path | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -95,9 +95,9 @@ def prepare_state(state_dir: Path) -> None:
         ) from error
 
 
-async def _listen(stack: AsyncExitStack, agent: Agent, settings: Settings, state_dir: Path) -> tuple[Proxy, Page]:
+async def _listen(stack: AsyncExitStack, agent: AgentApi, settings: Settings, state_dir: Path) -> tuple[Proxy, Page]:
     try:
-        scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
+        scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         authority = Authority.open(state_dir, scope, clock.utc)
         gateway = Gateway(agent, source_headers=settings.source_headers, clock=clock.utc)
         await gateway.start()

@@ -40,7 +40,7 @@ REFUSED_HEADER = "X-Ecdn-Refused"
 """Code of a refusal, for a WebSocket's opening, whose body a client does not see."""
 
 
-class Refused(Fault):
+class CoordinatorRefused(Fault):
     """The coordinator said no; asking again will not help."""
 
     def __init__(self, code: str, why: str) -> None:
@@ -172,7 +172,7 @@ class CoordinatorLink:
             self._least_wait_s = 0.0
             try:
                 why = await self._hold()
-            except Refused as error:
+            except CoordinatorRefused as error:
                 why, self._least_wait_s = str(error), REFUSED_RETRY_S
             except (Fault, aiohttp.ClientError, TimeoutError, OSError) as error:
                 why = _sentence(error)
@@ -253,7 +253,7 @@ async def _connect(
     except aiohttp.WSServerHandshakeError as error:
         if error.status in {401, 403}:
             code = error.headers.get(REFUSED_HEADER, "") if error.headers else ""
-            raise Refused(code or f"http-{error.status}", "the coordinator refuses this device") from error
+            raise CoordinatorRefused(code or f"http-{error.status}", "the coordinator refuses this device") from error
         raise Unavailable(f"the coordinator answers {error.status} {error.message}") from error
 
 
@@ -273,7 +273,7 @@ async def _fetch_root(url: str, sha256: str) -> str:
     wanted = sha256.replace(":", "").strip().lower()
     if seen != wanted:
         why = f"the coordinator's tenant root is {seen}, IT gave {wanted}: wrong URL, wrong hash, or somebody between"
-        raise Refused("wrong-root", why)
+        raise CoordinatorRefused("wrong-root", why)
     return pem
 
 
@@ -290,7 +290,7 @@ async def _ask(url: str, asked: EnrolRequest | RenewRequest, context: ssl.SSLCon
         no = Rejected("http", f"{url} answers {status}")
     if status == 429 or status >= 500:
         raise Unavailable(no.why)
-    raise Refused(no.code, no.why)
+    raise CoordinatorRefused(no.code, no.why)
 
 
 async def _exchange(method: str, url: str, body: bytes | None, context: ssl.SSLContext) -> tuple[int, bytes]:

@@ -54,7 +54,7 @@ _read_head = msgspec.msgpack.Decoder(_Head).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFile:
     """One segment as it was saved."""
 
     meta: bytes = field(repr=False)
@@ -123,7 +123,7 @@ class Store:
         finally:
             self._waiting_bytes -= size
 
-    async def load(self, key: str) -> Stored | None:
+    async def load(self, key: str) -> StoredFile | None:
         """Read a segment and check it."""
         return await self._work(functools.partial(self._load, _checked(key)))
 
@@ -194,7 +194,7 @@ class Store:
         self._sizes[key] = size
         return True
 
-    def _load(self, key: str) -> Stored | None:
+    def _load(self, key: str) -> StoredFile | None:
         if key not in self._sizes:
             return None
         try:
@@ -248,7 +248,7 @@ def _checked(key: str) -> str:
     return key
 
 
-def _read(data: bytes) -> Stored:
+def _read(data: bytes) -> StoredFile:
     """Meta and body of a file's bytes, hash and lengths checked."""
     head_bytes = int.from_bytes(data[len(_MAGIC) : _PREFIX], "big")
     if data[: len(_MAGIC)] != _MAGIC or head_bytes > _HEAD_BYTES_MAX:
@@ -262,4 +262,4 @@ def _read(data: bytes) -> Stored:
             raise _Damaged
         if hashlib.sha256(rest).digest() != head.sha256:
             raise _Damaged
-        return Stored(bytes(rest[: head.meta_bytes]), bytes(rest[head.meta_bytes :]))
+        return StoredFile(bytes(rest[: head.meta_bytes]), bytes(rest[head.meta_bytes :]))

@@ -3,7 +3,7 @@
     greeting ──Hello of the proven device──► open ──Bye──► over
         └──Bye, fault, other protocol────────────────────► over
 
-    Talk(tenant, device)     of one link, on this side
+    Handshake(tenant, device)     of one link, on this side
         take(message, now_s)     one of the link's own messages -> what its carrier does
         ping(now_s)              the next Ping to send; the Pong measures `rtt_ms`
         passes_over()            a message that only a later release knows
@@ -50,20 +50,20 @@ class Owner[L](Protocol):
         """A link that was full can take more."""
         ...
 
-    def ended(self, link: L, end: "End", /) -> None:
+    def ended(self, link: L, end: "LinkEnd", /) -> None:
         """The link is closed for use."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class LinkEnd:
     """How a link ended."""
 
     why: str
     misbehaved: bool = False
 
 
-class Talk:
+class Handshake:
     """One side's; `device` is whom the certificate or the signature proves, "" until it is known."""
 
     def __init__(self, tenant: str, device: str = "") -> None:
@@ -85,7 +85,7 @@ class Talk:
         """The other end's release, "" before its Hello."""
         return "" if self.heard is None else self.heard.version
 
-    def take(self, message: PeerMessage, now_s: float) -> Hello | Pong | End | None:
+    def take(self, message: PeerMessage, now_s: float) -> Hello | Pong | LinkEnd | None:
         """What to do about one of `OWN`, and about any message before a good Hello.
 
         Hello: it is good, open the link; Pong: send it; End: end the link; None: nothing.
@@ -95,7 +95,7 @@ class Talk:
         """
         match message:
             case Bye(why):
-                return End(why or "the other end said Bye")
+                return LinkEnd(why or "the other end said Bye")
             case _ if self.heard is None:
                 return self._greet(message)
             case Ping(number):
@@ -118,7 +118,7 @@ class Talk:
         self.passed_over += 1
         return self.passed_over == 1
 
-    def _greet(self, message: PeerMessage) -> Hello | End:
+    def _greet(self, message: PeerMessage) -> Hello | LinkEnd:
         if not isinstance(message, Hello):
             raise PeerMisbehaved(f"a {type(message).__name__} before Hello")
         if message.device != self.device or message.contact.device != self.device:
@@ -126,7 +126,7 @@ class Talk:
         if message.tenant != self._tenant:
             raise PeerMisbehaved("a Hello in the name of another tenant")
         if message.protocol != PROTOCOL:
-            return End(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}")
+            return LinkEnd(f"it speaks protocol {message.protocol}, this agent {PROTOCOL}")
         self.heard = message
         return message
 

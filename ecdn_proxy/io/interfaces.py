@@ -20,7 +20,7 @@ import ifaddr
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import LinkKind
 
-Network = IPv4Network | IPv6Network
+IPNetwork = IPv4Network | IPv6Network
 
 _SYSFS = Path("/sys/class/net")
 _TUNNEL = re.compile(
@@ -54,7 +54,7 @@ class Interface:
     """Its name is one of a container's or a virtual machine's bridge."""
 
     @property
-    def network(self) -> Network:
+    def network(self) -> IPNetwork:
         """The network that the address lies in."""
         return ip_interface(f"{self.address}/{self.prefix}").network
 
@@ -104,12 +104,12 @@ def shareable(found: Iterable[Interface]) -> tuple[Interface, ...]:
     return tuple(each for each in found if is_private(each.address) and not each.vpn and not each.virtual)
 
 
-def private_networks(found: Iterable[Interface]) -> tuple[Network, ...]:
+def private_networks(found: Iterable[Interface]) -> tuple[IPNetwork, ...]:
     """The networks of `shareable` interfaces, each once."""
     return tuple(dict.fromkeys(each.network for each in shareable(found)))
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Networks in CIDR form; host bits may be set.
 
     Raises:

@@ -1,6 +1,6 @@
 """Agents of one tenant find each other on the link by mDNS (RFC 6762, RFC 6763).
 
-    Lan(ourselves, addresses, networks, told)      start()  set_streams(streams, serves)  close()
+    MdnsBrowser(ourselves, addresses, networks, told)      start()  set_streams(streams, serves)  close()
     told    seen(contact, stream_tags)   lost(device)
 
     instance   <device>._ecdn._tcp.local.     host   <device>.local.     never a host's or a user's name
@@ -73,7 +73,7 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
-class LanTold:
+class LanEvents:
     """Calls as agents come and go; `seen` again whenever something of it changed."""
 
     seen: Callable[[Contact, tuple[str, ...], bool], None]
@@ -86,7 +86,7 @@ def stream_tag(stream: str) -> str:
     return stream[:8]
 
 
-class Lan(RecordUpdateListener):
+class MdnsBrowser(RecordUpdateListener):
     """Announces this agent and watches for others; one event loop."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Lan(RecordUpdateListener):
         ourselves: Announced,
         addresses: Sequence[str],
         networks: Networks,
-        told: LanTold,
+        told: LanEvents,
     ) -> None:
         self._ourselves = ourselves
         self._addresses = list(addresses)

@@ -61,7 +61,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchTold:
+class FetchEvents:
     """Calls that a fetch makes; none after `abort`."""
 
     head: Callable[[Response], None]
@@ -172,7 +172,7 @@ class OriginClient:
         connection.release()
 
     def start(
-        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, told: FetchTold
+        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, told: FetchEvents
     ) -> Fetch:
         """Ask for `url`; the range and its validator are this request's own, never the viewer's."""
         fetch = Fetch()
@@ -185,7 +185,7 @@ class OriginClient:
         await self._tasks.close()
         await self._session.close()
 
-    async def _run(self, fetch: Fetch, url: str, headers: Headers, told: FetchTold) -> None:
+    async def _run(self, fetch: Fetch, url: str, headers: Headers, told: FetchEvents) -> None:
         try:
             response = await self._ask(url, headers)
             try:
@@ -199,7 +199,7 @@ class OriginClient:
             if fetch.wanted():
                 told.end()
 
-    async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, told: FetchTold) -> None:
+    async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, told: FetchEvents) -> None:
         told.head(_head(response))
         content = response.content
         while fetch.wanted():

@@ -2,7 +2,7 @@
 
     the coordinator  <  agent.toml  <  ECDN_* environment  <  flags          the right one wins
 
-Map: `load` -> `Effective` · `BadSettings` (one sentence: place, name, what is allowed, the nearest valid name) ·
+Map: `load` -> `EffectiveValues` · `BadSettings` (one sentence: place, name, what is allowed, the nearest valid name) ·
 `as_text`. What settings there are is not known here: `agent.settings` brings the struct and the checks of its values.
 
 A mistake of whoever wrote a file, a variable or a flag ends the start; one of the coordinator does not, because it
@@ -28,7 +28,7 @@ class BadSettings(Exception):
 
 
 @dataclass(frozen=True)
-class Effective[S]:
+class EffectiveValues[S]:
     """What is in force, and who set each value."""
 
     settings: S
@@ -47,7 +47,7 @@ def load[S: msgspec.Struct](
     environment: Mapping[str, str],
     flags: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
-) -> Effective[S]:
+) -> EffectiveValues[S]:
     """Settings in force.
 
     Args:
@@ -84,7 +84,7 @@ def load[S: msgspec.Struct](
             text_in = isinstance(value, str) and name in pile.hints
             pile.put(name, _from_text(pile.hints[name], value) if text_in else value, where, where)
     sources = {name: pile.sources.get(name, "default") for name in pile.hints}
-    return Effective(kind(**pile.values), sources, tuple(warnings))
+    return EffectiveValues(kind(**pile.values), sources, tuple(warnings))
 
 
 @dataclass(slots=True)

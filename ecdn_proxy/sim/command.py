@@ -17,7 +17,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ecdn_proxy.sim import planning, plot, report
 from ecdn_proxy.sim.company import Result, simulate
-from ecdn_proxy.sim.scenario import BadScenario, Scenario, Site, Stream, Viewers, load, load_shipped, shipped
+from ecdn_proxy.sim.scenario import (
+    BadScenario,
+    Scenario,
+    SiteSpec,
+    StreamSpec,
+    ViewersSpec,
+    load,
+    load_shipped,
+    shipped,
+)
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 PLANNING_SEGMENTS = 10
@@ -107,11 +116,11 @@ def _planned(given: dict[str, Any]) -> Scenario:
         name="plan",
         seed=1 if given["seed"] is None else given["seed"],
         scale=given["scale"] or min(64.0, max(1.0, largest / (PLANNING_PIECES * PIECE_BYTES))),
-        stream=Stream(
+        stream=StreamSpec(
             segment_s=given["segment"], segments=given["segments"] or PLANNING_SEGMENTS, bitrates_mbps=bitrates
         ),
-        viewers=Viewers(within_s=given["start"]),
-        sites=(Site(wan_mbps=given["wan"]),),
+        viewers=ViewersSpec(within_s=given["start"]),
+        sites=(SiteSpec(wan_mbps=given["wan"]),),
     )
 
 

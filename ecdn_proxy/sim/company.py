@@ -15,12 +15,12 @@ from hashlib import blake2b
 
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.office import Office
-from ecdn_proxy.sim.scenario import Scenario, Site
+from ecdn_proxy.sim.scenario import Scenario, SiteSpec
 
 _TASK_VIEWERS = 400
 """Small sites travel to another process together."""
 
-Task = list[tuple[int, Site, Scenario]]
+Task = list[tuple[int, SiteSpec, Scenario]]
 
 
 @dataclass(slots=True)

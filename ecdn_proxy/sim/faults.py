@@ -11,7 +11,7 @@ from zlib import crc32
 
 import msgspec
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.sim.show import STREAM
 from ecdn_proxy.sim.world import BEGINS
 
@@ -110,7 +110,7 @@ class Faulting:
         office = self._office
         for host in office.hosts:
             if host.node is not None:
-                home = office.by_device[host.node.site.view.homes(STREAM, "home", office.world.now)[0]]
+                home = office.by_device[host.node.context.membership.homes(STREAM, "home", office.world.now)[0]]
                 self.kill(home, home.life)
                 return
 
@@ -129,7 +129,7 @@ class Faulting:
         office = self._office
         office.connected = False
         for host in office.hosts:
-            host.feed(h.TrackerChanged(connected=False))
+            host.feed(events.TrackerChanged(connected=False))
 
     def _coordinator_comes(self) -> None:
         office = self._office
@@ -140,5 +140,5 @@ class Faulting:
 
     def _reconnects(self, host: "Host", life: int) -> None:
         if host.life == life and host.node is not None:
-            host.feed(h.TrackerChanged(connected=True))
+            host.feed(events.TrackerChanged(connected=True))
             self._office.watch(host, life)

@@ -12,12 +12,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.pacing import Pace
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Impossible, Instant
-from ecdn_proxy.sim.links import Flow, Uplink, Wire
+from ecdn_proxy.sim.links import Flow, NetworkCard, Wire
 from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip
 from ecdn_proxy.sim.viewer import Player
 from ecdn_proxy.sim.world import World
@@ -46,7 +45,7 @@ class Around(Protocol):
         """Close a link."""
         ...
 
-    def fetch(self, host: "Host", effect: h.FetchOrigin) -> None:
+    def fetch(self, host: "Host", effect: events.FetchOrigin) -> None:
         """Ask the origin."""
         ...
 
@@ -62,7 +61,7 @@ class Around(Protocol):
         """Streams watched, or whether the host serves, changed."""
         ...
 
-    def served(self, host: "Host", served: h.Served) -> None:
+    def served(self, host: "Host", served: events.Served) -> None:
         """A segment reached a player."""
         ...
 
@@ -100,7 +99,7 @@ class Host:
         "wires",
     )
 
-    def __init__(self, around: Around, number: int, contact: Contact, uplink: Uplink) -> None:
+    def __init__(self, around: Around, number: int, contact: Contact, uplink: NetworkCard) -> None:
         self.around = around
         self.number = number
         self.contact = contact
@@ -131,7 +130,7 @@ class Host:
 
     # ---- events in
 
-    def feed(self, event: h.Event) -> None:
+    def feed(self, event: events.Event) -> None:
         """Something happened."""
         node = self.node
         if node is None:
@@ -147,7 +146,7 @@ class Host:
             return
         now = self.around.world.now
         for message in messages:
-            for effect in node.handle(h.Received(device, message), now):
+            for effect in node.handle(events.Received(device, message), now):
                 _DO[type(effect)](self, effect)
             if device not in self.wires:
                 break
@@ -179,7 +178,7 @@ class Host:
             again = node.wake_at()
             self.idle_wakes = self.idle_wakes + 1 if again is not None and again <= now else 0
             if self.idle_wakes > IDLE_WAKES_MAX:
-                raise Impossible(f"{self.device} wants to be woken again and again at {now}: {node.acquiring()}")
+                raise Impossible(f"{self.device} wants to be woken again and again at {now}: {node.downloading()}")
         self._arm()
 
     # ---- the player
@@ -194,7 +193,7 @@ class Host:
         self.seen_bytes = 0
         self.asked_at, self.pace_kbps = world.now, 0
         self.feed(
-            h.Wanted(
+            events.Wanted(
                 viewer=self.viewer,
                 stream=STREAM,
                 rendition=clip.rendition,
@@ -220,7 +219,7 @@ class Host:
 
     # ---- effects
 
-    def _send(self, effect: h.Send) -> None:
+    def _send(self, effect: events.Send) -> None:
         wire = self.wires.get(effect.device)
         if wire is None:
             return
@@ -243,11 +242,11 @@ class Host:
         around.control_bytes += len(body) + 4
         self.uplink.send(wire, message, len(body) + 4, bulk=False)
 
-    def _answer(self, effect: h.Answer) -> None:
+    def _answer(self, effect: events.BeginAnswer) -> None:
         if self._waits(effect.viewer) is not None:
             self.pace_kbps = effect.pace_kbps
 
-    def _deliver(self, effect: h.Deliver) -> None:
+    def _deliver(self, effect: events.Deliver) -> None:
         player = self._waits(effect.viewer)
         if player is None:
             return
@@ -258,7 +257,7 @@ class Host:
             raise Impossible(f"{self.device} gave its player wrong bytes of segment {clip.number} at {at}")
         self.seen_bytes = player.got_bytes = at + size
 
-    def _finish(self, effect: h.Finish) -> None:
+    def _finish(self, effect: events.Finish) -> None:
         player = self._waits(effect.viewer)
         if player is None or self.node is None:
             return
@@ -281,64 +280,64 @@ class Host:
         if self._waits(viewer) is player:
             player.finished()
 
-    def _abort(self, effect: h.Abort | h.AnswerStatus) -> None:
+    def _abort(self, effect: events.Abort | events.AnswerStatus) -> None:
         if (player := self._waits(effect.viewer)) is not None:
             player.broken()
 
-    def _pass_on(self, effect: h.PassOn) -> None:
+    def _pass_on(self, effect: events.PassOn) -> None:
         if (player := self._waits(effect.viewer)) is not None:
             self.around.pass_on(self, player)
 
-    def _hand_over(self, effect: h.HandOver) -> None:
+    def _hand_over(self, effect: events.HandOver) -> None:
         if (player := self._waits(effect.viewer)) is not None:
             self.around.hand_over(self, player, effect.fetch)
 
-    def _fetch(self, effect: h.FetchOrigin) -> None:
+    def _fetch(self, effect: events.FetchOrigin) -> None:
         self.around.fetch(self, effect)
 
-    def _abort_origin(self, effect: h.AbortOrigin) -> None:
+    def _abort_origin(self, effect: events.AbortOrigin) -> None:
         flow = self.fetches.pop(effect.fetch, None)
         if flow is not None:
             flow.cancel()
 
-    def _dial(self, effect: h.Dial) -> None:
+    def _dial(self, effect: events.Dial) -> None:
         self.around.dial(self, effect.contact)
 
-    def _hang_up(self, effect: h.HangUp) -> None:
+    def _hang_up(self, effect: events.HangUp) -> None:
         self.around.hang_up(self, effect.device)
 
-    def _announce(self, effect: h.AnnounceStreams) -> None:
+    def _announce(self, effect: events.AnnounceStreams) -> None:
         self.streams, self.serves, self.isolated = effect.streams, effect.serves, effect.isolated
         self.around.announce(self)
 
-    def _served(self, effect: h.Served) -> None:
+    def _served(self, effect: events.Served) -> None:
         self.around.served(self, effect)
 
-    def _condition(self, effect: h.RaiseCondition) -> None:
+    def _condition(self, effect: events.RaiseCondition) -> None:
         self.around.condition(self, effect.code, effect.detail)
 
-    def _nothing(self, _: h.Effect) -> None:
+    def _nothing(self, _: events.Effect) -> None:
         """Needs no doing here."""
 
 
 _DO: dict[type[Any], Callable[[Host, Any], None]] = {
-    h.Answer: Host._answer,
-    h.Deliver: Host._deliver,
-    h.Finish: Host._finish,
-    h.Abort: Host._abort,
-    h.PassOn: Host._pass_on,
-    h.HandOver: Host._hand_over,
-    h.AnswerStatus: Host._abort,
-    h.FetchOrigin: Host._fetch,
-    h.AbortOrigin: Host._abort_origin,
-    h.Dial: Host._dial,
-    h.HangUp: Host._hang_up,
-    h.Send: Host._send,
-    h.AnnounceStreams: Host._announce,
-    h.Save: Host._nothing,
-    h.Load: Host._nothing,
-    h.Erase: Host._nothing,
-    h.RaiseCondition: Host._condition,
-    h.ClearCondition: Host._nothing,
-    h.Served: Host._served,
+    events.BeginAnswer: Host._answer,
+    events.Deliver: Host._deliver,
+    events.Finish: Host._finish,
+    events.Abort: Host._abort,
+    events.PassOn: Host._pass_on,
+    events.HandOver: Host._hand_over,
+    events.AnswerStatus: Host._abort,
+    events.FetchOrigin: Host._fetch,
+    events.AbortOrigin: Host._abort_origin,
+    events.Dial: Host._dial,
+    events.HangUp: Host._hang_up,
+    events.Send: Host._send,
+    events.AnnounceStreams: Host._announce,
+    events.Save: Host._nothing,
+    events.Load: Host._nothing,
+    events.Erase: Host._nothing,
+    events.RaiseCondition: Host._condition,
+    events.ClearCondition: Host._nothing,
+    events.Served: Host._served,
 }

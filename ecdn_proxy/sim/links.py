@@ -142,7 +142,7 @@ class Wire:
     __slots__ = ("deliver", "full", "held_until", "is_open", "last_arrival", "queue", "queued_bytes", "say_full", "to")
 
     def __init__(
-        self, to: "Uplink", deliver: Callable[[list[PeerMessage]], None], say_full: Callable[[bool], None]
+        self, to: "NetworkCard", deliver: Callable[[list[PeerMessage]], None], say_full: Callable[[bool], None]
     ) -> None:
         self.to = to
         self.deliver = deliver
@@ -157,7 +157,7 @@ class Wire:
         self.is_open = True
 
 
-class Uplink:
+class NetworkCard:
     """A host's network card: what it sends leaves at its uplink's rate and arrives at the other's downlink's.
 
     A piece takes the receiver's downlink for no longer than that needs for it, however slowly it is sent; whom it waits

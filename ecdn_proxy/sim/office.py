@@ -11,20 +11,20 @@ import random
 import time
 from collections.abc import Callable
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim.faults import Faulting
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.host import Host
-from ecdn_proxy.sim.links import SharedLink, Uplink, Wire, connection_cap
+from ecdn_proxy.sim.links import NetworkCard, SharedLink, Wire, connection_cap
 from ecdn_proxy.sim.origin import Origin
-from ecdn_proxy.sim.scenario import Scenario, Site
+from ecdn_proxy.sim.scenario import Scenario, SiteSpec
 from ecdn_proxy.sim.seal import QuickSeal
 from ecdn_proxy.sim.show import STREAM, Show
-from ecdn_proxy.sim.tracker import Seniority, Told, Tracker
-from ecdn_proxy.sim.viewer import Outcome, Player
+from ecdn_proxy.sim.tracker import NeighbourList, Seniority, Tracker
+from ecdn_proxy.sim.viewer import PlayedSegment, Player
 from ecdn_proxy.sim.world import BEGINS, World
 from ecdn_proxy.wire.peer import Contact, PeerMessage, Watching
 
@@ -41,7 +41,7 @@ class Office:
 
     def __init__(
         self,
-        site: Site,
+        site: SiteSpec,
         scenario: Scenario,
         number: int = 0,
         *,
@@ -89,7 +89,7 @@ class Office:
         delay_s = (site.wifi_delay_ms if wifi else site.lan_delay_ms) / 1e3
         contact = Contact(f"s{number}-{at:05d}", ("10.0.0.1",), 7688, "wifi" if wifi else "wired")
         rate = 1e6 / 8 / scale * (1 - self.scenario.faults.lan_loss_percent / 100)
-        uplink = Uplink(self.world, up_mbps * rate, site.downlink_mbps * rate, delay_s, scale)
+        uplink = NetworkCard(self.world, up_mbps * rate, site.downlink_mbps * rate, delay_s, scale)
         return Host(self, at, contact, uplink)
 
     # ---- the event
@@ -122,10 +122,10 @@ class Office:
             share_after_watching_s=60.0,
         )
         if not agent.sharing:
-            host.feed(h.PolicyChanged(sharing=False, uploads=False, why="the scenario says so"))
+            host.feed(events.PolicyChanged(sharing=False, uploads=False, why="the scenario says so"))
         if self.connected:
-            host.feed(h.TrackerChanged(connected=True))
-        host.feed(h.StreamOpened(STREAM))
+            host.feed(events.TrackerChanged(connected=True))
+        host.feed(events.StreamOpened(STREAM))
         shares = stream.shares_percent or (1.0,) * len(stream.bitrates_mbps)
         rendition = self.dice.choices(range(len(shares)), shares)[0]
         host.player = Player(
@@ -201,32 +201,32 @@ class Office:
         host.dialling.discard(device)
         other = self.by_device.get(device)
         if other is None or other.node is None or self.faults.apart(host.device, device):
-            host.feed(h.LinkClosed(device, "it could not be reached"))
+            host.feed(events.LinkClosed(device, "it could not be reached"))
             return
         if device in host.wires and host.wires[device].is_open:
             return
         most = self.scenario.agent.links_max
         if len(host.wires) >= most or len(other.wires) >= most:
             self.figures.no_room += 1
-            host.feed(h.LinkClosed(device, "there are links enough"))
+            host.feed(events.LinkClosed(device, "there are links enough"))
             return
         for one, two in ((host, other), (other, host)):
             if (stale := one.wires.pop(two.device, None)) is not None:
                 stale.is_open = False
-                one.feed(h.LinkClosed(two.device, "replaced by a newer link"))
+                one.feed(events.LinkClosed(two.device, "replaced by a newer link"))
         for one, two in ((host, other), (other, host)):
             one.wires[two.device] = self._wire(one, two)
             self.figures.links_most = max(self.figures.links_most, len(one.wires))
         rtt_ms = 1e3 * (host.uplink.delay_s + other.uplink.delay_s)
         for one, two in ((host, other), (other, host)):
-            one.feed(h.LinkOpened(two.contact, "lan", two.streams, serves=two.serves, rtt_ms=rtt_ms))
+            one.feed(events.LinkOpened(two.contact, "lan", two.streams, serves=two.serves, rtt_ms=rtt_ms))
 
     def _wire(self, one: Host, two: Host) -> Wire:
         def deliver(messages: list[PeerMessage]) -> None:
             two.received(one.device, messages)
 
         def say_full(full: bool) -> None:
-            one.feed(h.LinkFull(two.device) if full else h.LinkReady(two.device))
+            one.feed(events.LinkFull(two.device) if full else events.LinkReady(two.device))
 
         return Wire(two.uplink, deliver, say_full)
 
@@ -243,11 +243,11 @@ class Office:
     def _lost(self, host: Host, life: int, device: str, wire: Wire, why: str) -> None:
         if host.life == life and host.wires.get(device) is wire:
             del host.wires[device]
-            host.feed(h.LinkClosed(device, why))
+            host.feed(events.LinkClosed(device, why))
 
     # ---- the origin
 
-    def fetch(self, host: Host, effect: h.FetchOrigin) -> None:
+    def fetch(self, host: Host, effect: events.FetchOrigin) -> None:
         """See `Around`."""
         self.figures.fetches += 1
         self.origin.fetch(host, effect)
@@ -284,7 +284,7 @@ class Office:
 
     def _seen(self, host: Host, life: int, other: Host) -> None:
         if host.life == life and other.streams and not self.faults.hidden(host, other.device):
-            host.feed(h.LanSeen(other.contact, tuple(it[:8] for it in other.streams), serves=other.serves))
+            host.feed(events.LanSeen(other.contact, tuple(it[:8] for it in other.streams), serves=other.serves))
 
     def watch(self, host: Host, life: int) -> None:
         """The coordinator hears what a host watches."""
@@ -311,14 +311,14 @@ class Office:
             self.world.at(self.world.now + wait, self._tell, host, host.life, told)
         self.arm_tracker()
 
-    def _tell(self, host: Host, life: int, told: Told) -> None:
+    def _tell(self, host: Host, life: int, told: NeighbourList) -> None:
         if host.life == life and self.connected:
             contacts = tuple(it for it in told.contacts if not self.faults.hidden(host, it[0].device))
-            host.feed(h.TrackerSaid(told.stream, told.committee, contacts))
+            host.feed(events.TrackerSaid(told.stream, told.committee, contacts))
 
     # ---- what comes of it
 
-    def served(self, host: Host, served: h.Served) -> None:
+    def served(self, host: Host, served: events.Served) -> None:
         """See `Around`."""
         del host
         sources = self.figures.sources
@@ -329,7 +329,7 @@ class Office:
         del host, detail
         self.figures.conditions[code] = self.figures.conditions.get(code, 0) + 1
 
-    def _outcome(self, host: Host, it: Outcome) -> None:
+    def _outcome(self, host: Host, it: PlayedSegment) -> None:
         figures = self.figures
         figures.outcomes += 1
         figures.viewer_bytes += len(it.clip.body)

@@ -7,7 +7,7 @@ hand_over()   a node's fetch that becomes its player's
 
 from collections.abc import Callable
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink
 from ecdn_proxy.sim.show import UTC_MINUS_NOW, Clip, Show
@@ -30,7 +30,7 @@ class Origin:
         self.link_bytes: dict[int, float] = {}
         """What the link carried in each second."""
 
-    def fetch(self, host: Host, effect: h.FetchOrigin) -> None:
+    def fetch(self, host: Host, effect: events.FetchOrigin) -> None:
         """A node asks, perhaps for the rest only."""
         clip = self._show.by_url[effect.request.url]
         number, size, begins = effect.fetch, len(clip.body), effect.first_byte
@@ -45,17 +45,17 @@ class Origin:
             at = size - flow.left_bytes - size_bytes
             whole = at % CHUNK_BYTES == 0 and size_bytes == len(clip.chunks[at // CHUNK_BYTES])
             data = clip.chunks[at // CHUNK_BYTES] if whole else clip.body[at : at + size_bytes]
-            host.feed(h.OriginSent(number, data))
+            host.feed(events.OriginSent(number, data))
             if not flow.left_bytes and flow.wanted:
                 host.fetches.pop(number, None)
-                host.feed(h.OriginEnded(number))
+                host.feed(events.OriginEnded(number))
             elif clip.doomed and 2 * flow.left_bytes <= size:
                 clip.doomed = False
                 self._doomed(host)
 
         def answered() -> None:
             if flow.wanted:
-                host.feed(h.OriginAnswered(number, status, fields, self._world.now + UTC_MINUS_NOW))
+                host.feed(events.OriginAnswered(number, status, fields, self._world.now + UTC_MINUS_NOW))
             if flow.wanted:
                 self.link.add(flow)
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from ecdn_proxy.sim.company import Result, gather
 from ecdn_proxy.sim.figures import SiteFigures
-from ecdn_proxy.sim.scenario import BadScenario, Scenario, Site
+from ecdn_proxy.sim.scenario import BadScenario, Scenario, SiteSpec
 
 SITES_IN_WORDS = 20
 VIEWERS_MAX = 100_000
@@ -34,7 +34,7 @@ COLUMNS = (
 class PlannedSite:
     """One office of the plan."""
 
-    site: Site
+    site: SiteSpec
     shares: bool
 
 
@@ -47,7 +47,7 @@ class Plan:
     direct: Result
 
 
-def read_sites(path: Path, usual: Site, viewers: int | None) -> tuple[list[PlannedSite], list[str]]:
+def read_sites(path: Path, usual: SiteSpec, viewers: int | None) -> tuple[list[PlannedSite], list[str]]:
     """Offices from a CSV, and the columns of it that mean nothing here; rows of one group are one office.
 
     Raises:

@@ -17,14 +17,23 @@ from typing import Any, BinaryIO, NoReturn
 import click
 import msgspec
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core.recording import FORMAT, LINE_BYTES_MAX, Born, Ended, Entry, answered, decided, read_line
+from ecdn_proxy.core import events
+from ecdn_proxy.core.recording import (
+    FORMAT,
+    LINE_BYTES_MAX,
+    Born,
+    RecordedEvent,
+    RecordingEnd,
+    answered,
+    decided,
+    read_line,
+)
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import HASH_BYTES, PIECE_BYTES, SEGMENT_BYTES_MAX, Voucher
 from ecdn_proxy.wire.peer import Get
 
-EVENTS: dict[str, type[Any]] = {it.__name__: it for it in h.Event.__args__}
+EVENTS: dict[str, type[Any]] = {it.__name__: it for it in events.Event.__args__}
 KEYS_REMEMBERED = 4_096
 AGAIN = "Record again with `ecdn-proxy run --record FILE`, and copy the file as it is."
 _PIECE, _VOUCHED = 22, 21
@@ -70,7 +79,7 @@ class _Seal:
             raise PeerMisbehaved(self.refuses)
 
 
-class _Bounded(OrderedDict[Any, Any]):
+class _Recent(OrderedDict[Any, Any]):
     """Forgets the oldest."""
 
     def note(self, key: object, value: object) -> None:
@@ -103,24 +112,24 @@ class StandIns:
     """Bytes and hashes in place of those that were not recorded."""
 
     def __init__(self) -> None:
-        self._gets = _Bounded()
-        self._fetches = _Bounded()
-        self._places = _Bounded()
-        self._bases = _Bounded()
-        self._totals = _Bounded()
+        self._gets = _Recent()
+        self._fetches = _Recent()
+        self._places = _Recent()
+        self._bases = _Recent()
+        self._totals = _Recent()
 
-    def learn(self, effects: Iterable[h.Effect]) -> None:
+    def learn(self, effects: Iterable[events.Effect]) -> None:
         """What the node asks for says what the bytes that come belong to."""
         for effect in effects:
             match effect:
-                case h.Send(device, Get(request, key)):
+                case events.Send(device, Get(request, key)):
                     self._gets.note((device, request), key)
-                case h.FetchOrigin(fetch=fetch, request=request):
+                case events.FetchOrigin(fetch=fetch, request=request):
                     self._fetches.note(fetch, request.url)
                 case _:
                     pass
 
-    def event(self, entry: Entry) -> h.Event:
+    def event(self, entry: RecordedEvent) -> events.Event:
         """The event as the node takes it.
 
         Raises:
@@ -149,7 +158,7 @@ class StandIns:
                 self._bases.note(what["key"], (what["resource_range"] or {"first": 0})["first"])
             case _:
                 pass
-        event: h.Event = msgspec.convert(what, kind, builtin_types=(bytes,))
+        event: events.Event = msgspec.convert(what, kind, builtin_types=(bytes,))
         return event
 
     def _begins(self, what: dict[str, Any]) -> None:
@@ -189,7 +198,7 @@ class _Life:
         self.stand_ins = StandIns()
         self.node = born.node(self.seal)
 
-    def put(self, entry: Entry) -> tuple[str, ...]:
+    def put(self, entry: RecordedEvent) -> tuple[str, ...]:
         """One event; what this node decided."""
         if entry.event == "in_memory":
             return (answered(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
@@ -249,10 +258,10 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
                 life = _Life(it)
                 found.nodes += 1
                 say(f"line {number}: a node of version {it.version}, device {it.me.device}")
-            case Ended():
+            case RecordingEnd():
                 found.notes.append(f"The recording ends at line {number}: {it.why}.")
                 break
-            case Entry():
+            case RecordedEvent():
                 if life is None:
                     raise BadRecording(f"{name}, line {number}: a recording begins with a node's birth. {AGAIN}")
                 began = it.at if began is None else began
@@ -264,7 +273,7 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
     return found
 
 
-def _same(life: _Life, entry: Entry, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
+def _same(life: _Life, entry: RecordedEvent, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
     failed, did = "", tuple[str, ...]()
     try:
         did = life.put(entry)
@@ -292,10 +301,10 @@ def _same(life: _Life, entry: Entry, number: int, found: Replayed, say: Callable
     return False
 
 
-def _event(entry: Entry) -> str:
+def _event(entry: RecordedEvent) -> str:
     what = entry.what
     if entry.event == "Received":
-        kind = h.Received.__name__
+        kind = events.Received.__name__
         return f"{kind} from {what.get('device')}: message {what.get('message')}"[:200]
     told = ", ".join(f"{name}={value}" for name, value in what.items() if name not in ("origin", "headers"))
     return f"{entry.event} {told}"[:200].rstrip()

@@ -27,7 +27,7 @@ class BadScenario(Exception):
     """The scenario cannot be used; says where and why in one sentence."""
 
 
-class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is watched."""
 
     segment_s: Annotated[float, Meta(ge=0.5, le=30)] = 2.0
@@ -42,7 +42,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Each viewer fetches the playlist from the origin once a segment; it takes its part of the site's link."""
 
 
-class Viewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ViewersSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How players behave."""
 
     within_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
@@ -55,7 +55,7 @@ class Viewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """How far behind the live edge a player starts."""
 
 
-class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One office, or several alike."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120)] = "office"
@@ -77,7 +77,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     apart: they reach everybody but one another."""
 
 
-class Company(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CompanySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Many sites, log-normal in size."""
 
     viewers: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
@@ -86,10 +86,10 @@ class Company(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Spread of the sizes' logarithm; 1.2 puts the largest of 300 sites near twenty times the median."""
     wan_mbps_per_viewer: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
     """A larger site has a larger link: at least the site's `wan_mbps`, and this for each viewer."""
-    site: Site = Site()
+    site: SiteSpec = SiteSpec()
 
 
-class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FaultsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What goes wrong."""
 
     peers_failing_percent: Percent = 0.0
@@ -115,7 +115,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """From and until when access points keep their clients apart (`isolated_percent`); without it, always."""
 
 
-class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class AgentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings of every agent."""
 
     sharing: bool = True
@@ -138,14 +138,14 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     scale: Annotated[float, Meta(ge=1, le=64)] = 1.0
     """Sizes and rates are divided by this: times stay, segments have fewer pieces, and the run takes less. A piece then
     stands for `scale` times as many bytes, which makes relaying look a little slower than it is."""
-    stream: Stream = Stream()
-    viewers: Viewers = Viewers()
-    sites: tuple[Site, ...] = ()
-    company: Company | None = None
-    faults: Faults = Faults()
-    agent: Agent = Agent()
+    stream: StreamSpec = StreamSpec()
+    viewers: ViewersSpec = ViewersSpec()
+    sites: tuple[SiteSpec, ...] = ()
+    company: CompanySpec | None = None
+    faults: FaultsSpec = FaultsSpec()
+    agent: AgentSpec = AgentSpec()
 
-    def offices(self) -> list[Site]:
+    def offices(self) -> list[SiteSpec]:
         """Every site for itself."""
         found = [msgspec.structs.replace(site, count=1) for site in self.sites for _ in range(site.count)]
         if self.company is not None:
@@ -153,7 +153,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return found
 
 
-def _draw(company: Company, dice: random.Random) -> list[Site]:
+def _draw(company: CompanySpec, dice: random.Random) -> list[SiteSpec]:
     weights = [math.exp(dice.gauss(0.0, company.sigma)) for _ in range(company.sites)]
     spare = company.viewers - company.sites
     total = sum(weights)

@@ -28,7 +28,7 @@ SWARM_MEMBERS_MAX = 1_500
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NeighbourList:
     """One list for one device."""
 
     device: str
@@ -52,7 +52,7 @@ class Tracker(Protocol):
         """When lists go out next."""
         ...
 
-    def wake(self, now: Instant) -> list[Told]:
+    def wake(self, now: Instant) -> list[NeighbourList]:
         """The lists that are due."""
         ...
 
@@ -165,9 +165,9 @@ class Seniority:
         """See `Tracker`."""
         return min((it.due_at for it in self._swarms.values() if it.due_at is not None), default=None)
 
-    def wake(self, now: Instant) -> list[Told]:
+    def wake(self, now: Instant) -> list[NeighbourList]:
         """See `Tracker`."""
-        told: list[Told] = []
+        told: list[NeighbourList] = []
         for (stream, _), swarm in self._swarms.items():
             if swarm.due_at is None or swarm.due_at > now:
                 continue
@@ -178,7 +178,7 @@ class Seniority:
             told += self._lists(stream, swarm, full=full)
         return told
 
-    def _lists(self, stream: str, swarm: _Swarm, *, full: bool) -> list[Told]:
+    def _lists(self, stream: str, swarm: _Swarm, *, full: bool) -> list[NeighbourList]:
         members = swarm.members
         seated = frozenset(swarm.committee)
         elected = heapq.nsmallest(
@@ -196,7 +196,7 @@ class Seniority:
         gone = swarm.gone
         if full:
             swarm.gone = set()
-        told: list[Told] = []
+        told: list[NeighbourList] = []
         for device, member in members.items():
             sent = swarm.sent.get(device)
             if sent is not None and (not full or sent.serves(committee, gone)):
@@ -206,7 +206,7 @@ class Seniority:
                 continue
             swarm.sent[device] = _Sent(committee, near, len(near))
             contacts = tuple((members[it].contact, "same subnet") for it in near)
-            told.append(Told(device, stream, committee, contacts))
+            told.append(NeighbourList(device, stream, committee, contacts))
         return told
 
     @staticmethod

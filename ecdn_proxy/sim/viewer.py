@@ -26,7 +26,7 @@ MANIFEST_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PlayedSegment:
     """One segment reached one player."""
 
     clip: Clip
@@ -56,7 +56,7 @@ class Player:
         world: World,
         show: Show,
         ask: Asking,
-        told: Callable[["Player", Outcome], None],
+        told: Callable[["Player", PlayedSegment], None],
         *,
         rendition: int,
         abr: bool,
@@ -152,7 +152,9 @@ class Player:
         self._plays_until = (now if until is None else max(until, now)) + self._show.segment_s
         self._measure(len(clip.body), now - asked_at)
         self._next += 1
-        self._told(self, Outcome(clip, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at))
+        self._told(
+            self, PlayedSegment(clip, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at)
+        )
         self._first = False
         self._world.at(now, self._go_on)
 

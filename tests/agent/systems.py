@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ecdn_proxy.agent.api import Delivery, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import Pass, Route, ToGateway, ViewerRequest, ViewerResponse
 from ecdn_proxy.agent.settings import load
 from ecdn_proxy.agent.system import System
 from ecdn_proxy.core.values import Headers
@@ -36,7 +36,7 @@ class Agent:
         await self.system.manifest(request, 200, HLS, text.encode())
         self.system.passed(request, 200, len(text))
 
-    def open(self, name: str, *headers: tuple[str, str]) -> Delivery:
+    def open(self, name: str, *headers: tuple[str, str]) -> ViewerResponse:
         route = self.system.sort(self.get(name, *headers))
         assert isinstance(route, ToGateway), route
         return self.system.open(route.ticket)
@@ -54,7 +54,7 @@ class Agent:
         return {it.code for it in self.system.status().conditions}
 
 
-async def whole(delivery: Delivery) -> bytes:
+async def whole(delivery: ViewerResponse) -> bytes:
     return b"".join([bytes(part) async for part in delivery.body()])
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ecdn_proxy.agent.api import Pass, ViewerRequest
-from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Match, Sorter, asked_range, refused_manifest
+from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, Match, asked_range, refused_manifest
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.values import Headers
@@ -33,11 +33,11 @@ def get(name: str, headers: Headers = ANN, method: str = "GET") -> ViewerRequest
     return ViewerRequest(method, BASE + name, headers)
 
 
-def sorter() -> Sorter:
-    return Sorter(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False)
+def sorter() -> Classifier:
+    return Classifier(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False)
 
 
-async def watching(text: str = LIVE, headers: Headers = ANN) -> Sorter:
+async def watching(text: str = LIVE, headers: Headers = ANN) -> Classifier:
     """Ann has fetched the manifest."""
     one = sorter()
     assert await one.manifest(get("live.m3u8", headers), HLS, text.encode(), UTC)

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.agent.coordinator_session import Reporter, Told
-from ecdn_proxy.core import events as h
+from ecdn_proxy.agent.coordinator_session import CoordinatorSession, SessionEvents
+from ecdn_proxy.core import events
 from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.wire.peer import Contact
@@ -46,7 +46,7 @@ class Desk:
         def note(name: str) -> Callable[..., None]:
             return lambda *what: self.told.append((name, *what))
 
-        told = Told(
+        told = SessionEvents(
             feed=note("feed"),
             raise_condition=note("raise"),
             clear_condition=note("clear"),
@@ -60,7 +60,7 @@ class Desk:
             signalled=note("signalled"),
             utc=lambda: self.utc,
         )
-        self.reporter = Reporter(
+        self.reporter = CoordinatorSession(
             mine, version="1.0", networks=(), peer_port=7688, meter=self.meter, told=told, chance=random.Random(1)
         )
         self.reporter.link.send = lambda message: bool(self.sent.append(message)) or True  # type: ignore[method-assign, func-returns-value]
@@ -88,8 +88,8 @@ async def test_what_the_coordinator_says_is_told(desk: Desk) -> None:
     hear(Turned("denied", "so", 60.0))
     hear(Alive())
     assert desk.told == [
-        ("feed", h.TrackerSaid(STREAM, ("ann",), ((contact("ann"), "same subnet"),))),
-        ("feed", h.DevicesDenied(frozenset({"eve"}))),
+        ("feed", events.TrackerSaid(STREAM, ("ann",), ((contact("ann"), "same subnet"),))),
+        ("feed", events.DevicesDenied(frozenset({"eve"}))),
         ("site", welcome),
         ("settings", settings),
     ]
@@ -98,14 +98,14 @@ async def test_what_the_coordinator_says_is_told(desk: Desk) -> None:
 async def test_a_coordinator_that_comes_and_goes_is_a_condition(desk: Desk) -> None:
     desk.reporter._state(False, "refused")
     assert {*desk.told} == {
-        ("feed", h.TrackerChanged(False)),
+        ("feed", events.TrackerChanged(False)),
         ("switchboard", False),
         ("raise", "coordinator-away", "refused"),
     }
     desk.told.clear()
     desk.reporter._state(True, "connected")
     assert {*desk.told} == {
-        ("feed", h.TrackerChanged(True)),
+        ("feed", events.TrackerChanged(True)),
         ("switchboard", True),
         ("clear", "coordinator-away"),
     }
@@ -131,7 +131,9 @@ async def test_a_machine_that_moved_says_where_it_is_now(desk: Desk) -> None:
 
 
 async def test_a_beat_tells_what_came_since_the_last(desk: Desk) -> None:
-    desk.meter.served(h.Served(KEY, STREAM, "v1", 1, "lan", "so", 1.0, (("lan", 5), ("webrtc", 7), ("origin", 3))), 0.0)
+    desk.meter.served(
+        events.Served(KEY, STREAM, "v1", 1, "lan", "so", 1.0, (("lan", 5), ("webrtc", 7), ("origin", 3))), 0.0
+    )
     desk.uploaded = (100, 60)
     desk.reporter._beat()
     desk.uploaded = (40, 70)  # the node was started anew

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from ecdn_proxy.agent.disk_cache import Shelf
+from ecdn_proxy.agent.disk_cache import DiskCache
 from ecdn_proxy.core.events import Loaded
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.io.disk_store import open_store
@@ -37,7 +37,7 @@ class Room:
 
     async def open(self, directory: Path, limit: int = 1_000_000) -> "Room":
         feed = self.loaded.put_nowait
-        self.shelf = await Shelf.open(directory, limit, feed=feed, trouble=self.trouble.append)
+        self.shelf = await DiskCache.open(directory, limit, feed=feed, trouble=self.trouble.append)
         return self
 
 

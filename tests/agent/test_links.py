@@ -9,10 +9,10 @@ import pytest_asyncio
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.agent.links import Links, Webrtc
-from ecdn_proxy.core.connect import dialer as dialling
+from ecdn_proxy.core.connect import dialer
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
 from ecdn_proxy.wire.peer import Contact, Piece, Ping, Watching
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from tests.io.conftest import nothing_left
@@ -40,7 +40,7 @@ class Agent:
         self.heard: list[int] = []
         who = identity(office.tenant, device)
         pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
-        told = Told(
+        told = LinkEvents(
             opened=self.record.tell("opened"),
             closed=self.record.tell("closed"),
             received=self._received,
@@ -102,7 +102,7 @@ async def test_tcp_that_answers_is_all_there_is(office: Office) -> None:
     a.links.dial(b.contact())
     await b.record.first("opened")
     await a.record.first("opened")
-    await asyncio.sleep(dialling.HEAD_START_S + 0.2)
+    await asyncio.sleep(dialer.HEAD_START_S + 0.2)
     assert a.kinds() == b.kinds() == ["lan"]
     assert not office.relayed
     stats = a.links.stats()["b"]
@@ -156,7 +156,7 @@ async def test_a_link_moves_to_tls_and_no_message_is_lost(office: Office) -> Non
 
 async def test_both_stand_at_once_and_tls_stays(office: Office) -> None:
     a, b = await office("a", "127.0.0.2"), await office("b", "127.0.0.3")
-    a.links._driver.feed(dialling.SwitchboardChanged(True))
+    a.links._driver.feed(dialer.SignallingChanged(True))
     a.links._hub("webrtc").dial(b.contact())
     a.links._tcp.dial(b.contact())
     await a.record.first("opened")
@@ -172,7 +172,7 @@ async def test_both_stand_at_once_and_tls_stays(office: Office) -> None:
 
 
 async def test_tcp_is_found_again_by_itself(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialling, "PROBE_FIRST_S", 0.2)
+    monkeypatch.setattr(dialer, "PROBE_FIRST_S", 0.2)
     a, b = await office("a", "127.0.0.2"), await office("b", "127.0.0.3")
     a.links.dial(b.contact(reachable=False))
     await a.record.first("opened")

@@ -12,10 +12,10 @@ from coordinator.io.ca import Authority
 from ecdn_proxy.agent import network_monitor as module
 from ecdn_proxy.agent.addresses import Place
 from ecdn_proxy.agent.links import Links
-from ecdn_proxy.agent.network_monitor import Tells, Whereabouts
-from ecdn_proxy.core import events as h
+from ecdn_proxy.agent.network_monitor import NetworkEvents, NetworkMonitor
+from ecdn_proxy.core import events
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Network
@@ -42,22 +42,22 @@ class Machine:
         self.now: Place | None = place(address)
         who = identity(tenant, device)
         pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
-        told = Told(*(self.record.tell(it) for it in ("opened", "closed", "received", "ready")))
+        told = LinkEvents(*(self.record.tell(it) for it in ("opened", "closed", "received", "ready")))
         here = place(address)
         ourselves = Ourselves(device, who.tenant, "test", here.addresses)
         contexts = Contexts(server_context(*pem), client_context(*pem))
         self.links = Links(ourselves, (address, 0), contexts, here.allowed, told, None)
-        tells = Tells(
+        tells = NetworkEvents(
             self.record.tell("feed"), self.record.tell("moved"), self.record.tell("raise"), self.record.tell("clear")
         )
-        self.where = Whereabouts(here, self._look, self.links, device, TAG, tells)
+        self.where = NetworkMonitor(here, self._look, self.links, device, TAG, tells)
 
     def _look(self) -> tuple[Place, frozenset[str]]:
         if self.now is None:
             raise Unavailable("the system does not list its interfaces")
         return self.now, frozenset(self.now.addresses)
 
-    def fed(self, kind: type[h.Event]) -> list[h.Event]:
+    def fed(self, kind: type[events.Event]) -> list[events.Event]:
         return [event for (event,) in self.record.all("feed") if isinstance(event, kind)]
 
 
@@ -83,10 +83,10 @@ async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machin
     await other.record.until(lambda: "a" in other.where.seen)
     mine.now = None
     await asyncio.sleep(0.1)
-    assert not mine.fed(h.Moved), "a look that fails is no move"
+    assert not mine.fed(events.Moved), "a look that fails is no move"
     mine.now = place("127.0.0.4")
     await mine.record.until(lambda: mine.record.all("moved"))
-    assert mine.fed(h.Moved) == [h.Moved(Contact("a", ("127.0.0.4",), mine.links.port))]
+    assert mine.fed(events.Moved) == [events.Moved(Contact("a", ("127.0.0.4",), mine.links.port))]
     assert mine.record.all("moved") == [(mine.now.networks,)]
     await other.record.until(lambda: other.where.seen.get("a", _NOBODY).contact.addresses == ("127.0.0.4",))
     await other.record.until(lambda: other.where.seen.get("a", _NOBODY).tags == (STREAM[:8],))
@@ -96,7 +96,7 @@ async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machin
     assert contact.addresses == ("127.0.0.2", "127.0.0.4"), "Hello says the new one"
 
 
-_NOBODY = h.LanSeen(Contact("nobody", (), 1), (), False)
+_NOBODY = events.LanSeen(Contact("nobody", (), 1), (), False)
 
 
 async def test_links_outside_the_networks_of_the_site_end(machine: tuple[Machine, Machine]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from ecdn_proxy.agent.api import Begun, FromMemory, OwnAnswer
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Bye
 from tests.agent.origins import BODY
@@ -28,8 +28,8 @@ async def test_a_fault_of_ours_sends_viewers_to_the_origin_and_is_mended(tmp_pat
         await agent.watch()
         begun, waiting = agent.open("2.ts"), agent.open("3.ts")
         await begun.begin()
-        agent.system._feed(h.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0))
-        agent.system._feed(h.Received("ann", Bye("this never reaches a node")))
+        agent.system._feed(events.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0))
+        agent.system._feed(events.Received("ann", Bye("this never reaches a node")))
         assert "restarted-within" in agent.codes()
         with pytest.raises(Unavailable):
             await whole(begun)

@@ -9,9 +9,8 @@ import pytest_asyncio
 
 from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer, ViewerRequest
 from ecdn_proxy.agent.performer import Performer, Surroundings
-from ecdn_proxy.agent.viewer_response import HELD_BYTES_HIGH, ViewerDelivery
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.agent.viewer_response import HELD_BYTES_HIGH, StreamedResponse
+from ecdn_proxy.core import events, values
 from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Cancel, Contact
@@ -62,7 +61,7 @@ class Bench:
     def __init__(self, origin: Origin, client: OriginClient, *, alone: bool = False) -> None:
         self.origin = origin
         self.hub, self.disk = Hub(), Disk()
-        self.events: list[h.Event] = []
+        self.events: list[events.Event] = []
         self.told: list[tuple[object, ...]] = []
         self._news = asyncio.Event()
         surroundings = Surroundings(
@@ -76,13 +75,13 @@ class Bench:
             utc=lambda: UTC,
         )
         self.performer = Performer(surroundings, self._fed)
-        self.at_head: list[h.Effect] = []
+        self.at_head: list[events.Effect] = []
         """What the node wants as soon as an origin has answered."""
         self._viewer = 0
 
-    def _fed(self, event: h.Event) -> None:
+    def _fed(self, event: events.Event) -> None:
         self.events.append(event)
-        if isinstance(event, h.OriginAnswered):
+        if isinstance(event, events.OriginAnswered):
             self.do(*self.at_head)
         self._news.set()
 
@@ -95,23 +94,25 @@ class Bench:
     def of[T](self, kind: type[T]) -> list[T]:
         return [it for it in self.events if isinstance(it, kind)]
 
-    def viewer(self, path: str = "/1.ts", *headers: tuple[str, str]) -> ViewerDelivery:
+    def viewer(self, path: str = "/1.ts", *headers: tuple[str, str]) -> StreamedResponse:
         self._viewer += 1
         request = ViewerRequest("GET", self.origin.url(path), headers)
-        delivery = ViewerDelivery(self._viewer, request, self.performer.left)
+        delivery = StreamedResponse(self._viewer, request, self.performer.left)
         self.performer.expect(delivery)
         return delivery
 
-    def do(self, *effects: h.Effect) -> None:
+    def do(self, *effects: events.Effect) -> None:
         for effect in effects:
             self.performer.perform(effect)
 
     def fetch(self, number: int = 1, path: str = "/1.ts", *, first: int = 0, last: int | None = None) -> None:
         request = values.OriginRequest(self.origin.url(path), (("cookie", "user=me"), ("range", "bytes=5-6")))
-        self.do(h.FetchOrigin(number, request, first, last, bool(first) or last is not None, '"v1"' if first else None))
+        self.do(
+            events.FetchOrigin(number, request, first, last, bool(first) or last is not None, '"v1"' if first else None)
+        )
 
 
-async def whole(delivery: ViewerDelivery) -> bytes:
+async def whole(delivery: StreamedResponse) -> bytes:
     return b"".join([bytes(part) async for part in delivery.body()])
 
 
@@ -136,12 +137,12 @@ async def alone(nothing_left: None) -> AsyncIterator[Bench]:
 
 async def test_a_fetch_is_told_as_events_with_the_viewers_own_credentials(bench: Bench) -> None:
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginEnded))
-    (answered,) = bench.of(h.OriginAnswered)
+    await bench.until(lambda: bench.of(events.OriginEnded))
+    (answered,) = bench.of(events.OriginAnswered)
     assert (answered.fetch, answered.status, answered.framed, answered.utc) == (1, 200, True, UTC)
     assert dict(answered.headers)["etag"] == '"v1"'
-    assert b"".join(it.data for it in bench.of(h.OriginSent)) == BODY
-    assert bench.events[-1] == h.OriginEnded(1)
+    assert b"".join(it.data for it in bench.of(events.OriginSent)) == BODY
+    assert bench.events[-1] == events.OriginEnded(1)
     (asked,) = bench.origin.asked
     assert asked.headers["cookie"] == "user=me"
     assert "range" not in asked.headers
@@ -159,26 +160,26 @@ async def test_a_fetch_asks_for_its_own_range(
     bench: Bench, first: int, last: int | None, asked: str, body: bytes
 ) -> None:
     bench.fetch(first=first, last=last)
-    await bench.until(lambda: bench.of(h.OriginEnded))
+    await bench.until(lambda: bench.of(events.OriginEnded))
     assert bench.origin.asked[0].headers["range"] == asked
     assert bench.origin.asked[0].headers.get("if-range") == ('"v1"' if first else None)
-    assert b"".join(it.data for it in bench.of(h.OriginSent)) == body
+    assert b"".join(it.data for it in bench.of(events.OriginSent)) == body
 
 
 async def test_a_fetch_that_cannot_be_is_told_as_failed(bench: Bench) -> None:
-    bench.do(h.FetchOrigin(1, values.OriginRequest("ftp://origin.test/1", ()), 0, None, ranged=False))
+    bench.do(events.FetchOrigin(1, values.OriginRequest("ftp://origin.test/1", ()), 0, None, ranged=False))
     await bench.until(lambda: bench.events)
     (failed,) = bench.events
-    assert isinstance(failed, h.OriginFailed)
+    assert isinstance(failed, events.OriginFailed)
     assert failed.fetch == 1
 
 
 async def test_after_an_abort_nothing_is_told(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginSent))
+    await bench.until(lambda: bench.of(events.OriginSent))
     told = len(bench.events)
-    bench.do(h.AbortOrigin(1), h.AbortOrigin(1), h.AbortOrigin(99))
+    bench.do(events.AbortOrigin(1), events.AbortOrigin(1), events.AbortOrigin(99))
     async with asyncio.timeout(20):
         await bench.origin.ended.wait()
     assert len(bench.events) == told
@@ -189,7 +190,12 @@ async def test_after_an_abort_nothing_is_told(bench: Bench) -> None:
 
 async def test_a_viewer_is_answered_by_what_the_node_says(bench: Bench) -> None:
     one = bench.viewer()
-    bench.do(h.Answer(1, head(8), "lan", "so"), h.Deliver(1, b"some"), h.Deliver(1, b"more"), h.Finish(1))
+    bench.do(
+        events.BeginAnswer(1, head(8), "lan", "so"),
+        events.Deliver(1, b"some"),
+        events.Deliver(1, b"more"),
+        events.Finish(1),
+    )
     assert await one.begin() == Begun(head(8), "lan", "so")
     assert await whole(one) == b"somemore"
     assert bench.performer.viewers() == 0
@@ -203,20 +209,20 @@ async def test_a_viewer_is_answered_at_the_pace_that_the_node_says(
     one = bench.viewer()
     told: list[int] = []
     monkeypatch.setattr(one, "pace", told.append)
-    bench.do(h.Answer(1, head(8), "lan", "so", 4_000))
+    bench.do(events.BeginAnswer(1, head(8), "lan", "so", 4_000))
     assert told == [4_000]
 
 
 async def test_a_broken_answer_is_seen_as_broken(bench: Bench) -> None:
     one = bench.viewer()
-    bench.do(h.Answer(1, head(8), "lan", "so"), h.Deliver(1, b"some"), h.Abort(1, "two versions"))
+    bench.do(events.BeginAnswer(1, head(8), "lan", "so"), events.Deliver(1, b"some"), events.Abort(1, "two versions"))
     with pytest.raises(Unavailable, match="two versions"):
         await whole(one)
 
 
 async def test_a_404_is_told_with_its_reason(bench: Bench) -> None:
     one = bench.viewer()
-    bench.do(h.AnswerStatus(1, 404, "gone"))
+    bench.do(events.AnswerStatus(1, 404, "gone"))
     assert await one.begin() == Missing(404, "gone")
     assert await whole(one) == b""
 
@@ -224,15 +230,15 @@ async def test_a_404_is_told_with_its_reason(bench: Bench) -> None:
 async def test_a_viewer_that_leaves_is_told_once_and_spoken_to_no_more(bench: Bench) -> None:
     one = bench.viewer()
     await one.close()
-    assert bench.events == [h.ViewerLeft(1)]
+    assert bench.events == [events.ViewerLeft(1)]
     bench.do(
-        h.Answer(1, head(8), "lan", "so"),
-        h.Deliver(1, b"some"),
-        h.Finish(1),
-        h.Abort(1, "so"),
-        h.PassOn(1, "so"),
-        h.AnswerStatus(1, 404, "so"),
-        h.HandOver(1, 9, "so"),
+        events.BeginAnswer(1, head(8), "lan", "so"),
+        events.Deliver(1, b"some"),
+        events.Finish(1),
+        events.Abort(1, "so"),
+        events.PassOn(1, "so"),
+        events.AnswerStatus(1, 404, "so"),
+        events.HandOver(1, 9, "so"),
     )
     assert bench.origin.asked == []
 
@@ -242,7 +248,7 @@ async def test_a_viewer_that_leaves_is_told_once_and_spoken_to_no_more(bench: Be
 
 async def test_a_viewers_own_request_goes_to_the_origin_as_it_is(bench: Bench) -> None:
     one = bench.viewer("/1.ts", ("cookie", "user=other"), ("range", "bytes=10-19"), ("if-range", '"v1"'))
-    bench.do(h.PassOn(1, "sharing is off"))
+    bench.do(events.PassOn(1, "sharing is off"))
     own = await one.begin()
     assert isinstance(own, OwnAnswer)
     assert (own.status, own.why) == (206, "sharing is off")
@@ -257,7 +263,7 @@ async def test_a_viewers_own_request_goes_to_the_origin_as_it_is(bench: Bench) -
 async def test_without_an_origin_the_viewer_sees_a_fault(bench: Bench) -> None:
     one = bench.viewer()
     object.__setattr__(one.request, "url", "http://127.0.0.1:1/nobody")
-    bench.do(h.PassOn(1, "so"))
+    bench.do(events.PassOn(1, "so"))
     with pytest.raises(Unavailable):
         await one.begin()
 
@@ -265,7 +271,7 @@ async def test_without_an_origin_the_viewer_sees_a_fault(bench: Bench) -> None:
 async def test_a_viewer_that_leaves_its_own_answer_ends_the_fetch(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     one = bench.viewer()
-    bench.do(h.PassOn(1, "so"))
+    bench.do(events.PassOn(1, "so"))
     await one.begin()
     await one.close()
     async with asyncio.timeout(20):
@@ -274,7 +280,7 @@ async def test_a_viewer_that_leaves_its_own_answer_ends_the_fetch(bench: Bench) 
 
 async def test_a_viewer_that_leaves_before_the_origin_answers_hears_nothing(bench: Bench) -> None:
     one = bench.viewer()
-    bench.do(h.PassOn(1, "so"))
+    bench.do(events.PassOn(1, "so"))
     await one.close()
     await asyncio.sleep(0)
     assert bench.events == []
@@ -286,38 +292,38 @@ async def test_a_viewer_that_leaves_before_the_origin_answers_hears_nothing(benc
 async def test_an_answer_that_is_one_viewers_own_is_handed_over_as_it_is(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.plain(headers={"Set-Cookie": "id=canary", "Cache-Control": "private"})
     one = bench.viewer()
-    bench.at_head.append(h.HandOver(1, 1, "the origin set a cookie"))
+    bench.at_head.append(events.HandOver(1, 1, "the origin set a cookie"))
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginAnswered))
+    await bench.until(lambda: bench.of(events.OriginAnswered))
     own = await one.begin()
     assert isinstance(own, OwnAnswer)
     assert dict(own.headers)["set-cookie"] == "id=canary"
     assert await whole(one) == BODY
     assert len(bench.origin.asked) == 1
-    assert not bench.of(h.OriginSent)
-    assert not bench.of(h.OriginEnded)
+    assert not bench.of(events.OriginSent)
+    assert not bench.of(events.OriginEnded)
 
 
 async def test_a_viewer_that_leaves_what_was_handed_over_ends_the_fetch(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     one = bench.viewer()
-    bench.at_head.append(h.HandOver(1, 1, "so"))
+    bench.at_head.append(events.HandOver(1, 1, "so"))
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginAnswered))
+    await bench.until(lambda: bench.of(events.OriginAnswered))
     other = bench.viewer()
     await other.close()
     await one.close()
     async with asyncio.timeout(20):
         await bench.origin.ended.wait()
-    assert bench.of(h.ViewerLeft) == [h.ViewerLeft(2)]
+    assert bench.of(events.ViewerLeft) == [events.ViewerLeft(2)]
 
 
 async def test_an_origin_that_breaks_off_what_was_handed_over_breaks_the_viewers(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     one = bench.viewer()
-    bench.at_head.append(h.HandOver(1, 1, "so"))
+    bench.at_head.append(events.HandOver(1, 1, "so"))
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginAnswered))
+    await bench.until(lambda: bench.of(events.OriginAnswered))
     body = one.body()
     await anext(body)
     transport = bench.origin.asked[0].transport
@@ -325,15 +331,15 @@ async def test_an_origin_that_breaks_off_what_was_handed_over_breaks_the_viewers
     transport.abort()
     with pytest.raises(Unavailable, match="cut short"):
         _ = [part async for part in body]
-    assert not bench.of(h.OriginFailed)
+    assert not bench.of(events.OriginFailed)
 
 
 @pytest.mark.parametrize("field", [("range", "bytes=10-19"), ("if-none-match", '"v1"')])
 async def test_a_viewer_that_asked_for_something_else_gets_its_own(bench: Bench, field: tuple[str, str]) -> None:
     one = bench.viewer("/1.ts", field)
-    bench.at_head.append(h.HandOver(1, 1, "so"))
+    bench.at_head.append(events.HandOver(1, 1, "so"))
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginAnswered))
+    await bench.until(lambda: bench.of(events.OriginAnswered))
     assert isinstance(await one.begin(), OwnAnswer)
     assert await whole(one) == (BODY[10:20] if field[0] == "range" else BODY)
     assert len(bench.origin.asked) == 2
@@ -342,7 +348,7 @@ async def test_a_viewer_that_asked_for_something_else_gets_its_own(bench: Bench,
 
 async def test_an_answer_that_is_gone_cannot_be_handed_over(bench: Bench) -> None:
     one = bench.viewer()
-    bench.do(h.HandOver(1, 99, "so"))
+    bench.do(events.HandOver(1, 99, "so"))
     assert isinstance(await one.begin(), OwnAnswer)
     assert await whole(one) == BODY
 
@@ -351,7 +357,7 @@ async def test_a_slow_viewer_holds_its_own_origin_back_and_gets_everything(bench
     long = bytes(8 * HELD_BYTES_HIGH)
     bench.origin.answers["/1.ts"] = bench.origin.plain(body=long)
     one = bench.viewer()
-    bench.do(h.PassOn(1, "so"))
+    bench.do(events.PassOn(1, "so"))
     await one.begin()
     got = 0
     async for part in one.body():
@@ -366,9 +372,9 @@ async def test_a_slow_viewer_holds_its_own_origin_back_and_gets_everything(bench
 async def test_everybody_is_released_when_the_node_is_gone(bench: Bench) -> None:
     bench.origin.answers["/slow.ts"] = bench.origin.slowly
     begun, waiting = bench.viewer(), bench.viewer()
-    bench.do(h.Answer(1, head(8), "lan", "so"), h.Deliver(1, b"some"))
+    bench.do(events.BeginAnswer(1, head(8), "lan", "so"), events.Deliver(1, b"some"))
     bench.fetch(path="/slow.ts")
-    await bench.until(lambda: bench.of(h.OriginSent))
+    await bench.until(lambda: bench.of(events.OriginSent))
     told = len(bench.events)
     bench.performer.release_all("a fault")
     with pytest.raises(Unavailable, match="a fault"):
@@ -384,9 +390,9 @@ async def test_everybody_is_released_when_the_node_is_gone(bench: Bench) -> None
 async def test_a_viewer_that_has_been_handed_a_fetch_is_not_left_waiting(bench: Bench) -> None:
     bench.origin.answers["/1.ts"] = bench.origin.slowly
     one = bench.viewer()
-    bench.at_head.append(h.HandOver(1, 1, "so"))
+    bench.at_head.append(events.HandOver(1, 1, "so"))
     bench.fetch()
-    await bench.until(lambda: bench.of(h.OriginAnswered))
+    await bench.until(lambda: bench.of(events.OriginAnswered))
     bench.performer.release_all("a fault")
     bench.origin.go_on.set()
     async with asyncio.timeout(2):
@@ -399,7 +405,7 @@ async def test_a_viewer_that_has_been_handed_a_fetch_is_not_left_waiting(bench: 
 
 
 async def test_links_are_the_hubs(bench: Bench) -> None:
-    bench.do(h.Dial(contact("ann")), h.Send("ann", Cancel(1)), h.HangUp("ann", "so"))
+    bench.do(events.Dial(contact("ann")), events.Send("ann", Cancel(1)), events.HangUp("ann", "so"))
     assert bench.hub.done == [("dial", "ann"), ("send", "ann", Cancel(1)), ("hang up", "ann", "so")]
     bench.performer.link_opened(contact("ann"), "webrtc", (STREAM,), True, 1.0)
     bench.performer.link_opened(contact("bob"), "lan", (), False, 2.0)
@@ -408,40 +414,40 @@ async def test_links_are_the_hubs(bench: Bench) -> None:
     bench.performer.link_closed("ann", "x" * 500, True)
     bench.performer.link_closed("bob", "gone", False)
     opened, second, received, closed, gone = bench.events
-    assert opened == h.LinkOpened(contact("ann"), "webrtc", (STREAM,), True, 1.0)
-    assert isinstance(second, h.LinkOpened)
+    assert opened == events.LinkOpened(contact("ann"), "webrtc", (STREAM,), True, 1.0)
+    assert isinstance(second, events.LinkOpened)
     assert second.kind == "lan"
-    assert received == h.Received("ann", Cancel(3))
-    assert isinstance(closed, h.LinkClosed)
+    assert received == events.Received("ann", Cancel(3))
+    assert isinstance(closed, events.LinkClosed)
     assert (closed.misbehaved, len(closed.why) <= 300) == (True, True)
-    assert gone == h.LinkClosed("bob", "gone", misbehaved=False)
+    assert gone == events.LinkClosed("bob", "gone", misbehaved=False)
 
 
 async def test_a_full_link_is_told_once_until_it_is_ready(bench: Bench) -> None:
     bench.hub.full.add("ann")
-    bench.do(h.Send("ann", Cancel(1)), h.Send("ann", Cancel(2)), h.Send("bob", Cancel(3)))
-    assert bench.events == [h.LinkFull("ann")]
+    bench.do(events.Send("ann", Cancel(1)), events.Send("ann", Cancel(2)), events.Send("bob", Cancel(3)))
+    assert bench.events == [events.LinkFull("ann")]
     bench.performer.link_ready("ann")
-    bench.do(h.Send("ann", Cancel(4)))
-    assert bench.events == [h.LinkFull("ann"), h.LinkReady("ann"), h.LinkFull("ann")]
+    bench.do(events.Send("ann", Cancel(4)))
+    assert bench.events == [events.LinkFull("ann"), events.LinkReady("ann"), events.LinkFull("ann")]
     assert len(bench.hub.done) == 4
 
 
 async def test_the_disk_saves_loads_and_erases(bench: Bench) -> None:
-    bench.do(h.Save(stored(b"x")), h.Load(KEY), h.Erase(KEY))
+    bench.do(events.Save(stored(b"x")), events.Load(KEY), events.Erase(KEY))
     assert bench.disk.done == [("save", KEY), ("load", KEY), ("erase", KEY)]
 
 
 async def test_a_machine_without_links_and_disk_says_so(alone: Bench) -> None:
-    alone.do(h.Dial(contact("ann")), h.Send("ann", Cancel(1)), h.HangUp("ann", "so"))
-    alone.do(h.Save(stored(b"x")), h.Load(KEY), h.Erase(KEY))
+    alone.do(events.Dial(contact("ann")), events.Send("ann", Cancel(1)), events.HangUp("ann", "so"))
+    alone.do(events.Save(stored(b"x")), events.Load(KEY), events.Erase(KEY))
     closed, loaded = alone.events
-    assert isinstance(closed, h.LinkClosed)
+    assert isinstance(closed, events.LinkClosed)
     assert (closed.device, closed.misbehaved) == ("ann", False)
-    assert loaded == h.Loaded(KEY, None)
+    assert loaded == events.Loaded(KEY, None)
 
 
 async def test_conditions_announcements_and_rows_go_to_their_books(bench: Bench) -> None:
-    row = h.Served(KEY, STREAM, "v1", 7, "lan", "so", 1.0, ())
-    bench.do(h.AnnounceStreams((STREAM,), True), h.RaiseCondition("a", "b"), h.ClearCondition("a"), row)
+    row = events.Served(KEY, STREAM, "v1", 7, "lan", "so", 1.0, ())
+    bench.do(events.AnnounceStreams((STREAM,), True), events.RaiseCondition("a", "b"), events.ClearCondition("a"), row)
     assert bench.told == [("announce", (STREAM,), True, False), ("raise", "a", "b"), ("clear", "a"), ("served", 7)]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ecdn_proxy.agent.api import Begun, Missing, ViewerRequest
-from ecdn_proxy.agent.viewer_response import HELD_BYTES_HIGH, HELD_BYTES_LOW, ViewerDelivery
+from ecdn_proxy.agent.viewer_response import HELD_BYTES_HIGH, HELD_BYTES_LOW, StreamedResponse
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from tests.core.makers import head
@@ -21,7 +21,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.left: list[int] = []
-        self.delivery = ViewerDelivery(7, REQUEST, lambda it: self.left.append(it.viewer))
+        self.delivery = StreamedResponse(7, REQUEST, lambda it: self.left.append(it.viewer))
 
     async def all(self) -> bytes:
         return b"".join([bytes(part) async for part in self.delivery.body()])

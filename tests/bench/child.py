@@ -28,8 +28,8 @@ from ecdn_proxy.io import clock
 from ecdn_proxy.io.coordinator_client import CoordinatorLink, enrol
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
-from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
+from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
 from ecdn_proxy.wire.peer import Contact, End, Get, PeerMessage, Piece, Refused
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Undeliverable
 from ecdn_proxy.wire.tracker import FromAgent, FromCoordinator, Here, Network, Watch
@@ -57,7 +57,7 @@ class Child:
         self.ended: dict[int, asyncio.Event] = {}
         self.opened = asyncio.Event()
         self.requests = 0
-        self.hub: LinkHub | RtcHub | None = None
+        self.hub: TlsHub | WebrtcHub | None = None
         self.coordinator = CoordinatorLink(
             identity, begin=self._begin, on_message=self._heard, on_state=lambda *_: None, chance=random.Random(1)
         )
@@ -67,7 +67,7 @@ class Child:
         return here, Watch((self.stream,), serves=False)
 
     def _heard(self, message: FromCoordinator) -> None:
-        if isinstance(message, Call | Offer | Answer | Bye | Undeliverable) and isinstance(self.hub, RtcHub):
+        if isinstance(message, Call | Offer | Answer | Bye | Undeliverable) and isinstance(self.hub, WebrtcHub):
             self.hub.heard(message)
 
     def _received(self, _: str, message: PeerMessage) -> None:
@@ -92,7 +92,7 @@ class Child:
         who = self.identity
         ourselves = Ourselves(who.device, who.tenant, "bench", (ADDRESS,))
         networks = [ip_network("127.0.0.0/8")]
-        told = RtcTold(
+        told = WebrtcEvents(
             lambda *_: self.opened.set(),
             self._closed,
             self._received,
@@ -101,13 +101,11 @@ class Child:
         )
         if way == "webrtc":
             say = self.coordinator.send
-            hub: LinkHub | RtcHub = RtcHub(ourselves, who, PEER_PORT, networks, told, say, clock.utc)
+            hub: TlsHub | WebrtcHub = WebrtcHub(ourselves, who, PEER_PORT, networks, told, say, clock.utc)
         else:
             pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
-            plain = Told(told.opened, told.closed, told.received, told.ready)
-            hub = LinkHub(
-                ourselves, (ADDRESS, 0), Contexts(server_context(*pem), client_context(*pem)), networks, plain
-            )
+            plain = LinkEvents(told.opened, told.closed, told.received, told.ready)
+            hub = TlsHub(ourselves, (ADDRESS, 0), Contexts(server_context(*pem), client_context(*pem)), networks, plain)
             await hub.start()
         self.hub = hub
         hub.set_streams((self.stream,), False)

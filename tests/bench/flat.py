@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim import office
@@ -29,13 +29,13 @@ class Timed(Node):
 
     spent: ClassVar[dict[str, float]] = {}
 
-    def handle(self, event: h.Event, now: Instant) -> list[h.Effect]:
+    def handle(self, event: events.Event, now: Instant) -> list[events.Effect]:
         began = time.thread_time()
         effects = super().handle(event, now)
         self._note(time.thread_time() - began, now)
         return effects
 
-    def wake(self, now: Instant) -> list[h.Effect]:
+    def wake(self, now: Instant) -> list[events.Effect]:
         began = time.thread_time()
         effects = super().wake(now)
         self._note(time.thread_time() - began, now)
@@ -43,7 +43,7 @@ class Timed(Node):
 
     def _note(self, seconds: float, now: Instant) -> None:
         if now >= BEGINS + STARTED_S:
-            me = self.site.me.device
+            me = self.context.me.device
             Timed.spent[me] = Timed.spent.get(me, 0.0) + seconds
 
 

@@ -25,13 +25,13 @@ from typing import Any
 import psutil
 import uvloop
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.front.cli import DESCRIPTORS
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sim.seal import QuickSeal
@@ -67,22 +67,22 @@ class Home:
             upload_mbps=20,
             share_after_watching_s=60,
         )
-        self.driver: Driver[h.Event, h.Effect] = Driver(self.node, self._perform, self._failed)
-        told = Told(
+        self.driver: Driver[events.Event, events.Effect] = Driver(self.node, self._perform, self._failed)
+        told = LinkEvents(
             opened=self._opened,
-            closed=lambda device, why, bad: self.driver.feed(h.LinkClosed(device, why, bad)),
-            received=lambda device, message: self.driver.feed(h.Received(device, message)),
-            ready=lambda device: self.driver.feed(h.LinkReady(device)),
+            closed=lambda device, why, bad: self.driver.feed(events.LinkClosed(device, why, bad)),
+            received=lambda device, message: self.driver.feed(events.Received(device, message)),
+            ready=lambda device: self.driver.feed(events.LinkReady(device)),
         )
         ourselves = Ourselves(HOME, TENANT, "bench", ("127.0.0.1",))
-        self.hub = LinkHub(ourselves, ("127.0.0.1", 0), _contexts(material), LOOPBACK, told)
+        self.hub = TlsHub(ourselves, ("127.0.0.1", 0), _contexts(material), LOOPBACK, told)
 
     def _opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
         self.links += 1
-        self.driver.feed(h.LinkOpened(contact, "lan", streams, serves, rtt_ms))
+        self.driver.feed(events.LinkOpened(contact, "lan", streams, serves, rtt_ms))
 
-    def _perform(self, effect: h.Effect) -> None:
-        if isinstance(effect, h.Send):
+    def _perform(self, effect: events.Effect) -> None:
+        if isinstance(effect, events.Send):
             self.hub.send(effect.device, effect.message)
 
     @staticmethod
@@ -93,9 +93,9 @@ class Home:
     async def serve(self) -> None:
         """Answer one line with one line until there is none."""
         await self.hub.start()
-        self.driver.feed(h.StreamOpened(STREAM))
+        self.driver.feed(events.StreamOpened(STREAM))
         others = [(Contact(device, ("127.0.0.1",), 1), "same subnet") for device in COMMITTEE[1:]]
-        self.driver.feed(h.TrackerSaid(STREAM, COMMITTEE, tuple(others)))
+        self.driver.feed(events.TrackerSaid(STREAM, COMMITTEE, tuple(others)))
         print(self.hub.port, flush=True)
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
@@ -119,11 +119,11 @@ class Viewer:
         name = material["device"]
         self.opened = asyncio.Event()
         self.answered = asyncio.Event()
-        told = Told(
+        told = LinkEvents(
             opened=lambda *_: self.opened.set(), closed=self._closed, received=self._received, ready=lambda _: None
         )
         ourselves = Ourselves(name, TENANT, "bench", ("127.0.0.1",))
-        self.hub = LinkHub(ourselves, ("127.0.0.1", 1), _contexts(material), LOOPBACK, told)  # it only dials
+        self.hub = TlsHub(ourselves, ("127.0.0.1", 1), _contexts(material), LOOPBACK, told)  # it only dials
 
     @staticmethod
     def _closed(device: str, why: str, misbehaved: bool) -> None:

@@ -24,7 +24,7 @@ import uvloop
 
 from ecdn_proxy.io.tls_links.connection import WRITE_LOW_BYTES
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
 from tests.io.material import TENANT, root
@@ -70,15 +70,15 @@ class Side:
             os._exit(1)
         self.done.set()
 
-    def hub(self) -> LinkHub:
-        told = Told(
+    def hub(self) -> TlsHub:
+        told = LinkEvents(
             opened=lambda *_: self.wake.set(),
             closed=self._closed,
             received=self._message,
             ready=lambda _: self.wake.set(),
         )
         ourselves = Ourselves(self.mine, TENANT, "bench", ("127.0.0.1",))
-        return LinkHub(ourselves, ("127.0.0.1", 0), self.contexts, [ip_network("127.0.0.0/8")], told)
+        return TlsHub(ourselves, ("127.0.0.1", 0), self.contexts, [ip_network("127.0.0.0/8")], told)
 
 
 async def link_send(side: Side) -> float:

@@ -43,7 +43,7 @@ from ecdn_proxy.io.tls_links.hub import Ourselves
 from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
 from ecdn_proxy.io.webrtc.aiortc_engine import only_from
 from ecdn_proxy.io.webrtc.engine import EngineName
-from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
+from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -207,16 +207,16 @@ class Ours:
         self.wire.say("S", base64.b64encode(pack(message)).decode())
         return True
 
-    async def listen(self, hub: RtcHub) -> None:
+    async def listen(self, hub: WebrtcHub) -> None:
         while line := await self.wire.read():
             hub.heard(read_from_coordinator(base64.b64decode(line)))  # type: ignore[arg-type]  # what the parent relays
 
     async def run(self) -> dict[str, float]:
-        told = RtcTold(lambda *_: self.opened.set(), self.closed, self.received, lambda _: self.ready.set())
+        told = WebrtcEvents(lambda *_: self.opened.set(), self.closed, self.received, lambda _: self.ready.set())
         at = self.arguments.address
         ourselves = Ourselves(self.who.device, self.who.tenant, "bench", (at,))
         engine: EngineName = "wrtc" if self.arguments.case == "wrtc" else "aiortc"
-        hub = RtcHub(ourselves, self.who, 7688, [ip_network(at)], told, self.say, clock.utc, (), engine)
+        hub = WebrtcHub(ourselves, self.who, 7688, [ip_network(at)], told, self.say, clock.utc, (), engine)
         tasks = Tasks(lambda name, error: print(name, repr(error), file=sys.stderr, flush=True))
         tasks.start(self.listen(hub), "switchboard")
         begun = time.perf_counter()
@@ -231,7 +231,7 @@ class Ours:
         await hub.close()
         return {"setup_ms": setup * 1_000, **result}
 
-    async def send(self, hub: RtcHub) -> None:
+    async def send(self, hub: WebrtcHub) -> None:
         await self.asked.wait()
         data = os.urandom(PIECE_BYTES)
         pace = Pace(self.arguments.mbps)
@@ -240,13 +240,13 @@ class Ours:
             await pace.passed(PIECE_BYTES)
         await self.done.wait()
 
-    async def give(self, hub: RtcHub, index: int, data: bytes) -> None:
+    async def give(self, hub: WebrtcHub, index: int, data: bytes) -> None:
         hub.send(self.other, Piece(1, index % 64, data))
         if hub.is_full(self.other):
             self.ready.clear()
             await self.ready.wait()
 
-    async def receive(self, hub: RtcHub) -> None:
+    async def receive(self, hub: WebrtcHub) -> None:
         hub.send(self.other, Get(1, KEY, STREAM, 0))
         await self.done.wait()
         hub.send(self.other, Get(2, KEY, STREAM, 0))
@@ -273,7 +273,7 @@ class Pace:
 class Apart(Ours):
     """The process that has the hub: what it sends comes through a socket, from the process that plays the agent."""
 
-    async def send(self, hub: RtcHub) -> None:
+    async def send(self, hub: WebrtcHub) -> None:
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=self.arguments.door))
         await self.asked.wait()
         writer.write(b"asked\n")

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ecdn_proxy.io.coordinator_client import Refused, client_context, enrol
+from ecdn_proxy.io.coordinator_client import CoordinatorRefused, client_context, enrol
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.tracker import Here, Network, Turned, Welcome, read_from_coordinator
 from ecdn_proxy.wire.version import PROTOCOL
@@ -87,7 +87,7 @@ async def test_run_token_enrol_socket_and_a_clean_end(tmp_path: Path) -> None:
             for one in (before, during)
         ]
         assert devices[0].tenant == devices[1].tenant
-        with pytest.raises(Refused, match="used"):
+        with pytest.raises(CoordinatorRefused, match="used"):
             await enrol(ready["url"], during["tenant_root_sha256"], during["token"], tmp_path / "third", "1.0")
         admin = data / "admin-token"
         assert stat.S_IMODE(admin.stat().st_mode) == 0o600

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator.service.gc_tuning import LEFT_MIN, Garbage, spare_the_old
+from coordinator.service.gc_tuning import LEFT_MIN, GcTuning, spare_the_old
 
 
 @pytest.fixture
-def garbage() -> Iterator[Garbage]:
+def garbage() -> Iterator[GcTuning]:
     before = gc.get_threshold()
     spare_the_old()
-    yield Garbage()
+    yield GcTuning()
     gc.set_threshold(*before)
 
 
@@ -29,7 +29,7 @@ def old_knot() -> "weakref.ref[Knot]":
     return weakref.ref(knot)
 
 
-def test_what_agents_leave_behind_is_collected_when_many_have_left(garbage: Garbage) -> None:
+def test_what_agents_leave_behind_is_collected_when_many_have_left(garbage: GcTuning) -> None:
     knot = old_knot()
     assert not garbage.look(10, LEFT_MIN - 1)
     assert knot() is not None
@@ -37,7 +37,7 @@ def test_what_agents_leave_behind_is_collected_when_many_have_left(garbage: Garb
     assert knot() is None
 
 
-def test_then_as_many_again_and_in_a_full_house_half_of_it(garbage: Garbage) -> None:
+def test_then_as_many_again_and_in_a_full_house_half_of_it(garbage: GcTuning) -> None:
     assert garbage.look(0, LEFT_MIN)
     assert not garbage.look(0, 2 * LEFT_MIN - 1)
     assert not garbage.look(20_000, LEFT_MIN + 9_999)

@@ -3,11 +3,11 @@
 import pytest
 
 from coordinator.core import limits
-from coordinator.core.rate_limit import Throttle, network_of
+from coordinator.core.rate_limit import RateLimit, network_of
 
 
 def test_a_burst_then_one_at_a_time() -> None:
-    throttle = Throttle(60)
+    throttle = RateLimit(60)
     assert [throttle.wait_s("10.0.0.1", 0.0) for _ in range(60)] == [0.0] * 60
     assert throttle.wait_s("10.0.0.1", 0.0) == pytest.approx(1.0)
     assert throttle.wait_s("10.0.0.2", 0.0) == 0.0
@@ -16,7 +16,7 @@ def test_a_burst_then_one_at_a_time() -> None:
 
 
 def test_one_ipv6_host_has_one_bucket() -> None:
-    throttle = Throttle(1)
+    throttle = RateLimit(1)
     assert throttle.wait_s(network_of("2001:db8::1"), 0.0) == 0.0
     assert throttle.wait_s(network_of("2001:db8::2"), 0.0) > 0
     assert throttle.wait_s(network_of("2001:db8:0:1::2"), 0.0) == 0.0
@@ -25,7 +25,7 @@ def test_one_ipv6_host_has_one_bucket() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    throttle = Throttle(1)
+    throttle = RateLimit(1)
     assert throttle.wait_s("first", 0.0) == 0.0
     for number in range(limits.SOURCES_MAX):
         throttle.wait_s(f"source {number}", 0.0)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from coordinator.core.signalling_relay import PAIR_PER_MINUTE, SIGNALS_PER_MINUTE, Audit, Switchboard
+from coordinator.core.signalling_relay import PAIR_PER_MINUTE, SIGNALS_PER_MINUTE, Audit, SignallingRelay
 from coordinator.core.sites import SiteMap, read_map
 from coordinator.core.tracker import Effect, Send, Signalled
 from ecdn_proxy.wire.codec import pack
@@ -135,7 +135,7 @@ def test_one_agent_says_only_so_much_in_all() -> None:
 
 
 def test_who_is_not_there_says_nothing() -> None:
-    assert Switchboard(lambda _: None).relay("a", bye("a", "b"), 0.0) == []
+    assert SignallingRelay(lambda _: None).relay("a", bye("a", "b"), 0.0) == []
 
 
 def test_sessions_that_have_ended_say_nothing() -> None:

@@ -23,7 +23,7 @@ from coordinator.core.sites import read_map
 from coordinator.io import clock
 from coordinator.io.db import FILE
 from coordinator.web.app import ROUTES, make_app
-from ecdn_proxy.io.coordinator_client import CoordinatorLink, Refused, client_context, enrol, renew
+from ecdn_proxy.io.coordinator_client import CoordinatorLink, CoordinatorRefused, client_context, enrol, renew
 from ecdn_proxy.io.identity import Identity, load, new_keys_and_csr
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import EnrolRequest
@@ -144,7 +144,7 @@ async def test_enrolment_gives_a_device_of_this_tenant(house: House) -> None:
 async def test_tokens_that_do_not_enrol(house: House, tmp_path: Path, token: str, code: str) -> None:
     await house.token("old-token", hours=-1)
     await house.token("far-token", networks="10.0.0.0/8")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CoordinatorRefused) as caught:
         await enrol(house.url, house.sha256, token, tmp_path / "s", "1.0")
     assert caught.value.code == code
     assert load(tmp_path / "s") is None
@@ -155,7 +155,7 @@ async def test_a_token_is_used_up_also_when_all_come_at_once(house: House, tmp_p
     answers = await asyncio.gather(
         *(enrol(house.url, house.sha256, token, tmp_path / f"s{n}", "1.0") for n in range(5)), return_exceptions=True
     )
-    refused = [answer for answer in answers if isinstance(answer, Refused)]
+    refused = [answer for answer in answers if isinstance(answer, CoordinatorRefused)]
     assert [answer.code for answer in refused] == ["token-used-up"] * 3
     assert len({answer.device for answer in answers if isinstance(answer, Identity)}) == 2
     assert house.system.refusals == {"token-used-up": 3}
@@ -163,7 +163,7 @@ async def test_a_token_is_used_up_also_when_all_come_at_once(house: House, tmp_p
 
 async def test_a_wrong_root_hash_stops_before_the_token_is_sent(house: House, tmp_path: Path) -> None:
     token = await house.token()
-    with pytest.raises(Refused, match="tenant root") as caught:
+    with pytest.raises(CoordinatorRefused, match="tenant root") as caught:
         await enrol(house.url, "0" * 64, token, tmp_path / "s", "1.0")
     assert caught.value.code == "wrong-root"
     assert isinstance(await enrol(house.url, house.sha256.upper(), token, tmp_path / "s", "1.0"), Identity)
@@ -219,10 +219,10 @@ async def test_renewal_changes_keys_and_keeps_the_device(house: House) -> None:
     found = house.system.registry.get(first.device)
     assert found is not None
     assert found.version == "1.2"
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CoordinatorRefused) as caught:
         await renew(second, "1.2")
     assert caught.value.code == CLONED, "a key that was replaced"
-    with pytest.raises(Refused):
+    with pytest.raises(CoordinatorRefused):
         await renew(third, "1.2")
     assert house.system.registry.denied(clock.utc()) == (first.device,)
     assert "ecdn_devices_suspended 1" in (await house.ask("GET", "/metrics"))[1]
@@ -238,7 +238,7 @@ async def test_an_ended_certificate_renews_within_the_grace_and_opens_nothing_el
     assert (status, body["code"]) == (403, "certificate-ended")
     assert (await renew(identity, "1.0")).ends_utc > identity.ends_utc + 86_400
     monkeypatch.setattr(clock, "utc", lambda: real() + 20 * 86_400)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CoordinatorRefused) as caught:
         await renew(identity, "1.0")
     assert caught.value.code == "grace-over"
 
@@ -352,7 +352,7 @@ async def test_administrators_see_deny_and_allow(house: House) -> None:
     await b.until(lambda: any(isinstance(message, Turned) and message.code == "denied" for message in b.heard))
     status, body, _ = await house.ask("GET", "/v1/agent", b.identity)
     assert (status, body) == (403, {"code": "denied", "why": "stolen"})
-    with pytest.raises(Refused, match="stolen"):
+    with pytest.raises(CoordinatorRefused, match="stolen"):
         await renew(b.identity, "1.0")
     await a.link.close()
     await b.link.close()
@@ -370,7 +370,7 @@ async def test_the_register_survives_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
         again = msgspec.structs.replace(identity, coordinator=house.url)
         assert (await renew(again, "1.0")).salt == identity.salt
-        with pytest.raises(Refused, match="stolen"):
+        with pytest.raises(CoordinatorRefused, match="stolen"):
             await renew(msgspec.structs.replace(denied, coordinator=house.url), "1.0")
 
 

@@ -4,11 +4,10 @@ from hashlib import sha256
 
 import msgspec
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.integrity import PIECE_BYTES, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, LinkKind
@@ -30,15 +29,15 @@ def seal(device: str, seals: Seals | None = None) -> Seal:
     return Seal(seals or Seals(), device)
 
 
-def site(device: str = "me", limits: Limits | None = None, link: LinkKind = "wired") -> Site:
-    return Site(contact(device, link), seal(device), limits or Limits())
+def context(device: str = "me", limits: Limits | None = None, link: LinkKind = "wired") -> NodeContext:
+    return NodeContext(contact(device, link), seal(device), limits or Limits())
 
 
-def linked(site: Site, *devices: str, streams: tuple[str, ...] = (STREAM,), serves: bool = True) -> None:
+def linked(context: NodeContext, *devices: str, streams: tuple[str, ...] = (STREAM,), serves: bool = True) -> None:
     """Links to these devices stand, and they watch."""
     for device in devices:
-        site.view.linked(contact(device), streams, serves=serves)
-        site.opened(contact(device), "lan", 1.0)
+        context.membership.linked(contact(device), streams, serves=serves)
+        context.opened(contact(device), "lan", 1.0)
 
 
 def wanted(
@@ -50,9 +49,9 @@ def wanted(
     utc: float = UTC,
     resource_range: ByteRange | None = None,
     headers: values.Headers = ORIGIN.headers,
-) -> h.Wanted:
+) -> events.Wanted:
     request = values.OriginRequest(ORIGIN.url, headers)
-    return h.Wanted(viewer, stream, "v1", key, number, 2.0, True, resource_range, request, utc)
+    return events.Wanted(viewer, stream, "v1", key, number, 2.0, True, resource_range, request, utc)
 
 
 def pieces_of(body: bytes) -> list[bytes]:

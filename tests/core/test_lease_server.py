@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from ecdn_proxy.core.download.download import Acquisition
-from ecdn_proxy.core.download.lease_request import HOPS_MAX, Inquiry
+from ecdn_proxy.core.download.download import Download
+from ecdn_proxy.core.download.lease_request import HOPS_MAX, LeaseRequest
 from ecdn_proxy.core.events import Send
-from ecdn_proxy.core.lease_server import Home
+from ecdn_proxy.core.lease_server import LeaseServer
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, PeerMessage, Redirect, Shadow
-from tests.core.makers import contact, linked, site, wanted
+from tests.core.makers import contact, context, linked, wanted
 from tests.core.world import STREAM, key_of
 
 DEVICES = ("ann", "bob", "cat")
@@ -20,32 +20,32 @@ DEVICES = ("ann", "bob", "cat")
 
 class Desk:
     def __init__(self, *ranks: str, devices: tuple[str, ...] = DEVICES) -> None:
-        self.site = site("me", Limits())
-        linked(self.site, *devices)
+        self.context = context("me", Limits())
+        linked(self.context, *devices)
         self.held: set[str] = set()
-        self.acquisitions: dict[str, Acquisition] = {}
-        acquiring: Callable[[str], Acquisition | None] = self.acquisitions.get
-        self.home = Home(self.site, self.held.__contains__, acquiring)
+        self.downloads: dict[str, Download] = {}
+        downloading: Callable[[str], Download | None] = self.downloads.get
+        self.home = LeaseServer(self.context, self.held.__contains__, downloading)
         self.key = next(key for key in map(key_of, range(3_000)) if self.homes(key)[: len(ranks)] == list(ranks))
 
     def homes(self, key: str) -> list[str]:
-        return self.site.view.homes(STREAM, key, 0.0)
+        return self.context.membership.homes(STREAM, key, 0.0)
 
     def ask(self, device: str, reason: str = "first", *, hops: int = 0, avoid: tuple[str, ...] = ()) -> PeerMessage:
         """The one answer; whatever else went out is left in `self.others`."""
-        self.site.out.clear()
+        self.context.out.clear()
         self.home.asked(device, Ask(7, self.key, STREAM, reason, avoid, 0, hops), 0.0)  # type: ignore[arg-type]
-        sent = [it for it in self.site.out if isinstance(it, Send)]
+        sent = [it for it in self.context.out if isinstance(it, Send)]
         (answer,) = [it.message for it in sent if it.device == device and not isinstance(it.message, Shadow)]
         self.others = [(it.device, it.message) for it in sent if it.message is not answer]
         encode(answer)
         return answer
 
-    def acquire(self) -> Acquisition:
+    def acquire(self) -> Download:
         """This machine wants the segment too."""
-        one = Acquisition(self.site, self.key, STREAM, 0.0, lambda _stream, _now: False)
+        one = Download(self.context, self.key, STREAM, 0.0, lambda _stream, _now: False)
         one.want(wanted(key=self.key), 1.0, 0.0)
-        self.acquisitions[self.key] = one
+        self.downloads[self.key] = one
         return one
 
 
@@ -62,18 +62,18 @@ def test_the_first_is_granted_the_fetch_and_the_next_in_rank_hears_of_it() -> No
 def test_when_the_next_in_rank_fetches_the_one_after_it_hears_of_it() -> None:
     desk = Desk("me", "ann")
     assert isinstance(desk.ask("ann"), Granted)
-    third = desk.site.view.homes(STREAM, desk.key, 0.0)[2]
+    third = desk.context.membership.homes(STREAM, desk.key, 0.0)[2]
     assert desk.others == [(third, Shadow(desk.key, STREAM, contact("ann"), 1))]
 
 
 def test_everybody_for_himself_with_the_reason_and_for_how_long() -> None:
     desk = Desk("me", "ann")
     desk.ask("bob")
-    desk.site.ledger.finished(desk.key, 1, "bob", "private", 404, "x" * 400, 0.0)
+    desk.context.ledger.finished(desk.key, 1, "bob", "private", 404, "x" * 400, 0.0)
     answer = desk.ask("cat")
     assert isinstance(answer, GoAlone)
     assert (answer.for_ms, answer.status, len(answer.why)) == (200, 404, 298)
-    desk.site.ledger.finished(desk.key, 1, "bob", "complete", 200, "", 0.0)
+    desk.context.ledger.finished(desk.key, 1, "bob", "complete", 200, "", 0.0)
 
 
 def test_one_that_asked_the_wrong_home_is_sent_on_unless_it_has_its_reasons() -> None:
@@ -98,14 +98,14 @@ def test_what_this_machine_has_it_offers_whosever_ledger_it_is() -> None:
     assert isinstance(answer, Follow)
     assert answer.parents == (contact("me"),)
     assert isinstance(desk.ask("bob", avoid=("me",)), Redirect)
-    desk.site.view.serves = False
+    desk.context.membership.serves = False
     assert isinstance(desk.ask("bob"), Redirect)
 
 
 def test_the_ledgers_word_counts_more_than_what_is_here() -> None:
     desk = Desk("me", "ann")
     desk.held.add(desk.key)
-    desk.site.ledger.held(desk.key, STREAM, "cat")
+    desk.context.ledger.held(desk.key, STREAM, "cat")
     answer = desk.ask("bob")
     assert isinstance(answer, Follow)
     assert answer.parents == (contact("cat"),)
@@ -116,28 +116,28 @@ def test_a_relay_offers_itself_to_newcomers_only(reason: str, offered: bool) -> 
     desk = Desk("ann", "me")
     one = desk.acquire()
     one.ask("first", 0.0)
-    inquiry = one.inquiry()
-    assert inquiry is not None
+    lease_request = one.lease_request()
+    assert lease_request is not None
     assert isinstance(desk.ask("bob"), Redirect), "it knows nothing yet"
-    one.found(inquiry.heard("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0), 0.0)
+    one.found(lease_request.heard("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0), 0.0)
     assert one.parent == "cat"
     assert isinstance(desk.ask("bob", reason), Follow) is offered
     assert not isinstance(desk.ask("cat", reason), Follow), "nobody is sent to his own child"
 
 
 def _request(desk: Desk, home: str) -> int:
-    inquiry = desk.acquisitions[desk.key].inquiry()
-    assert inquiry is not None
-    return next(number for number in range(99) if inquiry.owns(home, number))
+    lease_request = desk.downloads[desk.key].lease_request()
+    assert lease_request is not None
+    return next(number for number in range(99) if lease_request.owns(home, number))
 
 
 def test_a_fetcher_offers_itself() -> None:
     desk = Desk("ann", "me")
     one = desk.acquire()
     one.ask("first", 0.0)
-    inquiry = one.inquiry()
-    assert inquiry is not None
-    one.found(inquiry.heard("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0), 0.0)
+    lease_request = one.lease_request()
+    assert lease_request is not None
+    one.found(lease_request.heard("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0), 0.0)
     assert isinstance(desk.ask("bob", "hedge"), Follow)
 
 
@@ -147,7 +147,7 @@ def test_a_fetcher_offers_itself() -> None:
 def test_an_elder_that_knows_nothing_says_so_and_notes_who_fetches() -> None:
     desk = Desk("ann", "me")
     assert desk.ask("ann", "elder") == Granted(7, desk.key, 0, hedge=False)
-    assert desk.site.ledger.fetchers(desk.key) == ("ann",)
+    assert desk.context.ledger.fetchers(desk.key) == ("ann",)
 
 
 def test_an_elder_that_knows_tells() -> None:
@@ -163,20 +163,20 @@ def test_two_homes_that_ask_each_other_the_better_rank_fetches(better: bool) -> 
     desk = Desk("me", "ann")
     if better:  # as it looks to ann, whose rank for this key is the better one
         desk.key = next(it for it in map(key_of, range(99)) if rendezvous("ann", it) > rendezvous("me", it))
-        desk.site.view.tracker_said(STREAM, ("me",), ())
-        desk.site.view.linked(contact("ann", "wifi"), (STREAM,), serves=True)
+        desk.context.membership.tracker_said(STREAM, ("me",), ())
+        desk.context.membership.linked(contact("ann", "wifi"), (STREAM,), serves=True)
         for device in ("bob", "cat"):
-            desk.site.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
-    one = Acquisition(desk.site, desk.key, STREAM, 0.0, lambda _stream, _now: True)
+            desk.context.membership.linked(contact(device, "wifi"), (STREAM,), serves=True)
+    one = Download(desk.context, desk.key, STREAM, 0.0, lambda _stream, _now: True)
     one.want(wanted(key=desk.key), 1.0, 0.0)
-    desk.acquisitions[desk.key] = one
+    desk.downloads[desk.key] = one
     one.ask("first", 0.0)
-    inquiry = one.inquiry()
+    lease_request = one.lease_request()
     if better:
-        assert inquiry is None or not inquiry.asks_elder("ann")
+        assert lease_request is None or not lease_request.asks_elder("ann")
         return
-    assert inquiry is not None
-    assert inquiry.asks_elder("ann")
+    assert lease_request is not None
+    assert lease_request.asks_elder("ann")
     assert isinstance(desk.ask("ann", "elder"), Follow)
 
 
@@ -191,12 +191,12 @@ def isolated() -> Desk:
     """This machine is the best home, and reaches nobody beside it; bob and dan are in another subnet."""
     desk = Desk("me")
     for device in ("bob", "dan"):
-        desk.site.view.linked(elsewhere(device), (STREAM,), serves=True)
-        desk.site.opened(elsewhere(device), "lan", 1.0)
-    desk.site.view.isolation.missed("ann")
-    desk.site.view.isolation.missed("cat")
+        desk.context.membership.linked(elsewhere(device), (STREAM,), serves=True)
+        desk.context.opened(elsewhere(device), "lan", 1.0)
+    desk.context.membership.isolation.missed("ann")
+    desk.context.membership.isolation.missed("cat")
     desk.key = next(key for key in map(key_of, range(99)) if desk.homes(key)[0] == "me")
-    desk.site.out.clear()
+    desk.context.out.clear()
     return desk
 
 
@@ -211,7 +211,7 @@ def test_an_isolated_home_sends_those_whom_it_reaches_to_the_best_of_themselves(
 def test_an_isolated_home_asks_whom_all_can_reach_before_it_decides() -> None:
     desk = isolated()
     best = next(it for it in desk.homes(desk.key) if it in ("bob", "dan"))
-    inquiry = Inquiry(desk.site, desk.key, STREAM, reason="first", avoid=(), have=0, unsettled=True)
-    assert inquiry.begin(0.0) is None
-    asked = [it for it in desk.site.out if isinstance(it, Send) and isinstance(it.message, Ask)]
+    lease_request = LeaseRequest(desk.context, desk.key, STREAM, reason="first", avoid=(), have=0, unsettled=True)
+    assert lease_request.begin(0.0) is None
+    asked = [it for it in desk.context.out if isinstance(it, Send) and isinstance(it.message, Ask)]
     assert [(it.device, it.message.isolated) for it in asked] == [(best, True)]  # type: ignore[union-attr]

@@ -118,7 +118,7 @@ def test_a_lone_viewer_that_leaves_ends_the_fetch() -> None:
     world.feed("dev000", ViewerLeft(viewer))
     world.run(1.0)
     assert world.copies(1) < 0.8
-    assert not world.nodes["dev000"].acquiring()
+    assert not world.nodes["dev000"].downloading()
 
 
 def test_a_second_viewer_on_the_machine_reads_along() -> None:

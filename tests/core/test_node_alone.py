@@ -2,8 +2,7 @@
 
 import pytest
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Impossible
@@ -20,7 +19,7 @@ class One:
 
     def __init__(self, *, disk_bytes: int = 0, limits: Limits | None = None, memory_bytes: int = 64_000_000) -> None:
         self.now = 100.0
-        self.did: list[h.Effect] = []
+        self.did: list[events.Effect] = []
         self.node = Node(
             contact("me"),
             seal("me"),
@@ -31,14 +30,14 @@ class One:
             share_after_watching_s=60.0,
         )
 
-    def feed(self, *events: h.Event) -> list[h.Effect]:
+    def feed(self, *happened: events.Event) -> list[events.Effect]:
         self.did = []
-        for event in events:
+        for event in happened:
             self.did += self.node.handle(event, self.now)
             self.node.check()
         return self.did
 
-    def after(self, seconds: float) -> list[h.Effect]:
+    def after(self, seconds: float) -> list[events.Effect]:
         self.now += seconds
         self.did = list(self.node.wake(self.now))
         self.node.check()
@@ -48,11 +47,11 @@ class One:
         return [it for it in self.did if isinstance(it, kind)]
 
     def sent[T](self, kind: type[T]) -> list[T]:
-        return [it.message for it in self.of(h.Send) if isinstance(it.message, kind)]
+        return [it.message for it in self.of(events.Send) if isinstance(it.message, kind)]
 
     def link(self, *devices: str) -> None:
         for device in devices:
-            self.feed(h.LinkOpened(contact(device), "lan", (STREAM,), serves=True, rtt_ms=1.0))
+            self.feed(events.LinkOpened(contact(device), "lan", (STREAM,), serves=True, rtt_ms=1.0))
 
     def has(self, key: str = KEY, *, fresh_s: float = 3600.0) -> values.StoredSegment:
         """This machine has a segment."""
@@ -63,10 +62,10 @@ class One:
 
     def fetch(self, viewer: int = 1, *, key: str = KEY) -> int:
         """A viewer wants it and nobody else is there: the origin is asked."""
-        self.feed(h.StreamOpened(STREAM), wanted(viewer, key=key))
-        if not self.of(h.FetchOrigin):
+        self.feed(events.StreamOpened(STREAM), wanted(viewer, key=key))
+        if not self.of(events.FetchOrigin):
             self.after(1.0)
-        (asked,) = self.of(h.FetchOrigin)
+        (asked,) = self.of(events.FetchOrigin)
         return asked.fetch
 
 
@@ -75,12 +74,12 @@ class One:
 
 def test_a_link_that_is_full_waits_for_its_turn() -> None:
     one = One()
-    one.feed(h.StreamOpened(STREAM))
+    one.feed(events.StreamOpened(STREAM))
     one.link("ann")
     one.has()
-    one.feed(h.LinkFull("ann"), h.LinkFull("nobody"), h.Received("ann", peer.Get(1, KEY, STREAM, 0)))
+    one.feed(events.LinkFull("ann"), events.LinkFull("nobody"), events.Received("ann", peer.Get(1, KEY, STREAM, 0)))
     assert one.sent(peer.Piece) == []
-    one.feed(h.LinkReady("ann"))
+    one.feed(events.LinkReady("ann"))
     assert len(one.sent(peer.Piece)) == 3
 
 
@@ -90,48 +89,48 @@ def test_a_link_that_is_full_waits_for_its_turn() -> None:
 def test_news_of_neighbours_reach_the_ledger() -> None:
     one = One()
     one.link("ann", "bob")
-    ledger = one.node.site.ledger
+    ledger = one.node.context.ledger
     for message in (
         peer.Shadow(KEY, STREAM, contact("ann"), 7),
         peer.Shadow(KEY, STREAM, contact("me"), 8),
         peer.Progress(KEY, 7, 10),
     ):
-        one.feed(h.Received("bob", message))
+        one.feed(events.Received("bob", message))
     assert ledger.fetchers(KEY) == ("ann",)
-    one.feed(h.Received("ann", peer.Finished(KEY, 7, "cancelled", 0, "so")))
+    one.feed(events.Received("ann", peer.Finished(KEY, 7, "cancelled", 0, "so")))
     assert ledger.fetchers(KEY) == ()
-    one.feed(h.Received("ann", peer.Held(KEY, STREAM)))
+    one.feed(events.Received("ann", peer.Held(KEY, STREAM)))
     assert ledger.knows(KEY)
-    one.feed(h.Received("ann", peer.Dropped(KEY)))
+    one.feed(events.Received("ann", peer.Dropped(KEY)))
     assert not ledger.knows(KEY)
-    one.feed(h.Received("ann", peer.Watching((), serves=False)))
-    assert one.node.site.view.members(STREAM, one.now) == ["bob", "me"]
+    one.feed(events.Received("ann", peer.Watching((), serves=False)))
+    assert one.node.context.membership.members(STREAM, one.now) == ["bob", "me"]
 
 
 def test_one_that_links_while_the_coordinator_is_away_hears_who_keeps_the_ledgers() -> None:
     one = One()
-    one.feed(h.StreamOpened(STREAM), h.TrackerSaid(STREAM, ("me",), ()))
+    one.feed(events.StreamOpened(STREAM), events.TrackerSaid(STREAM, ("me",), ()))
     one.link("ann")
     assert one.sent(peer.Keepers) == [peer.Keepers(STREAM, (contact("me"),))]
-    one.feed(h.Received("ann", peer.Watching((STREAM,), serves=True)))
+    one.feed(events.Received("ann", peer.Watching((STREAM,), serves=True)))
     assert one.sent(peer.Keepers) == [peer.Keepers(STREAM, (contact("me"),))]
     other = One()
-    other.feed(h.StreamOpened(STREAM))
+    other.feed(events.StreamOpened(STREAM))
     other.link("bob")
-    other.feed(h.Received("bob", peer.Keepers(STREAM, (contact("bob"),))))
-    assert other.node.site.view.committee(STREAM, other.now) == ["bob"]
+    other.feed(events.Received("bob", peer.Keepers(STREAM, (contact("bob"),))))
+    assert other.node.context.membership.committee(STREAM, other.now) == ["bob"]
 
 
 def test_a_grant_that_came_too_late_is_handed_back() -> None:
     one = One()
     one.link("ann")
-    one.feed(h.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
+    one.feed(events.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
     assert one.sent(peer.Finished) == [peer.Finished(KEY, 5, "cancelled", 0, "answered too late")]
     one.has()
-    one.feed(h.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
+    one.feed(events.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
     assert one.sent(peer.Finished) == [peer.Finished(KEY, 5, "complete", 0, "answered too late")]
-    assert one.feed(h.Received("ann", peer.GoAlone(99, KEY, "so", 0))) == []
-    assert one.feed(h.Received("ann", peer.Piece(99, 0, b""))) == []
+    assert one.feed(events.Received("ann", peer.GoAlone(99, KEY, "so", 0))) == []
+    assert one.feed(events.Received("ann", peer.Piece(99, 0, b""))) == []
 
 
 def test_a_grant_that_comes_while_it_fetches_already_moves_the_lease() -> None:
@@ -139,12 +138,12 @@ def test_a_grant_that_comes_while_it_fetches_already_moves_the_lease() -> None:
     one = One()
     fetch = one.fetch()
     one.link("ann")
-    one.feed(h.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
+    one.feed(events.Received("ann", peer.Granted(99, KEY, 5, hedge=False)))
     assert one.did == []
-    assert one.node.site.ledger.fetchers(KEY) == ()
-    one.feed(h.OriginAnswered(fetch, 200, HEADERS, UTC), h.OriginSent(fetch, BODY[:100]))
+    assert one.node.context.ledger.fetchers(KEY) == ()
+    one.feed(events.OriginAnswered(fetch, 200, HEADERS, UTC), events.OriginSent(fetch, BODY[:100]))
     assert one.sent(peer.Progress) == [peer.Progress(KEY, 5, 100)]
-    one.feed(h.OriginSent(fetch, BODY[100:]), h.OriginEnded(fetch))
+    one.feed(events.OriginSent(fetch, BODY[100:]), events.OriginEnded(fetch))
     assert [it.outcome for it in one.sent(peer.Finished)] == ["complete"]
 
 
@@ -153,7 +152,7 @@ def test_what_belongs_to_the_link_is_our_fault_here(message: peer.PeerMessage) -
     one = One()
     one.link("ann")
     with pytest.raises(Impossible):
-        one.feed(h.Received("ann", message))
+        one.feed(events.Received("ann", message))
 
 
 # ---- who may be here
@@ -161,28 +160,28 @@ def test_what_belongs_to_the_link_is_our_fault_here(message: peer.PeerMessage) -
 
 def test_who_is_denied_or_banned_gets_no_link_by_dialling_in() -> None:
     one = One()
-    one.feed(h.StreamOpened(STREAM))
+    one.feed(events.StreamOpened(STREAM))
     one.link("ann", "eve")
     one.has()
-    one.feed(h.DevicesDenied(frozenset({"ann", "gone"})))
-    assert [it.device for it in one.of(h.HangUp)] == ["ann"]
-    one.feed(h.LinkClosed("eve", "wrong bytes", misbehaved=True))
-    assert [it.code for it in one.of(h.RaiseCondition)] == ["peer-misbehaved"]
+    one.feed(events.DevicesDenied(frozenset({"ann", "gone"})))
+    assert [it.device for it in one.of(events.HangUp)] == ["ann"]
+    one.feed(events.LinkClosed("eve", "wrong bytes", misbehaved=True))
+    assert [it.code for it in one.of(events.RaiseCondition)] == ["peer-misbehaved"]
     for device in ("ann", "eve"):
         one.link(device)
-        assert [it.device for it in one.of(h.HangUp)] == [device]
-        assert one.feed(h.Received(device, peer.Get(1, KEY, STREAM, 0))) == []
+        assert [it.device for it in one.of(events.HangUp)] == [device]
+        assert one.feed(events.Received(device, peer.Get(1, KEY, STREAM, 0))) == []
     one.now += Limits().ban_s
     one.link("eve")
-    assert one.of(h.HangUp) == []
+    assert one.of(events.HangUp) == []
 
 
 def test_neighbours_come_and_go_by_mdns() -> None:
     one = One()
-    one.feed(h.StreamOpened(STREAM), h.LanSeen(contact("ann"), (STREAM[:8],)))
-    assert one.node.site.view.members(STREAM, one.now) == ["ann", "me"]
-    one.feed(h.LanLost("ann"))
-    assert one.node.site.view.members(STREAM, one.now) == ["me"]
+    one.feed(events.StreamOpened(STREAM), events.LanSeen(contact("ann"), (STREAM[:8],)))
+    assert one.node.context.membership.members(STREAM, one.now) == ["ann", "me"]
+    one.feed(events.LanLost("ann"))
+    assert one.node.context.membership.members(STREAM, one.now) == ["me"]
 
 
 # ---- policy and bounds
@@ -190,11 +189,11 @@ def test_neighbours_come_and_go_by_mdns() -> None:
 
 def test_sharing_that_is_switched_off_ends_what_is_given_and_every_link() -> None:
     one = One()
-    one.feed(h.StreamOpened(STREAM))
+    one.feed(events.StreamOpened(STREAM))
     one.link("ann")
     one.has()
-    one.feed(h.LinkFull("ann"), h.Received("ann", peer.Get(1, KEY, STREAM, 0)))
-    one.feed(h.PolicyChanged(sharing=False, uploads=True, why="the site map says off"))
+    one.feed(events.LinkFull("ann"), events.Received("ann", peer.Get(1, KEY, STREAM, 0)))
+    one.feed(events.PolicyChanged(sharing=False, uploads=True, why="the site map says off"))
     assert one.sent(peer.Refused) == [peer.Refused(1, "policy")]
-    assert one.of(h.HangUp) == [h.HangUp("ann", "the site map says off")]
-    assert one.of(h.AnnounceStreams) == [h.AnnounceStreams((STREAM,), serves=False)]
+    assert one.of(events.HangUp) == [events.HangUp("ann", "the site map says off")]
+    assert one.of(events.AnnounceStreams) == [events.AnnounceStreams((STREAM,), serves=False)]

@@ -281,9 +281,9 @@ def test_sharing_off_goes_to_the_origin() -> None:
 def test_a_machine_that_moved_names_its_new_address_to_those_who_read_from_it() -> None:
     world = World(3)
     world.watch_all()
-    me = msgspec.structs.replace(world.nodes["dev001"].site.me, addresses=("10.7.7.7",))
+    me = msgspec.structs.replace(world.nodes["dev001"].context.me, addresses=("10.7.7.7",))
     world.feed("dev001", Moved(me))
-    assert world.nodes["dev001"].site.me == world.nodes["dev001"].site.view.contact("dev001") == me
+    assert world.nodes["dev001"].context.me == world.nodes["dev001"].context.membership.contact("dev001") == me
     for number in range(3):
         viewers = [world.play(device, number) for device in world.nodes]
         world.run(2.0)
@@ -350,7 +350,7 @@ def test_whatever_breaks_no_byte_is_wrong_and_every_fetch_ends(
         if device not in world.dead:
             assert world.answers[viewer].end, f"{device} still waits for {number}"
             assert world.answers[viewer].end in ("finished", "passed", "aborted")
-    assert all(not node.acquiring() for device, node in world.nodes.items() if device not in world.dead)
+    assert all(not node.downloading() for device, node in world.nodes.items() if device not in world.dead)
 
 
 def test_the_same_seed_gives_the_same_log() -> None:

@@ -17,8 +17,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.wire import peer
@@ -148,7 +147,7 @@ class World:
         self.conditions: list[tuple[str, str, str]] = []
         self.log: list[str] = []
         self.frames: dict[str, int] = {}
-        self.served: list[tuple[str, h.Served]] = []
+        self.served: list[tuple[str, events.Served]] = []
         self.tamper: Callable[[str, str, peer.PeerMessage], list[peer.PeerMessage]] | None = None
         self._fetches: dict[tuple[str, int], bool] = {}
         self._under_way: dict[str, set[tuple[str, int]]] = {}
@@ -198,8 +197,8 @@ class World:
     def watch_all(self) -> None:
         """Everybody has opened the stream and knows everybody."""
         for device in self.nodes:
-            self.feed(device, h.TrackerChanged(connected=True))
-            self.feed(device, h.StreamOpened(STREAM))
+            self.feed(device, events.TrackerChanged(connected=True))
+            self.feed(device, events.StreamOpened(STREAM))
         self.run(0.5)
 
     def play(self, device: str, number: int, *, duration_s: float = 2.0, best_kbps: int = 0) -> int:
@@ -209,7 +208,7 @@ class World:
         self.numbers[viewer] = number
         self.feed(
             device,
-            h.Wanted(
+            events.Wanted(
                 viewer=viewer,
                 stream=STREAM,
                 rendition="v1",
@@ -227,8 +226,8 @@ class World:
 
     def watch(self, device: str, first: int, segments: int, *, every_s: float = 2.0) -> None:
         """A player: three segments one after another, then one at each interval."""
-        self.feed(device, h.TrackerChanged(connected=True))
-        self.feed(device, h.StreamOpened(STREAM))
+        self.feed(device, events.TrackerChanged(connected=True))
+        self.feed(device, events.StreamOpened(STREAM))
 
         def ask(number: int) -> None:
             if number >= first + segments or device in self.dead:
@@ -263,7 +262,7 @@ class World:
         url = f"https://origin.test/{number}"
         return self.origin.sent.get(url, 0) / len(self.origin.body(url))
 
-    def feed(self, device: str, event: h.Event) -> None:
+    def feed(self, device: str, event: events.Event) -> None:
         if device in self.dead:
             return
         node = self.nodes[device]
@@ -273,51 +272,51 @@ class World:
 
     # ---- effects
 
-    def _perform(self, device: str, effects: list[h.Effect]) -> None:
+    def _perform(self, device: str, effects: list[events.Effect]) -> None:
         for effect in effects:
             self.log.append(f"{self.now:.4f} {device}   -> {effect!r}"[:300])
             self._do(device, effect)
 
-    def _do(self, device: str, effect: h.Effect) -> None:  # noqa: C901
+    def _do(self, device: str, effect: events.Effect) -> None:  # noqa: C901
         match effect:
-            case h.Answer(viewer, _, source, why, pace_kbps):
+            case events.BeginAnswer(viewer, _, source, why, pace_kbps):
                 got = self.answers[viewer]
                 assert got.head_at is None
                 assert not got.end
                 got.head_at, got.source, got.why, got.pace_kbps = self.now, source, why, pace_kbps
-            case h.Deliver(viewer, data):
+            case events.Deliver(viewer, data):
                 got = self.answers[viewer]
                 assert got.head_at is not None
                 assert not got.end
                 got.data += data
-            case h.Finish(viewer):
+            case events.Finish(viewer):
                 self._end(viewer, "finished")
-            case h.Abort(viewer, why):
+            case events.Abort(viewer, why):
                 self._end(viewer, "aborted", why)
-            case h.PassOn(viewer, why):
+            case events.PassOn(viewer, why):
                 self._end(viewer, "passed", why)
-            case h.HandOver(viewer, _, why):
+            case events.HandOver(viewer, _, why):
                 self._end(viewer, "handed over", why)
-            case h.AnswerStatus(viewer, status, why):
+            case events.AnswerStatus(viewer, status, why):
                 self._end(viewer, f"status {status}", why)
-            case h.FetchOrigin():
+            case events.FetchOrigin():
                 self._fetch(device, effect)
-            case h.AbortOrigin(fetch):
+            case events.AbortOrigin(fetch):
                 self._fetches[device, fetch] = False
                 self._fetch_over(device, fetch)
-            case h.Dial(contact):
+            case events.Dial(contact):
                 self._dial(device, contact.device)
-            case h.HangUp(other, why):
+            case events.HangUp(other, why):
                 self._close(frozenset((device, other)), why)
-            case h.Send(other, message):
+            case events.Send(other, message):
                 self._send(device, other, message)
-            case h.AnnounceStreams(streams):
+            case events.AnnounceStreams(streams):
                 self._announce(device, streams)
-            case h.RaiseCondition(code, detail):
+            case events.RaiseCondition(code, detail):
                 self.conditions.append((device, code, detail))
-            case h.Served():
+            case events.Served():
                 self.served.append((device, effect))
-            case h.ClearCondition() | h.Save() | h.Load() | h.Erase():
+            case events.ClearCondition() | events.Save() | events.Load() | events.Erase():
                 pass
 
     def _end(self, viewer: int, how: str, why: str = "") -> None:
@@ -326,7 +325,7 @@ class World:
         got.end, got.ended_at = how, self.now
         got.why = why or got.why
 
-    def _fetch(self, device: str, effect: h.FetchOrigin) -> None:
+    def _fetch(self, device: str, effect: events.FetchOrigin) -> None:
         origin = self.origin
         nth = len(origin.requests)
         origin.requests.append((self.now, device, effect.request.url, effect.first_byte))
@@ -356,7 +355,7 @@ class World:
         self.at(
             begin,
             lambda: (
-                self.feed(device, h.OriginAnswered(fetch, status, tuple(fields.items()), UTC + self.now))
+                self.feed(device, events.OriginAnswered(fetch, status, tuple(fields.items()), UTC + self.now))
                 if alive()
                 else None
             ),
@@ -395,12 +394,12 @@ class World:
             def arrived() -> None:
                 if not alive():
                     return
-                self.feed(device, h.OriginSent(fetch, data))
+                self.feed(device, events.OriginSent(fetch, data))
                 if offset + chunk < len(part):
                     send(offset + chunk)
                 else:
                     self._fetch_over(device, fetch)
-                    self.feed(device, h.OriginEnded(fetch))
+                    self.feed(device, events.OriginEnded(fetch))
 
             self.at(done, arrived)
 
@@ -413,14 +412,14 @@ class World:
 
         def up() -> None:
             if other in self.dead or other not in self.nodes or pair in self.cut:
-                self.feed(device, h.LinkClosed(other, "could not be reached"))
+                self.feed(device, events.LinkClosed(other, "could not be reached"))
                 return
             if pair in self.open_links:
                 return
             self.open_links.add(pair)
             for one, two in ((device, other), (other, device)):
-                contact = self.nodes[two].site.me
-                self.feed(one, h.LinkOpened(contact, "lan", self._watching.get(two, ()), serves=True, rtt_ms=1.0))
+                contact = self.nodes[two].context.me
+                self.feed(one, events.LinkOpened(contact, "lan", self._watching.get(two, ()), serves=True, rtt_ms=1.0))
 
         self.at(self.now + 3 * self.delay_s, up)
 
@@ -430,7 +429,7 @@ class World:
         self.open_links.discard(pair)
         for device in pair:
             other = next(iter(pair - {device}))
-            self.at(self.now, lambda device=device, other=other: self.feed(device, h.LinkClosed(other, why)))  # type: ignore[misc]
+            self.at(self.now, lambda device=device, other=other: self.feed(device, events.LinkClosed(other, why)))  # type: ignore[misc]
 
     def _send(self, device: str, other: str, message: peer.PeerMessage) -> None:
         encode(message)
@@ -442,7 +441,7 @@ class World:
             if pair in self.open_links and other not in self.dead:
                 for one in messages:
                     if pair in self.open_links:
-                        self.feed(other, h.Received(device, one))
+                        self.feed(other, events.Received(device, one))
 
         if pair in self.open_links:
             self.at(self.now + self.delay_s, deliver)
@@ -462,5 +461,5 @@ class World:
         ]
         committee = tuple(watching[:7])
         for device in watching:
-            near = tuple((self.nodes[other].site.me, "same subnet") for other in watching if other != device)
-            self.feed(device, h.TrackerSaid(STREAM, committee, near[:30]))
+            near = tuple((self.nodes[other].context.me, "same subnet") for other in watching if other != device)
+            self.feed(device, events.TrackerSaid(STREAM, committee, near[:30]))

@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ecdn_proxy.agent.api import Begun, Delivery, Missing, OwnAnswer, Pass, Route, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer, Pass, Route, ToGateway, ViewerRequest, ViewerResponse
 from ecdn_proxy.agent.status import Status
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.core.values import Headers
-from ecdn_proxy.front.intercept.direct import Straight
+from ecdn_proxy.front.intercept.direct import DirectFetch
 from ecdn_proxy.front.mitm.gateway import Gateway
 from ecdn_proxy.front.proxy import Proxy
 from ecdn_proxy.front.tls.authority import Authority
@@ -119,7 +119,7 @@ class ToldAgent:
     def bypassed(self, host: str, why: str) -> None:
         self.left_alone.append(host)
 
-    def open(self, ticket: str) -> Delivery:
+    def open(self, ticket: str) -> ViewerResponse:
         return self.deliveries.pop(ticket)
 
     def status(self) -> Status:
@@ -337,7 +337,7 @@ async def rig(
     make = context or (lambda one: one.server("*.stream.test", "*.other.test"))
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serving(origin.application(), make(authorities)))
-        scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
+        scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         authority = Authority.open(directory, scope, clock.utc)
         gateway = Gateway(agent, source_headers=settings.source_headers, clock=clock.utc)
         await gateway.start()
@@ -359,6 +359,6 @@ async def rig(
 async def on_way(way: Way, directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     """A proxy that sends plain GETs this way."""
     if way == "relayed":
-        monkeypatch.setattr(Straight, "ask", lambda self, *_: self._viewer.instead())
+        monkeypatch.setattr(DirectFetch, "ask", lambda self, *_: self._viewer.instead())
     async with rig(directory, lean_path=way != "mitmproxy alone") as made:
         yield made

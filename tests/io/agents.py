@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 
 from ecdn_proxy.io.tls_links.contexts import Contexts
-from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.io.tls_links.sockets import Networks
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
@@ -29,7 +29,7 @@ class Agent:
         self.device, self.address = device, address
         self.record = Record()
         self.on_opened: Callable[[str], None] = lambda _: None
-        told = Told(
+        told = LinkEvents(
             opened=self._opened,
             closed=self.record.tell("closed"),
             received=self.record.tell("received"),
@@ -38,7 +38,7 @@ class Agent:
             passed_over=self.record.tell("passed_over"),
         )
         ourselves = Ourselves(device, TENANT, "test", (address,))
-        self.hub = LinkHub(ourselves, (address, 0), contexts, networks, told)
+        self.hub = TlsHub(ourselves, (address, 0), contexts, networks, told)
 
     def _opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
         self.record.tell("opened")(contact, kind, streams, serves, rtt_ms)

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from ipaddress import ip_network
 
-from ecdn_proxy.io.mdns import Announced, Lan, LanTold
+from ecdn_proxy.io.mdns import Announced, LanEvents, MdnsBrowser
 from ecdn_proxy.wire.peer import Contact
 
 
@@ -20,8 +20,8 @@ async def main(device: str, address: str, tag: str) -> None:
     def seen(contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
         _say("seen", contact.device, contact.addresses[0], contact.port, ",".join(tags) or "-", serves)
 
-    told = LanTold(seen, lambda lost: _say("lost", lost))
-    lan = Lan(Announced(device, tag, 7688), [address], [ip_network("127.0.0.0/8")], told)
+    told = LanEvents(seen, lambda lost: _say("lost", lost))
+    lan = MdnsBrowser(Announced(device, tag, 7688), [address], [ip_network("127.0.0.0/8")], told)
     await lan.start()
     _say("started")
     loop = asyncio.get_running_loop()

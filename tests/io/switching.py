@@ -15,7 +15,7 @@ from ecdn_proxy.io.identity import Identity, new_keys_and_csr
 from ecdn_proxy.io.tls_links.hub import Ourselves
 from ecdn_proxy.io.tls_links.sockets import Networks
 from ecdn_proxy.io.webrtc.engine import EngineName
-from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
+from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.peer import Contact, PeerMessage
@@ -53,7 +53,7 @@ class RtcAgent:
         self.record = Record()
         self.utc_shift = 0.0
         self.connected = True
-        told = RtcTold(
+        told = WebrtcEvents(
             opened=self.record.tell("opened"),
             closed=self.record.tell("closed"),
             received=self.record.tell("received"),
@@ -63,7 +63,7 @@ class RtcAgent:
             passed_over=self.record.tell("passed_over"),
         )
         ourselves = Ourselves(who.device, who.tenant, "test", (address,))
-        self.hub = RtcHub(
+        self.hub = WebrtcHub(
             ourselves,
             who,
             7688,

@@ -14,7 +14,7 @@ from ecdn_proxy.io import coordinator_client as coordinator
 from ecdn_proxy.io.coordinator_client import (
     REFUSED_RETRY_S,
     CoordinatorLink,
-    Refused,
+    CoordinatorRefused,
     client_context,
     enrol,
     renew,
@@ -125,7 +125,7 @@ async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
         ("/v1/root", b"x" * 300_000, 200, PeerMisbehaved, "more than"),
         ("/v1/enrol", b"{}", 200, PeerMisbehaved, "no identity"),
         ("/v1/enrol", b"<html>", 502, Unavailable, "answers 502"),
-        ("/v1/enrol", b"<html>", 403, Refused, "answers 403"),
+        ("/v1/enrol", b"<html>", 403, CoordinatorRefused, "answers 403"),
     ],
 )
 async def test_something_else_that_answers(

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from ecdn_proxy.io import disk_store as store_module
-from ecdn_proxy.io.disk_store import Store, Stored, open_store
+from ecdn_proxy.io.disk_store import Store, StoredFile, open_store
 from ecdn_proxy.wire.faults import Unavailable
 from tests.io.waiting import Record
 
@@ -44,7 +44,7 @@ async def opened(tmp_path: Path, record: Record) -> AsyncIterator[Open]:
 async def test_saved_is_loaded_and_erased(opened: Open, tmp_path: Path) -> None:
     store = await opened()
     assert await store.save(key(1), b"meta", b"body" * 1_000)
-    assert await store.load(key(1)) == Stored(b"meta", b"body" * 1_000)
+    assert await store.load(key(1)) == StoredFile(b"meta", b"body" * 1_000)
     assert key(1) in store
     file = tmp_path / "segments" / key(1)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -62,7 +62,7 @@ async def test_saved_twice_counts_once(opened: Open) -> None:
     once = store.used_bytes
     await store.save(key(1), b"", b"y" * 1_000)
     assert store.used_bytes == once
-    assert await store.load(key(1)) == Stored(b"", b"y" * 1_000)
+    assert await store.load(key(1)) == StoredFile(b"", b"y" * 1_000)
 
 
 async def test_the_least_recently_used_goes_first(opened: Open) -> None:
@@ -87,7 +87,7 @@ async def test_a_restart_keeps_segments_and_their_order(opened: Open, tmp_path: 
     (tmp_path / "segments" / "notes.txt").write_text("not ours")
     again = await opened(2_300)
     assert [key(number) in again for number in (1, 2, 3)] == [True, False, True]
-    assert await again.load(key(1)) == Stored(b"m", bytes(1_000))
+    assert await again.load(key(1)) == StoredFile(b"m", bytes(1_000))
     assert sorted(each.name for each in (tmp_path / "segments").iterdir()) == [key(1), key(3), "notes.txt"]
 
 
@@ -158,7 +158,7 @@ async def test_a_full_disk_is_told_once_and_reading_goes_on(
     assert store.read_only
     assert not await store.save(key(5), b"", b"x")
     assert len(record.told) == 1
-    assert await store.load(key(1)) == Stored(b"", b"kept")
+    assert await store.load(key(1)) == StoredFile(b"", b"kept")
 
 
 async def test_a_file_in_the_way_is_said(opened: Open, tmp_path: Path) -> None:

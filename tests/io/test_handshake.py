@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecdn_proxy.io.handshake import OWN, End, Talk
+from ecdn_proxy.io.handshake import OWN, Handshake, LinkEnd
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import Bye, Cancel, Contact, Hello, PeerMessage, Ping, Pong
 from ecdn_proxy.wire.version import PROTOCOL
@@ -16,14 +16,14 @@ def hello(
     return Hello(protocol, device, tenant, version, Contact(listens, ("10.1.0.12",), 7688), (), True)
 
 
-def greeted() -> Talk:
-    talk = Talk(TENANT, "b")
+def greeted() -> Handshake:
+    talk = Handshake(TENANT, "b")
     assert talk.take(hello(), 0.0) == hello()
     return talk
 
 
 def test_a_good_hello_opens() -> None:
-    talk = Talk(TENANT, "b")
+    talk = Handshake(TENANT, "b")
     assert (talk.heard, talk.version) == (None, "")
     assert talk.take(hello(version="2.0"), 0.0) == hello(version="2.0")
     assert (talk.heard, talk.version) == (hello(version="2.0"), "2.0")
@@ -42,7 +42,7 @@ def test_a_good_hello_opens() -> None:
     ],
 )
 def test_what_is_no_beginning(message: PeerMessage, why: str) -> None:
-    talk = Talk(TENANT, "b")
+    talk = Handshake(TENANT, "b")
     with pytest.raises(PeerMisbehaved, match=why):
         talk.take(message, 0.0)
     assert talk.heard is None
@@ -50,19 +50,19 @@ def test_what_is_no_beginning(message: PeerMessage, why: str) -> None:
 
 def test_nobody_is_proven_yet() -> None:
     with pytest.raises(PeerMisbehaved, match="another device"):
-        Talk(TENANT).take(hello(), 0.0)
+        Handshake(TENANT).take(hello(), 0.0)
 
 
 def test_another_protocol_is_nobodys_fault() -> None:
-    talk = Talk(TENANT, "b")
-    assert talk.take(hello(protocol=99), 0.0) == End(f"it speaks protocol 99, this agent {PROTOCOL}")
+    talk = Handshake(TENANT, "b")
+    assert talk.take(hello(protocol=99), 0.0) == LinkEnd(f"it speaks protocol 99, this agent {PROTOCOL}")
     assert talk.heard is None
 
 
-@pytest.mark.parametrize("talk", [Talk(TENANT, "b"), greeted()], ids=["before Hello", "after it"])
-def test_bye_ends_it_at_any_time(talk: Talk) -> None:
-    assert talk.take(Bye("all links taken"), 0.0) == End("all links taken")
-    assert talk.take(Bye(""), 0.0) == End("the other end said Bye")
+@pytest.mark.parametrize("talk", [Handshake(TENANT, "b"), greeted()], ids=["before Hello", "after it"])
+def test_bye_ends_it_at_any_time(talk: Handshake) -> None:
+    assert talk.take(Bye("all links taken"), 0.0) == LinkEnd("all links taken")
+    assert talk.take(Bye(""), 0.0) == LinkEnd("the other end said Bye")
 
 
 def test_a_ping_is_answered_and_a_second_hello_is_one_too_many() -> None:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from zeroconf import ServiceInfo
 
 from ecdn_proxy.io import mdns as lan_module
-from ecdn_proxy.io.mdns import DEVICES_MAX, SERVICE, Announced, Lan, LanTold, stream_tag
+from ecdn_proxy.io.mdns import DEVICES_MAX, SERVICE, Announced, LanEvents, MdnsBrowser, stream_tag
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from tests.io.forging import Forger
@@ -29,8 +29,8 @@ class Here:
 
     def __init__(self, device: str, address: str, tag: str = TAG) -> None:
         self.record = Record()
-        told = LanTold(self.record.tell("seen"), self.record.tell("lost"))
-        self.lan = Lan(Announced(device, tag, 7_000, "wifi"), [address], LOOPBACK, told)
+        told = LanEvents(self.record.tell("seen"), self.record.tell("lost"))
+        self.lan = MdnsBrowser(Announced(device, tag, 7_000, "wifi"), [address], LOOPBACK, told)
 
     def devices(self) -> set[str]:
         return {contact.device for contact, _, _ in self.record.all("seen")}
@@ -170,6 +170,6 @@ async def test_nothing_tells_a_host_or_a_user(here: Here) -> None:
 
 
 async def test_no_multicast_is_said() -> None:
-    lan = Lan(Announced("x", TAG, 1), ["192.0.2.222"], LOOPBACK, LanTold(lambda *_: None, lambda _: None))
+    lan = MdnsBrowser(Announced("x", TAG, 1), ["192.0.2.222"], LOOPBACK, LanEvents(lambda *_: None, lambda _: None))
     with pytest.raises(Unavailable, match="mDNS"):
         await lan.start()

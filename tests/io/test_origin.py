@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ecdn_proxy.io import address_guard as guard
 from ecdn_proxy.io import origin
-from ecdn_proxy.io.origin import Fetch, FetchTold, Headers, OriginClient, Response, request_headers
+from ecdn_proxy.io.origin import Fetch, FetchEvents, Headers, OriginClient, Response, request_headers
 from ecdn_proxy.wire.faults import Unavailable
 from tests.demo import pki
 from tests.io.waiting import Record
@@ -121,7 +121,7 @@ class Got:
     def __init__(self, client: OriginClient, url: str, headers: Headers = (), *, byte_range: str | None = None) -> None:
         self.record = Record()
         tell = self.record.tell
-        told = FetchTold(tell("head"), tell("data"), tell("end"), tell("fail"))
+        told = FetchEvents(tell("head"), tell("data"), tell("end"), tell("fail"))
         self.fetch: Fetch = client.start(url, headers, byte_range, None, told)
 
     async def over(self) -> "Got":

@@ -19,7 +19,7 @@ import msgspec
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.tls_links.hub import Ourselves
-from ecdn_proxy.io.webrtc.hub import RtcHub, RtcTold
+from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.signalling import Relayed
@@ -44,7 +44,7 @@ async def _run(options: argparse.Namespace, who: Identity) -> None:
     def opened(contact: Contact, *_: object) -> None:
         _say("opened", contact.device, hub.stats()[contact.device].address)
 
-    told = RtcTold(
+    told = WebrtcEvents(
         opened=opened,
         closed=lambda device, why, _: tell("closed", device, why),
         received=lambda *_: None,
@@ -55,7 +55,7 @@ async def _run(options: argparse.Namespace, who: Identity) -> None:
     networks = [ip_network(text) for text in options.networks.split(",")]
     stun = (f"stun:{options.stun}",) if options.stun else ()
     ourselves = Ourselves(who.device, who.tenant, "lab", (options.address,))
-    hub = RtcHub(ourselves, who, PORT, networks, told, say, clock.utc, stun, options.engine)
+    hub = WebrtcHub(ourselves, who, PORT, networks, told, say, clock.utc, stun, options.engine)
     reader = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := (await reader.readline()).decode().split():

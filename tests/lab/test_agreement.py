@@ -14,7 +14,7 @@ import pytest
 from ecdn_proxy.sim import office
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.scenario import read
-from ecdn_proxy.sim.viewer import Outcome
+from ecdn_proxy.sim.viewer import PlayedSegment
 from tests.lab.results import record
 from tests.lab.test_scale import RTT_MS, SECONDS, event
 
@@ -78,7 +78,7 @@ def simulated(viewers: int, stagger_s: float, segment_bytes: float) -> Figures:
     took: dict[int, list[float]] = defaultdict(list)
     told = it._outcome
 
-    def outcome(host: Host, one: Outcome) -> None:
+    def outcome(host: Host, one: PlayedSegment) -> None:
         took[host.number].append(1e3 * one.took_s)
         told(host, one)
 

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from ecdn_proxy.agent.api import ViewerRequest
-from ecdn_proxy.agent.classifier import Match, Sorter
+from ecdn_proxy.agent.classifier import Classifier, Match
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.io import clock
 from ecdn_proxy.io import coordinator_client as coordinator
@@ -110,7 +110,7 @@ class Watcher:
 
     def __init__(self, identity: Identity) -> None:
         salt = bytes.fromhex(identity.salt)
-        self._sorter = Sorter(salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True)
+        self._sorter = Classifier(salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True)
 
     async def manifest(self, url: str, content_type: str, body: bytes) -> str:
         """The stream of a manifest; "" if it has none."""

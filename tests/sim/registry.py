@@ -6,7 +6,7 @@ from coordinator.core import tracker
 from coordinator.core.limits import Settings
 from coordinator.core.sites import read_networks
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim.tracker import Told
+from ecdn_proxy.sim.tracker import NeighbourList
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Here, Neighbours, Network, Watch
 from ecdn_proxy.wire.version import PROTOCOL
@@ -40,11 +40,11 @@ class Registry:
     def wake_at(self) -> Instant | None:
         return self._tracker.wake_at()
 
-    def wake(self, now: Instant) -> list[Told]:
+    def wake(self, now: Instant) -> list[NeighbourList]:
         told = []
         for effect in self._tracker.wake(now):
             if isinstance(effect, tracker.Send) and isinstance(effect.message, Neighbours):
                 message = effect.message
                 contacts = tuple((near.contact, near.why) for near in message.near)
-                told.append(Told(self._devices[effect.session], message.stream, message.committee, contacts))
+                told.append(NeighbourList(self._devices[effect.session], message.stream, message.committee, contacts))
         return told

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink, Uplink, Wire, connection_cap
+from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, NetworkCard, SharedLink, Wire, connection_cap
 from ecdn_proxy.sim.world import BEGINS, World
 from ecdn_proxy.wire.peer import PeerMessage, Piece, Ping
 
@@ -61,13 +61,13 @@ def test_a_flow_cancelled_before_its_first_byte_costs_nothing() -> None:
 
 def pair(
     world: World, up: float, *, down: float = 1e9
-) -> tuple[Uplink, list[tuple[float, str]], Wire, Wire, list[bool]]:
+) -> tuple[NetworkCard, list[tuple[float, str]], Wire, Wire, list[bool]]:
     heard: list[tuple[float, str]] = []
     full: list[bool] = []
-    one = Uplink(world, up, 1e9, 0.001, 1.0)
+    one = NetworkCard(world, up, 1e9, 0.001, 1.0)
 
     def wire(name: str) -> Wire:
-        to = Uplink(world, 1e9, down, 0.001, 1.0)
+        to = NetworkCard(world, 1e9, down, 0.001, 1.0)
 
         def deliver(messages: list[PeerMessage]) -> None:
             heard.extend((round(world.now - BEGINS, 6), f"{name} {type(it).__name__}") for it in messages)
@@ -117,7 +117,7 @@ def test_a_slow_sender_leaves_the_receivers_downlink_to_others() -> None:
     """A piece that takes seconds to send takes the downlink for no longer than it needs there."""
     world = World()
     slow, heard, wire, _, _ = pair(world, 1_000)
-    fast = Uplink(world, 1e6, 1e9, 0.001, 1.0)
+    fast = NetworkCard(world, 1e6, 1e9, 0.001, 1.0)
     other = Wire(wire.to, lambda _: heard.append((round(world.now - BEGINS, 6), "fast Piece")), lambda _: None)
     slow.send(wire, Piece(1, 0, b""), 1_000, bulk=True)
     fast.send(other, Piece(1, 0, b""), 1_000, bulk=True)

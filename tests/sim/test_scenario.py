@@ -10,7 +10,7 @@ from ecdn_proxy.io.tls_links import dialer as reach
 from ecdn_proxy.io.tls_links import hub as link
 from ecdn_proxy.sim import faults, links, office
 from ecdn_proxy.sim import tracker as sim_tracker
-from ecdn_proxy.sim.scenario import Agent, BadScenario, load, load_shipped, read, shipped
+from ecdn_proxy.sim.scenario import AgentSpec, BadScenario, load, load_shipped, read, shipped
 
 SITE = "[[sites]]\nviewers = 3\n"
 
@@ -83,7 +83,7 @@ def test_sites_alike_are_counted_out() -> None:
 
 def test_what_is_said_twice_is_the_same() -> None:
     """The simulator's floor may not import io and the coordinator; here their numbers are compared."""
-    assert Agent().links_max == link.LINKS_MAX
+    assert AgentSpec().links_max == link.LINKS_MAX
     assert (sim_tracker.SETTLE_S, sim_tracker.MEMBERS_PER_S) == (limits.SETTLE_S, limits.MEMBERS_PER_S)
     assert sim_tracker.SWARM_MEMBERS_MAX == limits.SWARM_MEMBERS_MAX
     assert sim_tracker.NEIGHBOURS_ENOUGH == limits.NEIGHBOURS_ENOUGH

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ecdn_proxy.sim.tracker import SWARM_MEMBERS_MAX, Seniority, Told, Tracker
+from ecdn_proxy.sim.tracker import SWARM_MEMBERS_MAX, NeighbourList, Seniority, Tracker
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 from tests.sim.registry import Registry
@@ -22,7 +22,7 @@ def tracker(request: pytest.FixtureRequest) -> Tracker:
     return made
 
 
-def flush(tracker: Tracker) -> dict[str, Told]:
+def flush(tracker: Tracker) -> dict[str, NeighbourList]:
     at = tracker.wake_at()
     assert at is not None
     return {told.device: told for told in tracker.wake(at)}
@@ -101,7 +101,7 @@ def test_it_says_the_same_to_the_same_at_the_same_time_as_the_coordinators() -> 
 def test_a_second_swarm_beside_a_full_one(tracker: Tracker) -> None:
     for number in range(SWARM_MEMBERS_MAX + 1):
         tracker.watch(contact(number), (STREAM,), 100.0, serves=True)
-    told: dict[str, Told] = {}
+    told: dict[str, NeighbourList] = {}
     while tracker.wake_at() is not None:
         told |= flush(tracker)
     late = f"dev-{SWARM_MEMBERS_MAX:03d}"

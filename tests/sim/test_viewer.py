@@ -4,7 +4,7 @@ import pytest
 
 from ecdn_proxy.sim.scenario import read
 from ecdn_proxy.sim.show import Clip, Show
-from ecdn_proxy.sim.viewer import MANIFEST_S, RETRY_S, WINDOW_SEGMENTS, Outcome, Player
+from ecdn_proxy.sim.viewer import MANIFEST_S, RETRY_S, WINDOW_SEGMENTS, PlayedSegment, Player
 from ecdn_proxy.sim.world import BEGINS, World
 
 
@@ -17,7 +17,7 @@ class Watching:
         self.show = Show(scenario, BEGINS)
         self.takes = takes
         self.asked: list[tuple[float, int]] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[PlayedSegment] = []
         self.world.now = BEGINS + joins
         self.player = Player(
             self.world,

@@ -15,10 +15,10 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from ecdn_proxy.core.catalog.index import Computed, Entry, Memo, Playlist, Stream
+from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Memo, Playlist
 from ecdn_proxy.core.catalog.lookup import Listed, StreamInfo, renditions_of
 from ecdn_proxy.core.catalog.providers import Canonical, Profiles
-from ecdn_proxy.core.catalog.streams import Streams
+from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.http import urls
 from ecdn_proxy.core.manifest.model import Format, Presentation, Segment, Template, fill, matcher
 from ecdn_proxy.core.values import ANY_RANGE, ByteRange
@@ -54,7 +54,7 @@ class Catalog:
         self._profiles = profiles
         self._max_entries = max_entries
         self._allow_local = allow_local
-        self._streams = Streams(
+        self._streams = StreamTable(
             salt=salt, max_streams=max_streams, max_entries=max_entries, forget_after_s=forget_after_s
         )
         self._index = self._streams.index
@@ -151,18 +151,18 @@ class Catalog:
         """Assert what always holds; for tests."""
         self._streams.check()
 
-    def _adopt(self, stream: Stream, own: Canonical, child: Canonical, is_master: bool) -> None:
+    def _adopt(self, stream: CatalogStream, own: Canonical, child: Canonical, is_master: bool) -> None:
         """Take a manifest in; from a stream at the manifest's own origin only a master at that origin may take it."""
         known = self._streams.of_manifest(_named(child))
         home = _place(child.identity)
         override = is_master and (known is None or _place(own.identity) == home or _place(known.url) != home)
         self._streams.adopt(stream, _named(child), override=override)
 
-    def _proof(self, stream: Stream, at: Canonical) -> str:
+    def _proof(self, stream: CatalogStream, at: Canonical) -> str:
         place = _place(at.identity)
         return stream.id if place == _place(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
 
-    def _list(self, stream: Stream, own: Canonical, presentation: Presentation, utc: float) -> None:
+    def _list(self, stream: CatalogStream, own: Canonical, presentation: Presentation, utc: float) -> None:
         """Replace or extend what this manifest lists."""
         name = _named(own) if presentation.format is Format.HLS else ""
         playlist = stream.playlists.pop(name, None) or Playlist(stream, name, False, utc)
@@ -184,7 +184,7 @@ class Catalog:
                 if not presentation.live:
                     self._index.remove(playlist.computed.pop(pattern))
 
-    def _vanished(self, playlist: Playlist, presentation: Presentation, entry: Entry, utc: float) -> None:
+    def _vanished(self, playlist: Playlist, presentation: Presentation, entry: CatalogEntry, utc: float) -> None:
         skipped = range(presentation.first_number, presentation.first_number + presentation.skipped)
         if entry.segment.number in skipped:
             entry.expires_utc = _expiry(presentation, utc)
@@ -215,7 +215,7 @@ class Catalog:
                 if old is not None:
                     old.segment, old.rendition, old.expires_utc = segment, label, expires_utc
                     continue
-                entry = Entry(playlist, label, segment, identities, expires_utc)
+                entry = CatalogEntry(playlist, label, segment, identities, expires_utc)
                 playlist.entries[key] = entry
                 self._index.add(entry)
         return kept
@@ -258,8 +258,8 @@ class Catalog:
         return (tuple(sorted(identities)), tuple(tokens)) if identities else None
 
     def _look_among_entries(self, name: str, asked: Canonical, covers: ByteRange | None, utc: float) -> Listed | None:
-        any_of: Entry | None = None
-        whole: Entry | None = None
+        any_of: CatalogEntry | None = None
+        whole: CatalogEntry | None = None
         for entry in self._index.entries(name):
             if utc > entry.expires_utc:
                 continue
@@ -292,7 +292,7 @@ class Catalog:
 
     def _listed(
         self,
-        item: Entry | Computed,
+        item: CatalogEntry | Computed,
         asked: Canonical,
         identities: tuple[str, ...],
         covers: ByteRange | None,

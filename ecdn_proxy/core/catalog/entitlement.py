@@ -1,6 +1,6 @@
 """Whose session may be served from the cache and from peers on this machine.
 
-Map: `Entitlements` (what was proven, by whom, when) · `Verdict`.
+Map: `Entitlements` (what was proven, by whom, when) · `EntitlementVerdict`.
 
 A viewer is a credential: a hash of its cookie, authorization and URL tokens. It is entitled to a stream only if the
 origin itself answered 2xx to that very credential, for the stream's manifest or one of its segments, within the window.
@@ -25,7 +25,7 @@ segments."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EntitlementVerdict:
     """Whether a credential may be served, and the reason in words."""
 
     allowed: bool
@@ -96,16 +96,16 @@ class Entitlements:
         while len(self._session) > self._max_entries:
             self._session.popitem(last=False)
 
-    def is_entitled(self, stream: str, credential: str, utc: float) -> Verdict:
+    def is_entitled(self, stream: str, credential: str, utc: float) -> EntitlementVerdict:
         """Whether this credential may have the stream's segments from us at `utc`."""
         at_utc = self._proven.get(self._session_of(stream, credential))
         if at_utc is None:
-            return Verdict(False, "the origin has not yet answered this viewer's session for this stream")
+            return EntitlementVerdict(False, "the origin has not yet answered this viewer's session for this stream")
         age_s = max(0.0, utc - at_utc)
         if age_s > self._window_s:
             limit = f"{self._window_s:.0f} s count"
-            return Verdict(False, f"the origin's last yes to this viewer is {age_s:.0f} s old; {limit}")
-        return Verdict(True, f"the origin said yes to this viewer {age_s:.0f} s ago")
+            return EntitlementVerdict(False, f"the origin's last yes to this viewer is {age_s:.0f} s old; {limit}")
+        return EntitlementVerdict(True, f"the origin said yes to this viewer {age_s:.0f} s ago")
 
     def revoked(self, stream: str, credential: str) -> None:
         """The origin refused this credential (401, 403, 410): what was proven for its session is void."""

@@ -1,6 +1,6 @@
 """What the catalog keeps: streams, their playlists, and an index from identities to entries.
 
-Map: `Entry` (a resource written out) · `Computed` (a template) · `Playlist` · `Stream` · `Index`.
+Map: `CatalogEntry` (a resource written out) · `Computed` (a template) · `Playlist` · `CatalogStream` · `StreamIndex`.
 
 Identities are `provider|identity` (see `core.providers`); times are seconds since the epoch.
 """
@@ -18,7 +18,7 @@ type Memo = dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]] | None
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
+class CatalogStream:
     """One presentation with everything that belongs to it."""
 
     id: str
@@ -45,11 +45,11 @@ class Stream:
 class Playlist:
     """One manifest's list."""
 
-    stream: Stream
+    stream: CatalogStream
     name: str
     live: bool
     used_utc: float
-    entries: "dict[tuple[tuple[str, ...], ByteRange | None], Entry]" = field(default_factory=dict)
+    entries: "dict[tuple[tuple[str, ...], ByteRange | None], CatalogEntry]" = field(default_factory=dict)
     computed: "dict[tuple[object, ...], Computed]" = field(default_factory=dict)
     passed: frozenset[tuple[str, ByteRange | None]] = frozenset()
     tokens: dict[tuple[str, ...], None] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Playlist:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class CatalogEntry:
     """A listed resource; gone after `expires_utc`."""
 
     playlist: Playlist
@@ -91,35 +91,35 @@ class Computed:
         return 1 + (len(self.template.timeline.runs) if self.template.timeline is not None else 0)
 
 
-class Index:
+class StreamIndex:
     """Entries by identity; templates by the part of their identity up to the last slash before the first variable."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, list[Entry]] = {}
+        self._entries: dict[str, list[CatalogEntry]] = {}
         self._computed: dict[str, list[Computed]] = {}
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._computed)
 
-    def add(self, item: Entry | Computed) -> None:
+    def add(self, item: CatalogEntry | Computed) -> None:
         """Make it findable; the newest is found first."""
-        if isinstance(item, Entry):
+        if isinstance(item, CatalogEntry):
             for name in item.identities:
                 self._entries.setdefault(name, []).append(item)
         else:
             for name in {_stem(pattern) for pattern in item.patterns}:
                 self._computed.setdefault(name, []).append(item)
 
-    def remove(self, item: Entry | Computed) -> None:
+    def remove(self, item: CatalogEntry | Computed) -> None:
         """Undo `add`."""
-        if isinstance(item, Entry):
+        if isinstance(item, CatalogEntry):
             for name in item.identities:
                 _take(self._entries, name, item)
         else:
             for name in {_stem(pattern) for pattern in item.patterns}:
                 _take(self._computed, name, item)
 
-    def entries(self, identity: str) -> Iterator[Entry]:
+    def entries(self, identity: str) -> Iterator[CatalogEntry]:
         """Entries of this identity, the newest first."""
         return reversed(self._entries.get(identity, []))
 

@@ -5,7 +5,7 @@ Map: `Listed` · `StreamInfo`, `renditions_of`
 
 from dataclasses import dataclass
 
-from ecdn_proxy.core.catalog.index import Stream
+from ecdn_proxy.core.catalog.index import CatalogStream
 from ecdn_proxy.core.manifest.model import Format, SegmentKind
 from ecdn_proxy.core.values import ByteRange
 
@@ -59,7 +59,7 @@ class StreamInfo:
     used_utc: float
 
 
-def renditions_of(stream: Stream) -> tuple[str, ...]:
+def renditions_of(stream: CatalogStream) -> tuple[str, ...]:
     """Names of a stream's qualities and tracks, each once, in the order in which they became known."""
     names = dict.fromkeys(stream.names.values())
     for playlist in stream.playlists.values():

@@ -1,6 +1,6 @@
 """Which streams are known, which manifest belongs to which, and what has to go.
 
-Map: limits · `Streams`: `of` (a manifest's stream) · `adopt` (a master's playlists) · `forget`, `bound` (time and
+Map: limits · `StreamTable`: `of` (a manifest's stream) · `adopt` (a master's playlists) · `forget`, `bound` (time and
 memory) · `is_never` · `check`.
 
 Names of manifests and keys are `provider|identity`; times are seconds since the epoch.
@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ecdn_proxy.core.catalog.index import Index, Playlist, Stream
+from ecdn_proxy.core.catalog.index import CatalogStream, Playlist, StreamIndex
 from ecdn_proxy.core.manifest.model import Presentation
 
 CHILDREN_MAX: Final = 256
@@ -22,19 +22,19 @@ FORGET_LIVE_AFTER_S: Final = 900.0
 """Seconds without request or refresh after which a live stream is forgotten: its player asks every few seconds."""
 
 
-class Streams:
+class StreamTable:
     """The streams in use, the least recently used first, within limits."""
 
     def __init__(self, *, salt: bytes, max_streams: int, max_entries: int, forget_after_s: float) -> None:
-        self.index = Index()
+        self.index = StreamIndex()
         self._salt = salt
         self._max_streams = max_streams
         self._max_entries = max_entries
         self._forget_after_s = forget_after_s
-        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._streams: OrderedDict[str, CatalogStream] = OrderedDict()
         self._parents: dict[str, str] = {}
 
-    def __iter__(self) -> Iterator[Stream]:
+    def __iter__(self) -> Iterator[CatalogStream]:
         return iter(self._streams.values())
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Streams:
         """32 hexadecimal digits for an identity; equal on every agent of a tenant."""
         return hmac.digest(self._salt, b"stream" + identity.encode(), "sha256")[:16].hex()
 
-    def of_manifest(self, name: str) -> Stream | None:
+    def of_manifest(self, name: str) -> CatalogStream | None:
         """The stream that a manifest belongs to."""
         return self._streams.get(self._parents.get(name, ""))
 
@@ -52,16 +52,16 @@ class Streams:
         """Whether any stream names it as key, licence or session data."""
         return any(name in stream.never for stream in self._streams.values())
 
-    def used(self, stream: Stream, utc: float) -> None:
+    def used(self, stream: CatalogStream, utc: float) -> None:
         """Note that the stream was asked for."""
         stream.used_utc = max(utc, stream.used_utc)
         self._streams.move_to_end(stream.id)
 
-    def of(self, name: str, url: str, presentation: Presentation, utc: float) -> Stream:
+    def of(self, name: str, url: str, presentation: Presentation, utc: float) -> CatalogStream:
         """The stream that an arriving manifest belongs to: its parent's, else its own, made if need be."""
         stream = self.of_manifest(name)
         if stream is None:
-            stream = Stream(self.id_of(name), name, url, presentation.format, utc)
+            stream = CatalogStream(self.id_of(name), name, url, presentation.format, utc)
             self._streams[stream.id] = stream
             self._parents[name] = stream.id
         self.used(stream, utc)
@@ -69,7 +69,7 @@ class Streams:
             stream.live, stream.ended = presentation.live, presentation.ended
         return stream
 
-    def adopt(self, stream: Stream, child: str, *, override: bool) -> None:
+    def adopt(self, stream: CatalogStream, child: str, *, override: bool) -> None:
         """Make a manifest a part of the stream; what stood alone before moves over with its lists.
 
         Args:
@@ -92,7 +92,7 @@ class Streams:
             known.children.pop(child, None)
             self._move(known, stream, child)
 
-    def never(self, stream: Stream, names: Iterable[str]) -> None:
+    def never(self, stream: CatalogStream, names: Iterable[str]) -> None:
         """Add keys and licences to the stream."""
         for name in names:
             stream.never.pop(name, None)
@@ -102,7 +102,7 @@ class Streams:
 
     def forget(self, utc: float) -> int:
         """Drop idle streams and expired entries; returns how many streams went."""
-        idle: list[Stream] = []
+        idle: list[CatalogStream] = []
         for stream in self._streams.values():
             limit_s = min(FORGET_LIVE_AFTER_S, self._forget_after_s) if stream.live else self._forget_after_s
             if utc - stream.used_utc > limit_s:
@@ -113,7 +113,7 @@ class Streams:
             self._drop(stream)
         return len(idle)
 
-    def bound(self, current: Stream) -> None:
+    def bound(self, current: CatalogStream) -> None:
         """Keep within the limits: other streams go first, then this one's other lists, then its oldest entries."""
         weights = {stream.id: stream.weight() for stream in self._streams.values()}
         total = sum(weights.values())
@@ -145,7 +145,7 @@ class Streams:
             assert not len(self.index)
             assert not self._parents
 
-    def _belongs(self, stream: Stream, child: str) -> None:
+    def _belongs(self, stream: CatalogStream, child: str) -> None:
         self._parents[child] = stream.id
         stream.children[child] = None
         if len(stream.children) > CHILDREN_MAX:
@@ -156,14 +156,14 @@ class Streams:
             if playlist is not None:
                 self._clear(playlist)
 
-    def _move(self, known: Stream, stream: Stream, name: str) -> None:
+    def _move(self, known: CatalogStream, stream: CatalogStream, name: str) -> None:
         playlist = known.playlists.pop(name, None)
         if playlist is not None:
             playlist.stream = stream
             stream.playlists[name] = playlist
         self._belongs(stream, name)
 
-    def _expire(self, stream: Stream, utc: float) -> None:
+    def _expire(self, stream: CatalogStream, utc: float) -> None:
         for playlist in stream.playlists.values():
             for key in [k for k, e in playlist.entries.items() if utc > e.expires_utc]:
                 self.index.remove(playlist.entries.pop(key))
@@ -190,7 +190,7 @@ class Streams:
         for computed in playlist.computed.values():
             self.index.remove(computed)
 
-    def _drop(self, stream: Stream) -> None:
+    def _drop(self, stream: CatalogStream) -> None:
         for playlist in stream.playlists.values():
             self._clear(playlist)
         for name in (stream.identity, *stream.children):

@@ -19,7 +19,7 @@ from typing import Literal, assert_never
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
 
-Kind = Literal["lan", "webrtc"]
+Transport = Literal["lan", "webrtc"]
 
 HEAD_START_S = 0.3
 """TLS costs a twentieth of WebRTC's CPU; on a LAN it stands within 10 ms, on busy laptops within tenths."""
@@ -35,48 +35,48 @@ PAIRS_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LinkWanted:
     """The node wants a link."""
 
     contact: Contact
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class LinkCalled:
     """Another agent wants this one to dial it by WebRTC; TCP has its chance from this side too."""
 
     contact: Contact
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class AttemptOpened:
     """A link of this kind stands; `contact` is what the other one said of itself."""
 
     device: str
-    kind: Kind
+    kind: Transport
     contact: Contact | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class AttemptFailed:
     """A dial of this kind came to nothing."""
 
     device: str
-    kind: Kind
+    kind: Transport
     why: str
     misbehaved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class TransportLost:
     """A link of this kind has ended."""
 
     device: str
-    kind: Kind
+    kind: Transport
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchboardChanged:
+class SignallingChanged:
     """The coordinator that arranges WebRTC links came or went."""
 
     connected: bool
@@ -89,23 +89,25 @@ class NetworkChanged:
     network: str
 
 
-Event = Wanted | Called | Opened | Failed | Lost | SwitchboardChanged | NetworkChanged
+DialerEvent = (
+    LinkWanted | LinkCalled | AttemptOpened | AttemptFailed | TransportLost | SignallingChanged | NetworkChanged
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
+class StartAttempt:
     """Try this kind now; ends in Opened or Failed."""
 
     contact: Contact
-    kind: Kind
+    kind: Transport
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class EndAttempt:
     """End an attempt that is not needed any more."""
 
     device: str
-    kind: Kind
+    kind: Transport
     why: str
 
 
@@ -119,7 +121,7 @@ class Unreachable:
     every_way: bool
 
 
-Effect = Dial | GiveUp | Unreachable
+DialerEffect = StartAttempt | EndAttempt | Unreachable
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class _Pair:
     probe_at: Instant | None = None
     probe_wait_s: float = PROBE_FIRST_S
 
-    def way(self, kind: Kind) -> _Way:
+    def way(self, kind: Transport) -> _Way:
         return self.tcp if kind == "lan" else self.rtc
 
     @property
@@ -159,7 +161,7 @@ class _Pair:
         return self.tcp.state != "idle" or self.rtc.state != "idle" or self.rtc_at is not None
 
 
-class Dialling:
+class Dialer:
     """The machine; see the head of this file."""
 
     def __init__(self, *, webrtc: bool, network: str) -> None:
@@ -182,22 +184,22 @@ class Dialling:
         where = pair.contact.addresses[0] if pair.contact.addresses else device[:8]
         return f"TCP {pair.contact.port} to {where} did not answer within {HEAD_START_S * 1000:.0f} ms"
 
-    def handle(self, event: Event, now: Instant) -> list[Effect]:
+    def handle(self, event: DialerEvent, now: Instant) -> list[DialerEffect]:
         """Take one event."""
         match event:
-            case Wanted(contact):
+            case LinkWanted(contact):
                 return self._want(contact, now, wanted=True)
-            case Called(contact):
+            case LinkCalled(contact):
                 return self._want(contact, now, wanted=False)
-            case Opened(device, kind, contact):
+            case AttemptOpened(device, kind, contact):
                 pair = self._pair(device, contact)
                 pair.contact = contact or pair.contact
                 return self._opened(pair, kind, now)
-            case Failed(device, kind, why, misbehaved):
+            case AttemptFailed(device, kind, why, misbehaved):
                 return self._failed(self._pair(device), kind, why, now, misbehaved=misbehaved)
-            case Lost(device, kind):
+            case TransportLost(device, kind):
                 return self._lost(self._pair(device), kind, now)
-            case SwitchboardChanged(connected):
+            case SignallingChanged(connected):
                 self._connected = connected
                 return []
             case NetworkChanged(network):
@@ -211,9 +213,9 @@ class Dialling:
         times = [at for pair in self._here() for at in (pair.rtc_at, pair.probe_at) if at is not None]
         return min(times, default=None)
 
-    def wake(self, now: Instant) -> list[Effect]:
+    def wake(self, now: Instant) -> list[DialerEffect]:
         """Start what has become due."""
-        effects: list[Effect] = []
+        effects: list[DialerEffect] = []
         for pair in self._here():
             if pair.rtc_at is not None and pair.rtc_at <= now:
                 effects += self._start_rtc(pair, now)
@@ -241,7 +243,7 @@ class Dialling:
 
     # ---- what happens to one pair
 
-    def _want(self, contact: Contact, now: Instant, *, wanted: bool) -> list[Effect]:
+    def _want(self, contact: Contact, now: Instant, *, wanted: bool) -> list[DialerEffect]:
         pair = self._pair(contact.device, contact)
         if "open" in (pair.tcp.state, pair.rtc.state):
             return []
@@ -258,7 +260,7 @@ class Dialling:
                 effects += self._start_rtc(pair, now)
         return effects
 
-    def _opened(self, pair: _Pair, kind: Kind, now: Instant) -> list[Effect]:
+    def _opened(self, pair: _Pair, kind: Transport, now: Instant) -> list[DialerEffect]:
         way = pair.way(kind)
         way.state, way.why = "open", ""
         pair.wanted, pair.rtc_at = False, None
@@ -270,10 +272,10 @@ class Dialling:
         pair.by_rtc_until, pair.probe_at, pair.probe_wait_s = 0.0, None, PROBE_FIRST_S
         if pair.rtc.state == "dialling":
             pair.rtc.state = "idle"
-            return [GiveUp(pair.contact.device, "webrtc", "a TLS link stands")]
+            return [EndAttempt(pair.contact.device, "webrtc", "a TLS link stands")]
         return []
 
-    def _failed(self, pair: _Pair, kind: Kind, why: str, now: Instant, *, misbehaved: bool) -> list[Effect]:
+    def _failed(self, pair: _Pair, kind: Transport, why: str, now: Instant, *, misbehaved: bool) -> list[DialerEffect]:
         way = pair.way(kind)
         if way.state == "open":
             return []
@@ -293,7 +295,7 @@ class Dialling:
             return self._start_rtc(pair, now)
         return [] if pair.busy else self._unreachable(pair, misbehaved=False)
 
-    def _lost(self, pair: _Pair, kind: Kind, now: Instant) -> list[Effect]:
+    def _lost(self, pair: _Pair, kind: Transport, now: Instant) -> list[DialerEffect]:
         pair.way(kind).state = "idle"
         if kind == "webrtc":
             pair.probe_at = None
@@ -308,7 +310,7 @@ class Dialling:
         pair.probe_at = now + pair.probe_wait_s
         pair.probe_wait_s = min(PROBE_MOST_S, 2 * pair.probe_wait_s)
 
-    def _unreachable(self, pair: _Pair, *, misbehaved: bool) -> list[Effect]:
+    def _unreachable(self, pair: _Pair, *, misbehaved: bool) -> list[DialerEffect]:
         if not pair.wanted:
             return []
         pair.wanted = False
@@ -324,7 +326,7 @@ class Dialling:
     def _may_rtc(self, pair: _Pair, now: Instant) -> bool:
         return self._webrtc and self._connected and pair.rtc_again_at <= now
 
-    def _start_rtc(self, pair: _Pair, now: Instant) -> list[Effect]:
+    def _start_rtc(self, pair: _Pair, now: Instant) -> list[DialerEffect]:
         pair.rtc_at = None
         if not self._may_rtc(pair, now):
             return [] if pair.busy else self._unreachable(pair, misbehaved=False)
@@ -332,13 +334,13 @@ class Dialling:
         return self._dial(pair, "webrtc")
 
     @staticmethod
-    def _dial(pair: _Pair, kind: Kind) -> list[Effect]:
+    def _dial(pair: _Pair, kind: Transport) -> list[DialerEffect]:
         way = pair.way(kind)
         if way.state != "idle":
             return []
         way.state = "dialling"
         pair.tcp_tried = pair.tcp_tried or kind == "lan"
-        return [Dial(pair.contact, kind)]
+        return [StartAttempt(pair.contact, kind)]
 
     def _here(self) -> list[_Pair]:
         return [pair for (network, _), pair in self._pairs.items() if network == self._network]

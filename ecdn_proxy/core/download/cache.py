@@ -21,7 +21,7 @@ def weight(stored: StoredSegment) -> int:
     return len(stored.body) + OVERHEAD_BYTES
 
 
-class _Bounded[V](LRUCache[str, V]):
+class _LeastRecentlyUsed[V](LRUCache[str, V]):
     """An LRU that says what it lets go."""
 
     def __init__(self, bytes_max: int, size: Callable[[V], int], gone: Callable[[str], None]) -> None:
@@ -40,7 +40,7 @@ class Cache:
     def __init__(self, memory_bytes: int, disk_bytes: int, out: list[Effect]) -> None:
         self._out = out
         self._memory: LRUCache[str, StoredSegment] = LRUCache(memory_bytes, getsizeof=weight)
-        self._disk: _Bounded[int] = _Bounded(disk_bytes, lambda size: size, self._erased)
+        self._disk: _LeastRecentlyUsed[int] = _LeastRecentlyUsed(disk_bytes, lambda size: size, self._erased)
 
     def _erased(self, key: str) -> None:
         self._out.append(Erase(key))

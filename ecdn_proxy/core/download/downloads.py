@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from ecdn_proxy.core.download.cache import Cache
-from ecdn_proxy.core.download.download import Acquisition
+from ecdn_proxy.core.download.download import Download
 from ecdn_proxy.core.download.outcome import Stage
 from ecdn_proxy.core.download.slack import Cadence
 from ecdn_proxy.core.events import (
-    Answer,
+    BeginAnswer,
     Deliver,
     Finish,
     Load,
@@ -29,8 +29,8 @@ from ecdn_proxy.core.events import (
     Wanted,
 )
 from ecdn_proxy.core.http.cacheability import is_fresh
-from ecdn_proxy.core.swarm.announcements import Housekeeping
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.announcements import Announcements
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest
@@ -41,26 +41,26 @@ ERRANDS_MAX = 16
 """Segments read at once for others only; a live stream in three renditions has one or two that are new."""
 
 
-class Acquisitions:
+class Downloads:
     """See the head of this file."""
 
-    def __init__(self, site: Site, cache: Cache, uploads: Uploads, house: Housekeeping) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, cache: Cache, uploads: Uploads, announcements: Announcements) -> None:
+        self._context = context
         self._cache = cache
         self._uploads = uploads
-        self._house = house
-        self._cadence = Cadence(site.limits)
-        self._by_key: dict[str, Acquisition] = {}
+        self._announcements = announcements
+        self._cadence = Cadence(context.limits)
+        self._by_key: dict[str, Download] = {}
         self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def __iter__(self) -> Iterator[Acquisition]:
+    def __iter__(self) -> Iterator[Download]:
         """All of them; they may end meanwhile."""
         return iter(list(self._by_key.values()))
 
-    def get(self, key: str) -> Acquisition | None:
+    def get(self, key: str) -> Download | None:
         """The one of a key."""
         return self._by_key.get(key)
 
@@ -68,8 +68,8 @@ class Acquisitions:
 
     def wanted(self, event: Wanted, now: Instant) -> None:
         """A viewer asks for a segment that it may have."""
-        self._site.set_utc(event.utc, now)
-        self._house.watch(event.stream, now)
+        self._context.set_utc(event.utc, now)
+        self._announcements.watch(event.stream, now)
         slack_s = self._cadence.slack_s(event.stream, event.rendition, event.number, event.duration_s, now)
         if (why := self._is_private(event, now)) is not None:
             self._pass(event, why)
@@ -77,48 +77,48 @@ class Acquisitions:
         if (stored := self._cache.get(event.key, event.utc)) is not None:
             self._from_cache(event, stored, "in this machine's memory")
             return
-        acquisition = self._by_key.get(event.key)
-        if acquisition is None:
+        download = self._by_key.get(event.key)
+        if download is None:
             if self._is_overfull():
                 self._pass(event, "too many segments are being fetched at once")
                 return
-            acquisition = self._begin(event.key, event.stream, now)
-            acquisition.want(event, slack_s, now)
-            self._start(acquisition, now)
+            download = self._begin(event.key, event.stream, now)
+            download.want(event, slack_s, now)
+            self._start(download, now)
         else:
-            acquisition.want(event, slack_s, now)
+            download.want(event, slack_s, now)
 
-    def _begin(self, key: str, stream: str, now: Instant) -> Acquisition:
-        acquisition = self._by_key[key] = Acquisition(self._site, key, stream, now, self._house.is_unsettled)
-        return acquisition
+    def _begin(self, key: str, stream: str, now: Instant) -> Download:
+        download = self._by_key[key] = Download(self._context, key, stream, now, self._announcements.is_unsettled)
+        return download
 
     def errand(self, key: str, stream: str, home: str, now: Instant) -> bool:
         """Read a segment that nobody watches here yet, for one that cannot reach whoever has it; False: not now."""
         errands = sum(1 for it in self._by_key.values() if it.wanted is None)
         if errands >= ERRANDS_MAX or self._is_overfull():
             return False
-        acquisition = self._begin(key, stream, now)
-        acquisition.errand(home, now)
-        return not acquisition.ended
+        download = self._begin(key, stream, now)
+        download.errand(home, now)
+        return not download.ended
 
     def _is_overfull(self) -> bool:
         in_flight = sum(it.assembly.available_bytes for it in self._by_key.values())
-        limits = self._site.limits
+        limits = self._context.limits
         return len(self._by_key) >= limits.acquisitions_max or in_flight >= limits.in_flight_bytes_max
 
     def viewer_left(self, viewer: int, now: Instant) -> None:
         """A viewer's connection ended."""
-        for acquisition in self:
-            acquisition.viewer_left(viewer, now)
+        for download in self:
+            download.viewer_left(viewer, now)
 
-    def _start(self, acquisition: Acquisition, now: Instant) -> None:
-        if self._cache.on_disk(acquisition.key) and acquisition.stage is Stage.JOINING:
-            acquisition.stage = Stage.LOADING
-            self._site.out.append(Load(acquisition.key))
-        elif self._house.joining(acquisition.stream, now):
-            acquisition.stage = Stage.JOINING
+    def _start(self, download: Download, now: Instant) -> None:
+        if self._cache.on_disk(download.key) and download.stage is Stage.JOINING:
+            download.stage = Stage.LOADING
+            self._context.out.append(Load(download.key))
+        elif self._announcements.joining(download.stream, now):
+            download.stage = Stage.JOINING
         else:
-            acquisition.ask("first", now)
+            download.ask("first", now)
 
     def joining(self) -> list[str]:
         """Streams of which a segment waits for the neighbours' names."""
@@ -126,13 +126,13 @@ class Acquisitions:
 
     def join_over(self, now: Instant) -> None:
         """Whoever need not wait for names any more asks."""
-        for acquisition in self:
-            if acquisition.stage is Stage.JOINING and not self._house.joining(acquisition.stream, now):
-                acquisition.ask("first", now)
+        for download in self:
+            if download.stage is Stage.JOINING and not self._announcements.joining(download.stream, now):
+                download.ask("first", now)
 
     def _from_cache(self, event: Wanted, stored: StoredSegment, why: str) -> None:
-        self._site.out += [
-            Answer(event.viewer, stored.head, "cache", why),
+        self._context.out += [
+            BeginAnswer(event.viewer, stored.head, "cache", why),
             Deliver(event.viewer, stored.body),
             Finish(event.viewer),
             Served(
@@ -148,8 +148,8 @@ class Acquisitions:
         ]
 
     def _pass(self, event: Wanted, why: str) -> None:
-        self._site.out.append(PassOn(event.viewer, why))
-        self._site.out.append(
+        self._context.out.append(PassOn(event.viewer, why))
+        self._context.out.append(
             Served(event.key, event.stream, event.rendition, event.number, "passed", why, 0.0, bytes_by_source=())
         )
 
@@ -159,65 +159,65 @@ class Acquisitions:
 
     def loaded(self, key: str, stored: StoredSegment | None, now: Instant) -> None:
         """The disk answered."""
-        acquisition = self._by_key.get(key)
+        download = self._by_key.get(key)
         if stored is None:
             self._cache.lost_on_disk(key)
-        elif is_fresh(stored.head, self._site.utc(now)):
+        elif is_fresh(stored.head, self._context.utc(now)):
             self._cache.loaded(stored)
         else:
             self._cache.drop(key)
             stored = None
-        if acquisition is None or acquisition.stage is not Stage.LOADING:
+        if download is None or download.stage is not Stage.LOADING:
             return
         if stored is None:
-            acquisition.stage = Stage.ASKING
-            self._start(acquisition, now)
+            download.stage = Stage.ASKING
+            self._start(download, now)
         else:
-            acquisition.loaded(stored, now)
+            download.loaded(stored, now)
 
     def reconsider(self, stream: str, now: Instant) -> None:
         """Neighbours have become known: what is fetched alone and has not begun to come may be had from them."""
-        for acquisition in self:
-            if acquisition.stream == stream and len(self._site.view.committee(stream, now)) > 1:
-                acquisition.reconsider(now)
+        for download in self:
+            if download.stream == stream and len(self._context.membership.committee(stream, now)) > 1:
+                download.reconsider(now)
 
-    def _over(self, acquisition: Acquisition, now: Instant) -> None:
-        del self._by_key[acquisition.key]
-        wanted = acquisition.wanted
-        if acquisition.private_for_s and wanted is not None:
+    def _over(self, download: Download, now: Instant) -> None:
+        del self._by_key[download.key]
+        wanted = download.wanted
+        if download.private_for_s and wanted is not None:
             self._private[wanted.stream, wanted.rendition] = (
-                now + acquisition.private_for_s,
-                acquisition.private_why,
+                now + download.private_for_s,
+                download.private_why,
             )
             if len(self._private) > _PRIVATE_REMEMBERED:
                 self._private.popitem(last=False)
-        if acquisition.finished is None:
-            self._uploads.refuse(acquisition.key, "private" if acquisition.private_for_s else "lost")
+        if download.finished is None:
+            self._uploads.refuse(download.key, "private" if download.private_for_s else "lost")
             return
-        if acquisition.from_disk:
+        if download.from_disk:
             return
         if wanted is not None:
-            self._uploads.uplink.plays(len(acquisition.finished.body), wanted.duration_s)
-        self._cache.put(acquisition.finished)
-        self._house.completed(acquisition.key, acquisition.stream, now, fetched=acquisition.fetched)
+            self._uploads.uplink.plays(len(download.finished.body), wanted.duration_s)
+        self._cache.put(download.finished)
+        self._announcements.completed(download.key, download.stream, now, fetched=download.fetched)
 
     # ---- what comes
 
     def origin(self, event: OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant) -> None:
         """News of a fetch; of one that is over nothing follows."""
-        acquisition = next((it for it in self._by_key.values() if it.fetches(event.fetch)), None)
-        if acquisition is None:
+        download = next((it for it in self._by_key.values() if it.fetches(event.fetch)), None)
+        if download is None:
             return
         match event:
             case OriginAnswered():
-                self._site.set_utc(event.utc, now)
-                acquisition.origin_answered(event, now)
+                self._context.set_utc(event.utc, now)
+                download.origin_answered(event, now)
             case OriginSent(data=data):
-                acquisition.origin_sent(data, now)
+                download.origin_sent(data, now)
             case OriginEnded():
-                acquisition.origin_ended(now)
+                download.origin_ended(now)
             case OriginFailed(why=why):
-                acquisition.origin_failed(why, now)
+                download.origin_failed(why, now)
 
     def said(self, device: str, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
         """A part of a transfer to here.
@@ -225,56 +225,56 @@ class Acquisitions:
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
-        for acquisition in self._by_key.values():
-            if acquisition.reads(device, message.request):
-                acquisition.peer_said(message, now)
+        for download in self._by_key.values():
+            if download.reads(device, message.request):
+                download.peer_said(message, now)
                 break
 
     def answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> bool:
         """A home's answer; False when nobody waits for it any more."""
-        for acquisition in self._by_key.values():
-            inquiry = acquisition.inquiry()
-            if inquiry is not None and inquiry.owns(device, message.request):
-                acquisition.found(inquiry.heard(device, message, now), now)
+        for download in self._by_key.values():
+            lease_request = download.lease_request()
+            if lease_request is not None and lease_request.owns(device, message.request):
+                download.found(lease_request.heard(device, message, now), now)
                 return True
         return False
 
     def device_left(self, device: str, now: Instant) -> None:
         """A link ended or could not be made: no answer, no piece and no lease comes from there."""
-        for acquisition in self:
-            inquiry = acquisition.inquiry()
-            if inquiry is not None:
-                acquisition.found(inquiry.link_closed(device, now), now)
-            if acquisition.parent == device:
-                acquisition.parent_lost(now)
-            acquisition.home_lost(device, now)
+        for download in self:
+            lease_request = download.lease_request()
+            if lease_request is not None:
+                download.found(lease_request.link_closed(device, now), now)
+            if download.parent == device:
+                download.parent_lost(now)
+            download.home_lost(device, now)
 
     # ---- time
 
     def wake(self, now: Instant) -> None:
         """Do what has become due."""
-        for acquisition in self:
-            due = acquisition.wake_at()
+        for download in self:
+            due = download.wake_at()
             if due is not None and due <= now:
-                acquisition.wake(now)
+                download.wake(now)
         self.join_over(now)
 
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do; the end of a wait for names is known to the housekeeping."""
-        return earliest([acquisition.wake_at() for acquisition in self._by_key.values()])
+        return earliest([download.wake_at() for download in self._by_key.values()])
 
     def settle(self, now: Instant) -> None:
         """Those that are over leave."""
-        for acquisition in self:
-            acquisition.children = self._uploads.of(acquisition.key)
-            if acquisition.ended:
-                self._over(acquisition, now)
+        for download in self:
+            download.children = self._uploads.of(download.key)
+            if download.ended:
+                self._over(download, now)
 
     def check(self) -> None:
         """Invariants that hold after every event."""
-        for key, acquisition in self._by_key.items():
-            assert key == acquisition.key
-            assert not acquisition.ended
-            assert acquisition.assembly.vouched <= len(acquisition.assembly.pieces)
-            assert acquisition.parent is None or acquisition.parent != self._site.me.device
-        assert len(self._by_key) <= self._site.limits.acquisitions_max
+        for key, download in self._by_key.items():
+            assert key == download.key
+            assert not download.ended
+            assert download.assembly.vouched <= len(download.assembly.pieces)
+            assert download.parent is None or download.parent != self._context.me.device
+        assert len(self._by_key) <= self._context.limits.acquisitions_max

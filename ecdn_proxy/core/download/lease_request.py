@@ -10,7 +10,7 @@ whether others have begun without it; if so it follows them. Two that ask each o
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.ledger import Alone, Following, Grant
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, Redirect, Shadow
@@ -53,12 +53,12 @@ class ByYourself:
 Found = FetchIt | ReadFrom | ByYourself
 
 
-class Inquiry:
+class LeaseRequest:
     """One question about one key, put to as many homes as it takes."""
 
     def __init__(
         self,
-        site: Site,
+        context: NodeContext,
         key: str,
         stream: str,
         *,
@@ -67,7 +67,7 @@ class Inquiry:
         have: int,
         unsettled: bool,
     ) -> None:
-        self._site = site
+        self._context = context
         self._key = key
         self._stream = stream
         self._reason: Reason = reason
@@ -88,9 +88,9 @@ class Inquiry:
 
     def begin(self, now: Instant, at: str | None = None) -> Found | None:
         """Put the question, to this home first if there is one that is known to know."""
-        if at == self._site.me.device:
+        if at == self._context.me.device:
             return self._decide_here(now, self._first("this machine keeps the list"))
-        if at is not None and self._site.view.reachable(at, now) and self._put(at, now):
+        if at is not None and self._context.membership.reachable(at, now) and self._put(at, now):
             return None
         return self._next(now)
 
@@ -102,8 +102,8 @@ class Inquiry:
             return self._own
         silent = [device for device in self._asked if device not in self._lost]
         for device in silent:
-            self._site.answered_in(now - self._asked[device][1])
-            self._site.view.suspected(device, now)
+            self._context.answered_in(now - self._asked[device][1])
+            self._context.membership.suspected(device, now)
         self._lost = silent + self._lost
         return self._next(now)
 
@@ -118,7 +118,7 @@ class Inquiry:
 
     def heard(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
         """A home answered."""
-        self._site.answered_in(now - self._asked[device][1])
+        self._context.answered_in(now - self._asked[device][1])
         if self._own is not None:
             return self._elder_said(device, message, now)
         match message:
@@ -131,11 +131,11 @@ class Inquiry:
             case Redirect():
                 home = message.home.device
                 self._hops += 1
-                if home == self._site.me.device:
+                if home == self._context.me.device:
                     return self._decide_here(now, f"{device[:8]} says that the ledger is kept here")
                 if self._hops > HOPS_MAX or home in self._asked:
                     return self._next(now)
-                self._site.view.met(message.home, f"named by {device[:8]}")
+                self._context.membership.met(message.home, f"named by {device[:8]}")
                 return None if self._put(home, now) else self._next(now)
 
     @staticmethod
@@ -143,21 +143,21 @@ class Inquiry:
         return f"first of the office to ask for it, so it fetched for all ({who_keeps})"
 
     def _next(self, now: Instant) -> Found | None:
-        site = self._site
-        me = site.me.device
-        if not site.sharing:
+        context = self._context
+        me = context.me.device
+        if not context.sharing:
             return FetchIt(None, 0, hedge=False, why="sharing is off")
-        homes = site.view.homes(self._stream, self._key, now)
+        homes = context.membership.homes(self._stream, self._key, now)
         if homes == [me]:
             return self._alone(now)
-        isolation = site.view.isolation
+        isolation = context.membership.isolation
         isolated = isolation.holds(now)
-        if homes[0] == me and self._unsettled and not (isolated or self._asked or site.ledger.knows(self._key)):
+        if homes[0] == me and self._unsettled and not (isolated or self._asked or context.ledger.knows(self._key)):
             return self._ask_elders(now)
         if isolated:
-            homes += site.view.substitutes(self._stream, self._key, now)
+            homes += context.membership.substitutes(self._stream, self._key, now)
         for home in homes:
-            enough = len(self._asked) >= site.limits.home_ranks
+            enough = len(self._asked) >= context.limits.home_ranks
             if enough and not all(isolation.is_beside(it) for it in self._asked):
                 break
             if home == me and (enough or (isolated and self._leaves_it(homes))):
@@ -168,21 +168,21 @@ class Inquiry:
                 continue
             # three beside this machine are silent: one elsewhere may be within its reach
             likely = not isolation.is_beside(home) or not (enough or isolated)
-            if likely and site.view.reachable(home, now) and self._put(home, now):
+            if likely and context.membership.reachable(home, now) and self._put(home, now):
                 return None
             if not likely:
-                site.dial(home, now)  # whether that is over
+                context.dial(home, now)  # whether that is over
             self._lost.append(home)
-        site.view.keepers_silent(self._stream)
+        context.membership.keepers_silent(self._stream)
         return self._decide_here(now, "no ledger answered in time" if self._asked else "no ledger can be reached")
 
     def _leaves_it(self, homes: list[str]) -> bool:
         """Whether an isolated home had better not decide: a better one is out of reach, or one elsewhere is free."""
-        site = self._site
+        context = self._context
         if self._lost or self._avoid:
             return True
-        elsewhere = (it for it in homes if it != site.me.device and not site.view.isolation.is_beside(it))
-        return any(not site.ledger.is_isolated(it) for it in elsewhere)
+        elsewhere = (it for it in homes if it != context.me.device and not context.membership.isolation.is_beside(it))
+        return any(not context.ledger.is_isolated(it) for it in elsewhere)
 
     def _alone(self, now: Instant) -> Found:
         found = self._decide_here(now, "no neighbour watches this stream")
@@ -196,7 +196,7 @@ class Inquiry:
         found = self._decide_here(now, self._first("this machine keeps the list"), tell=False)
         if not isinstance(found, FetchIt):
             return found
-        elders = self._site.view.elders(self._stream, self._key, now)
+        elders = self._context.membership.elders(self._stream, self._key, now)
         self._elders = {elder for elder in elders if self._put(elder, now, "elder")}
         self._own = found
         return None if self._elders else found
@@ -209,15 +209,15 @@ class Inquiry:
         assert self._own is not None
         if not isinstance(message, Follow):
             return self._elder_silent(device)
-        me = self._site.me.device
-        self._site.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
-        self._site.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
+        me = self._context.me.device
+        self._context.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
+        self._context.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
         return ReadFrom(message.parents, message.why, device)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
-        site = self._site
-        request = site.number()
-        linked = home in site.links
+        context = self._context
+        request = context.number()
+        linked = home in context.links
         lost = tuple(self._lost)
         ask = Ask(
             request=request,
@@ -227,37 +227,37 @@ class Inquiry:
             avoid=tuple(dict.fromkeys(self._avoid + lost))[:8],
             have=self._have,
             hops=self._hops,
-            isolated=site.view.isolation.holds(now),
+            isolated=context.membership.isolation.holds(now),
         )
-        if not site.reach(home, ask, now):
+        if not context.reach(home, ask, now):
             return False
         self._asked[home] = (request, now)
-        self.due_at = now + (site.answer_wait_s() if linked else site.limits.home_answer_max_s)
+        self.due_at = now + (context.answer_wait_s() if linked else context.limits.home_answer_max_s)
         return True
 
     def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> Found:
         self.due_at = None
-        site, me = self._site, self._site.me
-        known = me.device in site.ledger.fetchers(self._key)
-        isolated = site.view.isolation.holds(now)
-        asked = site.ledger.ask(
+        context, me = self._context, self._context.me
+        known = me.device in context.ledger.fetchers(self._key)
+        isolated = context.membership.isolation.holds(now)
+        asked = context.ledger.ask(
             self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
         )
         match asked:
             case Grant(lease, hedge):
                 if tell and not known:
-                    tell_shadow(site, self._key, self._stream, me, lease, now)
+                    tell_shadow(context, self._key, self._stream, me, lease, now)
                 return FetchIt(None, lease, hedge, why)
             case Following(choice):
-                return ReadFrom(site.contacts(choice.parents), choice.why, me.device)
+                return ReadFrom(context.contacts(choice.parents), choice.why, me.device)
             case Alone(reason, for_s, status):
                 return ByYourself(reason, for_s, status)
 
 
-def tell_shadow(site: Site, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
+def tell_shadow(context: NodeContext, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
     """Let the next in rank know of a lease, should this home die or seem dead to somebody."""
-    homes = site.view.homes(stream, key, now)
-    told, enough = 0, 1 if homes[0] == site.me.device else 2
+    homes = context.membership.homes(stream, key, now)
+    told, enough = 0, 1 if homes[0] == context.me.device else 2
     for home in homes:
-        if home not in (site.me.device, fetcher.device) and told < enough:
-            told += site.reach(home, Shadow(key, stream, fetcher, lease), now)
+        if home not in (context.me.device, fetcher.device) and told < enough:
+            told += context.reach(home, Shadow(key, stream, fetcher, lease), now)

@@ -12,24 +12,24 @@ from typing import Literal
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.lease_request import FetchIt
 from ecdn_proxy.core.events import AbortOrigin, FetchOrigin, OriginAnswered
-from ecdn_proxy.core.http.cacheability import Private, Shareable, Verdict, judge
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.http.cacheability import Cacheability, Private, Shareable, judge
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange, OriginRequest
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import KBPS_MAX, Finished, Progress
 
-Outcome = Literal["complete", "failed", "private", "cancelled"]
+FetchOutcome = Literal["complete", "failed", "private", "cancelled"]
 KBPS_OVER_S = 0.005
 """The least time over which a speed is reckoned; what comes at once says nothing."""
 
 
-class Fetching:
+class OriginFetch:
     """See the head of this file."""
 
-    def __init__(self, site: Site, key: str, stream: str) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, key: str, stream: str) -> None:
+        self._context = context
         self._key = key
         self._stream = stream
         self._range: ByteRange | None = None
@@ -56,7 +56,7 @@ class Fetching:
         """Ask the origin for what is missing of the resource, or of a part of it."""
         self._range = resource_range
         self.lease = lease
-        self.number = self._site.number()
+        self.number = self._context.number()
         self.tries += 1
         self._began_at, self._reported_at, self._first = now, None, None
         self._authorized = any(name == "authorization" for name, _ in origin.headers)
@@ -64,7 +64,7 @@ class Fetching:
         self._resumed_from = have
         base = 0 if self._range is None else self._range.first
         head = assembly.head
-        self._site.out.append(
+        self._context.out.append(
             FetchOrigin(
                 fetch=self.number,
                 request=origin,
@@ -75,10 +75,10 @@ class Fetching:
             )
         )
 
-    def answered(self, event: OriginAnswered, now: Instant) -> Verdict:
+    def answered(self, event: OriginAnswered, now: Instant) -> Cacheability:
         """Response headers arrived: whether the answer may be shared."""
         if self.lease is not None and self.lease.home is not None:
-            self._site.ledger.learn_first_byte(self._stream, now - self._began_at)
+            self._context.ledger.learn_first_byte(self._stream, now - self._began_at)
         verdict = judge(
             event.status,
             event.headers,
@@ -101,21 +101,21 @@ class Fetching:
         """So much is here; the home is told when it is time."""
         if self._first is None:
             self._first = now, received_bytes
-        lease, site = self.lease, self._site
-        if lease is None or (self._reported_at is not None and now - self._reported_at < site.limits.progress_s):
+        lease, context = self.lease, self._context
+        if lease is None or (self._reported_at is not None and now - self._reported_at < context.limits.progress_s):
             return
         self._reported_at = now
         if lease.home is None:
-            site.ledger.progress(self._key, lease.lease, site.me.device, received_bytes, now)
+            context.ledger.progress(self._key, lease.lease, context.me.device, received_bytes, now)
         else:
-            site.send(lease.home, Progress(self._key, lease.lease, received_bytes))
+            context.send(lease.home, Progress(self._key, lease.lease, received_bytes))
 
     def home_lost(self, device: str, now: Instant) -> None:
         """The device that keeps this key's ledger is gone: the fetch goes on, its lease moves to the ledger here."""
         lease = self.lease
         if lease is not None and lease.home == device:
             self.lease = FetchIt(None, lease.lease, lease.hedge, lease.why)
-            self._site.ledger.shadow(self._key, self._stream, self._site.me.device, lease.lease, now)
+            self._context.ledger.shadow(self._key, self._stream, self._context.me.device, lease.lease, now)
 
     def let_go(self) -> int | None:
         """The fetch under way, which is somebody else's from now on, or over."""
@@ -125,7 +125,7 @@ class Fetching:
     def abort(self, assembly: Assembly) -> None:
         """Break the fetch off."""
         if (number := self.let_go()) is not None:
-            self._site.out.append(AbortOrigin(number))
+            self._context.out.append(AbortOrigin(number))
         assembly.stop_origin()
 
     def move(self, home: str, lease: int, now: Instant) -> None:
@@ -136,16 +136,16 @@ class Fetching:
             self.lease = FetchIt(home, lease, before.hedge, before.why)
             self._reported_at = None
 
-    def end(self, assembly: Assembly, outcome: Outcome, status: int, why: str, now: Instant) -> None:
+    def end(self, assembly: Assembly, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
         """Give the lease back."""
         self.abort(assembly)
         lease, self.lease = self.lease, None
         if lease is not None:
             self._give_back(lease, outcome, status, why, now)
 
-    def _give_back(self, lease: FetchIt, outcome: Outcome, status: int, why: str, now: Instant) -> None:
-        site = self._site
+    def _give_back(self, lease: FetchIt, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+        context = self._context
         if lease.home is None:
-            site.ledger.finished(self._key, lease.lease, site.me.device, outcome, status, why, now)
+            context.ledger.finished(self._key, lease.lease, context.me.device, outcome, status, why, now)
         else:
-            site.send(lease.home, Finished(self._key, lease.lease, outcome, status, sentence(why)))
+            context.send(lease.home, Finished(self._key, lease.lease, outcome, status, sentence(why)))

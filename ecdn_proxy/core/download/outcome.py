@@ -11,9 +11,9 @@ from enum import Enum
 import msgspec
 
 from ecdn_proxy.core.download.assembly import Assembly
-from ecdn_proxy.core.download.viewers import Audience
+from ecdn_proxy.core.download.viewers import Viewers
 from ecdn_proxy.core.events import Wanted
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 
@@ -33,8 +33,8 @@ class Stage(Enum):
 class Delivery:
     """One key. `ended` says that the node may forget it; `finished` holds the whole segment if there is one."""
 
-    def __init__(self, site: Site, key: str, stream: str) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, key: str, stream: str) -> None:
+        self._context = context
         self.key = key
         self.stream = stream
         self.wanted: Wanted | None = None
@@ -42,8 +42,8 @@ class Delivery:
         self.stage = Stage.JOINING
         self.why = ""
         """How its source was chosen, for the status page."""
-        self.assembly = Assembly(key, site.seal)
-        self.audience = Audience(site.out, key, stream)
+        self.assembly = Assembly(key, context.seal)
+        self.viewers = Viewers(context.out, key, stream)
         self.children = 0
         """Agents that read this segment from here; kept by the node."""
         self.finished: StoredSegment | None = None
@@ -60,13 +60,13 @@ class Delivery:
     def loaded(self, stored: StoredSegment, now: Instant) -> None:
         """The disk had it."""
         self.finished, self.from_disk = stored, True
-        self.audience.give(stored, "on this machine's disk", now)
+        self.viewers.give(stored, "on this machine's disk", now)
         self.stage = Stage.ENDED
 
     def _hand_out(self, source: Source, came: bytes = b"") -> None:
-        """Give every viewer what is here and it has not had yet; see `Audience.deliver`."""
-        self.audience.deliver(self.assembly, source, self.why, came)
-        self.assembly.announced = self.assembly.announced or self.audience.any_answered()
+        """Give every viewer what is here and it has not had yet; see `Viewers.deliver`."""
+        self.viewers.deliver(self.assembly, source, self.why, came)
+        self.assembly.announced = self.assembly.announced or self.viewers.any_answered()
 
     def _finish(self, now: Instant) -> None:
         """Everything is here, and everybody has had it."""
@@ -79,10 +79,10 @@ class Delivery:
             head=msgspec.structs.replace(assembly.head, total_bytes=len(body)),
             body=body,
             vouchers=tuple(assembly.vouchers),
-            stored_utc=self._site.utc(now),
+            stored_utc=self._context.utc(now),
             origin_kbps=assembly.origin_kbps,
         )
-        self.audience.finish(self.why, now)
+        self.viewers.finish(self.why, now)
         self.stage = Stage.ENDED
 
     def _keep_private(self, why: str, for_s: float) -> None:
@@ -91,5 +91,5 @@ class Delivery:
 
     def _release(self, why: str, status: int, now: Instant) -> None:
         """Everybody for himself: unanswered viewers ask the origin, the others see their connection break."""
-        self.audience.release(why, status, now)
+        self.viewers.release(why, status, now)
         self.stage = Stage.ENDED

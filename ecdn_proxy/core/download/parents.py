@@ -4,7 +4,7 @@ named(), request_next()   the next of them is asked for the missing pieces
 drop(), lost()            it is not needed any more; it failed, and is avoided from now on
 """
 
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Cancel, Contact, Get
 
@@ -12,8 +12,8 @@ from ecdn_proxy.wire.peer import Cancel, Contact, Get
 class Parents:
     """See the head of this file."""
 
-    def __init__(self, site: Site, key: str, stream: str) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, key: str, stream: str) -> None:
+        self._context = context
         self._key = key
         self._stream = stream
         self._named: list[Contact] = []
@@ -29,19 +29,19 @@ class Parents:
     def named(self, contacts: tuple[Contact, ...], home: str) -> None:
         """A home named these, best first."""
         self._home = home
-        self._named = [it for it in contacts if it.device != self._site.me.device]
+        self._named = [it for it in contacts if it.device != self._context.me.device]
 
     def request_next(self, first: int, now: Instant) -> bool:
         """Ask the next of them for the pieces from `first` on; False when there is none left."""
-        site = self._site
+        context = self._context
         self.current, self._first_word_at, self._is_mute = None, None, True
         while self._named and self.current is None:
             contact = self._named.pop(0)
-            site.view.met(contact, "named by a ledger")
-            self._request = site.number()
-            errand = self._home if site.view.isolation.holds(now) else None
+            context.membership.met(contact, "named by a ledger")
+            self._request = context.number()
+            errand = self._home if context.membership.isolation.holds(now) else None
             get = Get(self._request, self._key, self._stream, first, errand=errand)
-            if contact.device not in self._avoid and site.request(contact.device, get, now):
+            if contact.device not in self._avoid and context.request(contact.device, get, now):
                 self.current = contact.device
             else:
                 self._avoid[contact.device] = None
@@ -77,7 +77,7 @@ class Parents:
     def drop(self) -> None:
         """The current one need not go on."""
         if self.current is not None:
-            self._site.send(self.current, Cancel(self._request))
+            self._context.send(self.current, Cancel(self._request))
         self.current = None
 
     def leave(self, have: int, now: Instant) -> None:
@@ -85,7 +85,7 @@ class Parents:
         self.left = self.current
         if self.current is not None and self._first_word_at is not None:
             after_ms = min(3_600_000, round((now - self._first_word_at) * 1000))
-            self._site.send(self.current, Cancel(self._request, have, after_ms))
+            self._context.send(self.current, Cancel(self._request, have, after_ms))
             self.current = None
         self.drop()
 

@@ -16,7 +16,7 @@ _REMEMBERED = 256
 
 
 @dataclass(slots=True)
-class Run:
+class RequestRun:
     """Segments asked for one after the other."""
 
     began_at: Instant
@@ -30,7 +30,7 @@ class Cadence:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
+        self._runs: OrderedDict[tuple[str, str], RequestRun] = OrderedDict()
 
     def slack_s(self, stream: str, rendition: str, number: int, duration_s: float, now: Instant) -> float:
         """Seconds until this request's answer is needed; notes the request.
@@ -42,12 +42,12 @@ class Cadence:
             duration_s: the segment's.
             now: the time.
         """
-        run = self._goes_on(stream, rendition, number) or Run(now, number)
+        run = self._goes_on(stream, rendition, number) or RequestRun(now, number)
         if number > run.number:
             run.asked_s += duration_s
         ahead = run.asked_s - (now - run.began_at)
         if ahead < 0:
-            run = Run(now, number)
+            run = RequestRun(now, number)
         run.number = number
         self._runs.pop((stream, rendition), None)
         self._runs[stream, rendition] = run
@@ -57,14 +57,14 @@ class Cadence:
         floor = max(limits.slack_floor_s, limits.slack_floor_segments * duration_s)
         return min(max(ahead, floor), limits.slack_ceiling_s)
 
-    def _goes_on(self, stream: str, rendition: str, number: int) -> Run | None:
+    def _goes_on(self, stream: str, rendition: str, number: int) -> RequestRun | None:
         """The run that this request continues; after a switch of rendition that of another one of the stream."""
         own = self._runs.get((stream, rendition))
         if own is not None and number in (own.number, own.number + 1):
             return own
         for (other, _), run in reversed(self._runs.items()):
             if other == stream and number in (run.number, run.number + 1):
-                return Run(run.began_at, run.number, run.asked_s)
+                return RequestRun(run.began_at, run.number, run.asked_s)
         return None
 
 

@@ -36,7 +36,7 @@ Deadline = Callable[[float], Instant | None]
 """When the first viewer has waited a share of its slack; None without viewers."""
 
 
-class Patience:
+class Timeouts:
     """The clocks of one acquisition."""
 
     def __init__(self, limits: Limits, spread: float, now: Instant) -> None:

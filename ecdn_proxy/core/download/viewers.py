@@ -1,14 +1,14 @@
 """The viewers on this machine that wait for one segment, and what each has had of it.
 
-Audience.deliver()   every byte once and in order, to each as far as it is here
-Audience.release()   everybody for himself: who has had nothing asks the origin, the others see a broken connection
+Viewers.deliver()   every byte once and in order, to each as far as it is here
+Viewers.release()   everybody for himself: who has had nothing asks the origin, the others see a broken connection
 """
 
 from dataclasses import dataclass, field
 
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.pacing import pace_kbps
-from ecdn_proxy.core.events import Abort, Answer, AnswerStatus, Deliver, Effect, Finish, PassOn, Served, Wanted
+from ecdn_proxy.core.events import Abort, AnswerStatus, BeginAnswer, Deliver, Effect, Finish, PassOn, Served, Wanted
 from ecdn_proxy.core.values import OriginRequest, Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 
@@ -16,7 +16,7 @@ _CACHE: Source = "cache"
 
 
 @dataclass(slots=True)
-class Viewer:
+class WaitingViewer:
     """One waiting answer."""
 
     number: int
@@ -30,7 +30,7 @@ class Viewer:
     by_source: dict[Source, int] = field(default_factory=dict)
 
 
-class Audience:
+class Viewers:
     """Who waits for one segment."""
 
     def __init__(self, out: list[Effect], key: str, stream: str) -> None:
@@ -41,7 +41,7 @@ class Audience:
         self._number = 0
         self._plays_s = 0.0
         self._best_kbps = 0
-        self._waiting: dict[int, Viewer] = {}
+        self._waiting: dict[int, WaitingViewer] = {}
         self._came = 0
         self.replaced = False
         """A source was given up on the way, and nobody here noticed."""
@@ -55,7 +55,7 @@ class Audience:
     def join(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """One more viewer waits."""
         self._rendition, self._number = wanted.rendition, wanted.number
-        self._waiting[wanted.viewer] = Viewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
+        self._waiting[wanted.viewer] = WaitingViewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
         self._plays_s, self._best_kbps = wanted.duration_s, wanted.best_kbps
         self._came += 1
 
@@ -67,12 +67,12 @@ class Audience:
         """A viewer's connection ended; says whether it waited here."""
         return self._waiting.pop(number, None) is not None
 
-    def take(self, number: int) -> Viewer | None:
+    def take(self, number: int) -> WaitingViewer | None:
         """Hand a viewer that has had nothing yet to somebody else."""
         viewer = self._waiting.get(number)
         return self._waiting.pop(number) if viewer is not None and not viewer.answered else None
 
-    def longest_waiting(self) -> Viewer | None:
+    def longest_waiting(self) -> WaitingViewer | None:
         """Whose own request shall be used at the origin."""
         return next(iter(self._waiting.values()), None)
 
@@ -104,7 +104,7 @@ class Audience:
             if not viewer.answered:
                 viewer.answered = True
                 pace = self._pace_kbps(assembly) if shown != "origin" else 0
-                self._out.append(Answer(viewer.number, assembly.head, shown, why, pace))
+                self._out.append(BeginAnswer(viewer.number, assembly.head, shown, why, pace))
             if viewer.sent < available:
                 parts = (came,) if viewer.sent + len(came) == available else assembly.read(viewer.sent)
                 self._out += [Deliver(viewer.number, part) for part in parts]
@@ -117,7 +117,7 @@ class Audience:
     def give(self, stored: StoredSegment, why: str, now: Instant) -> None:
         """Everything at once, from this machine's own store."""
         for viewer in self._waiting.values():
-            self._out.append(Answer(viewer.number, stored.head, "cache", why))
+            self._out.append(BeginAnswer(viewer.number, stored.head, "cache", why))
             self._out.append(Deliver(viewer.number, stored.body))
             viewer.by_source["cache"] = len(stored.body)
         self.finish(why, now)
@@ -142,7 +142,7 @@ class Audience:
             self.note(viewer, "passed", why, now)
         self._waiting.clear()
 
-    def note(self, viewer: Viewer, source: Source, why: str, now: Instant) -> None:
+    def note(self, viewer: WaitingViewer, source: Source, why: str, now: Instant) -> None:
         """The status page's row for one viewer."""
         self._out.append(
             Served(

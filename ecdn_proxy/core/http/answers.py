@@ -1,7 +1,7 @@
 """What an answer from a shared copy owes to HTTP; both the gateway and the answer from memory are made here.
 
-Map: `answer_for` (RFC 9110: preconditions 13, ranges 14, HEAD; RFC 9111: Age; RFC 9211: Cache-Status) -> `Answer` ·
-`asked_range` and `cut` (range arithmetic) · `precondition` (412, 304 or go on) · `Resource` (which bytes of which
+Map: `answer_for` (RFC 9110: preconditions 13, ranges 14, HEAD; RFC 9111: Age; RFC 9211: Cache-Status) -> `ResponsePlan`
+· `asked_range` and `cut` (range arithmetic) · `precondition` (412, 304 or go on) · `Resource` (which bytes of which
 resource a copy is) · `end_to_end` (fields that may cross a proxy) · `http_date`, `parse_date`.
 
 A head reaches us from another machine, signed by that machine and no more. So only the fields named in `KEPT` are
@@ -77,7 +77,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponsePlan:
     """One response: `skip` bytes of the copy are left out, then `length` are sent (None: to its end, chunked)."""
 
     status: int
@@ -195,12 +195,12 @@ def precondition(head: SegmentHead, request: Headers) -> int | None:
     return None
 
 
-def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstance) -> Answer:
+def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstance) -> ResponsePlan:
     """Everything of a response but the bytes."""
     copy = resource_of(head)
     decided = precondition(head, request)
     if decided is not None:
-        return Answer(decided, _headers(head, request, now, length=None if decided == 304 else 0, kind=False))
+        return ResponsePlan(decided, _headers(head, request, now, length=None if decided == 304 else 0, kind=False))
     asked = asked_range(first_of(request, "range"))
     if asked is not None and not _if_range_holds(first_of(request, "if-range"), head):
         asked = None
@@ -208,36 +208,36 @@ def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstan
         return _from_partial(method, request, head, now, copy, asked)
     if asked is None or copy.total is None:  # without a total no Content-Range can be exact: RFC 9110 allows 200
         headers = _headers(head, request, now, length=copy.length, ranges=copy.total is not None)
-        return Answer(200, headers, 0, copy.length, body=method != "HEAD")
+        return ResponsePlan(200, headers, 0, copy.length, body=method != "HEAD")
     wanted = cut(asked, copy.total)
     if wanted is None:
         return _unsatisfiable(head, request, now, copy.total)
     headers = _headers(head, request, now, length=wanted.length, content_range=(wanted, copy.total))
-    return Answer(206, headers, wanted.first, wanted.length, body=method != "HEAD")
+    return ResponsePlan(206, headers, wanted.first, wanted.length, body=method != "HEAD")
 
 
 def _from_partial(
     method: str, request: Headers, head: SegmentHead, now: Circumstance, copy: Resource, asked: Asked | None
-) -> Answer:
+) -> ResponsePlan:
     """A copy of some bytes of a resource can answer no question about its other bytes, nor one about all of it."""
     assert copy.last is not None
     if asked is not None and copy.total is not None and cut(asked, copy.total) is None:
         return _unsatisfiable(head, request, now, copy.total)
     if asked is None or (asked.first is None and copy.total is None):
-        return Answer(502, _headers(head, request, now, length=0, kind=False))
+        return ResponsePlan(502, _headers(head, request, now, length=0, kind=False))
     wanted = Cut(asked.first or 0, copy.last if asked.last is None else asked.last)
     if copy.total is not None:
         wanted = cut(asked, copy.total) or wanted
     if not copy.first <= wanted.first <= copy.last:
-        return Answer(502, _headers(head, request, now, length=0, kind=False))
+        return ResponsePlan(502, _headers(head, request, now, length=0, kind=False))
     sent = Cut(wanted.first, min(wanted.last, copy.last))  # part of a range may be sent: RFC 9110 section 15.3.7
     headers = _headers(head, request, now, length=sent.length, content_range=(sent, copy.total))
-    return Answer(206, headers, sent.first - copy.first, sent.length, body=method != "HEAD")
+    return ResponsePlan(206, headers, sent.first - copy.first, sent.length, body=method != "HEAD")
 
 
-def _unsatisfiable(head: SegmentHead, request: Headers, now: Circumstance, total: int) -> Answer:
+def _unsatisfiable(head: SegmentHead, request: Headers, now: Circumstance, total: int) -> ResponsePlan:
     rows = _headers(head, request, now, length=0, kind=False)
-    return Answer(416, (*rows, ("content-range", f"bytes */{total}")))
+    return ResponsePlan(416, (*rows, ("content-range", f"bytes */{total}")))
 
 
 def _listed(value: str, etag: str | None, *, weak: bool) -> bool:

@@ -56,7 +56,7 @@ class Broken:
     why: str
 
 
-Verdict = Shareable | Private | Gone | Broken
+Cacheability = Shareable | Private | Gone | Broken
 
 
 def judge(
@@ -67,7 +67,7 @@ def judge(
     first_byte: int,
     authorized: bool,
     utc: float,
-) -> Verdict:
+) -> Cacheability:
     """Judge the head of an answer to a GET.
 
     Args:

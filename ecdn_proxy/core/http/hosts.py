@@ -1,7 +1,7 @@
 """Which hosts are ours to intercept, and which addresses nobody may be sent to.
 
-Map: `Scope` (intercepted domains minus bypassed ones) · `domain` (one domain as certificates and PAC want it) · `place`
-(`address:port` of a setting) · `is_public` (an IP address that a viewer may be connected to).
+Map: `HostScope` (intercepted domains minus bypassed ones) · `domain` (one domain as certificates and PAC want it) ·
+`place` (`address:port` of a setting) · `is_public` (an IP address that a viewer may be connected to).
 """
 
 import ipaddress
@@ -61,20 +61,20 @@ def host_name(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The configured domains, each with all its subdomains; built with `Scope.of`."""
+class HostScope:
+    """The configured domains, each with all its subdomains; built with `HostScope.of`."""
 
     intercept: tuple[str, ...]
     bypass: tuple[str, ...]
 
     @staticmethod
-    def of(intercept: tuple[str, ...], bypass: tuple[str, ...]) -> "Scope":
+    def of(intercept: tuple[str, ...], bypass: tuple[str, ...]) -> "HostScope":
         """From settings.
 
         Raises:
             ValueError: as `domain`.
         """
-        return Scope(tuple(map(domain, intercept)), tuple(map(domain, bypass)))
+        return HostScope(tuple(map(domain, intercept)), tuple(map(domain, bypass)))
 
     def includes(self, host: str) -> bool:
         """Whether a host is to be intercepted; look-alikes such as `evilstream.test` for `stream.test` are not."""

@@ -21,11 +21,11 @@ from ecdn_proxy.core.manifest.model import (
     ManifestError,
     Presentation,
     Rendition,
-    Run,
     Segment,
     SegmentKind,
     Template,
     Timeline,
+    TimelineRun,
     literal,
     matcher,
 )
@@ -278,7 +278,7 @@ def _template(
 def _timeline(element: Element, timescale: int, number: int, offset: int, period: _Period) -> Timeline | None:
     """Runs of a SegmentTimeline (5.3.9.6); r=-1 reaches to the next S, else to the period's end, else it stays open."""
     entries = list(children(element, "S"))
-    runs: list[Run] = []
+    runs: list[TimelineRun] = []
     at = 0
     for place, entry in enumerate(entries):
         at = whole(entry.get("t", str(at)))
@@ -292,7 +292,7 @@ def _timeline(element: Element, timescale: int, number: int, offset: int, period
             count = _open_count(entries, place, at, length, timescale, offset, period)
         if count is not None and count <= 0:
             continue
-        runs.append(Run(at, length, count, number))
+        runs.append(TimelineRun(at, length, count, number))
         if count is None:
             break
         at += length * count

@@ -1,8 +1,8 @@
 """One model for every manifest format.
 
 Map: `Format`, `SegmentKind` · `Segment` (a URL that a manifest writes out) · `Template`
-with its `Timeline` of `Run`s (URLs that a player computes; nothing is expanded, so a repeat count of 500,000 costs one
-`Run`) · `Rendition` · `Presentation` · `ManifestError`.
+with its `Timeline` of `TimelineRun`s (URLs that a player computes; nothing is expanded, so a repeat count of 500,000
+costs one `TimelineRun`) · `Rendition` · `Presentation` · `ManifestError`.
 
 Times: `utc` is seconds since the epoch; durations are seconds unless the name ends in `_ticks` (units of
     1/`timescale`).
@@ -74,7 +74,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TimelineRun:
     """`count` segments of one length in a row; `count` None goes on until the next run or the end.
 
     Attributes:
@@ -95,7 +95,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TemplateSegment:
     """A template's segment: its number, its start on the media timeline in ticks, its duration in seconds."""
 
     number: int
@@ -113,10 +113,10 @@ class Timeline:
             accepted.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[TimelineRun, ...]
     open_ended: bool = False
 
-    def at_time(self, ticks: int) -> tuple[Run, int] | None:
+    def at_time(self, ticks: int) -> tuple[TimelineRun, int] | None:
         """The run and the place in it of the segment that starts exactly then."""
         at = bisect_right(self.runs, ticks, key=_start) - 1
         if at < 0:
@@ -129,7 +129,7 @@ class Timeline:
             return run, max(place, 1 if run.count is None else run.count)
         return None
 
-    def at_number(self, number: int) -> tuple[Run, int] | None:
+    def at_number(self, number: int) -> tuple[TimelineRun, int] | None:
         """The run and the place in it of the segment of that number."""
         at = bisect_right(self.runs, number, key=_number) - 1
         if at < 0:
@@ -150,11 +150,11 @@ class Timeline:
         return replace(self, runs=kept + partly + self.runs)
 
 
-def _start(run: Run) -> int:
+def _start(run: TimelineRun) -> int:
     return run.start_ticks
 
 
-def _number(run: Run) -> int:
+def _number(run: TimelineRun) -> int:
     return run.number
 
 
@@ -239,7 +239,7 @@ class Template:
     depth_s: float | None = None
     period_s: float | None = None
 
-    def match(self, url: str, utc: float) -> Found | None:
+    def match(self, url: str, utc: float) -> TemplateSegment | None:
         """The segment that a URL names, if it is one of ours and can be available at `utc`."""
         for pattern in self.patterns:
             expression = matcher(pattern)
@@ -248,7 +248,7 @@ class Template:
                 return self.find(hit.groupdict(), utc)
         return None
 
-    def find(self, values: dict[str, str], utc: float) -> Found | None:
+    def find(self, values: dict[str, str], utc: float) -> TemplateSegment | None:
         """The segment with this `Number` or `Time` (decimal digits), if it can be available at `utc`."""
         number = int(values["Number"]) if "Number" in values else None
         ticks = int(values["Time"]) if "Time" in values else None
@@ -259,16 +259,16 @@ class Template:
             return None
         return found if self._is_available(found, utc) else None
 
-    def _in_timeline(self, number: int | None, ticks: int | None) -> Found | None:
+    def _in_timeline(self, number: int | None, ticks: int | None) -> TemplateSegment | None:
         assert self.timeline is not None
         hit = self.timeline.at_time(ticks) if ticks is not None else self.timeline.at_number(number or 0)
         if hit is None:
             return None
         run, place = hit
         start = ticks if ticks is not None else run.start_ticks + place * run.duration_ticks
-        return Found(run.number + place, start, run.duration_ticks / self.timescale)
+        return TemplateSegment(run.number + place, start, run.duration_ticks / self.timescale)
 
-    def _computed(self, number: int | None, ticks: int | None) -> Found | None:
+    def _computed(self, number: int | None, ticks: int | None) -> TemplateSegment | None:
         length = self.duration_ticks
         if not length:
             return None
@@ -282,9 +282,9 @@ class Template:
             self.period_s is not None and place >= math.ceil(self.period_s * self.timescale / length - 1e-6)
         ):
             return None
-        return Found(number, self.start_ticks + place * length, length / self.timescale)
+        return TemplateSegment(number, self.start_ticks + place * length, length / self.timescale)
 
-    def _is_available(self, found: Found, utc: float) -> bool:
+    def _is_available(self, found: TemplateSegment, utc: float) -> bool:
         """ISO/IEC 23009-1, A.3.2, generous by `SKEW_S` and a segment at both ends of the time-shift buffer."""
         if self.available_from_utc is None:
             return True
@@ -306,7 +306,7 @@ class Template:
         oldest_s = utc - self.available_from_utc - self.depth_s - SKEW_S
         return max(0, int(oldest_s * self.timescale / self.duration_ticks) - 3)
 
-    def _each(self, utc: float, limit: int) -> Iterator[Found]:
+    def _each(self, utc: float, limit: int) -> Iterator[TemplateSegment]:
         if self.timeline is None:
             first = self.start_number + self._first_place(utc)
             for number in range(first, first + limit):
@@ -318,7 +318,7 @@ class Template:
         for run in self.timeline.runs:
             for place in range(limit if run.count is None else min(limit, run.count)):
                 start = run.start_ticks + place * run.duration_ticks
-                yield Found(run.number + place, start, run.duration_ticks / self.timescale)
+                yield TemplateSegment(run.number + place, start, run.duration_ticks / self.timescale)
                 limit -= 1
 
 

@@ -18,9 +18,9 @@ from ecdn_proxy.core.manifest.model import (
     ManifestError,
     Presentation,
     Rendition,
-    Run,
     Template,
     Timeline,
+    TimelineRun,
     literal,
 )
 from ecdn_proxy.core.manifest.xml import children, header_urls, local, secret_urls, whole
@@ -111,7 +111,7 @@ def _pattern(url: str, stream: Element, level: Element) -> str | None:
 def _chunks(stream: Element, live: bool, end_ticks: int) -> Timeline | None:
     """Runs of the `c` elements: `t` absolute, `d` length, `r` how often in all ([MS-SSTR] 2.2.2.6, 2.2.2.6.1)."""
     entries = list(children(stream, "c"))
-    runs: list[Run] = []
+    runs: list[TimelineRun] = []
     at = number = 0
     for place, entry in enumerate(entries):
         at = whole(entry.get("t", str(at)))
@@ -124,9 +124,9 @@ def _chunks(stream: Element, live: bool, end_ticks: int) -> Timeline | None:
             raise ValueError(f"chunk {place}: t={at} d={length}")
         if runs and runs[-1].duration_ticks == length and runs[-1].end_ticks() == at:
             last = runs[-1]
-            runs[-1] = Run(last.start_ticks, length, (last.count or 1) + count, last.number)
+            runs[-1] = TimelineRun(last.start_ticks, length, (last.count or 1) + count, last.number)
         else:
-            runs.append(Run(at, length, count, number))
+            runs.append(TimelineRun(at, length, count, number))
         at += length * count
         number += count
     return Timeline(tuple(runs), open_ended=live) if runs else None

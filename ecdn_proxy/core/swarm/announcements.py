@@ -9,7 +9,7 @@ wake()       streams nobody watches any more are announced no longer
 from collections import OrderedDict
 
 from ecdn_proxy.core.events import AnnounceStreams, ClearCondition, RaiseCondition
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Held, Keepers
 
@@ -18,11 +18,11 @@ RECENT_KEYS = 24
 """The live window of two or three renditions: what a newcomer may ask for."""
 
 
-class Housekeeping:
+class Announcements:
     """Streams watched on this machine."""
 
-    def __init__(self, site: Site, share_after_watching_s: float) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, share_after_watching_s: float) -> None:
+        self._context = context
         self._share_after_s = share_after_watching_s
         self._joined: dict[str, Instant] = {}
         self._changed: dict[str, Instant] = {}
@@ -57,11 +57,11 @@ class Housekeeping:
 
     def announce(self) -> None:
         """Tell mDNS, the coordinator and the links."""
-        self._site.out.append(AnnounceStreams(self.watched(), self._site.view.serves, self._isolated))
+        self._context.out.append(AnnounceStreams(self.watched(), self._context.membership.serves, self._isolated))
 
     def look_around(self, now: Instant) -> None:
         """Whether an access point seems to keep this machine from its like."""
-        isolation, out = self._site.view.isolation, self._site.out
+        isolation, out = self._context.membership.isolation, self._context.out
         if isolation.is_sure(now):
             if self._evidence != isolation.evidence:
                 out.append(RaiseCondition("client-isolation", "two or more were tried, and nobody there answers"))
@@ -82,28 +82,28 @@ class Housekeeping:
         if self.tracker_connected:
             return
         for stream in streams:
-            if stream in self._wanted_at and (members := self._site.view.keepers(stream)):
-                self._site.send(device, Keepers(stream, members))
+            if stream in self._wanted_at and (members := self._context.membership.keepers(stream)):
+                self._context.send(device, Keepers(stream, members))
 
     def keepers_told(self, told: Keepers, now: Instant) -> None:
         """A neighbour says who keeps a stream's ledgers."""
         wanted = not self.tracker_connected and told.stream in self._wanted_at
-        if wanted and self._site.view.keepers_told(told.stream, told.members):
+        if wanted and self._context.membership.keepers_told(told.stream, told.members):
             self.register((told.stream,), now)
 
     def joining(self, stream: str, now: Instant) -> bool:
         """Whether the neighbours' names may still come in a moment."""
-        if not self._site.sharing or stream in self._named:
+        if not self._context.sharing or stream in self._named:
             return False
         return now < self._joined.get(stream, now) + self._join_wait_s()
 
     def _join_wait_s(self) -> float:
-        limits = self._site.limits
+        limits = self._context.limits
         return limits.join_wait_tracker_s if self.tracker_connected else limits.join_wait_s
 
     def is_unsettled(self, stream: str, now: Instant) -> bool:
         """Whether the committee changed a moment ago, so that others may still ask by an older list."""
-        return now < self._changed.get(stream, now) + self._site.limits.unsettled_s
+        return now < self._changed.get(stream, now) + self._context.limits.unsettled_s
 
     def completed(self, key: str, stream: str, now: Instant, *, fetched: bool = False) -> None:
         """This machine has all of a segment: its home learns so, and of a fetched one the next in rank too."""
@@ -111,15 +111,15 @@ class Housekeeping:
         while len(self._recent) > RECENT_KEYS:
             self._recent.popitem(last=False)
         self._tell(key, stream, now)
-        if fetched and self._site.sharing and self._site.view.serves:
-            for home in self._site.view.homes(stream, key, now)[1:2]:
-                if home != self._site.me.device:
-                    self._site.reach(home, Held(key, stream), now)
+        if fetched and self._context.sharing and self._context.membership.serves:
+            for home in self._context.membership.homes(stream, key, now)[1:2]:
+                if home != self._context.me.device:
+                    self._context.reach(home, Held(key, stream), now)
 
     def register(self, streams: tuple[str, ...], now: Instant) -> None:
         """Membership may have changed: recent keys of these streams whose home is new are told to it."""
         for stream in streams:
-            committee = tuple(self._site.view.committee(stream, now)) if stream in self._wanted_at else ()
+            committee = tuple(self._context.membership.committee(stream, now)) if stream in self._wanted_at else ()
             if committee and self._committees.get(stream) != committee:
                 self._committees[stream], self._changed[stream] = committee, now
                 self._register_keys(stream, now)
@@ -130,15 +130,15 @@ class Housekeeping:
                 self._tell(key, stream, now)
 
     def _tell(self, key: str, stream: str, now: Instant) -> None:
-        site = self._site
-        home = site.view.homes(stream, key, now)[0]
-        if self._recent[key][1] == home or not site.sharing:
+        context = self._context
+        home = context.membership.homes(stream, key, now)[0]
+        if self._recent[key][1] == home or not context.sharing:
             return
         self._recent[key] = (stream, home)
-        if home == site.me.device:
-            site.ledger.held(key, stream, home)
-        elif site.view.serves:
-            site.reach(home, Held(key, stream), now)
+        if home == context.me.device:
+            context.ledger.held(key, stream, home)
+        elif context.membership.serves:
+            context.reach(home, Held(key, stream), now)
 
     def wake_at(self, joining: list[str]) -> Instant | None:
         """When a wait for names ends or a stream is no longer watched."""
@@ -160,4 +160,4 @@ class Housekeeping:
         for known in (self._joined, self._changed, self._committees):
             known.pop(stream, None)
         self._named.discard(stream)
-        self._site.view.forget_stream(stream)
+        self._context.membership.forget_stream(stream)

@@ -12,11 +12,11 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.decay import Fading
+from ecdn_proxy.core.swarm.decay import Decay
 from ecdn_proxy.core.swarm.isolation import is_beside
-from ecdn_proxy.core.swarm.key_record import Chain, Entry
-from ecdn_proxy.core.swarm.membership import View
-from ecdn_proxy.core.swarm.parent_choice import Candidate, Choice, choose, is_full
+from ecdn_proxy.core.swarm.key_record import Chain, KeyRecord
+from ecdn_proxy.core.swarm.membership import Membership
+from ecdn_proxy.core.swarm.parent_choice import ParentCandidate, ParentChoice, choose, is_full
 from ecdn_proxy.sansio.machine import Instant
 
 CANDIDATES_MAX = 32
@@ -28,16 +28,16 @@ STARVED_LEVEL = 1.5
 """So many children (fading) that found a source slow are believed: one alone may have a bad way to it."""
 
 
-class Selection:
+class Candidates:
     """See the head of this file."""
 
-    def __init__(self, view: View, limits: Limits, apart: Callable[[str, str], bool]) -> None:
+    def __init__(self, membership: Membership, limits: Limits, apart: Callable[[str, str], bool]) -> None:
         """`apart` tells whether only WebRTC is likely between two devices."""
-        self._view = view
+        self._membership = membership
         self._limits = limits
         self._apart = apart
-        self._given = Fading(GIVEN_HALF_LIFE_S, limits.neighbours_max)
-        self._slow = Fading(SLOW_HALF_LIFE_S, limits.neighbours_max)
+        self._given = Decay(GIVEN_HALF_LIFE_S, limits.neighbours_max)
+        self._slow = Decay(SLOW_HALF_LIFE_S, limits.neighbours_max)
         self._isolated: OrderedDict[str, None] = OrderedDict()
         """Devices that access points seem to keep from each other, by their own last word."""
 
@@ -63,22 +63,29 @@ class Selection:
         """A child found its parent slow."""
         self._slow.add(parent, now)
 
-    def starves(self, entry: Entry, now: Instant) -> bool:
+    def starves(self, entry: KeyRecord, now: Instant) -> bool:
         """Whether all who have the segment, or fetch it, are believed to be slow: then nobody will have it in time."""
         return all(self._slow.level(source, now) >= STARVED_LEVEL for source in entry.sources())
 
     def may_serve(self, device: str, now: Instant) -> bool:
         """Whether a device gives anything to others."""
-        known = self._view.known(device)
-        if device == self._view.me.device:
-            return self._view.serves
-        return known is not None and known.serves and not self._view.is_barred(device, now)
+        known = self._membership.known(device)
+        if device == self._membership.me.device:
+            return self._membership.serves
+        return known is not None and known.serves and not self._membership.is_barred(device, now)
 
     # ---- what follows
 
     def choose(
-        self, entry: Entry, device: str, avoid: tuple[str, ...], fetching: set[str], now: Instant, *, last: bool = False
-    ) -> Choice | None:
+        self,
+        entry: KeyRecord,
+        device: str,
+        avoid: tuple[str, ...],
+        fetching: set[str],
+        now: Instant,
+        *,
+        last: bool = False,
+    ) -> ParentChoice | None:
         """The best parents for a device; None when there is nobody.
 
         Args:
@@ -94,17 +101,17 @@ class Selection:
         if device in self._isolated:
             pool = {it for it in pool if not self._kept_apart(device, it, surely=not last)}
         chains: dict[str, Chain | None] = {device: None}
-        candidates: list[Candidate] = []
+        candidates: list[ParentCandidate] = []
         for other in self._likely(entry, pool):
             if other == device or other in avoid or not self.may_serve(other, now):
                 continue
             chain = entry.chain(other, sources, chains)
-            contact = self._view.contact(other)
+            contact = self._membership.contact(other)
             if chain is None or contact is None:
                 continue
             depth, source = chain
             candidates.append(
-                Candidate(
+                ParentCandidate(
                     other,
                     depth,
                     entry.children[other],
@@ -121,19 +128,19 @@ class Selection:
             candidates += self._recruits(entry, pool | {device, *avoid}, now)
         return choose(candidates, self._limits)
 
-    def _recruits(self, entry: Entry, besides: set[str], now: Instant) -> list[Candidate]:
+    def _recruits(self, entry: KeyRecord, besides: set[str], now: Instant) -> list[ParentCandidate]:
         """Machines that everybody reaches and that can read it for one that reaches few: by wire, this one included."""
-        found: list[Candidate] = []
-        for other in self._view.members(entry.stream, now):
-            contact = self._view.contact(other)
+        found: list[ParentCandidate] = []
+        for other in self._membership.members(entry.stream, now):
+            contact = self._membership.contact(other)
             wired = contact is not None and contact.link == "wired"
             if wired and other not in besides and other not in self._isolated and self.may_serve(other, now):
                 given = self._given.level(other, now)
-                found.append(Candidate(other, 2, entry.children[other], given, "wired", holds=False, newly=True))
+                found.append(ParentCandidate(other, 2, entry.children[other], given, "wired", holds=False, newly=True))
         return found
 
     @staticmethod
-    def _likely(entry: Entry, pool: set[str]) -> list[str]:
+    def _likely(entry: KeyRecord, pool: set[str]) -> list[str]:
         """At most so many are looked at closely: those that were told to serve fewest."""
         if len(pool) <= CANDIDATES_MAX:
             return sorted(pool)
@@ -150,5 +157,5 @@ class Selection:
         """Whether access points keep two devices apart; without `surely` only those of one network count."""
         if one not in self._isolated or other not in self._isolated:
             return False
-        here, there = self._view.contact(one), self._view.contact(other)
+        here, there = self._membership.contact(one), self._membership.contact(other)
         return surely or here is None or there is None or is_beside(here, there)

@@ -1,9 +1,9 @@
 """What the parts of the node share: who is near, whom links reach, what is to be done.
 
-Site.send(device, message)    on an open link
-Site.reach(device, message)   opens one if need be; the message waits for it, bounded
-Site.request(device, ask)     the same for what is to be answered: not from whom an access point keeps apart
-Site.out                      effects of the event in hand, in order
+NodeContext.send(device, message)    on an open link
+NodeContext.reach(device, message)   opens one if need be; the message waits for it, bounded
+NodeContext.request(device, ask)     the same for what is to be answered: not from whom an access point keeps apart
+NodeContext.out                      effects of the event in hand, in order
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ecdn_proxy.core.events import Dial, Effect, HangUp, Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.swarm.ledger import Ledger
-from ecdn_proxy.core.swarm.membership import View
+from ecdn_proxy.core.swarm.membership import Membership
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
@@ -31,7 +31,7 @@ class Link:
     full: bool = False
 
 
-class Site:
+class NodeContext:
     """The surroundings of one node."""
 
     def __init__(self, me: Contact, seal: Seal, limits: Limits) -> None:
@@ -39,8 +39,8 @@ class Site:
         self.seal = seal
         self.limits = limits
         self.out: list[Effect] = []
-        self.view = View(me, limits)
-        self.ledger = Ledger(self.view, limits, self.apart)
+        self.membership = Membership(me, limits)
+        self.ledger = Ledger(self.membership, limits, self.apart)
         self.links: dict[str, Link] = {}
         self.sharing = True
         self._answer_s = limits.home_answer_s / 4
@@ -60,7 +60,7 @@ class Site:
 
     def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
         """Where they listen, as far as it is known."""
-        return tuple(contact for it in devices if (contact := self.view.contact(it)) is not None)
+        return tuple(contact for it in devices if (contact := self.membership.contact(it)) is not None)
 
     def number(self) -> int:
         """A number not used before: requests, fetches."""
@@ -97,22 +97,22 @@ class Site:
             return True
         if device in self._dialling:
             return not self._stalls(device, now)
-        contact = self.view.contact(device)
-        if contact is None or device == self.me.device or not self.view.reachable(device, now):
+        contact = self.membership.contact(device)
+        if contact is None or device == self.me.device or not self.membership.reachable(device, now):
             return False
         self._dialling[device] = []
-        self.view.dialled(device, now)
+        self.membership.dialled(device, now)
         self.out.append(Dial(contact))
         return True
 
     def _stalls(self, device: str, now: Instant) -> bool:
-        if stalls := self.view.stalls(device, now):
-            self.view.isolation.missed(device)
+        if stalls := self.membership.stalls(device, now):
+            self.membership.isolation.missed(device)
         return stalls
 
     def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
         """Like `reach`, for what is waited for; one that seems to be cut off is only tried."""
-        if self.view.isolation.keeps_apart(device, now):
+        if self.membership.isolation.keeps_apart(device, now):
             self.dial(device, now)
             return False
         return self.reach(device, message, now)

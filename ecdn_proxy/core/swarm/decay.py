@@ -5,7 +5,7 @@ import math
 from ecdn_proxy.sansio.machine import Instant
 
 
-class Fading:
+class Decay:
     """Amounts by device that halve with time; bounded."""
 
     def __init__(self, half_life_s: float, most: int) -> None:

@@ -1,7 +1,7 @@
 """What a home knows of one key: who fetches it, who has it, who reads from whom.
 
 Entry           the facts, as far as they were told
-Entry.chain()   how far a device is from a source of the segment, and from which
+KeyRecord.chain()   how far a device is from a source of the segment, and from which
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ class LeaseState:
 
 
 @dataclass(slots=True)
-class Entry:
+class KeyRecord:
     """What is known of one key."""
 
     stream: str

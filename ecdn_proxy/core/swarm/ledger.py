@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.candidates import Selection
-from ecdn_proxy.core.swarm.key_record import Entry, LeaseState
-from ecdn_proxy.core.swarm.membership import View
-from ecdn_proxy.core.swarm.parent_choice import Choice
+from ecdn_proxy.core.swarm.candidates import Candidates
+from ecdn_proxy.core.swarm.key_record import KeyRecord, LeaseState
+from ecdn_proxy.core.swarm.membership import Membership
+from ecdn_proxy.core.swarm.parent_choice import ParentChoice
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 
@@ -50,7 +50,7 @@ class Grant:
 class Following:
     """Read it from these."""
 
-    choice: Choice
+    choice: ParentChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Ledger:
     """The keys this device is home of (and those it has been told of as a shadow)."""
 
     def __init__(
-        self, view: View, limits: Limits, apart: Callable[[str, str], bool] = lambda one, other: False
+        self, membership: Membership, limits: Limits, apart: Callable[[str, str], bool] = lambda one, other: False
     ) -> None:
         self._limits = limits
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._selection = Selection(view, limits, apart)
+        self._entries: OrderedDict[str, KeyRecord] = OrderedDict()
+        self._candidates = Candidates(membership, limits, apart)
         self._first_byte: dict[str, float] = {}
         self._last_lease = 0
 
@@ -98,7 +98,7 @@ class Ledger:
         isolated: bool = False,
     ) -> Grant | Following | Alone:
         """Decide for `device`, which wants the key and has its first `have` pieces; `isolated` as in `Ask`."""
-        self._selection.noted(device, isolated=isolated)
+        self._candidates.noted(device, isolated=isolated)
         entry = self._entry(key, stream)
         if entry.alone_until > now:
             return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
@@ -118,7 +118,7 @@ class Ledger:
         forgivable = slow and self._forgivable(entry, have, now)
         if slow and not forgivable:
             self._blame(entry, device, avoid, now)
-            if self._selection.starves(entry, now) and len(entry.at_origin()) < LEASES_MAX:
+            if self._candidates.starves(entry, now) and len(entry.at_origin()) < LEASES_MAX:
                 return self._grant(entry, device, now)
         choice = self._choose(entry, device, avoid, now)
         if choice is None and forgivable:
@@ -132,7 +132,7 @@ class Ledger:
         self._follow(entry, device, choice, now)
         return Following(choice)
 
-    def _relieve(self, entry: Entry, own: LeaseState, avoid: tuple[str, ...], now: Instant) -> Grant | Following:
+    def _relieve(self, entry: KeyRecord, own: LeaseState, avoid: tuple[str, ...], now: Instant) -> Grant | Following:
         """Its holder says that a fetch is silent: whoever has the segment or gets it will do; else it goes on.
 
         The lease lives no longer for it, but counts as one of the two fetches that there may be.
@@ -149,45 +149,45 @@ class Ledger:
         self._follow(entry, own.device, choice, now)
         return Following(choice)
 
-    def _follow(self, entry: Entry, device: str, choice: Choice, now: Instant) -> None:
+    def _follow(self, entry: KeyRecord, device: str, choice: ParentChoice, now: Instant) -> None:
         entry.follow(device, choice.parents[0], now)
-        self._selection.gave(choice.parents[0], now)
+        self._candidates.gave(choice.parents[0], now)
 
-    def _stays(self, entry: Entry, device: str, now: Instant) -> Following | None:
+    def _stays(self, entry: KeyRecord, device: str, now: Instant) -> Following | None:
         """Whether an asker that finds its parent slow had better stay: when the fault is further up, and known.
 
         Everybody below a gap notices it at the same moment. Were all of them moved, nobody would read from anybody who
         has anything.
         """
         parent = entry.parents.get(device)
-        if parent is None or not self._selection.may_serve(parent, now):
+        if parent is None or not self._candidates.may_serve(parent, now):
             return None
         chain = entry.chain(parent, entry.sources(), {device: None})
         if chain is None:
             return None
         if self._not_begun(entry, now):
-            return Following(Choice((parent,), "the origin has not begun to answer, so nobody is to blame"))
+            return Following(ParentChoice((parent,), "the origin has not begun to answer, so nobody is to blame"))
         if entry.began_at is not None and now - entry.began_at <= self._limits.silence_s:
-            return Following(Choice((parent,), "the origin has only just begun, and what came is on its way"))
+            return Following(ParentChoice((parent,), "the origin has only just begun, and what came is on its way"))
         above: str | None = parent
         while above is not None:
             if now - entry.moved_at.get(above, -math.inf) <= MENDING_S:
-                return Following(Choice((parent,), f"{above[:8]} above it has just been given another parent"))
+                return Following(ParentChoice((parent,), f"{above[:8]} above it has just been given another parent"))
             above = entry.parents.get(above) if above != chain[1] else None
         return None
 
-    def _not_begun(self, entry: Entry, now: Instant) -> bool:
+    def _not_begun(self, entry: KeyRecord, now: Instant) -> bool:
         """Whether those who fetch may still wait for their first byte, and nobody has it."""
         waits = [not it.received_bytes and not it.told and self._live(entry, it, now) for it in entry.leases]
         return bool(waits) and all(waits) and not entry.holders
 
-    def _blame(self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant) -> None:
+    def _blame(self, entry: KeyRecord, device: str, avoid: tuple[str, ...], now: Instant) -> None:
         """A child found its parent slow. A parent that only relays may wait as much as the child does."""
         parent = entry.parents.get(device)
         if parent in avoid and parent in entry.sources():
-            self._selection.was_slow(parent, now)
+            self._candidates.was_slow(parent, now)
 
-    def _forgivable(self, entry: Entry, have: int, now: Instant) -> bool:
+    def _forgivable(self, entry: KeyRecord, have: int, now: Instant) -> bool:
         """Whether an avoided parent may be named again.
 
         A fetcher that is receiving and not far ahead of the asker relays what it gets: the origin is what is slow, and
@@ -199,7 +199,7 @@ class Ledger:
             for state in entry.leases
         )
 
-    def _live(self, entry: Entry, state: LeaseState, now: Instant, *, heard: bool = False) -> bool:
+    def _live(self, entry: KeyRecord, state: LeaseState, now: Instant, *, heard: bool = False) -> bool:
         """Whether a fetch receives, or may still wait for its first byte.
 
         With `heard`, one whose progress is told to another ledger gets no more time than any other.
@@ -275,7 +275,7 @@ class Ledger:
 
     def is_isolated(self, device: str) -> bool:
         """Whether an access point seems to keep a device from its like, by what it said when it last asked here."""
-        return self._selection.is_isolated(device)
+        return self._candidates.is_isolated(device)
 
     def fetchers(self, key: str) -> tuple[str, ...]:
         """Devices that are at the origin for the key, as far as this ledger knows."""
@@ -284,22 +284,22 @@ class Ledger:
 
     # ---- how it decides
 
-    def _entry(self, key: str, stream: str) -> Entry:
+    def _entry(self, key: str, stream: str) -> KeyRecord:
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(stream)
+            entry = self._entries[key] = KeyRecord(stream)
             if len(self._entries) > self._limits.keys_remembered:
                 self._entries.popitem(last=False)
         return entry
 
-    def _grant(self, entry: Entry, device: str, now: Instant) -> Grant:
+    def _grant(self, entry: KeyRecord, device: str, now: Instant) -> Grant:
         hedge = bool(entry.at_origin())
         self._last_lease += 1
         entry.leases.append(LeaseState(self._last_lease, device, now, now))
         entry.unfollow(device)
         return Grant(self._last_lease, hedge)
 
-    def _expire(self, entry: Entry, now: Instant) -> None:
+    def _expire(self, entry: KeyRecord, now: Instant) -> None:
         entry.late = [state for state in entry.late if now <= state.heard_at + LATE_COUNTS_S]
         silent = [state for state in entry.leases if now > self._lives_until(entry, state)]
         if not silent:
@@ -311,7 +311,7 @@ class Ledger:
             usual = self.usual_first_byte_s(entry.stream)
             self._first_byte[entry.stream] = min(2 * usual, FIRST_BYTE_MAX_S)
 
-    def _lives_until(self, entry: Entry, state: LeaseState) -> Instant:
+    def _lives_until(self, entry: KeyRecord, state: LeaseState) -> Instant:
         if state.received_bytes:
             return state.heard_at + self._limits.silence_s + self._limits.progress_s
         usual = self._first_byte.get(entry.stream, self._limits.first_byte_unknown_s)
@@ -331,8 +331,8 @@ class Ledger:
         return self._first_byte.get(stream, self._limits.first_byte_unknown_s)
 
     def _choose(
-        self, entry: Entry, device: str, avoid: tuple[str, ...], now: Instant, *, silent: bool = False
-    ) -> Choice | None:
+        self, entry: KeyRecord, device: str, avoid: tuple[str, ...], now: Instant, *, silent: bool = False
+    ) -> ParentChoice | None:
         """The best parents for a device; with `silent`, fetches that say nothing may be waited for as well."""
         fetching = {state.device for state in entry.at_origin() if silent or self._live(entry, state, now)}
-        return self._selection.choose(entry, device, avoid, fetching, now, last=silent)
+        return self._candidates.choose(entry, device, avoid, fetching, now, last=silent)

@@ -1,8 +1,8 @@
 """Who is near, who watches what, and which of them keeps the ledger for a key.
 
-    View.members(stream)       devices of this site that watch it, this one included
-    View.homes(stream, key)    the same devices that keep ledgers, best first
-    View.isolation             whether an access point seems to keep this device from its like
+    Membership.members(stream)       devices of this site that watch it, this one included
+    Membership.homes(stream, key)    the same devices that keep ledgers, best first
+    Membership.isolation             whether an access point seems to keep this device from its like
     rendezvous(device, key)    highest random weight (Thaler, Ravishankar 1998): a device's leaving moves its keys only
 
 The coordinator names a committee; without it, it is the seven highest by rendezvous over the stream. What was refused,
@@ -59,7 +59,7 @@ def _stalls(known: Neighbour, now: Instant) -> bool:
     return now >= known.link_due_at
 
 
-class View:
+class Membership:
     """The neighbourhood as this device sees it."""
 
     def __init__(self, me: Contact, limits: Limits) -> None:

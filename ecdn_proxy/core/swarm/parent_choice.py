@@ -15,7 +15,7 @@ SEGMENT_BITS_GUESS = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ParentCandidate:
     """A device that has the segment or is receiving it."""
 
     device: str
@@ -40,7 +40,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ParentChoice:
     """Parents, best first, and the reason for the first."""
 
     parents: tuple[str, ...]
@@ -52,17 +52,17 @@ def fan_out(link: str, limits: Limits) -> int:
     return {"wired": limits.fan_out_wired, "wifi": limits.fan_out_wifi}.get(link, 0)
 
 
-def is_full(candidate: Candidate, limits: Limits) -> bool:
+def is_full(candidate: ParentCandidate, limits: Limits) -> bool:
     """Whether it serves as many as it should of this segment."""
     return candidate.children >= (1 if candidate.isolated else fan_out(candidate.link, limits))
 
 
-def _detours(candidate: Candidate) -> bool:
+def _detours(candidate: ParentCandidate) -> bool:
     """Whether a segment that is being relayed would leave the better machines for a Wi-Fi link, to come back by it."""
     return candidate.isolated and not candidate.holds and candidate.depth > 0
 
 
-def predicted_s(candidate: Candidate, limits: Limits) -> float:
+def predicted_s(candidate: ParentCandidate, limits: Limits) -> float:
     """Seconds until one more child of this candidate would have a segment."""
     uplink = limits.uplink_wired_mbps if candidate.link == "wired" else limits.uplink_wifi_mbps
     unit = SEGMENT_BITS_GUESS / (uplink * 1e6)
@@ -70,7 +70,7 @@ def predicted_s(candidate: Candidate, limits: Limits) -> float:
     return work_s + candidate.depth * limits.hop_s + candidate.slow * limits.slow_parent_s
 
 
-def _has(candidate: Candidate) -> str:
+def _has(candidate: ParentCandidate) -> str:
     if candidate.newly:
         return "will read it and pass it on"
     if candidate.holds:
@@ -78,7 +78,7 @@ def _has(candidate: Candidate) -> str:
     return "fetches it from the origin" if candidate.depth == 0 else "is receiving it"
 
 
-def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Choice | None:
+def choose(candidates: list[ParentCandidate], limits: Limits, *, most: int = 4) -> ParentChoice | None:
     """Rank the candidates: by TLS before by WebRTC; those at their fan-out last, those on metered links never."""
     usable = [candidate for candidate in candidates if candidate.link != "metered"]
     if not usable:
@@ -96,4 +96,4 @@ def choose(candidates: list[Candidate], limits: Limits, *, most: int = 4) -> Cho
         f"{best.device[:8]} {has}{relays}, and gives it to {serving} so far: {others}, "
         f"{predicted_s(best, limits) * 1000:.0f} ms predicted{', by WebRTC' if best.far else ''}"
     )
-    return Choice(tuple(candidate.device for candidate in ranked[:most]), why)
+    return ParentChoice(tuple(candidate.device for candidate in ranked[:most]), why)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ecdn_proxy.core.events import Effect, Send
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.parent_choice import fan_out
 from ecdn_proxy.core.upload.uplink import WINDOW_S, Uplink, fair_share
 from ecdn_proxy.sansio.machine import Instant
@@ -60,7 +60,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Servable:
     """What there is of a segment now; pieces up to `len(pieces)` may be given away."""
 
     vouchers: list[Voucher] | tuple[Voucher, ...]
@@ -99,8 +99,8 @@ class Child:
 class Uploads:
     """Everything that is being given to others."""
 
-    def __init__(self, site: Site, limits: Limits, upload_mbps: float) -> None:
-        self._site = site
+    def __init__(self, context: NodeContext, limits: Limits, upload_mbps: float) -> None:
+        self._context = context
         self._limits = limits
         self._bucket = Bucket(upload_mbps * 1e6 / 8, limits.upload_burst_s)
         self._children: list[Child] = []
@@ -124,10 +124,10 @@ class Uploads:
 
     def begin(self, device: str, get: Get) -> bool:
         """Take on a child; False when there are enough."""
-        if self.of(get.key) >= fan_out(self._site.me.link, self._limits) + FAN_OUT_SLACK:
+        if self.of(get.key) >= fan_out(self._context.me.link, self._limits) + FAN_OUT_SLACK:
             return False
-        site, most = self._site, self._limits.fan_out_webrtc
-        if site.by_webrtc(device) and sum(1 for it in self._children if site.by_webrtc(it.device)) >= most:
+        context, most = self._context, self._limits.fan_out_webrtc
+        if context.by_webrtc(device) and sum(1 for it in self._children if context.by_webrtc(it.device)) >= most:
             return False
         if sum(1 for child in self._children if child.device == device) >= self._limits.gets_per_device_max:
             return False
@@ -190,14 +190,14 @@ class Uploads:
     def refuse(self, key: str, reason: Literal["busy", "unknown", "lost", "policy", "private"]) -> None:
         """No more of this segment will come."""
         for child in [it for it in self._children if it.key == key]:
-            self._site.send(child.device, Refused(child.request, reason))
+            self._context.send(child.device, Refused(child.request, reason))
             self._children.remove(child)
 
     def wake_at(self) -> Instant | None:
         """When the budget allows more."""
         return self._due_at if self._children else None
 
-    def pump(self, offer: Callable[[str], Offer | None], now: Instant) -> None:
+    def pump(self, offer: Callable[[str], Servable | None], now: Instant) -> None:
         """Send what can be sent now.
 
         Args:
@@ -213,7 +213,7 @@ class Uploads:
             for child in waiting:
                 there = offers[child.key]
                 if there is None:
-                    self._site.send(child.device, Refused(child.request, "lost"))
+                    self._context.send(child.device, Refused(child.request, "lost"))
                     self._children.remove(child)
                 elif self._step(child, there, now):
                     still.append(child)
@@ -222,9 +222,9 @@ class Uploads:
         if waiting:
             self._due_at = now
 
-    def _step(self, child: Child, offer: Offer, now: Instant) -> bool:
+    def _step(self, child: Child, offer: Servable, now: Instant) -> bool:
         """Send a child's vouchers and its next piece; False when it must wait or has everything."""
-        link = self._site.links.get(child.device)
+        link = self._context.links.get(child.device)
         if link is None or link.full:
             return False
         self._send_vouchers(child, offer)
@@ -236,7 +236,7 @@ class Uploads:
                 ready = self._bucket.ready_at(costs, now)
                 self._due_at = ready if self._due_at is None else min(self._due_at, ready)
                 return False
-            out: list[Effect] = self._site.out
+            out: list[Effect] = self._context.out
             out.append(Send(child.device, Piece(child.request, child.next_piece, bytes(data))))
             child.note(now)
             self.sent_bytes += len(data)
@@ -244,11 +244,11 @@ class Uploads:
                 self.sent_webrtc_bytes += len(data)
             return True
         if offer.whole or child.next_piece == child.end_piece:
-            self._site.send(child.device, End(child.request))
+            self._context.send(child.device, End(child.request))
             self._end(child, now)
         return False
 
-    def _send_vouchers(self, child: Child, offer: Offer) -> None:
+    def _send_vouchers(self, child: Child, offer: Servable) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
-            self._site.send(child.device, Vouched(child.request, voucher, offer.origin_kbps))
+            self._context.send(child.device, Vouched(child.request, voucher, offer.origin_kbps))
         child.vouchers_sent = len(offer.vouchers)

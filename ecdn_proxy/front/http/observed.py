@@ -1,7 +1,7 @@
 """What the agent learns from a request that goes to its origin, whoever carries it there.
 
-Map: `Passage` (one request's books: what has come back) · `Passages.answered` (the head; may be a manifest's) · `ended`
-(the whole answer; its last byte may go on when this returns) · `over` (it ended, be it early).
+Map: `ObservedAnswer` (one request's books: what has come back) · `ObservedAnswers.answered` (the head; may be a
+manifest's) · `ended` (the whole answer; its last byte may go on when this returns) · `over` (it ended, be it early).
 
 A manifest must be known before its player asks for the first segment of it. A small one is therefore held until the
 agent has learnt it; a large or chunked one is streamed and copied, and its end waits.
@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from ecdn_proxy.agent.api import Agent, ViewerRequest
+from ecdn_proxy.agent.api import AgentApi, ViewerRequest
 from ecdn_proxy.core.http.answers import first_of
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.front.http.content_encoding import MANIFEST_BYTES_MAX, Undecodable, decode
@@ -30,7 +30,7 @@ _log = structlog.get_logger("ecdn.proxy")
 
 
 @dataclass(slots=True)
-class Passage:
+class ObservedAnswer:
     """A request on its way to the origin: what has come back."""
 
     viewer: ViewerRequest
@@ -51,10 +51,10 @@ class Passage:
         return data
 
 
-class Passages:
+class ObservedAnswers:
     """The books of all passing requests to intercepted hosts."""
 
-    def __init__(self, agent: Agent, interception: Interception) -> None:
+    def __init__(self, agent: AgentApi, interception: Interception) -> None:
         self._agent = agent
         self._interception = interception
         self._learning = Tasks(_report)
@@ -63,7 +63,7 @@ class Passages:
         """End what is still being learnt."""
         await self._learning.close()
 
-    def answered(self, passage: Passage, host: str, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    def answered(self, passage: ObservedAnswer, host: str, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         """The answer's head; whether nothing of it may go on before `ended` has returned."""
         self._interception.answered(host, status)
         passage.status = status
@@ -86,26 +86,26 @@ class Passages:
         length = first_of(passage.headers, "content-length") or ""
         return length.isdigit() and len(length) < 10 and int(length) <= HELD_BYTES_MAX
 
-    async def ended(self, passage: Passage) -> None:
+    async def ended(self, passage: ObservedAnswer) -> None:
         """All of the answer has come."""
         body, passage.copy = passage.copy, None
         if body is not None:
             await self._learn(passage, bytes(body))
         self.over(passage)
 
-    def over(self, passage: Passage) -> None:
+    def over(self, passage: ObservedAnswer) -> None:
         """The answer has ended, be it early, or its viewer has left."""
         if passage.status and not passage.ended:
             passage.ended = True
             self._pass(passage)
 
-    def _pass(self, passage: Passage) -> None:
+    def _pass(self, passage: ObservedAnswer) -> None:
         try:
             self._agent.passed(passage.viewer, passage.status, passage.received)
         except Exception:
             _log.exception("the books could not be kept; the response passes")
 
-    async def _learn(self, passage: Passage, body: bytes) -> None:
+    async def _learn(self, passage: ObservedAnswer, body: bytes) -> None:
         try:
             plain = decode(body, first_of(passage.headers, "content-encoding") or "")
         except Undecodable as error:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from mitmproxy import http
 
-from ecdn_proxy.agent.api import Agent, Begun, Delivery, Missing, OwnAnswer, Pass, Route, ViewerRequest
+from ecdn_proxy.agent.api import AgentApi, Begun, Missing, OwnAnswer, Pass, Route, ViewerRequest, ViewerResponse
 from ecdn_proxy.core.http.answers import REASONS, Circumstance, answer_for, end_to_end, first_of
 from ecdn_proxy.core.values import Headers, StoredSegment
 from ecdn_proxy.front.http.sanitize import viewer_headers
@@ -62,7 +62,7 @@ class Reply:
 
 
 async def reply_to(
-    delivery: Delivery, method: str, headers: Headers, utc: Callable[[], float], *, show_source: bool
+    delivery: ViewerResponse, method: str, headers: Headers, utc: Callable[[], float], *, show_source: bool
 ) -> Reply:
     """Wait for the head of a delivery's answer; the caller closes the delivery.
 
@@ -116,7 +116,7 @@ async def _whole(body: bytes) -> AsyncIterator[memoryview]:
     yield memoryview(body)
 
 
-def sort(agent: Agent, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:
+def sort(agent: AgentApi, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:
     """A clean request as the agent reads it, and where it goes; `inside`: its host is intercepted."""
     viewer = ViewerRequest(request.method, request.url, viewer_headers(request))
     if not inside:

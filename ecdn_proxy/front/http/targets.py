@@ -1,7 +1,7 @@
 """Where the proxy may connect to: never to this machine or its private neighbourhood, unless a laboratory says so.
 
 Map: `Targets.spelled` (at once, by the spelling of a host) · `Targets.resolve` (after DNS; the address that was checked
-is the one to connect to, so that a name cannot be rebound in between) · `Refused` (with a sentence for a page).
+is the one to connect to, so that a name cannot be rebound in between) · `TargetRefused` (with a sentence for a page).
 
 A browser counts what comes through a proxy as public, so a proxy that reaches local addresses would launder them.
 """
@@ -15,7 +15,7 @@ from ecdn_proxy.core.http.urls import is_local_target
 from ecdn_proxy.core.settings import Settings
 
 
-class Refused(Exception):
+class TargetRefused(Exception):
     """Nobody is connected to this target through us; the text says why."""
 
 
@@ -63,10 +63,10 @@ class Targets:
 
     def _judge(self, host: str, address: str, port: int) -> None:
         if port in self.own_ports and _is_mine(address):
-            raise Refused(f"{host}:{port} is this agent itself")
+            raise TargetRefused(f"{host}:{port} is this agent itself")
         if not self._allow_local and not is_public(address):
             where = "" if host == address else f" ({address})"
-            raise Refused(f"{host}{where} is on this machine or in a private network")
+            raise TargetRefused(f"{host}{where} is on this machine or in a private network")
 
 
 def _is_address(host: str) -> bool:

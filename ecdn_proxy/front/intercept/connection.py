@@ -5,8 +5,8 @@
        ├────any other plain request──► relayed through mitmproxy ──► waiting
        └────upgrade, long body, HTTP/1.0, …──► handed over to mitmproxy until the connection ends
 
-Map: `Opened` with `data_received` (TLS) · `_read` (HTTP/1.1 by h11: what is malformed is refused) · `_dispatch` ·
-`_answer` · `say`, `answered`, `instead`, … (what `front.straight` and `front.relay` tell).
+Map: `InterceptedConnection` with `data_received` (TLS) · `_read` (HTTP/1.1 by h11: what is malformed is refused) ·
+`_dispatch` · `_answer` · `say`, `answered`, `instead`, … (what `front.straight` and `front.relay` tell).
 
 A segment is answered by the very functions by which the addon and the gateway answer. Nothing is answered out of turn:
 h11 reads no second request before the first has its whole response.
@@ -22,19 +22,19 @@ import structlog
 from mitmproxy import http
 from mitmproxy.net.http import http1
 
-from ecdn_proxy.agent.api import Agent, FromMemory, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import AgentApi, FromMemory, Pass, ToGateway, ViewerRequest
 from ecdn_proxy.core.http.answers import Circumstance
 from ecdn_proxy.front import errorpage
-from ecdn_proxy.front.http.observed import Passages
+from ecdn_proxy.front.http.observed import ObservedAnswers
 from ecdn_proxy.front.http.responses import Reply, brief, from_memory, reply_to, sort
 from ecdn_proxy.front.http.sanitize import clean
 from ecdn_proxy.front.http.targets import Targets
 from ecdn_proxy.front.intercept import mitm_transport as inner
-from ecdn_proxy.front.intercept.direct import Straight
-from ecdn_proxy.front.intercept.mitm_relay import Relay
-from ecdn_proxy.front.intercept.mitm_transport import Inner
-from ecdn_proxy.front.intercept.origin_connection import Onward
-from ecdn_proxy.front.intercept.tls_stream import Ended, Secured
+from ecdn_proxy.front.intercept.direct import DirectFetch
+from ecdn_proxy.front.intercept.mitm_relay import MitmRelay
+from ecdn_proxy.front.intercept.mitm_transport import InnerTransport
+from ecdn_proxy.front.intercept.origin_connection import OriginConnection
+from ecdn_proxy.front.intercept.tls_stream import TlsEnded, TlsStream
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
@@ -55,18 +55,18 @@ _log = structlog.get_logger("ecdn.proxy")
 class Services:
     """What every opened connection uses."""
 
-    agent: Agent
+    agent: AgentApi
     interception: Interception
     targets: Targets
-    passages: Passages
+    passages: ObservedAnswers
     utc: Callable[[], float]
     show_source: bool
     tasks: Tasks
-    through_mitmproxy: Callable[[Inner], None]
+    through_mitmproxy: Callable[[InnerTransport], None]
     """Start mitmproxy's handler on it."""
-    busy: Callable[["Opened", bool], None]
+    busy: Callable[["InterceptedConnection", bool], None]
     """A request is being answered here, or no longer."""
-    ended: Callable[["Opened"], None]
+    ended: Callable[["InterceptedConnection"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,13 @@ class Tunnel:
     connect: bytes
     host: str
     port: int
-    opened: inner.Opened
+    opened: inner.OpenedTls
 
 
-class Opened(asyncio.Protocol):
+class InterceptedConnection(asyncio.Protocol):
     """One client's connection; `tls` is the server's end, fresh, and the ClientHello comes by `data_received`."""
 
-    def __init__(self, services: Services, tunnel: Tunnel, tls: Secured, transport: asyncio.Transport) -> None:
+    def __init__(self, services: Services, tunnel: Tunnel, tls: TlsStream, transport: asyncio.Transport) -> None:
         self._services = services
         self._tunnel = tunnel
         self._tls = tls
@@ -94,14 +94,14 @@ class Opened(asyncio.Protocol):
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
         place = tunnel.host, tunnel.port
-        self._straight = Straight(
+        self._straight = DirectFetch(
             self,
             tunnel.host,
-            lambda told: Onward(told, place, tunnel.opened, services.interception, services.targets),
+            lambda told: OriginConnection(told, place, tunnel.opened, services.interception, services.targets),
             services.passages,
             services.tasks,
         )
-        self._relay = Relay(self, services.through_mitmproxy, tunnel.connect, transport, tunnel.opened)
+        self._relay = MitmRelay(self, services.through_mitmproxy, tunnel.connect, transport, tunnel.opened)
         self._slow = False
         self._room: asyncio.Future[None] | None = None
         self._heard_at = self._loop.time()
@@ -119,7 +119,7 @@ class Opened(asyncio.Protocol):
         try:
             for plain in self._tls.decrypt(data):
                 self._plain(plain)
-        except Ended as end:
+        except TlsEnded as end:
             if not self._tls.established:
                 self._services.interception.distrusted(self._name, end.why)
             self.close()

@@ -3,7 +3,8 @@
     idle ──ask──► asked ──the whole answer──► finishing (a manifest is learnt) ──► idle, connection kept
                     └── goes wrong before the viewer has had a byte: mitmproxy asks ── later: the viewer's breaks too
 
-Map: `Straight.ask` · `came`, `ended`, `too_slow` (the connection: `front.onward`) · `_read` (h11) · `_finish`, `_fail`.
+Map: `DirectFetch.ask` · `came`, `ended`, `too_slow` (the connection: `front.onward`) · `_read` (h11) · `_finish`,
+`_fail`.
 
 Errors are left to mitmproxy, which asks again and says them: a GET may be repeated (RFC 9110 section 9.2.2). Only a
 handshake that does not end is told here, for that viewer has waited long enough. Answers are framed anew, their bodies
@@ -19,29 +20,34 @@ from mitmproxy import http
 
 from ecdn_proxy.agent.api import ViewerRequest
 from ecdn_proxy.front import errorpage
-from ecdn_proxy.front.http.observed import Passage, Passages
-from ecdn_proxy.front.intercept.mitm_relay import ANSWER_HEAD_BYTES_MAX, Viewer, as_said
-from ecdn_proxy.front.intercept.origin_connection import Onward, Told
+from ecdn_proxy.front.http.observed import ObservedAnswer, ObservedAnswers
+from ecdn_proxy.front.intercept.mitm_relay import ANSWER_HEAD_BYTES_MAX, RelayedConnection, as_said
+from ecdn_proxy.front.intercept.origin_connection import OriginConnection, OriginEvents
 from ecdn_proxy.front.tls import policy as interception
 from ecdn_proxy.sansio.tasks import Tasks
 
 _log = structlog.get_logger("ecdn.proxy")
 
 
-class Straight:
+class DirectFetch:
     """One viewer's requests, one at a time; `connect` makes a connection to their origin that tells its caller."""
 
     def __init__(
-        self, viewer: Viewer, host: str, connect: Callable[[Told], Onward], passages: Passages, tasks: Tasks
+        self,
+        viewer: RelayedConnection,
+        host: str,
+        connect: Callable[[OriginEvents], OriginConnection],
+        passages: ObservedAnswers,
+        tasks: Tasks,
     ) -> None:
         self._viewer = viewer
         self._host = host
         self._connect = connect
         self._passages = passages
         self._tasks = tasks
-        self._onward: Onward | None = None
+        self._onward: OriginConnection | None = None
         self._http = _reading()
-        self._passage: Passage | None = None
+        self._passage: ObservedAnswer | None = None
         self._held: list[h11.Event] | None = None
         """The answer so far, while nothing of it may go on."""
         self._told = False
@@ -56,7 +62,7 @@ class Straight:
 
     def ask(self, request: http.Request, viewer: ViewerRequest) -> None:
         """Send a clean GET without a body."""
-        self._passage, self._told, self._held = Passage(viewer), False, None
+        self._passage, self._told, self._held = ObservedAnswer(viewer), False, None
         fields = list(request.headers.fields)
         try:
             head = self._http.send(h11.Request(method=b"GET", target=request.data.path, headers=fields))
@@ -154,7 +160,7 @@ class Straight:
             self._told = True
             self._viewer.say(event)
 
-    async def _finish(self, passage: Passage) -> None:
+    async def _finish(self, passage: ObservedAnswer) -> None:
         await self._passages.ended(passage)
         held, self._held, self._passage, self._finishing = self._held or [], None, None, None
         ours, theirs = self._http.our_state, self._http.their_state

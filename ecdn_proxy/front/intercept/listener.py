@@ -3,7 +3,7 @@
     arrived ──CONNECT to an intercepted host──► tunnel allowed ──its ClientHello──► Opened (TLS ends here)
        └──anything else: to mitmproxy, untouched        └──another name, no TLS, HTTP/2 only: to mitmproxy, untouched
 
-Map: `Entrance.start`, `.address`, `.idle`, `.close` · `_Arrival` (one connection until it is known) · `_Pipe` (a tunnel
+Map: `Listener.start`, `.address`, `.idle`, `.close` · `_Arrival` (one connection until it is known) · `_Pipe` (a tunnel
 that turned out to be mitmproxy's after its CONNECT had been answered).
 
 Untouched means: mitmproxy's handler gets the socket itself with every byte that was read so far.
@@ -18,13 +18,13 @@ import structlog
 from mitmproxy.proxy.layers.tls import parse_client_hello
 from OpenSSL import SSL
 
-from ecdn_proxy.agent.api import Agent
-from ecdn_proxy.front.http.observed import Passages
-from ecdn_proxy.front.http.targets import Refused, Targets
+from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.front.http.observed import ObservedAnswers
+from ecdn_proxy.front.http.targets import TargetRefused, Targets
 from ecdn_proxy.front.intercept import mitm_transport as inner
-from ecdn_proxy.front.intercept.connection import SILENT_MAX_S, Opened, Services, Tunnel
-from ecdn_proxy.front.intercept.mitm_transport import Inner
-from ecdn_proxy.front.intercept.tls_stream import Secured
+from ecdn_proxy.front.intercept.connection import SILENT_MAX_S, InterceptedConnection, Services, Tunnel
+from ecdn_proxy.front.intercept.mitm_transport import InnerTransport
+from ecdn_proxy.front.intercept.tls_stream import TlsStream
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.sansio.tasks import Tasks
 
@@ -36,15 +36,15 @@ _log = structlog.get_logger("ecdn.proxy")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Entrance:
+class Listener:
     """One listening address; `handler` is mitmproxy's for a new connection."""
 
     def __init__(
         self,
-        agent: Agent,
+        agent: AgentApi,
         interception: Interception,
         targets: Targets,
-        passages: Passages,
+        passages: ObservedAnswers,
         handler: Handler,
         utc: Callable[[], float],
         *,
@@ -58,7 +58,7 @@ class Entrance:
         """mitmproxy's handlers: they end with their connections, which mitmproxy's server closes."""
         self._server: asyncio.Server | None = None
         self._connections: set[_Ends] = set()
-        self._busy: set[Opened] = set()
+        self._busy: set[InterceptedConnection] = set()
         self.idle = asyncio.Event()
         """Set while no request is being answered here."""
         self.idle.set()
@@ -118,7 +118,7 @@ class Entrance:
         """It has ended, or is mitmproxy's now."""
         self._connections.discard(connection)
 
-    def _is_busy(self, connection: Opened, busy: bool) -> None:
+    def _is_busy(self, connection: InterceptedConnection, busy: bool) -> None:
         (self._busy.add if busy else self._busy.discard)(connection)
         if self._busy:
             self.idle.clear()
@@ -133,7 +133,7 @@ class _Ends(Protocol):
 class _Arrival(asyncio.Protocol):
     """A connection of which nothing is known yet."""
 
-    def __init__(self, entrance: Entrance) -> None:
+    def __init__(self, entrance: Listener) -> None:
         self._entrance = entrance
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -178,7 +178,7 @@ class _Arrival(asyncio.Protocol):
     def _allowed(self, host: str, port: int) -> bool:
         try:
             self._entrance.targets.spelled(host, port)
-        except Refused:
+        except TargetRefused:
             return False  # mitmproxy's addon says so on a page
         return self._entrance.interception.intercepts(host)
 
@@ -200,13 +200,15 @@ class _Arrival(asyncio.Protocol):
         if tls is None:
             self._to_mitmproxy()
         else:
-            self._open(tls, inner.Opened(hello.sni, offers))
+            self._open(tls, inner.OpenedTls(hello.sni, offers))
 
-    def _open(self, tls: SSL.Connection, said: inner.Opened) -> None:
+    def _open(self, tls: SSL.Connection, said: inner.OpenedTls) -> None:
         assert self._transport is not None
         self._let_go()
         tunnel = Tunnel(self._connect, self._host, self._port, said)
-        opened = Opened(self._entrance.services, tunnel, Secured(tls, self._transport), self._transport)
+        opened = InterceptedConnection(
+            self._entrance.services, tunnel, TlsStream(tls, self._transport), self._transport
+        )
         self._entrance.remember(opened)
         self._transport.set_protocol(opened)
         opened.data_received(bytes(self._received))
@@ -235,9 +237,9 @@ class _Arrival(asyncio.Protocol):
 class _Pipe(asyncio.Protocol):
     """Bytes between a client and mitmproxy, none of them read."""
 
-    def __init__(self, entrance: Entrance, connect: bytes, transport: asyncio.Transport) -> None:
+    def __init__(self, entrance: Listener, connect: bytes, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._inner = Inner(self, connect, transport, None)
+        self._inner = InnerTransport(self, connect, transport, None)
         entrance.handle(self._inner.reader, self._inner.writer)
 
     def data_received(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """A request of an opened connection on its way through mitmproxy: one at a time, framed anew on both sides.
 
-Map: `Viewer` (whom the answer is told) · `Relay.ask` (a whole request) · `hand_over` (this request and all that follow)
-· `came_out`, `gone` (what mitmproxy makes of it).
+Map: `RelayedConnection` (whom the answer is told) · `MitmRelay.ask` (a whole request) · `hand_over` (this request and
+all that follow) · `came_out`, `gone` (what mitmproxy makes of it).
 
 mitmproxy gets the client's CONNECT and the decrypted requests, and applies the same hooks as without the lean path.
 """
@@ -14,13 +14,13 @@ import h11
 import structlog
 
 from ecdn_proxy.front.intercept import mitm_transport as inner
-from ecdn_proxy.front.intercept.mitm_transport import Inner
+from ecdn_proxy.front.intercept.mitm_transport import InnerTransport
 
 ANSWER_HEAD_BYTES_MAX: Final = 262_144
 _log = structlog.get_logger("ecdn.proxy")
 
 
-class Viewer(Protocol):
+class RelayedConnection(Protocol):
     """The connection whose request is relayed."""
 
     def say(self, event: h11.Event) -> None:
@@ -48,23 +48,23 @@ class Viewer(Protocol):
         ...
 
 
-class Relay:
+class MitmRelay:
     """See the file's head; `connect` is the client's CONNECT request as it came."""
 
     def __init__(
         self,
-        viewer: Viewer,
-        through_mitmproxy: Callable[[Inner], None],
+        viewer: RelayedConnection,
+        through_mitmproxy: Callable[[InnerTransport], None],
         connect: bytes,
         transport: asyncio.Transport,
-        opened: inner.Opened,
+        opened: inner.OpenedTls,
     ) -> None:
         self._viewer = viewer
         self._through_mitmproxy = through_mitmproxy
         self._connect = connect
         self._transport = transport
         self._opened = opened
-        self._inner: Inner | None = None
+        self._inner: InnerTransport | None = None
         self._reading: h11.Connection | None = None
         """Reads mitmproxy's response while one is expected."""
         self._slow = False
@@ -95,7 +95,7 @@ class Relay:
     def feed(self, data: bytes) -> None:
         """From the client."""
         if self._inner is None:
-            self._inner = Inner(self, self._connect, self._transport, self._opened)
+            self._inner = InnerTransport(self, self._connect, self._transport, self._opened)
             self._inner.slow(self._slow)
             self._through_mitmproxy(self._inner)
         self._inner.feed(data)

@@ -1,8 +1,9 @@
 """mitmproxy's side of a connection that was opened before it: a transport without a socket.
 
-    the front ──feed──► mitmproxy's reader          mitmproxy's writer ──► Outer.came_out, Outer.gone
+    the front ──feed──► mitmproxy's reader          mitmproxy's writer ──► OuterTransport.came_out, OuterTransport.gone
 
-Map: `Outer` (whom it writes to) · `Inner` (the transport) · `Opened` (what mitmproxy should know of the TLS outside).
+Map: `OuterTransport` (whom it writes to) · `InnerTransport` (the transport) · `OpenedTls` (what mitmproxy should know
+of the TLS outside).
 
 mitmproxy is shown the CONNECT request that the client sent, decides as always whether a tunnel is allowed, and its 200
 is swallowed, for the client has had one. What follows are the bytes of the tunnel: decrypted ones when `opened` is
@@ -15,19 +16,19 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 OPENED: Final = "ecdn-opened"
-"""The name of the extra information by which mitmproxy's handler finds `Opened`."""
+"""The name of the extra information by which mitmproxy's handler finds `OpenedTls`."""
 _HEAD_BYTES_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedTls:
     """The client's TLS, which ends at the front."""
 
     sni: str | None
     alpn_offers: tuple[bytes, ...]
 
 
-class Outer(Protocol):
+class OuterTransport(Protocol):
     """The client's side."""
 
     def came_out(self, data: bytes) -> None:
@@ -47,14 +48,16 @@ class Outer(Protocol):
         ...
 
 
-class Inner(asyncio.Transport):
+class InnerTransport(asyncio.Transport):
     """What mitmproxy takes for its client's connection."""
 
-    def __init__(self, outer: Outer, connect: bytes, around: asyncio.Transport, opened: Opened | None) -> None:
+    def __init__(
+        self, outer: OuterTransport, connect: bytes, around: asyncio.Transport, opened: OpenedTls | None
+    ) -> None:
         extra = {name: around.get_extra_info(name) for name in ("peername", "sockname")}
         super().__init__({**extra, OPENED: opened})
         loop = asyncio.get_running_loop()
-        self._outer: Outer | None = outer
+        self._outer: OuterTransport | None = outer
         self._loop = loop
         self.reader = asyncio.StreamReader(loop=loop)
         self._protocol = asyncio.StreamReaderProtocol(self.reader, loop=loop)

@@ -3,7 +3,7 @@
     connecting ──TCP──► shaking hands ──TLS──► open ──either side──► ended
         └── refused, no answer ──┴── no end to it in time ──┘ ended
 
-Map: `Told` (whom it tells) · `Onward.send`, `slow`, `leave`.
+Map: `OriginEvents` (whom it tells) · `OriginConnection.send`, `slow`, `leave`.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 import structlog
 
-from ecdn_proxy.front.http.targets import Refused, Targets
+from ecdn_proxy.front.http.targets import TargetRefused, Targets
 from ecdn_proxy.front.intercept import mitm_transport as inner
-from ecdn_proxy.front.intercept.tls_stream import Ended, Secured
+from ecdn_proxy.front.intercept.tls_stream import TlsEnded, TlsStream
 from ecdn_proxy.front.tls import policy as interception
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.sansio.tasks import Tasks
@@ -21,7 +21,7 @@ from ecdn_proxy.sansio.tasks import Tasks
 _log = structlog.get_logger("ecdn.proxy")
 
 
-class Told(Protocol):
+class OriginEvents(Protocol):
     """Calls that a connection makes; none after `leave`."""
 
     def came(self, data: bytes) -> None:
@@ -41,19 +41,24 @@ class Told(Protocol):
         ...
 
 
-class Onward(asyncio.Protocol):
+class OriginConnection(asyncio.Protocol):
     """One connection to an origin; `said` is what the viewer's own ClientHello says."""
 
     def __init__(
-        self, told: Told, place: tuple[str, int], said: inner.Opened, interception: Interception, targets: Targets
+        self,
+        told: OriginEvents,
+        place: tuple[str, int],
+        said: inner.OpenedTls,
+        interception: Interception,
+        targets: Targets,
     ) -> None:
-        self._told: Told | None = told
+        self._told: OriginEvents | None = told
         self._host, self._port = place
         self._said = said
         self._interception = interception
         self._targets = targets
         self._transport: asyncio.Transport | None = None
-        self._tls: Secured | None = None
+        self._tls: TlsStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._unsent = b""
@@ -92,7 +97,7 @@ class Onward(asyncio.Protocol):
         try:
             address = await self._targets.resolve(self._host, self._port)
             await asyncio.get_running_loop().create_connection(lambda: self, address, self._port)
-        except (Refused, OSError):
+        except (TargetRefused, OSError):
             self._ended(whole=False)
         except Exception:
             _log.exception("a connection to an origin failed")  # a check that failed among them: nothing is sent
@@ -109,7 +114,7 @@ class Onward(asyncio.Protocol):
             return
         said = self._said
         tls = self._interception.speak_to(self._host, self._port, said.sni, said.alpn_offers)
-        self._tls = Secured(tls, self._transport)
+        self._tls = TlsStream(tls, self._transport)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(interception.HANDSHAKE_MAX_S, self._give_up)
         self._tls.begin()
@@ -124,7 +129,7 @@ class Onward(asyncio.Protocol):
             for plain in tls.decrypt(data):
                 if self._told is not None:
                     self._told.came(plain)
-        except Ended as end:
+        except TlsEnded as end:
             self._ended(whole=tls.established and not end.why)
             return
         if new and tls.established:

@@ -1,7 +1,7 @@
 """One end of TLS around a transport, with as few copies and system calls as Python allows.
 
-Map: `Secured.begin` (a client's hello) · `decrypt` (what came in, as it can be read) · `encrypt` (gathered, written in
-lots) · `flush` · `Ended`.
+Map: `TlsStream.begin` (a client's hello) · `decrypt` (what came in, as it can be read) · `encrypt` (gathered, written
+in lots) · `flush` · `TlsEnded`.
 
 Measured with 2 MB bodies: lots of 64 to 256 KiB cost the same, lots of 16 KiB half as much again.
 """
@@ -17,7 +17,7 @@ LOT_BYTES: Final = 131_072
 _READ_BYTES: Final = 65_536
 
 
-class Ended(Exception):
+class TlsEnded(Exception):
     """The other end has ended TLS, or broke it; `why` is OpenSSL's reason, or empty."""
 
     def __init__(self, why: str) -> None:
@@ -25,7 +25,7 @@ class Ended(Exception):
         self.why = why
 
 
-class Secured:
+class TlsStream:
     """One connection; `tls` is fresh, in its accepting or connecting state."""
 
     def __init__(self, tls: SSL.Connection, transport: asyncio.Transport) -> None:
@@ -59,11 +59,11 @@ class Secured:
         except SSL.WantReadError:
             self.flush()
         except SSL.ZeroReturnError:
-            raise Ended("") from None
+            raise TlsEnded("") from None
         except SSL.Error as error:
             self.flush()  # our alert
             rows = error.args[0] if error.args else ()
-            raise Ended(str(rows[-1][-1]) if rows and rows[-1] else "") from error
+            raise TlsEnded(str(rows[-1][-1]) if rows and rows[-1] else "") from error
 
     def encrypt(self, data: bytes | memoryview) -> None:
         """Send; whatever else this turn of the loop brings goes out with it."""

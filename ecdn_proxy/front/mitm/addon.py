@@ -13,13 +13,13 @@ from mitmproxy import http, websocket
 from mitmproxy.connection import Server
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.api import Agent, FromMemory, Pass, ToGateway
-from ecdn_proxy.core.http.answers import Answer, Circumstance, answer_for
+from ecdn_proxy.agent.api import AgentApi, FromMemory, Pass, ToGateway
+from ecdn_proxy.core.http.answers import Circumstance, ResponsePlan, answer_for
 from ecdn_proxy.front import errorpage
-from ecdn_proxy.front.http.observed import Passage, Passages
+from ecdn_proxy.front.http.observed import ObservedAnswer, ObservedAnswers
 from ecdn_proxy.front.http.responses import has_body, sort
 from ecdn_proxy.front.http.sanitize import clean
-from ecdn_proxy.front.http.targets import Refused, Targets
+from ecdn_proxy.front.http.targets import TargetRefused, Targets
 from ecdn_proxy.front.mitm.gateway import SECRET_FIELD, Gateway
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.io import clock
@@ -41,11 +41,11 @@ class Addon:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: AgentApi,
         gateway: Gateway,
         interception: Interception,
         targets: Targets,
-        passages: Passages,
+        passages: ObservedAnswers,
         *,
         source_headers: bool,
     ) -> None:
@@ -73,7 +73,7 @@ class Addon:
             self._targets.spelled(host, port)
             if not self._interception.intercepts(host):
                 await self._targets.resolve(host, port)
-        except Refused as refusal:
+        except TargetRefused as refusal:
             _log.warning("tunnel refused", why=str(refusal))
             flow.response = errorpage.refused(str(refusal))
         except OSError as error:
@@ -87,7 +87,7 @@ class Addon:
         host, port = address[:2]
         try:
             pinned = await self._targets.resolve(host, port)
-        except Refused as refusal:
+        except TargetRefused as refusal:
             data.server.error = f"{errorpage.REFUSED}{refusal}"
         except OSError as error:
             data.server.error = f"{errorpage.UNRESOLVED}{host}: {error}"
@@ -123,7 +123,7 @@ class Addon:
             return
         try:
             self._targets.spelled(flow.request.host, flow.request.port)
-        except Refused as refusal:
+        except TargetRefused as refusal:
             _log.warning("request refused", why=str(refusal))
             self._refuse(flow, errorpage.refused(str(refusal)))
             return
@@ -138,7 +138,7 @@ class Addon:
             case Pass():
                 flow.request.stream = has_body(flow.request)
                 if inside:
-                    flow.metadata[_PASSAGE] = Passage(viewer)
+                    flow.metadata[_PASSAGE] = ObservedAnswer(viewer)
 
     def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
         request = flow.request
@@ -167,7 +167,7 @@ class Addon:
         response = flow.response
         assert response is not None
         passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, Passage):
+        if not isinstance(passage, ObservedAnswer):
             response.stream = True
             return
         held = self._passages.answered(passage, flow.request.host, response.status_code, response.headers.fields)
@@ -177,7 +177,7 @@ class Addon:
         """The response has come; a held one goes on when this returns."""
         self._done(flow)
         passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, Passage) or flow.response is None:
+        if not isinstance(passage, ObservedAnswer) or flow.response is None:
             return
         if flow.response.stream is False and flow.response.raw_content is not None:
             passage.take(flow.response.raw_content)
@@ -187,7 +187,7 @@ class Addon:
         """A request ended early: refused, broken off, or its viewer left."""
         self._done(flow)
         passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, Passage):
+        if not isinstance(passage, ObservedAnswer):
             return
         self._passages.over(passage)
         if not passage.status and flow.server_conn.tls_established and flow.client_conn.connected:
@@ -213,7 +213,7 @@ def clean_connect(request: http.Request) -> str | None:
     return None
 
 
-def _from_memory(answer: Answer, body: bytes) -> http.Response:
+def _from_memory(answer: ResponsePlan, body: bytes) -> http.Response:
     end = None if answer.length is None else answer.skip + answer.length
     content = body[answer.skip : end] if answer.body else b""
     headers = http.Headers([(name.encode(), value.encode()) for name, value in answer.headers])

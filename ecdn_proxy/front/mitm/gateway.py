@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ecdn_proxy.agent.api import Agent
+from ecdn_proxy.agent.api import AgentApi
 from ecdn_proxy.core.http.answers import REASONS
 from ecdn_proxy.front.http.responses import Reply, brief, reply_to
 from ecdn_proxy.wire.faults import Unavailable
@@ -35,7 +35,7 @@ _log = structlog.get_logger("ecdn.gateway")
 class Gateway:
     """One aiohttp server on a loopback port of its own."""
 
-    def __init__(self, agent: Agent, *, source_headers: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, agent: AgentApi, *, source_headers: bool, clock: Callable[[], float]) -> None:
         self._agent = agent
         self._source_headers = source_headers
         self._clock = clock

@@ -18,7 +18,7 @@ import msgspec
 from cryptography import x509
 
 from ecdn_proxy.agent.status import Status
-from ecdn_proxy.core.http.hosts import Scope, place
+from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front.status.pac import reachable
 from ecdn_proxy.io import identity as trust
@@ -111,7 +111,7 @@ def _authority(settings: Settings, state_dir: Path, utc: float) -> Finding:
         return Finding(
             "Certificate authority", "It has ended.", "Start the agent and let this machine trust the new one."
         )
-    wanted = set(Scope.of(settings.intercept_domains, ()).intercept)
+    wanted = set(HostScope.of(settings.intercept_domains, ()).intercept)
     if wanted and domains != wanted:
         cure = "Restart the agent and let this machine trust the new authority: ecdn-proxy ca."
         return Finding("Certificate authority", f"It is for {', '.join(sorted(domains))}.", cure)

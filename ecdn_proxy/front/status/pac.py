@@ -9,7 +9,7 @@ Hosts are compared, never URLs: browsers strip path and query from https URLs be
 import ipaddress
 import json
 
-from ecdn_proxy.core.http.hosts import Scope, place
+from ecdn_proxy.core.http.hosts import HostScope, place
 
 TYPE = "application/x-ns-proxy-autoconfig"
 
@@ -60,7 +60,7 @@ def reachable(listen: str) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def pac(scope: Scope, listen: str, corporate: str | None) -> str:
+def pac(scope: HostScope, listen: str, corporate: str | None) -> str:
     """The PAC's text; `corporate` is the text of the customer's own."""
     return _TEXT % {
         "intercept": json.dumps(scope.intercept),

@@ -19,8 +19,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from ecdn_proxy.agent.api import Agent
-from ecdn_proxy.core.http.hosts import Scope, place
+from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front.status import html as view
 from ecdn_proxy.front.status import pac
@@ -40,11 +40,11 @@ _LOCKED = "default-src 'none'; frame-ancestors 'none'"
 class Page:
     """One aiohttp server on settings.page_listen."""
 
-    def __init__(self, agent: Agent, settings: Settings, proxy_address: Callable[[], str]) -> None:
+    def __init__(self, agent: AgentApi, settings: Settings, proxy_address: Callable[[], str]) -> None:
         self._agent = agent
         self._settings = settings
         self._proxy_address = proxy_address
-        self._scope = Scope.of(settings.intercept_domains, settings.bypass_domains)
+        self._scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         self._runner: web.AppRunner | None = None
         self._hosts: frozenset[str] = frozenset()
         self.address: tuple[str, int] = place(settings.page_listen)

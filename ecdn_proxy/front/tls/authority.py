@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 
 LIFE: Final = timedelta(days=90)
 RENEW_AFTER: Final = LIFE * 2 / 3
@@ -78,7 +78,7 @@ class Leaf:
 class Authority:
     """All generations that are alive; `clock` gives seconds since 1970."""
 
-    def __init__(self, directory: Path, scope: Scope, clock: Callable[[], float]) -> None:
+    def __init__(self, directory: Path, scope: HostScope, clock: Callable[[], float]) -> None:
         self._directory = directory
         self._scope = scope
         self._clock = clock
@@ -87,7 +87,7 @@ class Authority:
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
 
     @staticmethod
-    def open(state_dir: Path, scope: Scope, clock: Callable[[], float]) -> "Authority":
+    def open(state_dir: Path, scope: HostScope, clock: Callable[[], float]) -> "Authority":
         """Read what is there, or make it.
 
         Raises:

@@ -19,7 +19,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 from OpenSSL import SSL
 
-from ecdn_proxy.core.http.hosts import Scope, host_name
+from ecdn_proxy.core.http.hosts import HostScope, host_name
 from ecdn_proxy.front import mitm_patches as engine
 from ecdn_proxy.front.tls.authority import Authority, OutOfScope
 
@@ -44,7 +44,7 @@ class Interception(TlsConfig):
 
     name = "tlsconfig"
 
-    def __init__(self, scope: Scope, authority: Authority, bypassed: Callable[[str, str], None]) -> None:
+    def __init__(self, scope: HostScope, authority: Authority, bypassed: Callable[[str, str], None]) -> None:
         self._scope = scope
         self._authority = authority
         self._report = bypassed

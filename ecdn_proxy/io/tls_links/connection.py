@@ -17,7 +17,7 @@ import threading
 from typing import Protocol, cast
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.handshake import OWN, End, Owner, Talk
+from ecdn_proxy.io.handshake import OWN, Handshake, LinkEnd, Owner
 from ecdn_proxy.io.tls_links.contexts import peer_identity
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
@@ -73,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         """The first part of a frame whose rest has not come."""
         self._held = False
         self._leaving = False
-        self.talk = Talk(tenant)
+        self.talk = Handshake(tenant)
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.settled = asyncio.Event()
         """Set when the connection is open, or will never be."""
@@ -85,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self.dialled = expected is not None
         self.opened_at = 0.0
         self.open = False
-        self.end: End | None = None
+        self.end: LinkEnd | None = None
         self.full = False
         self.bytes_in = 0
         self.bytes_out = 0
@@ -101,13 +101,13 @@ class Connection(asyncio.BufferedProtocol):
         self.bytes_out += len(frame)
         transport.write(frame)
         if self.full and transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
-            self._finish(End("it no longer reads what it is sent"), at_once=True)
+            self._finish(LinkEnd("it no longer reads what it is sent"), at_once=True)
 
     def close(self, why: str, *, misbehaved: bool = False) -> None:
         """Say Bye and end; one that misbehaved hears nothing more."""
         if self.end is None and self.open and not misbehaved:
             self.send(Bye(ids.sentence(why)))
-        self._finish(End(why, misbehaved), at_once=misbehaved)
+        self._finish(LinkEnd(why, misbehaved), at_once=misbehaved)
 
     def leave(self, why: str) -> None:
         """Say Bye, send nothing more, but take what is still on its way until the other end closes."""
@@ -147,11 +147,11 @@ class Connection(asyncio.BufferedProtocol):
             if tenant != self._tenant:
                 raise PeerMisbehaved("a certificate of another tenant")
         except PeerMisbehaved as fault:
-            self._finish(End(fault.why, misbehaved=True), at_once=True)
+            self._finish(LinkEnd(fault.why, misbehaved=True), at_once=True)
             return
         self.device = self.talk.device = device
         if self._expected is not None and device != self._expected:
-            self._finish(End(f"another device answers at {self.address}"), at_once=True)
+            self._finish(LinkEnd(f"another device answers at {self.address}"), at_once=True)
             return
         self._timer = self._loop.call_later(HELLO_S, self._silent)
         self.said = self._owner.hello()
@@ -190,7 +190,7 @@ class Connection(asyncio.BufferedProtocol):
                         self._owner.passed_over(self, unknown.tag)
                 start = end
         except PeerMisbehaved as fault:
-            self._finish(End(fault.why, misbehaved=True), at_once=True)
+            self._finish(LinkEnd(fault.why, misbehaved=True), at_once=True)
         self._begun = b"" if self.end is not None else bytes(view[start:filled])
 
     def eof_received(self) -> bool:
@@ -209,7 +209,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
-        self._finish(End("the connection was lost" if error else "the other end closed the connection"), at_once=True)
+        self._finish(
+            LinkEnd("the connection was lost" if error else "the other end closed the connection"), at_once=True
+        )
         self._transport = None
         if not self.lost.done():
             self.lost.set_result(None)
@@ -225,7 +227,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.send(pong)
             case Hello() as hello:
                 self._opened(hello)
-            case End() as end:
+            case LinkEnd() as end:
                 self._finish(end, at_once=False)
 
     def _opened(self, hello: Hello) -> None:
@@ -238,19 +240,19 @@ class Connection(asyncio.BufferedProtocol):
         self._owner.greeted(self, hello)
 
     def _silent(self) -> None:
-        self._finish(End(f"no Hello within {HELLO_S:g} s"), at_once=True)
+        self._finish(LinkEnd(f"no Hello within {HELLO_S:g} s"), at_once=True)
 
     def _left(self) -> None:
-        self._finish(End("left"), at_once=True)
+        self._finish(LinkEnd("left"), at_once=True)
 
     def _send_ping(self) -> None:
         if self.talk.unanswered >= UNANSWERED_MAX:
-            self._finish(End(f"{UNANSWERED_MAX} pings unanswered"), at_once=True)
+            self._finish(LinkEnd(f"{UNANSWERED_MAX} pings unanswered"), at_once=True)
             return
         self._timer = self._loop.call_later(PING_S, self._send_ping)
         self.send(self.talk.ping(monotonic()))
 
-    def _finish(self, end: End, *, at_once: bool) -> None:
+    def _finish(self, end: LinkEnd, *, at_once: bool) -> None:
         """End the connection, the first time only; the owner hears of it before the socket is gone."""
         if self.end is not None:
             return

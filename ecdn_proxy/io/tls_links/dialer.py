@@ -1,6 +1,6 @@
 """Sockets to and from other agents, from `accept` or `connect` until TLS stands and both have said Hello.
 
-    Reach(connection, listen, contexts, networks, told)    start · dial · dialling · close      port · contexts
+    TcpDialer(connection, listen, contexts, networks, told)    start · dial · dialling · close      port · contexts
     told     linked failed refused: asked and called on the event loop, never awaited
 
 Only addresses in the allowed networks are dialled, and only those are let in. A contact's addresses are tried one after
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.handshake import LinkEnd
 from ecdn_proxy.io.tls_links.connection import HELLO_S, SHUTDOWN_S, Connection
 from ecdn_proxy.io.tls_links.contexts import Contexts
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed, listening, towards, why
@@ -27,7 +27,7 @@ STRANGERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ReachTold:
+class TcpDialerEvents:
     """What it asks and tells."""
 
     linked: Callable[[str], bool]
@@ -38,7 +38,7 @@ class ReachTold:
     """address, why: an accepted connection ended before a good Hello"""
 
 
-class Reach:
+class TcpDialer:
     """Listens and dials; `connection` makes one, for the device that is dialled or None. Belongs to one event loop."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Reach:
         listen: tuple[str, int],
         contexts: Contexts,
         networks: Networks,
-        told: ReachTold,
+        told: TcpDialerEvents,
     ) -> None:
         self._connection = connection
         self._listen = listen
@@ -149,13 +149,13 @@ class Reach:
             self._dials.discard(contact.device)
         self._told.failed(contact.device, reason, False)
 
-    async def _try(self, device: str, address: str, port: int) -> End | None:
+    async def _try(self, device: str, address: str, port: int) -> LinkEnd | None:
         """One address; None when the link is open."""
         loop = asyncio.get_running_loop()
         connection = self._connection(device)
         dialler = towards(address, self._listen[0])
         if dialler is None:
-            return End("not reachable from the address that this agent listens on")
+            return LinkEnd("not reachable from the address that this agent listens on")
         try:
             async with asyncio.timeout(CONNECT_S):
                 begun = monotonic()
@@ -170,10 +170,10 @@ class Reach:
                 )
         except TimeoutError:
             dialler.close()
-            return End(f"TCP {port} to {address} timed out")
+            return LinkEnd(f"TCP {port} to {address} timed out")
         except OSError as error:
             dialler.close()
-            return End(f"TCP {port} to {address}: {why(error)}")
+            return LinkEnd(f"TCP {port} to {address}: {why(error)}")
         except asyncio.CancelledError:
             dialler.close()
             raise

@@ -1,6 +1,6 @@
 """Links to other agents over TCP and TLS: listens, dials, and keeps one link per device.
 
-    LinkHub(ourselves, listen, contexts, networks, told)
+    TlsHub(ourselves, listen, contexts, networks, told)
         start() close()                    dial(contact)  hang_up(device, why)
         send(device, message)              is_full(device)
         set_streams(streams, serves)       set_contexts(contexts)      stats()
@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.handshake import LinkEnd
 from ecdn_proxy.io.tls_links.connection import Connection
 from ecdn_proxy.io.tls_links.contexts import Contexts
-from ecdn_proxy.io.tls_links.dialer import Reach, ReachTold
+from ecdn_proxy.io.tls_links.dialer import TcpDialer, TcpDialerEvents
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed
 from ecdn_proxy.wire.peer import Contact, Hello, LinkKind, PeerMessage, Watching
 from ecdn_proxy.wire.version import PROTOCOL
@@ -55,7 +55,7 @@ class Ourselves:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LinkEvents:
     """Calls that the hub makes as things happen."""
 
     opened: Callable[[Contact, str, tuple[str, ...], bool, float], None]
@@ -98,21 +98,21 @@ class _Link:
     pending: list[PeerMessage] = field(default_factory=list)
 
 
-class LinkHub:
+class TlsHub:
     """Every TLS link of this agent; belongs to one event loop."""
 
     def __init__(
-        self, ourselves: Ourselves, listen: tuple[str, int], contexts: Contexts, networks: Networks, told: Told
+        self, ourselves: Ourselves, listen: tuple[str, int], contexts: Contexts, networks: Networks, told: LinkEvents
     ) -> None:
         self._ourselves = ourselves
         self._networks = networks
         self._told = told
-        self._reach = Reach(
+        self._reach = TcpDialer(
             lambda expected: Connection(self, ourselves.tenant, expected),
             listen,
             contexts,
             networks,
-            ReachTold(lambda device: device in self._links, told.closed, told.refused),
+            TcpDialerEvents(lambda device: device in self._links, told.closed, told.refused),
         )
         self._connections: set[Connection] = set()
         self._links: dict[str, _Link] = {}
@@ -162,7 +162,7 @@ class LinkHub:
         if link is not None and link.current is not None:
             link.current.close(why)
         elif link is not None:
-            self._drop(device, End(why))
+            self._drop(device, LinkEnd(why))
             for connection in [each for each in self._connections if each.device == device]:
                 connection.close(why)
 
@@ -176,7 +176,7 @@ class LinkHub:
         elif len(link.pending) < _PENDING_MAX:
             link.pending.append(message)
         else:
-            self._drop(device, End("the link was lost while it moved"))
+            self._drop(device, LinkEnd("the link was lost while it moved"))
 
     def is_full(self, device: str) -> bool:
         """Whether a link holds more than `WRITE_HIGH_BYTES` unsent; `ready` follows."""
@@ -247,7 +247,7 @@ class LinkHub:
         elif link.current.dialled == connection.dialled or (
             connection.opened_at - link.current.opened_at > SAME_TIME_S
         ):
-            self._drop(device, End("replaced by a newer link"))
+            self._drop(device, LinkEnd("replaced by a newer link"))
             self._open(connection, hello)
         elif connection.dialled == (self._ourselves.device < device):
             self._move(link, connection)
@@ -268,7 +268,7 @@ class LinkHub:
         if link is not None and link.current is connection:
             self._told.ready(connection.device)
 
-    def ended(self, connection: Connection, end: End) -> None:
+    def ended(self, connection: Connection, end: LinkEnd) -> None:
         """A connection is over."""
         device = connection.device
         link = self._links.get(device)
@@ -322,7 +322,7 @@ class LinkHub:
         """Whether another connection to this device waits for its Hello."""
         return any(each.device == device and not each.open and each.end is None for each in self._connections)
 
-    def _drop(self, device: str, end: End) -> None:
+    def _drop(self, device: str, end: LinkEnd) -> None:
         link = self._links.pop(device)
         for connection in (link.leaving, link.current):
             if connection is not None:

@@ -16,7 +16,7 @@ import aioice.ice
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
 from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
-from ecdn_proxy.io.webrtc.engine import Carrier, Kind
+from ecdn_proxy.io.webrtc.engine import Carrier, SdpType
 
 _chosen: ContextVar[tuple[str, ...]] = ContextVar("addresses that ICE may use", default=())
 
@@ -66,14 +66,14 @@ class AiortcPeer:
 
         self._peer.on("connectionstatechange", changed)
 
-    async def describe(self, kind: Kind, addresses: Sequence[str]) -> str:
+    async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
         """See `engine.Peer`; nothing is gathered on any other address."""
         made = await (self._peer.createOffer() if kind == "offer" else self._peer.createAnswer())
         with only_from(addresses):
             await self._peer.setLocalDescription(made)
         return str(self._peer.localDescription.sdp)
 
-    async def set_remote(self, kind: Kind, sdp: str) -> None:
+    async def set_remote(self, kind: SdpType, sdp: str) -> None:
         """See `engine.Peer`."""
         await self._peer.setRemoteDescription(RTCSessionDescription(sdp, kind))
 

@@ -17,7 +17,7 @@ itself, that is no sign that the other one died.
 import asyncio
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.handshake import OWN, End, Owner, Talk
+from ecdn_proxy.io.handshake import OWN, Handshake, LinkEnd, Owner
 from ecdn_proxy.io.webrtc.engine import Carrier
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import pack
@@ -49,7 +49,7 @@ class Channel:
         self._silent = 0
         self._due = 0.0
         self._leaving = False
-        self.talk = Talk(tenant, device)
+        self.talk = Handshake(tenant, device)
         self.over = asyncio.Event()
         """Set when the channel has ended."""
         self.settled = asyncio.Event()
@@ -60,7 +60,7 @@ class Channel:
         self.said: Hello | None = None
         self.opened_at = 0.0
         self.open = False
-        self.end: End | None = None
+        self.end: LinkEnd | None = None
         self.full = False
         self.bytes_in = 0
         self.bytes_out = 0
@@ -68,13 +68,13 @@ class Channel:
     def carry(self, carrier: Carrier) -> None:
         """Take the engine's channel; it may not be open yet."""
         if self._carrier is not None:
-            self._finish(End("it opened a second channel", misbehaved=True))
+            self._finish(LinkEnd("it opened a second channel", misbehaved=True))
             return
         self._carrier = carrier
         carrier.bufferedAmountLowThreshold = LOW_BYTES
         carrier.on("message", self._message)
         carrier.on("bufferedamountlow", self._low)
-        carrier.on("close", lambda: self._finish(End("the other end closed the channel")))
+        carrier.on("close", lambda: self._finish(LinkEnd("the other end closed the channel")))
         if carrier.readyState == "open":
             self._ready()
         else:
@@ -93,13 +93,13 @@ class Channel:
         waiting = carrier.bufferedAmount
         self.full = waiting > (LOW_BYTES if self.full else HIGH_BYTES)
         if waiting > LIMIT_BYTES:
-            self._finish(End("it no longer reads what it is sent"))
+            self._finish(LinkEnd("it no longer reads what it is sent"))
 
     def close(self, why: str, *, misbehaved: bool = False) -> None:
         """Say Bye and end; one that misbehaved hears nothing more."""
         if self.end is None and self.said is not None and not misbehaved:
             self.send(Bye(ids.sentence(why)))
-        self._finish(End(why, misbehaved))
+        self._finish(LinkEnd(why, misbehaved))
 
     def leave(self) -> None:
         """Say Bye, send nothing more, but take what is still on its way until the other end says the same."""
@@ -108,7 +108,7 @@ class Channel:
             self._leaving = True
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_later(LEAVE_S, lambda: self._finish(End("left")))
+            self._timer = self._loop.call_later(LEAVE_S, lambda: self._finish(LinkEnd("left")))
 
     @property
     def waiting_bytes(self) -> int:
@@ -117,7 +117,7 @@ class Channel:
 
     def lost(self, why: str) -> None:
         """The transport below is gone."""
-        self._finish(End(why))
+        self._finish(LinkEnd(why))
 
     # ---- the engine's side
 
@@ -148,10 +148,10 @@ class Channel:
             if self.talk.passes_over():
                 self._owner.passed_over(self, unknown.tag)
         except PeerMisbehaved as fault:
-            self._finish(End(fault.why, misbehaved=True))
+            self._finish(LinkEnd(fault.why, misbehaved=True))
         except Exception as error:  # ours: it must not end aiortc's reader, which would not say why
             self._loop.call_exception_handler({"message": "a message could not be handled", "exception": error})
-            self._finish(End("a fault of this agent's own"))
+            self._finish(LinkEnd("a fault of this agent's own"))
 
     # ---- the link's own messages
 
@@ -164,7 +164,7 @@ class Channel:
                 self.send(pong)
             case Hello() as hello:
                 self._opened(hello)
-            case End(why) as end:
+            case LinkEnd(why) as end:
                 if why == MOVED and self.open:
                     self.send(Bye(MOVED))
                 self._finish(end)
@@ -182,7 +182,7 @@ class Channel:
             return
         self._silent += 1
         if self._silent >= SILENT_TICKS:
-            self._finish(End(f"nothing was heard for {SILENT_TICKS * TICK_S:.1f} s"))
+            self._finish(LinkEnd(f"nothing was heard for {SILENT_TICKS * TICK_S:.1f} s"))
             return
         now = self._loop.time()
         self._due = self._due + TICK_S if self._due + TICK_S > now else now + TICK_S  # a late tick delays none after it
@@ -190,7 +190,7 @@ class Channel:
         if self.open:
             self.send(self.talk.ping(monotonic()))
 
-    def _finish(self, end: End) -> None:
+    def _finish(self, end: LinkEnd) -> None:
         """End the channel, the first time only."""
         if self.end is not None:
             return

@@ -1,7 +1,7 @@
 """Peer connections of the chosen engine (engine.py), one for each attempt: what may be said of them, and their end.
 
-    Peerings(engine, networks, stun_servers)    new -> Peering      may_run
-    Peering                                     describe · set_remote · close      peer
+    PeerConnections(engine, networks, stun_servers)    new -> PeerConnection      may_run
+    PeerConnection                                     describe · set_remote · close      peer
 
 Only addresses of this machine that the agent chose are offered, and only the other's in the allowed networks are tried;
 with STUN servers also what lies behind a NAT.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed
 from ecdn_proxy.io.webrtc import ice
 from ecdn_proxy.io.webrtc.channel import Channel
-from ecdn_proxy.io.webrtc.engine import Engine, Kind, Peer
+from ecdn_proxy.io.webrtc.engine import Engine, Peer, SdpType
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.signalling import SDP_CHARACTERS_MAX
@@ -28,7 +28,7 @@ _STUN_SILENT_S = 2.0
 _FLUSH_LOOK_S = 0.01
 
 
-class Peerings:
+class PeerConnections:
     """Makes them; knows which STUN servers answer. Belongs to one event loop."""
 
     def __init__(
@@ -46,15 +46,15 @@ class Peerings:
         self.tasks = tasks
         self.failed = failed
 
-    def new(self, channel: Channel) -> "Peering":
+    def new(self, channel: Channel) -> "PeerConnection":
         """A peer connection for `channel`, which hears of its loss."""
         now = asyncio.get_running_loop().time()
         peer = self._engine(self._stun if now >= self._stun_from else ())
         lost = "WebRTC found no way (ICE): UDP is blocked, or both are behind NAT"
         peer.on_lost(lambda: channel.lost(lost))
-        return Peering(self, peer, channel)
+        return PeerConnection(self, peer, channel)
 
-    def may_try(self, candidate: ice.Candidate) -> bool:
+    def may_try(self, candidate: ice.IceCandidate) -> bool:
         """Whether to look for a way to this address."""
         return allowed(candidate.address, self._networks) or (candidate.kind == "srflx" and bool(self._stun))
 
@@ -65,22 +65,22 @@ class Peerings:
         shown = bool(ours or theirs)
         return not shown or bool(self._stun) or allowed(theirs, self._networks)
 
-    def gathered(self, took_s: float, found: Sequence[ice.Candidate]) -> None:
+    def gathered(self, took_s: float, found: Sequence[ice.IceCandidate]) -> None:
         """Leave STUN servers out for a while if none of them answered."""
         if self._stun and took_s > _STUN_SILENT_S and not any(one.kind == "srflx" for one in found):
             self._stun_from = asyncio.get_running_loop().time() + STUN_PAUSE_S
 
 
-class Peering:
+class PeerConnection:
     """One peer connection."""
 
-    def __init__(self, owner: Peerings, peer: Peer, channel: Channel) -> None:
+    def __init__(self, owner: PeerConnections, peer: Peer, channel: Channel) -> None:
         self._owner = owner
         self._channel = channel
         self._gathering: asyncio.Task[str] | None = None
         self.peer = peer
 
-    async def describe(self, kind: Kind, addresses: Sequence[str]) -> str:
+    async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
         """Gather candidates; the description to send.
 
         Raises:
@@ -101,7 +101,7 @@ class Peering:
             raise Unavailable("its session description is too long")
         return sdp
 
-    async def set_remote(self, kind: Kind, said: str) -> None:
+    async def set_remote(self, kind: SdpType, said: str) -> None:
         """Take the other side's description, narrowed to what may be tried.
 
         Raises:

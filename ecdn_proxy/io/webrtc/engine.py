@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from ecdn_proxy.wire.faults import Unavailable
 
-Kind = Literal["offer", "answer"]
+SdpType = Literal["offer", "answer"]
 EngineName = Literal["aiortc", "wrtc"]
 PACKAGES: dict[EngineName, tuple[str, str]] = {
     "aiortc": ("aiortc", "ecdn[agent]"),
@@ -63,11 +63,11 @@ class Peer(Protocol):
         """`lost` is called when ICE or DTLS has failed, or all is closed."""
         ...
 
-    async def describe(self, kind: Kind, addresses: Sequence[str]) -> str:
+    async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
         """Gather candidates, on `addresses` if the library can be told; the whole description."""
         ...
 
-    async def set_remote(self, kind: Kind, sdp: str) -> None:
+    async def set_remote(self, kind: SdpType, sdp: str) -> None:
         """Take the other side's description; raises whatever its parser raises."""
         ...
 

@@ -1,6 +1,6 @@
 """Links to other agents over WebRTC data channels, for those whom TCP does not reach.
 
-    RtcHub(ourselves, identity, port, networks, told, say, utc, stun_servers, engine)
+    WebrtcHub(ourselves, identity, port, networks, told, say, utc, stun_servers, engine)
         close()                            dial(contact)  hang_up(device, why)  leave(device)
         send(device, message)              is_full(device)
         set_streams(streams, serves)       set_identity(identity)      stats()
@@ -20,14 +20,14 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
-from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.handshake import LinkEnd
 from ecdn_proxy.io.identity import Identity
-from ecdn_proxy.io.tls_links.hub import LinkStats, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, LinkStats, Ourselves
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed
 from ecdn_proxy.io.webrtc.channel import Channel
-from ecdn_proxy.io.webrtc.connections import CLOSE_S, FLUSH_S, Peering, Peerings
+from ecdn_proxy.io.webrtc.connections import CLOSE_S, FLUSH_S, PeerConnection, PeerConnections
 from ecdn_proxy.io.webrtc.engine import EngineName, engine
-from ecdn_proxy.io.webrtc.signed_sdp import Descriptions
+from ecdn_proxy.io.webrtc.signed_sdp import SignedDescriptions
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.ids import sentence
@@ -56,8 +56,8 @@ _ADDRESSES_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RtcTold(Told):
-    """What the hub tells, beyond `Told`."""
+class WebrtcEvents(LinkEvents):
+    """What the hub tells, beyond `LinkEvents`."""
 
     called: Callable[[Contact], None] = lambda contact: None
     """A higher id wants this one to dial it."""
@@ -75,11 +75,11 @@ class _Attempt:
     """The node here wants it (else the other one does)."""
     answer: asyncio.Future[Answer | Offer]
     channel: Channel
-    peering: Peering | None = None
+    peering: PeerConnection | None = None
     task: asyncio.Task[None] | None = None
 
 
-class RtcHub:
+class WebrtcHub:
     """Every WebRTC link of this agent; belongs to one event loop.
 
     Raises:
@@ -92,15 +92,15 @@ class RtcHub:
         identity: Identity,
         port: int,
         networks: Networks,
-        told: RtcTold,
+        told: WebrtcEvents,
         say: Callable[[Relayed], bool],
         utc: Callable[[], float],
         stun_servers: tuple[str, ...] = (),
         engine_name: EngineName = "aiortc",
     ) -> None:
         self._tasks = Tasks(self._failed)
-        self._peerings = Peerings(engine(engine_name), networks, stun_servers, self._tasks, self._failed)
-        self._descriptions = Descriptions(ourselves.tenant, ourselves.device, identity, utc)
+        self._peerings = PeerConnections(engine(engine_name), networks, stun_servers, self._tasks, self._failed)
+        self._descriptions = SignedDescriptions(ourselves.tenant, ourselves.device, identity, utc)
         self._ourselves = ourselves
         self._port = port
         self._networks = networks
@@ -295,7 +295,7 @@ class RtcHub:
             if self._attempts.get(attempt.device) is attempt:
                 del self._attempts[attempt.device]
             if attempt.asked and not channel.opened_at:
-                end = channel.end or End("it came to nothing")
+                end = channel.end or LinkEnd("it came to nothing")
                 self._told.closed(attempt.device, end.why, end.misbehaved)
 
     def _give_up(self, attempt: _Attempt, why: str) -> None:
@@ -392,7 +392,7 @@ class RtcHub:
         if self._links.get(channel.device) is channel:
             self._told.ready(channel.device)
 
-    def ended(self, channel: Channel, end: End) -> None:
+    def ended(self, channel: Channel, end: LinkEnd) -> None:
         """A channel is over; the end of an attempt is told by its task."""
         if self._links.get(channel.device) is channel:
             del self._links[channel.device]

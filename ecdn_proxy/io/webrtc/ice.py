@@ -19,7 +19,7 @@ _HASH = "sha-256"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class SdpCandidates:
     """What identifies the other end of a description."""
 
     fingerprint: str
@@ -27,7 +27,7 @@ class Read:
     ufrag: str
 
 
-def read_sdp(sdp: str) -> Read:
+def read_sdp(sdp: str) -> SdpCandidates:
     """What a device signs of its description.
 
     Raises:
@@ -39,11 +39,11 @@ def read_sdp(sdp: str) -> Read:
         raise PeerMisbehaved("a session description of something else than one data channel")
     if len(prints) != 1 or len(ufrags) != 1:
         raise PeerMisbehaved(f"a session description with {len(prints)} fingerprints and {len(ufrags)} ufrags")
-    return Read(prints.pop(), ufrags.pop())
+    return SdpCandidates(prints.pop(), ufrags.pop())
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class IceCandidate:
     """One address that ICE may try (RFC 8839 section 5.1)."""
 
     address: str
@@ -53,12 +53,12 @@ class Candidate:
     """The address of the socket behind one that is not `host`; "" when it is not said."""
 
 
-def candidates(sdp: str) -> list[Candidate]:
+def candidates(sdp: str) -> list[IceCandidate]:
     """All UDP candidates of a description that are literal addresses."""
     return [found for line in sdp.splitlines() if (found := _candidate(line)) is not None]
 
 
-def narrowed(sdp: str, may: Callable[[Candidate], bool]) -> str:
+def narrowed(sdp: str, may: Callable[[IceCandidate], bool]) -> str:
     """The description without candidates that must not be tried; TCP ones and host names never are."""
     lines = []
     for line in sdp.splitlines():
@@ -70,7 +70,7 @@ def narrowed(sdp: str, may: Callable[[Candidate], bool]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def _candidate(line: str) -> Candidate | None:
+def _candidate(line: str) -> IceCandidate | None:
     words = line.strip().split()
     if not line.startswith("a=candidate:") or len(words) < 8 or words[2].lower() != "udp" or words[6] != "typ":
         return None
@@ -79,4 +79,4 @@ def _candidate(line: str) -> Candidate | None:
     except ValueError:
         return None  # a host name (mDNS, in browsers): resolving it would tell others whom this agent talks to
     said = dict(zip(words[8::2], words[9::2], strict=False))
-    return Candidate(words[4], words[7], said.get("raddr", ""))
+    return IceCandidate(words[4], words[7], said.get("raddr", ""))

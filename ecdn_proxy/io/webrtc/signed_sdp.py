@@ -1,6 +1,6 @@
 """Session descriptions that two agents send each other through the coordinator: signed, and checked before any use.
 
-    Descriptions(tenant, device, identity, utc)    sign -> Offer or Answer      check      identity
+    SignedDescriptions(tenant, device, identity, utc)    sign -> Offer or Answer      check      identity
 
 A description is signed by its device's key over fingerprint, ufrag, both ids, nonce and expiry; good is what has a
 certificate of this tenant, that signature, a time that is not over, and, if it is an offer, was not seen before.
@@ -22,7 +22,7 @@ EXPIRY_S = 60.0
 NONCES_MAX = 4_096
 
 
-class Descriptions:
+class SignedDescriptions:
     """What this device says, and what it takes from others."""
 
     def __init__(self, tenant: str, device: str, identity: Identity, utc: Callable[[], float]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import webrtc
 
-from ecdn_proxy.io.webrtc.engine import Carrier, Kind
+from ecdn_proxy.io.webrtc.engine import Carrier, SdpType
 
 GATHER_S = 5.0
 """A STUN server that does not answer costs no more; aiortc waits as long."""
@@ -96,7 +96,7 @@ class WrtcPeer:
 
         self._peer.on("connectionstatechange", changed)
 
-    async def describe(self, kind: Kind, addresses: Sequence[str]) -> str:
+    async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
         """See `engine.Peer`; libwebrtc cannot be told the addresses."""
         gathered = asyncio.Event()
 
@@ -113,7 +113,7 @@ class WrtcPeer:
         described = self._peer.local_description
         return "" if described is None else described.sdp
 
-    async def set_remote(self, kind: Kind, sdp: str) -> None:
+    async def set_remote(self, kind: SdpType, sdp: str) -> None:
         """See `engine.Peer`."""
         await self._peer.set_remote_description(webrtc.RTCSessionDescriptionInit(webrtc.RTCSdpType(kind), sdp))
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ecdn_proxy.core.catalog.index import Computed, Entry, Index, Playlist, Stream
+from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Playlist, StreamIndex
 from ecdn_proxy.core.manifest.model import Format, Segment, Template, matcher
 
 
 def playlist() -> Playlist:
-    stream = Stream("id", "unknown|https://h/m", "https://h/m", Format.DASH, 0.0)
+    stream = CatalogStream("id", "unknown|https://h/m", "https://h/m", Format.DASH, 0.0)
     return Playlist(stream, "", False, 0.0)
 
 
@@ -17,8 +17,8 @@ def computed(*patterns: str) -> Computed:
 
 
 def test_entries_are_found_newest_first_and_given_back() -> None:
-    index = Index()
-    one, two = (Entry(playlist(), "r", Segment("u", None, 1.0, n), ("a", "b")) for n in (1, 2))
+    index = StreamIndex()
+    one, two = (CatalogEntry(playlist(), "r", Segment("u", None, 1.0, n), ("a", "b")) for n in (1, 2))
     index.add(one)
     index.add(two)
     assert list(index.entries("b")) == [two, one]
@@ -41,7 +41,7 @@ def test_entries_are_found_newest_first_and_given_back() -> None:
     ],
 )
 def test_templates_are_found_by_their_folder(pattern: str, url: str, expected: bool) -> None:
-    index = Index()
+    index = StreamIndex()
     item = computed(pattern)
     index.add(item)
     assert (item in list(index.computed(url))) is expected

@@ -1,11 +1,11 @@
 """`core.streams`: which manifest belongs to which stream (the catalog's tests tell the rest)."""
 
-from ecdn_proxy.core.catalog.streams import Streams
+from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.manifest.model import Format, Presentation
 
 
-def make() -> Streams:
-    return Streams(salt=b"s", max_streams=2, max_entries=10, forget_after_s=100.0)
+def make() -> StreamTable:
+    return StreamTable(salt=b"s", max_streams=2, max_entries=10, forget_after_s=100.0)
 
 
 def said(url: str) -> Presentation:
@@ -13,7 +13,7 @@ def said(url: str) -> Presentation:
 
 
 def test_ids_depend_on_the_salt_and_the_identity_only() -> None:
-    other = Streams(salt=b"t", max_streams=1, max_entries=1, forget_after_s=1.0)
+    other = StreamTable(salt=b"t", max_streams=1, max_entries=1, forget_after_s=1.0)
     assert make().id_of("a") == make().id_of("a") != other.id_of("a")
     assert len(make().id_of("a")) == 32
 

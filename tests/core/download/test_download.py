@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.download import REASKS_MAX
 from ecdn_proxy.core.download.timeouts import ORIGIN_FIRST_BYTE_S
@@ -18,7 +17,7 @@ from tests.core.world import STREAM, UTC, Seals, key_of
 
 BODY = bytes(range(256)) * 128 * 12
 LIMITS = Limits()
-LAN = h.LinkOpened(contact("home"), "lan", (STREAM,), serves=True, rtt_ms=1.0)
+LAN = events.LinkOpened(contact("home"), "lan", (STREAM,), serves=True, rtt_ms=1.0)
 
 
 class Desk(One):
@@ -27,15 +26,15 @@ class Desk(One):
     def __init__(self) -> None:
         super().__init__()
         self.seals = Seals()
-        self.node.site.seal = seal("me", self.seals)
-        self.feed(h.StreamOpened(STREAM))
+        self.node.context.seal = seal("me", self.seals)
+        self.feed(events.StreamOpened(STREAM))
         self.link("home", "ann", "bob")
-        self.feed(h.TrackerSaid(STREAM, ("home",), ((contact("home"), "so"),)))
+        self.feed(events.TrackerSaid(STREAM, ("home",), ((contact("home"), "so"),)))
         for device in ("ann", "bob"):
-            self.node.site.view.watching(device, (), serves=True)
+            self.node.context.membership.watching(device, (), serves=True)
         self.now += 10.0
-        view = self.node.site.view
-        self.key = next(it for it in map(key_of, range(99)) if view.homes(STREAM, it, self.now)[0] == "home")
+        membership = self.node.context.membership
+        self.key = next(it for it in map(key_of, range(99)) if membership.homes(STREAM, it, self.now)[0] == "home")
 
     def want(self, viewer: int = 1) -> peer.Ask:
         self.feed(wanted(viewer, key=self.key))
@@ -44,15 +43,15 @@ class Desk(One):
 
     def follow(self, ask: peer.Ask, *parents: str) -> peer.Get:
         contacts = tuple(contact(it) for it in parents)
-        self.feed(h.Received("home", peer.Follow(ask.request, self.key, contacts, "so")))
+        self.feed(events.Received("home", peer.Follow(ask.request, self.key, contacts, "so")))
         (get,) = self.sent(peer.Get)
         return get
 
     def fetch(self, viewer: int = 1, *, key: str = "") -> int:
         assert not key
         ask = self.want(viewer)
-        self.feed(h.Received("home", peer.Granted(ask.request, self.key, 5, hedge=False)))
-        (asked,) = self.of(h.FetchOrigin)
+        self.feed(events.Received("home", peer.Granted(ask.request, self.key, 5, hedge=False)))
+        (asked,) = self.of(events.FetchOrigin)
         return asked.fetch
 
     def source(self, device: str, body: bytes = BODY, *, etag: str | None = '"v1"') -> Assembly:
@@ -60,9 +59,9 @@ class Desk(One):
 
     def give(self, device: str, get: peer.Get, source: Assembly, upto: int) -> None:
         for voucher in source.vouchers:
-            self.feed(h.Received(device, peer.Vouched(get.request, voucher)))
+            self.feed(events.Received(device, peer.Vouched(get.request, voucher)))
         for index in range(get.first, upto):
-            self.feed(h.Received(device, peer.Piece(get.request, index, source.pieces[index])))
+            self.feed(events.Received(device, peer.Piece(get.request, index, source.pieces[index])))
 
     def headers(self, *more: tuple[str, str], etag: str = '"v1"') -> values.Headers:
         return (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", etag), *more)
@@ -76,11 +75,11 @@ def test_a_parents_pieces_reach_the_viewer_and_its_end_is_the_end() -> None:
     get = desk.follow(desk.want(), "ann")
     assert (get.first, get.key) == (0, desk.key)
     desk.give("ann", get, desk.source("ann"), 12)
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
     assert desk.sent(peer.Cancel) == []  # its End is on the way
-    (row,) = desk.of(h.Served)
+    (row,) = desk.of(events.Served)
     assert (row.source, dict(row.bytes_by_source)) == ("lan", {"lan": len(BODY)})
-    desk.feed(h.Received("ann", peer.End(get.request)))
+    desk.feed(events.Received("ann", peer.End(get.request)))
     assert desk.did == []
 
 
@@ -91,24 +90,24 @@ def test_the_alternate_goes_on_where_the_parent_stopped(way: str) -> None:
     desk.give("ann", get, source, 3)
     match way:
         case "refuses":
-            desk.feed(h.Received("ann", peer.Refused(get.request, "private")))
+            desk.feed(events.Received("ann", peer.Refused(get.request, "private")))
         case "ends early":
-            desk.feed(h.Received("ann", peer.End(get.request)))
+            desk.feed(events.Received("ann", peer.End(get.request)))
         case "goes away":
-            desk.feed(h.LinkClosed("ann", "connection lost"))
+            desk.feed(events.LinkClosed("ann", "connection lost"))
         case _:
-            desk.feed(h.Received("ann", peer.Piece(get.request, 3, b"lie")))
-            assert [it.code for it in desk.of(h.RaiseCondition)] == ["peer-misbehaved"]
+            desk.feed(events.Received("ann", peer.Piece(get.request, 3, b"lie")))
+            assert [it.code for it in desk.of(events.RaiseCondition)] == ["peer-misbehaved"]
     (again,) = desk.sent(peer.Get)
     assert again.first == 3
     desk.give("bob", again, source, 12)
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_without_an_alternate_the_home_is_asked_again() -> None:
     desk = Desk()
     get = desk.follow(desk.want(), "ann")
-    desk.feed(h.Received("ann", peer.Refused(get.request, "busy")))
+    desk.feed(events.Received("ann", peer.Refused(get.request, "busy")))
     assert desk.asks() == ["parent lost"]
     assert desk.sent(peer.Ask)[0].avoid == ("ann",)
 
@@ -116,12 +115,12 @@ def test_without_an_alternate_the_home_is_asked_again() -> None:
 def test_a_segment_that_nobody_can_serve_is_fetched_here_at_last() -> None:
     desk = Desk()
     ask, asked = desk.want(), 0
-    while not desk.of(h.FetchOrigin):
-        desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("me"),), "so")))
+    while not desk.of(events.FetchOrigin):
+        desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact("me"),), "so")))
         if further := desk.sent(peer.Ask):
             ask, asked = further[-1], asked + len(further)
         assert asked < REASKS_MAX
-    assert [it.first_byte for it in desk.of(h.FetchOrigin)] == [0]
+    assert [it.first_byte for it in desk.of(events.FetchOrigin)] == [0]
 
 
 def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() -> None:
@@ -134,16 +133,16 @@ def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() ->
     assert desk.asks() == ["parent slow"]
     assert desk.sent(peer.Cancel) == [peer.Cancel(get.request, 3, 260)]
     (ask,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=True)))
-    (asked,) = desk.of(h.FetchOrigin)
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=True)))
+    (asked,) = desk.of(events.FetchOrigin)
     assert (asked.first_byte, asked.ranged, asked.if_range) == (3 * PIECE_BYTES, True, '"v1"')
     span = ("content-range", f"bytes {3 * PIECE_BYTES}-{len(BODY) - 1}/{len(BODY)}")
     desk.feed(
-        h.OriginAnswered(asked.fetch, 206, (*desk.headers()[:1], desk.headers()[2], span), UTC),
-        h.OriginSent(asked.fetch, BODY[3 * PIECE_BYTES :]),
-        h.OriginEnded(asked.fetch),
+        events.OriginAnswered(asked.fetch, 206, (*desk.headers()[:1], desk.headers()[2], span), UTC),
+        events.OriginSent(asked.fetch, BODY[3 * PIECE_BYTES :]),
+        events.OriginEnded(asked.fetch),
     )
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
     assert desk.sent(peer.Finished) == [peer.Finished(desk.key, 5, "complete", 200, "")]
 
 
@@ -152,37 +151,41 @@ def test_two_versions_are_never_mixed_the_viewer_sees_it_break(etag: str) -> Non
     desk = Desk()
     get = desk.follow(desk.want(), "ann", "bob")
     desk.give("ann", get, desk.source("ann"), 3)
-    desk.feed(h.Received("ann", peer.Refused(get.request, "lost")))
+    desk.feed(events.Received("ann", peer.Refused(get.request, "lost")))
     (again,) = desk.sent(peer.Get)
     other = desk.source("bob", bytes(len(BODY)), etag=etag)
-    desk.feed(h.Received("bob", peer.Vouched(again.request, other.vouchers[0])))
-    assert [it.viewer for it in desk.of(h.Abort)] == [1]
-    assert desk.of(h.RaiseCondition) == []
-    assert desk.node.acquiring() == {}
+    desk.feed(events.Received("bob", peer.Vouched(again.request, other.vouchers[0])))
+    assert [it.viewer for it in desk.of(events.Abort)] == [1]
+    assert desk.of(events.RaiseCondition) == []
+    assert desk.node.downloading() == {}
 
 
 def test_a_home_that_dies_leaves_the_lease_to_the_ledger_here() -> None:
     desk = Desk()
     fetch = desk.fetch()
-    desk.feed(h.LinkClosed("home", "connection lost"))
-    assert desk.node.site.ledger.fetchers(desk.key) == ("me",)
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
-    assert desk.node.site.ledger.fetchers(desk.key) == ()
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    desk.feed(events.LinkClosed("home", "connection lost"))
+    assert desk.node.context.ledger.fetchers(desk.key) == ("me",)
+    desk.feed(
+        events.OriginAnswered(fetch, 200, desk.headers(), UTC),
+        events.OriginSent(fetch, BODY),
+        events.OriginEnded(fetch),
+    )
+    assert desk.node.context.ledger.fetchers(desk.key) == ()
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_a_home_that_hears_of_progress_hears_of_the_end_too() -> None:
     desk = Desk()
     fetch = desk.fetch()
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[:1_000]))
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC), events.OriginSent(fetch, BODY[:1_000]))
     assert desk.sent(peer.Progress) == [peer.Progress(desk.key, 5, 1_000)]  # that it has begun is told at once
     desk.now += LIMITS.progress_s - 0.01
-    desk.feed(h.OriginSent(fetch, BODY[1_000:2_000]))
+    desk.feed(events.OriginSent(fetch, BODY[1_000:2_000]))
     assert desk.sent(peer.Progress) == []
     desk.now += 0.02
-    desk.feed(h.OriginSent(fetch, BODY[2_000:9_000]))
+    desk.feed(events.OriginSent(fetch, BODY[2_000:9_000]))
     assert desk.sent(peer.Progress) == [peer.Progress(desk.key, 5, 9_000)]
-    desk.feed(h.ViewerLeft(1))
+    desk.feed(events.ViewerLeft(1))
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["cancelled"]
 
 
@@ -190,42 +193,42 @@ def test_a_home_that_hears_of_progress_hears_of_the_end_too() -> None:
 def test_the_home_tells_of_a_404_and_nothing_is_remembered(status: int) -> None:
     desk = Desk()
     ask = desk.want()
-    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "gone", 200, status)))
-    assert desk.of(h.AnswerStatus) == [h.AnswerStatus(1, status, "gone")]
+    desk.feed(events.Received("home", peer.GoAlone(ask.request, desk.key, "gone", 200, status)))
+    assert desk.of(events.AnswerStatus) == [events.AnswerStatus(1, status, "gone")]
     assert desk.want(2).reason == "first"
 
 
 def test_what_the_home_knows_to_be_private_passes_at_once() -> None:
     desk = Desk()
     ask = desk.want()
-    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "no-store", 60_000, 0)))
-    assert desk.of(h.PassOn) == [h.PassOn(1, "no-store")]
+    desk.feed(events.Received("home", peer.GoAlone(ask.request, desk.key, "no-store", 60_000, 0)))
+    assert desk.of(events.PassOn) == [events.PassOn(1, "no-store")]
     desk.feed(wanted(2, key=key_of(500)))
-    assert desk.of(h.PassOn) == [h.PassOn(2, "no-store")]
+    assert desk.of(events.PassOn) == [events.PassOn(2, "no-store")]
 
 
 def test_another_version_at_the_origin_is_fetched_anew_while_nobody_has_had_anything() -> None:
     desk = Desk()
     get = desk.follow(desk.want(), "ann")
-    desk.feed(h.ViewerLeft(99))
+    desk.feed(events.ViewerLeft(99))
     desk.give("ann", get, desk.source("ann"), 0)
-    desk.feed(h.Received("ann", peer.Refused(get.request, "lost")))
+    desk.feed(events.Received("ann", peer.Refused(get.request, "lost")))
     (ask,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
-    (asked,) = desk.of(h.FetchOrigin)
-    desk.feed(h.OriginAnswered(asked.fetch, 200, desk.headers(etag='"v2"'), UTC))
-    desk.feed(h.OriginSent(asked.fetch, BODY), h.OriginEnded(asked.fetch))
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(events.OriginAnswered(asked.fetch, 200, desk.headers(etag='"v2"'), UTC))
+    desk.feed(events.OriginSent(asked.fetch, BODY), events.OriginEnded(asked.fetch))
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_an_origin_that_falls_silent_is_left_and_the_rest_asked_for() -> None:
     desk = Desk()
     fetch = desk.fetch()
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[: 2 * PIECE_BYTES]))
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC), events.OriginSent(fetch, BODY[: 2 * PIECE_BYTES]))
     desk.after(0.9)
-    assert desk.of(h.AbortOrigin) == []
+    assert desk.of(events.AbortOrigin) == []
     desk.after(0.2)
-    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
     (ask,) = desk.sent(peer.Ask)
     assert ask.have == 2
@@ -242,7 +245,7 @@ def silent(desk: Desk) -> tuple[int, peer.Ask]:
     desk.after(0.11)  # a new viewer has four seconds, of which the soft share is 0.6
     (ask,) = desk.sent(peer.Ask)
     assert (ask.reason, ask.have) == ("parent slow", 0)
-    assert desk.of(h.AbortOrigin) == []
+    assert desk.of(events.AbortOrigin) == []
     return fetch, ask
 
 
@@ -254,14 +257,14 @@ def reserve(desk: Desk, *parents: str) -> tuple[int, peer.Get]:
 def test_a_silent_fetch_is_left_when_a_neighbour_begins() -> None:
     desk = Desk()
     fetch, get = reserve(desk, "ann")
-    assert desk.of(h.AbortOrigin) == []  # the origin may yet be faster
+    assert desk.of(events.AbortOrigin) == []  # the origin may yet be faster
     source = desk.source("ann")
-    desk.feed(h.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
-    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    desk.feed(events.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["cancelled"]
     desk.give("ann", get, source, 12)
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
-    (row,) = desk.of(h.Served)
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
+    (row,) = desk.of(events.Served)
     assert (row.source, row.replaced) == ("lan", True)
 
 
@@ -269,18 +272,18 @@ def test_a_fetch_that_pauses_is_not_left_for_a_neighbour_that_has_no_more_than_t
     """The hashes of what was here already made it leave the origin for one that waited for it."""
     desk = Desk()
     fetch = desk.fetch()
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[: 9 * PIECE_BYTES]))
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC), events.OriginSent(fetch, BODY[: 9 * PIECE_BYTES]))
     desk.after(0.1)
     desk.after(0.6)
     (ask,) = desk.sent(peer.Ask)
     get = desk.follow(ask, "ann")
     assert get.first == 9
     source = desk.source("ann")
-    desk.feed(h.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
-    assert desk.of(h.AbortOrigin) == []
-    desk.feed(h.OriginSent(fetch, BODY[9 * PIECE_BYTES :]), h.OriginEnded(fetch))
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
-    assert [it.source for it in desk.of(h.Served)] == ["origin"]
+    desk.feed(events.Received("ann", peer.Vouched(get.request, source.vouchers[0])))
+    assert desk.of(events.AbortOrigin) == []
+    desk.feed(events.OriginSent(fetch, BODY[9 * PIECE_BYTES :]), events.OriginEnded(fetch))
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
+    assert [it.source for it in desk.of(events.Served)] == ["origin"]
 
 
 @pytest.mark.parametrize("sign", ["headers", "bytes"])
@@ -288,15 +291,19 @@ def test_a_fetch_that_begins_after_all_lets_the_reserve_go(sign: str) -> None:
     desk = Desk()
     fetch = desk.fetch()
     if sign == "bytes":
-        desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC))
+        desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC))
     desk.after(0.61)
     get = desk.follow(desk.sent(peer.Ask)[0], "ann")
     if sign == "headers":
-        desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC))
+        desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC))
     else:
-        desk.feed(h.OriginSent(fetch, BODY[:1_000]))
+        desk.feed(events.OriginSent(fetch, BODY[:1_000]))
     assert peer.Cancel(get.request) in desk.sent(peer.Cancel)
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY), h.OriginEnded(fetch))
+    desk.feed(
+        events.OriginAnswered(fetch, 200, desk.headers(), UTC),
+        events.OriginSent(fetch, BODY),
+        events.OriginEnded(fetch),
+    )
 
 
 @pytest.mark.parametrize("way", ["refuses", "goes away"])
@@ -305,11 +312,11 @@ def test_a_reserve_that_is_lost_leaves_the_fetch_as_it_is(way: str) -> None:
     _, get = reserve(desk, "ann", "bob")
     match way:
         case "refuses":
-            desk.feed(h.Received("ann", peer.Refused(get.request, "unknown")))
+            desk.feed(events.Received("ann", peer.Refused(get.request, "unknown")))
         case _:
-            desk.feed(h.LinkClosed("ann", "connection lost"))
+            desk.feed(events.LinkClosed("ann", "connection lost"))
     (again,) = desk.sent(peer.Get)
-    desk.feed(h.Received("bob", peer.Refused(again.request, "unknown")))
+    desk.feed(events.Received("bob", peer.Refused(again.request, "unknown")))
     assert desk.did == []
     desk.after(LIMITS.first_byte_grace_s)
     (ask,) = desk.sent(peer.Ask)
@@ -319,19 +326,19 @@ def test_a_reserve_that_is_lost_leaves_the_fetch_as_it_is(way: str) -> None:
 def test_a_reserve_that_refuses_does_not_lengthen_the_wait_for_the_origin() -> None:
     desk = Desk()
     fetch, get = reserve(desk, "ann")
-    desk.feed(h.Received("ann", peer.Refused(get.request, "busy")))
+    desk.feed(events.Received("ann", peer.Refused(get.request, "busy")))
     desk.after(ORIGIN_FIRST_BYTE_S - 0.6)
-    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
 
 
 def test_the_question_is_put_again_while_nobody_has_it() -> None:
     desk = Desk()
     _, ask = silent(desk)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
     assert desk.did == []
     desk.after(LIMITS.first_byte_grace_s)
     (again,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(again.request, desk.key, 5, hedge=False)))
+    desk.feed(events.Received("home", peer.Granted(again.request, desk.key, 5, hedge=False)))
     desk.after(LIMITS.first_byte_grace_s)
     assert desk.asks() == ["parent slow"]
 
@@ -339,42 +346,42 @@ def test_the_question_is_put_again_while_nobody_has_it() -> None:
 def test_an_answer_to_a_fetch_that_goes_on_by_itself_changes_nothing() -> None:
     desk = Desk()
     fetch, ask = silent(desk)
-    desk.feed(h.OriginAnswered(fetch, 200, desk.headers(), UTC), h.OriginSent(fetch, BODY[:1_000]))
-    desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC), events.OriginSent(fetch, BODY[:1_000]))
+    desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
     assert desk.did == []
 
 
 def test_a_silent_fetch_whose_connection_ends_goes_on_from_the_reserve() -> None:
     desk = Desk()
     fetch, get = reserve(desk, "ann")
-    desk.feed(h.OriginFailed(fetch, "connection lost"))
+    desk.feed(events.OriginFailed(fetch, "connection lost"))
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
     assert desk.sent(peer.Ask) == []
     desk.give("ann", get, desk.source("ann"), 12)
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_a_silent_fetch_hears_what_the_origin_told_somebody_else() -> None:
     desk = Desk()
     fetch, ask = silent(desk)
-    desk.feed(h.Received("home", peer.GoAlone(ask.request, desk.key, "the origin answered 404", 200, 404)))
-    assert desk.of(h.AbortOrigin) == [h.AbortOrigin(fetch)]
-    assert [it.status for it in desk.of(h.AnswerStatus)] == [404]
+    desk.feed(events.Received("home", peer.GoAlone(ask.request, desk.key, "the origin answered 404", 200, 404)))
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+    assert [it.status for it in desk.of(events.AnswerStatus)] == [404]
 
 
 def test_a_fetch_without_a_lease_takes_the_one_it_is_given() -> None:
     desk = Desk()
     ask = desk.want()
     for number in range(REASKS_MAX):
-        desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact(f"gone{number}"),), "so")))
-        desk.feed(h.LinkClosed(f"gone{number}", "could not be reached"))
-        if desk.of(h.FetchOrigin):
+        desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact(f"gone{number}"),), "so")))
+        desk.feed(events.LinkClosed(f"gone{number}", "could not be reached"))
+        if desk.of(events.FetchOrigin):
             break
         (ask,) = desk.sent(peer.Ask)
     desk.after(0.61)
     (ask,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 8, hedge=False)))
-    desk.feed(h.ViewerLeft(1))
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 8, hedge=False)))
+    desk.feed(events.ViewerLeft(1))
     assert [(it.lease, it.outcome) for it in desk.sent(peer.Finished)] == [(8, "cancelled")]
 
 
@@ -383,7 +390,7 @@ def test_a_fetch_that_is_given_up_gives_up_its_question_too() -> None:
     _, ask = silent(desk)
     desk.after(ORIGIN_FIRST_BYTE_S)
     assert desk.asks() == ["first"]
-    desk.feed(h.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
+    desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
     assert desk.sent(peer.Get) == []
 
 
@@ -392,16 +399,16 @@ def test_a_fetch_that_is_given_up_gives_up_its_question_too() -> None:
 
 def granted(desk: Desk, *, hedge: bool = False, live: bool = True) -> None:
     """This machine may not serve, asks first, and is to fetch."""
-    desk.feed(h.PolicyChanged(sharing=True, uploads=False, why="on battery"))
+    desk.feed(events.PolicyChanged(sharing=True, uploads=False, why="on battery"))
     desk.feed(replace(wanted(1, key=desk.key), live=live))
     (ask,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 5, hedge)))
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge)))
 
 
 def test_it_lets_somebody_else_fetch() -> None:
     desk = Desk()
     granted(desk)
-    assert desk.of(h.FetchOrigin) == []
+    assert desk.of(events.FetchOrigin) == []
     assert [(it.lease, it.outcome) for it in desk.sent(peer.Finished)] == [(5, "cancelled")]
     desk.after(LIMITS.give_way_s - 0.01)
     assert desk.did == []
@@ -410,7 +417,7 @@ def test_it_lets_somebody_else_fetch() -> None:
     assert ask.reason == "first"
     get = desk.follow(ask, "ann")
     desk.give("ann", get, desk.source("ann"), 12)
-    assert [it.viewer for it in desk.of(h.Finish)] == [1]
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_it_fetches_when_nobody_else_does() -> None:
@@ -418,8 +425,8 @@ def test_it_fetches_when_nobody_else_does() -> None:
     granted(desk)
     desk.after(LIMITS.give_way_s)
     (ask,) = desk.sent(peer.Ask)
-    desk.feed(h.Received("home", peer.Granted(ask.request, desk.key, 6, hedge=False)))
-    assert len(desk.of(h.FetchOrigin)) == 1
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 6, hedge=False)))
+    assert len(desk.of(events.FetchOrigin)) == 1
 
 
 @pytest.mark.parametrize(("hedge", "live"), [(True, True), (False, False)])
@@ -427,11 +434,11 @@ def test_it_does_not_wait_when_the_others_had_their_chance_or_need_it_no_more(he
     """A hedge is a matter of time; a recording is watched by everybody at another place."""
     desk = Desk()
     granted(desk, hedge=hedge, live=live)
-    assert len(desk.of(h.FetchOrigin)) == 1
+    assert len(desk.of(events.FetchOrigin)) == 1
 
 
 def test_a_viewer_that_leaves_meanwhile_needs_nothing() -> None:
     desk = Desk()
     granted(desk)
-    desk.feed(h.ViewerLeft(1))
-    assert desk.node.acquiring() == {}
+    desk.feed(events.ViewerLeft(1))
+    assert desk.node.downloading() == {}

@@ -1,11 +1,11 @@
 """A question about a key as a timetable: the home is asked, then the next, and at last this machine decides alone."""
 
-from ecdn_proxy.core.download.lease_request import HOPS_MAX, ByYourself, FetchIt, Inquiry, ReadFrom, Reason
+from ecdn_proxy.core.download.lease_request import HOPS_MAX, ByYourself, FetchIt, LeaseRequest, ReadFrom, Reason
 from ecdn_proxy.core.events import Dial, Send
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect, Shadow
-from tests.core.makers import contact, linked, site
+from tests.core.makers import contact, context, linked
 from tests.core.world import STREAM, key_of
 
 DEVICES = ("ann", "bob", "cat", "dan")
@@ -15,32 +15,32 @@ class Desk:
     """One machine with four linked neighbours; its keys are chosen by who keeps their ledger."""
 
     def __init__(self, *ranks: str, links: tuple[str, ...] = DEVICES) -> None:
-        self.site: Site = site("me", Limits())
-        linked(self.site, *links)
+        self.context: NodeContext = context("me", Limits())
+        linked(self.context, *links)
         far = tuple((contact(device), "same subnet") for device in DEVICES if device not in links)
-        self.site.view.tracker_said(STREAM, (), far)
+        self.context.membership.tracker_said(STREAM, (), far)
         self.key = next(key for key in map(key_of, range(3_000)) if self.homes(key)[: len(ranks)] == list(ranks))
-        self.site.out.clear()
+        self.context.out.clear()
 
     def homes(self, key: str) -> list[str]:
-        return self.site.view.homes(STREAM, key, 0.0)
+        return self.context.membership.homes(STREAM, key, 0.0)
 
-    def inquiry(
+    def lease_request(
         self,
         reason: Reason = "first",
         *,
         unsettled: bool = False,
         avoid: tuple[str, ...] = (),
         have: int = 0,
-    ) -> Inquiry:
-        return Inquiry(self.site, self.key, STREAM, reason=reason, avoid=avoid, have=have, unsettled=unsettled)
+    ) -> LeaseRequest:
+        return LeaseRequest(self.context, self.key, STREAM, reason=reason, avoid=avoid, have=have, unsettled=unsettled)
 
     def asked(self) -> list[tuple[str, Ask]]:
         """Questions that went out since the last look."""
         found = [
-            (it.device, it.message) for it in self.site.out if isinstance(it, Send) and isinstance(it.message, Ask)
+            (it.device, it.message) for it in self.context.out if isinstance(it, Send) and isinstance(it.message, Ask)
         ]
-        self.site.out.clear()
+        self.context.out.clear()
         return found
 
     def granted(self, asked: Ask, lease: int = 5) -> Granted:
@@ -55,14 +55,14 @@ class Desk:
 
 def test_the_home_says_fetch_it() -> None:
     desk = Desk("ann")
-    inquiry = desk.inquiry(have=3)
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request(have=3)
+    assert lease_request.begin(0.0) is None
     ((home, ask),) = desk.asked()
     assert (home, ask.reason, ask.have, ask.hops, ask.avoid) == ("ann", "first", 3, 0, ())
-    assert inquiry.owns("ann", ask.request)
-    assert not inquiry.owns("bob", ask.request)
-    assert not inquiry.owns("ann", ask.request + 1)
-    found = inquiry.heard("ann", desk.granted(ask), 0.01)
+    assert lease_request.owns("ann", ask.request)
+    assert not lease_request.owns("bob", ask.request)
+    assert not lease_request.owns("ann", ask.request + 1)
+    found = lease_request.heard("ann", desk.granted(ask), 0.01)
     assert isinstance(found, FetchIt)
     assert (found.home, found.lease, found.hedge) == ("ann", 5, False)
     assert "ann" in found.why
@@ -70,99 +70,99 @@ def test_the_home_says_fetch_it() -> None:
 
 def test_the_home_says_whom_to_read_from_or_that_nobody_may_share() -> None:
     desk = Desk("ann")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert inquiry.heard("ann", desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", "ann")
+    assert lease_request.heard("ann", desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", "ann")
     alone = GoAlone(ask.request, desk.key, "no-store", 1_500, 0)
-    assert inquiry.heard("ann", alone, 0.01) == ByYourself("no-store", 1.5, 0)
+    assert lease_request.heard("ann", alone, 0.01) == ByYourself("no-store", 1.5, 0)
 
 
 def test_a_silent_home_is_given_its_time_then_the_next_is_asked_too() -> None:
     desk = Desk("ann", "bob", "cat")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     desk.asked()
-    due = inquiry.due_at
-    assert due == desk.site.answer_wait_s()
-    assert inquiry.wake(due - 0.001) is None
+    due = lease_request.due_at
+    assert due == desk.context.answer_wait_s()
+    assert lease_request.wake(due - 0.001) is None
     assert desk.asked() == []
-    assert inquiry.wake(due) is None
+    assert lease_request.wake(due) is None
     ((home, ask),) = desk.asked()
     assert (home, ask.reason, ask.avoid) == ("bob", "home lost", ("ann",))
-    later = inquiry.heard("bob", desk.granted(ask), due + 0.01)
+    later = lease_request.heard("bob", desk.granted(ask), due + 0.01)
     assert isinstance(later, FetchIt)
     assert later.home == "bob"
 
 
 def test_after_three_silent_homes_this_machine_decides() -> None:
     desk = Desk("ann", "bob", "cat", "dan")
-    inquiry, found = desk.inquiry(), None
-    assert inquiry.begin(0.0) is None
+    lease_request, found = desk.lease_request(), None
+    assert lease_request.begin(0.0) is None
     for _ in range(3):
         assert found is None
-        assert inquiry.due_at is not None
-        found = inquiry.wake(inquiry.due_at)
+        assert lease_request.due_at is not None
+        found = lease_request.wake(lease_request.due_at)
     assert [home for home, _ in desk.asked()] == ["ann", "bob", "cat"]
     assert isinstance(found, FetchIt)
     assert (found.home, found.why) == (None, "no ledger answered in time")
-    assert inquiry.due_at is None
-    assert inquiry.wake(99.0) is None
+    assert lease_request.due_at is None
+    assert lease_request.wake(99.0) is None
 
 
 def test_a_home_whose_link_ends_is_passed_over_at_once() -> None:
     desk = Desk("ann", "bob")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     desk.asked()
-    desk.site.closed("ann")
-    desk.site.view.unlinked("ann", 5.0)
-    assert inquiry.link_closed("cat", 0.01) is None
+    desk.context.closed("ann")
+    desk.context.membership.unlinked("ann", 5.0)
+    assert lease_request.link_closed("cat", 0.01) is None
     assert desk.asked() == []
-    assert inquiry.link_closed("ann", 0.01) is None
+    assert lease_request.link_closed("ann", 0.01) is None
     assert [home for home, _ in desk.asked()] == ["bob"]
-    assert inquiry.link_closed("ann", 0.02) is None
+    assert lease_request.link_closed("ann", 0.02) is None
     assert desk.asked() == []
 
 
 def test_a_home_without_link_is_dialled_and_given_longer() -> None:
     desk = Desk("ann", links=("bob", "cat", "dan"))
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
-    assert [it.contact.device for it in desk.site.out if isinstance(it, Dial)] == ["ann"]
-    assert inquiry.due_at == desk.site.limits.home_answer_max_s
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
+    assert [it.contact.device for it in desk.context.out if isinstance(it, Dial)] == ["ann"]
+    assert lease_request.due_at == desk.context.limits.home_answer_max_s
 
 
 def test_without_anybody_to_ask_this_machine_decides() -> None:
-    here = site()
-    inquiry = Inquiry(here, key_of(1), STREAM, reason="first", avoid=(), have=0, unsettled=True)
-    assert inquiry.begin(0.0) == FetchIt(None, 1, hedge=False, why="no neighbour watches this stream", lone=True)
+    here = context()
+    lease_request = LeaseRequest(here, key_of(1), STREAM, reason="first", avoid=(), have=0, unsettled=True)
+    assert lease_request.begin(0.0) == FetchIt(None, 1, hedge=False, why="no neighbour watches this stream", lone=True)
     here.sharing = False
-    off = Inquiry(here, key_of(2), STREAM, reason="first", avoid=(), have=0, unsettled=True)
+    off = LeaseRequest(here, key_of(2), STREAM, reason="first", avoid=(), have=0, unsettled=True)
     assert off.begin(0.0) == FetchIt(None, 0, hedge=False, why="sharing is off")
 
 
 def test_what_the_ledger_here_says() -> None:
     desk = Desk("me")
-    desk.site.ledger.ask(desk.key, STREAM, "ann", "first", (), 0, 0.0)
-    found = desk.inquiry().begin(0.1)
+    desk.context.ledger.ask(desk.key, STREAM, "ann", "first", (), 0, 0.0)
+    found = desk.lease_request().begin(0.1)
     assert isinstance(found, ReadFrom)
     assert found.parents == (contact("ann"),)
-    desk.site.ledger.finished(desk.key, 1, "ann", "private", 404, "the origin answered 404", 0.2)
-    alone = desk.inquiry().begin(0.3)
+    desk.context.ledger.finished(desk.key, 1, "ann", "private", 404, "the origin answered 404", 0.2)
+    alone = desk.lease_request().begin(0.3)
     assert isinstance(alone, ByYourself)
     assert (alone.why, alone.status) == ("the origin answered 404", 404)
 
 
 def test_the_next_in_rank_learns_of_a_lease_granted_here() -> None:
     desk = Desk("me", "ann")
-    assert isinstance(desk.inquiry().begin(0.0), FetchIt)
-    assert desk.site.out == [Send("ann", Shadow(desk.key, STREAM, contact("me"), 1))]
+    assert isinstance(desk.lease_request().begin(0.0), FetchIt)
+    assert desk.context.out == [Send("ann", Shadow(desk.key, STREAM, contact("me"), 1))]
 
 
 def test_only_eight_are_named_as_avoided() -> None:
     desk = Desk("ann")
-    assert desk.inquiry("parent slow", avoid=tuple(f"dev{number}" for number in range(20))).begin(0.0) is None
+    assert desk.lease_request("parent slow", avoid=tuple(f"dev{number}" for number in range(20))).begin(0.0) is None
     ((_, ask),) = desk.asked()
     assert (len(ask.avoid), ask.reason) == (8, "parent slow")
 
@@ -172,108 +172,110 @@ def test_only_eight_are_named_as_avoided() -> None:
 
 def test_a_better_home_is_asked_instead() -> None:
     desk = Desk("ann")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert inquiry.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
-    desk.site.opened(contact("eve"), "lan", 1.0)
+    assert lease_request.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
+    desk.context.opened(contact("eve"), "lan", 1.0)
     ((home, second),) = desk.asked()
     assert (home, second.hops) == ("eve", 1)
-    assert isinstance(inquiry.heard("eve", desk.granted(second), 0.02), FetchIt)
+    assert isinstance(lease_request.heard("eve", desk.granted(second), 0.02), FetchIt)
 
 
 def test_sent_back_here_this_machine_decides() -> None:
     desk = Desk("ann")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    found = inquiry.heard("ann", desk.redirect(ask, "me"), 0.01)
+    found = lease_request.heard("ann", desk.redirect(ask, "me"), 0.01)
     assert isinstance(found, FetchIt)
     assert found.why == "ann says that the ledger is kept here"
 
 
 def test_two_that_name_each_other_lead_nobody_round() -> None:
     desk = Desk("ann", "bob", "cat")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     ((_, first),) = desk.asked()
-    assert inquiry.heard("ann", desk.redirect(first, "cat"), 0.01) is None
+    assert lease_request.heard("ann", desk.redirect(first, "cat"), 0.01) is None
     ((_, second),) = desk.asked()
-    assert inquiry.heard("cat", desk.redirect(second, "ann"), 0.02) is None
+    assert lease_request.heard("cat", desk.redirect(second, "ann"), 0.02) is None
     ((home, third),) = desk.asked()
     assert home == "bob"
-    found = inquiry.heard("bob", desk.redirect(third, "dan"), 0.03)
+    found = lease_request.heard("bob", desk.redirect(third, "dan"), 0.03)
     assert third.hops == HOPS_MAX
     assert isinstance(found, FetchIt)
 
 
 def test_a_home_that_cannot_be_reached_is_not_waited_for() -> None:
     desk = Desk("ann", "bob")
-    inquiry = desk.inquiry()
-    assert inquiry.begin(0.0) is None
+    lease_request = desk.lease_request()
+    assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    desk.site.view.denied(frozenset({"eve"}))
-    assert inquiry.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
+    desk.context.membership.denied(frozenset({"eve"}))
+    assert lease_request.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
     assert [home for home, _ in desk.asked()] == ["bob"]
 
 
 # ---- elders
 
 
-def unsettled(*ranks: str) -> tuple[Desk, Inquiry, list[tuple[str, Ask]]]:
+def unsettled(*ranks: str) -> tuple[Desk, LeaseRequest, list[tuple[str, Ask]]]:
     desk = Desk(*ranks)
-    inquiry = desk.inquiry(unsettled=True)
-    assert inquiry.begin(0.0) is None
-    return desk, inquiry, desk.asked()
+    lease_request = desk.lease_request(unsettled=True)
+    assert lease_request.begin(0.0) is None
+    return desk, lease_request, desk.asked()
 
 
 def test_a_new_home_asks_its_elders_before_anybody_hears_of_its_lease() -> None:
-    desk, inquiry, asked = unsettled("me", "ann")
+    desk, lease_request, asked = unsettled("me", "ann")
     assert asked
     assert {ask.reason for _, ask in asked} == {"elder"}
-    assert desk.site.ledger.fetchers(desk.key) == ("me",)
-    assert all(inquiry.asks_elder(home) for home, _ in asked)
-    answers = [inquiry.heard(home, desk.granted(ask, 0), 0.01) for home, ask in asked]
+    assert desk.context.ledger.fetchers(desk.key) == ("me",)
+    assert all(lease_request.asks_elder(home) for home, _ in asked)
+    answers = [lease_request.heard(home, desk.granted(ask, 0), 0.01) for home, ask in asked]
     assert answers[:-1] == [None] * (len(asked) - 1)
     assert isinstance(answers[-1], FetchIt)
     assert answers[-1].home is None
 
 
 def test_an_elder_that_knows_better_is_believed_and_the_own_lease_ends() -> None:
-    desk, inquiry, asked = unsettled("me", "ann")
+    desk, lease_request, asked = unsettled("me", "ann")
     home, ask = asked[0]
-    assert inquiry.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", home)
+    assert lease_request.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", home)
     # what the elder knows this ledger knows now: who asks here meanwhile is not sent to the origin
-    assert desk.site.ledger.fetchers(desk.key) == ("bob",)
+    assert desk.context.ledger.fetchers(desk.key) == ("bob",)
 
 
 def test_silent_elders_hold_up_nothing() -> None:
-    _, inquiry, _ = unsettled("me", "ann")
-    assert inquiry.due_at is not None
-    assert inquiry.wake(inquiry.due_at - 0.001) is None
-    assert isinstance(inquiry.wake(inquiry.due_at), FetchIt)
-    desk, inquiry, asked = unsettled("me", "ann")
+    _, lease_request, _ = unsettled("me", "ann")
+    assert lease_request.due_at is not None
+    assert lease_request.wake(lease_request.due_at - 0.001) is None
+    assert isinstance(lease_request.wake(lease_request.due_at), FetchIt)
+    desk, lease_request, asked = unsettled("me", "ann")
     assert desk is not None
-    gone = [inquiry.link_closed(home, 0.01) for home, _ in asked]
+    gone = [lease_request.link_closed(home, 0.01) for home, _ in asked]
     assert isinstance(gone[-1], FetchIt)
 
 
 def test_elders_that_cannot_be_reached_are_none() -> None:
     desk = Desk("me", "ann", links=())
     for device in DEVICES:
-        desk.site.view.unlinked(device, 5.0)
-    assert isinstance(desk.inquiry(unsettled=True).begin(0.0), FetchIt)
+        desk.context.membership.unlinked(device, 5.0)
+    assert isinstance(desk.lease_request(unsettled=True).begin(0.0), FetchIt)
 
 
 def test_a_new_home_that_must_not_fetch_asks_nobody() -> None:
     desk = Desk("me", "ann")
-    desk.site.ledger.shadow(desk.key, STREAM, "bob", 1, 0.0)
-    desk.site.ledger.finished(desk.key, 1, "bob", "private", 404, "gone", 0.0)
-    assert isinstance(desk.inquiry(unsettled=True).begin(0.1), ByYourself)
+    desk.context.ledger.shadow(desk.key, STREAM, "bob", 1, 0.0)
+    desk.context.ledger.finished(desk.key, 1, "bob", "private", 404, "gone", 0.0)
+    assert isinstance(desk.lease_request(unsettled=True).begin(0.1), ByYourself)
 
 
 def test_an_elder_that_says_something_else_knows_nothing() -> None:
-    desk, inquiry, asked = unsettled("me", "ann")
-    said = [inquiry.heard(home, GoAlone(ask.request, desk.key, "no-store", 600_000, 0), 0.01) for home, ask in asked]
+    desk, lease_request, asked = unsettled("me", "ann")
+    said = [
+        lease_request.heard(home, GoAlone(ask.request, desk.key, "no-store", 600_000, 0), 0.01) for home, ask in asked
+    ]
     assert isinstance(said[-1], FetchIt)
-    assert desk.site.ledger.fetchers(desk.key) == ("me",)
+    assert desk.context.ledger.fetchers(desk.key) == ("me",)

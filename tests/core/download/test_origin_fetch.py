@@ -2,14 +2,13 @@
 
 import pytest
 
-from ecdn_proxy.core import events as h
-from ecdn_proxy.core import values
+from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.lease_request import FetchIt
-from ecdn_proxy.core.download.origin_fetch import Fetching
+from ecdn_proxy.core.download.origin_fetch import OriginFetch
 from ecdn_proxy.core.http.cacheability import Private, Shareable
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -24,40 +23,40 @@ REQUEST = values.OriginRequest("https://origin.test/1", ())
 HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
 
 
-def one() -> tuple[Site, Fetching, Assembly]:
-    site = Site(contact("me"), seal("me"), Limits())
-    site.view.linked(contact("home"), (STREAM,), serves=True)
-    site.opened(contact("home"), "lan", 1.0)
-    return site, Fetching(site, KEY, STREAM), Assembly(KEY, site.seal)
+def one() -> tuple[NodeContext, OriginFetch, Assembly]:
+    context = NodeContext(contact("me"), seal("me"), Limits())
+    context.membership.linked(contact("home"), (STREAM,), serves=True)
+    context.opened(contact("home"), "lan", 1.0)
+    return context, OriginFetch(context, KEY, STREAM), Assembly(KEY, context.seal)
 
 
-def did(site: Site) -> list[object]:
-    done: list[object] = [it.message if isinstance(it, h.Send) else it for it in site.out]
-    site.out.clear()
+def did(context: NodeContext) -> list[object]:
+    done: list[object] = [it.message if isinstance(it, events.Send) else it for it in context.out]
+    context.out.clear()
     return done
 
 
 @pytest.mark.parametrize("part", [None, ByteRange(1_000, 1_000 + len(BODY) - 1)])
 def test_only_what_is_missing_is_asked_for(part: ByteRange | None) -> None:
-    site, fetching, _ = one()
+    context, fetching, _ = one()
     source = fetched(seal("ann"), BODY, key=KEY, etag='"v1"')
     source.pieces = source.pieces[:2]
     fetching.begin(THERE, REQUEST, part, source, NOW)
-    (asked,) = did(site)
-    assert isinstance(asked, h.FetchOrigin)
+    (asked,) = did(context)
+    assert isinstance(asked, events.FetchOrigin)
     base = 0 if part is None else part.first
     assert (asked.first_byte, asked.ranged, asked.if_range) == (base + 2 * PIECE_BYTES, True, '"v1"')
     assert asked.last_byte == (None if part is None else part.last)
 
 
 def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None:
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.progress(1, NOW)  # nothing is under way
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
-    did(site)
+    did(context)
     for at, received in ((0.03, 10), (0.05, 20), (0.12, 30), (0.131, 40)):
         fetching.progress(received, NOW + at)
-    assert did(site) == [peer.Progress(KEY, 5, 10), peer.Progress(KEY, 5, 40)]
+    assert did(context) == [peer.Progress(KEY, 5, 10), peer.Progress(KEY, 5, 40)]
 
 
 @pytest.mark.parametrize(
@@ -81,56 +80,56 @@ def test_the_speed_is_what_came_after_the_first_bytes(came: list[tuple[float, in
 
 
 def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
     number = fetching.number
     assert number is not None
-    did(site)
+    did(context)
     fetching.end(assembly, "cancelled", 0, "so", NOW)
-    assert did(site) == [h.AbortOrigin(number), peer.Finished(KEY, 5, "cancelled", 0, "so")]
+    assert did(context) == [events.AbortOrigin(number), peer.Finished(KEY, 5, "cancelled", 0, "so")]
     fetching.end(assembly, "cancelled", 0, "so", NOW)
-    assert did(site) == []
+    assert did(context) == []
 
 
 def test_a_fetch_that_was_let_go_is_not_broken_off() -> None:
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
-    did(site)
+    did(context)
     assert fetching.let_go() is not None
     fetching.end(assembly, "complete", 200, "", NOW)
-    assert [type(it) for it in did(site)] == [peer.Finished]
+    assert [type(it) for it in did(context)] == [peer.Finished]
 
 
 def test_a_home_that_is_lost_leaves_its_lease_to_the_ledger_here() -> None:
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
     fetching.home_lost("somebody", NOW)
     assert fetching.lease == THERE
     fetching.home_lost("home", NOW)
     assert fetching.lease is not None
     assert fetching.lease.home is None
-    assert site.ledger.fetchers(KEY) == ("me",)
+    assert context.ledger.fetchers(KEY) == ("me",)
     fetching.progress(1, NOW + 0.1)
     fetching.end(assembly, "complete", 200, "", NOW + 0.2)
-    assert site.ledger.fetchers(KEY) == ()
+    assert context.ledger.fetchers(KEY) == ()
 
 
 @pytest.mark.parametrize("lease", [HERE, THERE])
 def test_how_long_the_origin_took_is_learnt_once(lease: FetchIt) -> None:
     """By the ledger from the progress, where it is kept here."""
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.begin(lease, REQUEST, None, assembly, NOW)
-    verdict = fetching.answered(h.OriginAnswered(1, 200, HEADERS, UTC), NOW + 0.25)
+    verdict = fetching.answered(events.OriginAnswered(1, 200, HEADERS, UTC), NOW + 0.25)
     assert isinstance(verdict, Shareable)
-    usual = site.ledger.usual_first_byte_s(STREAM)
+    usual = context.ledger.usual_first_byte_s(STREAM)
     assert usual == pytest.approx(0.25 if lease is THERE else Limits().first_byte_unknown_s)
 
 
 def test_what_has_no_end_of_its_own_or_is_authorized_is_not_for_others() -> None:
-    site, fetching, assembly = one()
+    context, fetching, assembly = one()
     fetching.begin(THERE, REQUEST, None, assembly, NOW)
-    assert isinstance(fetching.answered(h.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
+    assert isinstance(fetching.answered(events.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
     mine = values.OriginRequest(REQUEST.url, (("authorization", "Bearer me"),))
     fetching.begin(THERE, mine, None, assembly, NOW)
-    assert isinstance(fetching.answered(h.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
-    assert site.out
+    assert isinstance(fetching.answered(events.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
+    assert context.out

@@ -1,8 +1,8 @@
 """One segment as those who wait for it see it."""
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.download.outcome import Delivery
-from tests.core.makers import KEY, fetched, seal, site, stored, wanted
+from tests.core.makers import KEY, context, fetched, seal, stored, wanted
 from tests.core.world import STREAM
 
 BODY = bytes(range(256)) * 300
@@ -23,8 +23,8 @@ class Hand(Delivery):
 
 
 def waited_for() -> Hand:
-    hand = Hand(site(), KEY, STREAM)
-    hand.audience.join(wanted(1), 4.0, NOW)
+    hand = Hand(context(), KEY, STREAM)
+    hand.viewers.join(wanted(1), 4.0, NOW)
     return hand
 
 
@@ -33,7 +33,7 @@ def test_what_is_here_is_handed_out_once_and_kept_whole_in_the_end() -> None:
     hand.assembly = fetched(seal("ann"), BODY, key=KEY)
     hand.give()
     hand.give()
-    assert b"".join(it.data for it in hand._site.out if isinstance(it, h.Deliver)) == BODY
+    assert b"".join(it.data for it in hand._context.out if isinstance(it, events.Deliver)) == BODY
     assert hand.assembly.announced
     hand.finish()
     assert hand.ended
@@ -46,7 +46,7 @@ def test_what_the_disk_had_is_everything() -> None:
     hand = waited_for()
     hand.loaded(stored(BODY), NOW)
     assert (hand.ended, hand.from_disk) == (True, True)
-    assert [it.viewer for it in hand._site.out if isinstance(it, h.Finish)] == [1]
+    assert [it.viewer for it in hand._context.out if isinstance(it, events.Finish)] == [1]
 
 
 def test_everybody_for_himself() -> None:
@@ -54,4 +54,4 @@ def test_everybody_for_himself() -> None:
     hand.release(404)
     assert hand.ended
     assert hand.finished is None
-    assert [it.status for it in hand._site.out if isinstance(it, h.AnswerStatus)] == [404]
+    assert [it.status for it in hand._context.out if isinstance(it, events.AnswerStatus)] == [404]

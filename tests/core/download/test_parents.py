@@ -1,9 +1,9 @@
 """Whom a segment is read from: in the order named, each once, and nobody who failed."""
 
-from ecdn_proxy.core import events as h
+from ecdn_proxy.core import events
 from ecdn_proxy.core.download.parents import Parents
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.wire import peer
 from tests.core.makers import KEY, contact, seal
 from tests.core.world import STREAM
@@ -11,34 +11,34 @@ from tests.core.world import STREAM
 NOW = 100.0
 
 
-def office() -> tuple[Site, Parents]:
+def office() -> tuple[NodeContext, Parents]:
     """This machine with links to ann and bob; cyd is unknown yet."""
-    site = Site(contact("me"), seal("me"), Limits())
+    context = NodeContext(contact("me"), seal("me"), Limits())
     for device in ("ann", "bob"):
-        site.view.linked(contact(device), (STREAM,), serves=True)
-        site.opened(contact(device), "lan", 1.0)
-    return site, Parents(site, KEY, STREAM)
+        context.membership.linked(contact(device), (STREAM,), serves=True)
+        context.opened(contact(device), "lan", 1.0)
+    return context, Parents(context, KEY, STREAM)
 
 
-def sent(site: Site) -> list[tuple[str, peer.PeerMessage]]:
-    done = [(it.device, it.message) for it in site.out if isinstance(it, h.Send)]
-    site.out.clear()
+def sent(context: NodeContext) -> list[tuple[str, peer.PeerMessage]]:
+    done = [(it.device, it.message) for it in context.out if isinstance(it, events.Send)]
+    context.out.clear()
     return done
 
 
 def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
-    site, parents = office()
+    context, parents = office()
     parents.named((contact("me"), contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
     assert parents.current == "ann"
-    ((device, get),) = sent(site)
+    ((device, get),) = sent(context)
     assert isinstance(get, peer.Get)
     assert (device, get.first) == ("ann", 0)
     assert parents.is_answer("ann", get.request)
     assert not parents.is_answer("bob", get.request)
     parents.lost()
     assert parents.request_next(3, NOW)
-    ((device, again),) = sent(site)
+    ((device, again),) = sent(context)
     assert (device, again) == ("bob", peer.Get(get.request + 1, KEY, STREAM, 3))
     parents.lost()
     assert not parents.request_next(3, NOW)
@@ -47,7 +47,7 @@ def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
 
 
 def test_who_failed_is_not_asked_again_until_it_is_forgiven() -> None:
-    site, parents = office()
+    context, parents = office()
     parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     parents.lost()
@@ -56,50 +56,50 @@ def test_who_failed_is_not_asked_again_until_it_is_forgiven() -> None:
     parents.forgive()
     parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
-    assert len(sent(site)) == 2
+    assert len(sent(context)) == 2
 
 
 def test_one_that_is_not_needed_is_told_so_once() -> None:
-    site, parents = office()
+    context, parents = office()
     parents.named((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
-    ((_, get),) = sent(site)
+    ((_, get),) = sent(context)
     assert isinstance(get, peer.Get)
     parents.drop()
-    assert sent(site) == [("ann", peer.Cancel(get.request))]
+    assert sent(context) == [("ann", peer.Cancel(get.request))]
     parents.drop()
-    assert sent(site) == []
+    assert sent(context) == []
     parents.named((contact("bob"),), "home")
     assert parents.request_next(0, NOW)
-    sent(site)
+    sent(context)
     parents.done()
     parents.drop()
-    assert sent(site) == []
+    assert sent(context) == []
 
 
 def test_one_without_a_link_is_dialled() -> None:
-    site, parents = office()
+    context, parents = office()
     parents.named((contact("cyd"),), "home")
     assert parents.request_next(0, NOW)
-    assert site.out == [h.Dial(contact("cyd"))]
-    site.opened(contact("cyd"), "lan", 1.0)
-    assert [device for device, _ in sent(site)] == ["cyd"]
+    assert context.out == [events.Dial(contact("cyd"))]
+    context.opened(contact("cyd"), "lan", 1.0)
+    assert [device for device, _ in sent(context)] == ["cyd"]
 
 
 def test_one_that_is_too_slow_is_told_what_came_if_it_began() -> None:
-    site, parents = office()
+    context, parents = office()
     parents.named((contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
-    ((_, get),) = sent(site)
+    ((_, get),) = sent(context)
     assert isinstance(get, peer.Get)
     parents.answered(NOW + 0.1)
     parents.answered(NOW + 0.5)
     parents.leave(3, NOW + 1.1)
-    assert sent(site) == [("ann", peer.Cancel(get.request, 3, 1_000))]
+    assert sent(context) == [("ann", peer.Cancel(get.request, 3, 1_000))]
     assert (parents.current, parents.left) == (None, "ann")
     assert parents.request_next(0, NOW)
-    sent(site)
+    sent(context)
     parents.leave(3, NOW + 9.0)  # it never said a word: its uplink may be as good as any
-    assert sent(site) == [("bob", peer.Cancel(get.request + 1))]
+    assert sent(context) == [("bob", peer.Cancel(get.request + 1))]
     parents.leave(3, NOW)
-    assert sent(site) == []
+    assert sent(context) == []

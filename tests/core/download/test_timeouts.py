@@ -9,15 +9,15 @@ from ecdn_proxy.core.download.timeouts import (
     PARENT_TRIAL_S,
     PARENT_WAIT_MAX_S,
     PATIENCE_MAX,
-    Patience,
+    Timeouts,
 )
 from ecdn_proxy.core.limits import Limits
 
 LIMITS = Limits()
 
 
-def patience(spread: float = 0.0) -> Patience:
-    made = Patience(LIMITS, spread, 0.0)
+def timeouts(spread: float = 0.0) -> Timeouts:
+    made = Timeouts(LIMITS, spread, 0.0)
     made.following(0, 0.0)
     return made
 
@@ -33,15 +33,15 @@ def four_seconds(share: float) -> float:
 
 
 def test_a_parent_that_never_began_is_waited_for_as_the_origin_is() -> None:
-    assert patience().silent_at(0.1) == pytest.approx(0.1 + LIMITS.first_byte_grace_s)
+    assert timeouts().silent_at(0.1) == pytest.approx(0.1 + LIMITS.first_byte_grace_s)
 
 
 def test_however_slow_the_origin_is_the_ledger_is_asked_again_after_a_second() -> None:
-    assert patience().silent_at(3.0) == PARENT_WAIT_MAX_S
+    assert timeouts().silent_at(3.0) == PARENT_WAIT_MAX_S
 
 
 def test_a_parent_that_began_may_pause_a_quarter_second_and_the_next_twice_as_long() -> None:
-    waiting = patience()
+    waiting = timeouts()
     waiting.began(1.0)
     assert waiting.silent_at(9.0) == 1.0 + LIMITS.silence_s
     waiting.parent_was_silent()
@@ -54,7 +54,7 @@ def test_a_parent_that_began_may_pause_a_quarter_second_and_the_next_twice_as_lo
 
 
 def test_each_deadline_is_told_once_and_in_its_order() -> None:
-    waiting = patience()
+    waiting = timeouts()
     deadline = four_seconds
     soft, hard = 4.0 * LIMITS.soft_share, 4.0 * LIMITS.hard_share
     assert waiting.due_at(deadline) == soft
@@ -68,7 +68,7 @@ def test_each_deadline_is_told_once_and_in_its_order() -> None:
 
 
 def test_a_parent_that_was_only_just_chosen_has_its_time() -> None:
-    waiting = patience()
+    waiting = timeouts()
     waiting.following(0, 5.0)
     deadline = two_seconds
     assert waiting.due(deadline, 5.0 + PARENT_TRIAL_S - 0.01) is None
@@ -76,13 +76,13 @@ def test_a_parent_that_was_only_just_chosen_has_its_time() -> None:
 
 
 def test_without_viewers_nothing_is_late() -> None:
-    waiting = patience()
+    waiting = timeouts()
     assert waiting.due_at(lambda _share: None) is None
     assert not waiting.late(lambda _share: None, 0, None, 9.0)
 
 
 def test_late_is_what_the_rate_so_far_says() -> None:
-    waiting = patience()
+    waiting = timeouts()
     deadline = two_seconds
     assert waiting.late(deadline, 0, None, 0.5), "nothing has come"
     waiting.began(0.5)
@@ -91,7 +91,7 @@ def test_late_is_what_the_rate_so_far_says() -> None:
 
 
 def test_an_origin_has_longer_for_its_first_byte_and_each_time_more() -> None:
-    waiting = patience()
+    waiting = timeouts()
     waiting.fetching(1.0)
     assert waiting.origin_silent_at() == 1.0 + ORIGIN_FIRST_BYTE_S
     waiting.began(2.0)
@@ -101,7 +101,7 @@ def test_an_origin_has_longer_for_its_first_byte_and_each_time_more() -> None:
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
 def test_all_waiting_ends_and_every_new_byte_begins_it_anew(spread: float) -> None:
-    waiting = patience(spread)
+    waiting = timeouts(spread)
     assert waiting.give_up_at() == GIVE_UP_S * (1 + spread)
     waiting.moved(1, 3.0)
     waiting.moved(1, 3.5)
@@ -111,7 +111,7 @@ def test_all_waiting_ends_and_every_new_byte_begins_it_anew(spread: float) -> No
 
 
 def test_a_parent_that_is_named_again_is_not_waited_for_as_long_as_a_new_one() -> None:
-    waiting = patience()
+    waiting = timeouts()
     waiting.following(0, 1.0)
     waiting.staying(0, 0.1, 1.3)
     assert waiting.silent_at(0.1) == pytest.approx(1.3 + 0.4 / 2)
@@ -123,7 +123,7 @@ def test_a_parent_that_is_named_again_is_not_waited_for_as_long_as_a_new_one() -
 
 
 def test_a_fetch_is_quiet_when_its_lease_has_run_out_or_its_viewers_become_impatient() -> None:
-    waiting = patience()
+    waiting = timeouts()
     waiting.fetching(1.0)
     assert waiting.quiet_from(0.1, None) == pytest.approx(1.0 + 0.1 + LIMITS.first_byte_grace_s)
     assert waiting.quiet_from(9.0, 1.6) == 1.6

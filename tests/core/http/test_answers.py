@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.http.answers import (
-    Answer,
     Asked,
     Circumstance,
     Cut,
+    ResponsePlan,
     answer_for,
     asked_range,
     cut,
@@ -41,11 +41,11 @@ def head(total: int | None = 1000, **more: object) -> SegmentHead:
 
 def answer(
     request: Headers = (), made: SegmentHead | None = None, method: str = "GET", source: Source = "cache"
-) -> Answer:
+) -> ResponsePlan:
     return answer_for(method, request, made or head(), Circumstance(source, NOW))
 
 
-def value(made: Answer, name: str) -> str | None:
+def value(made: ResponsePlan, name: str) -> str | None:
     return first_of(made.headers, name)
 
 

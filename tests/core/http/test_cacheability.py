@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from ecdn_proxy.core.http.cacheability import (
     FRESH_BY_DEFAULT_S,
     Broken,
+    Cacheability,
     Gone,
     Private,
     Shareable,
-    Verdict,
     directives,
     is_fresh,
     is_strong,
@@ -34,7 +34,7 @@ def verdict(
     wanted: ByteRange | None = None,
     first_byte: int = 0,
     authorized: bool = False,
-) -> Verdict:
+) -> Cacheability:
     headers: Headers = (*MEDIA, *fields)
     return judge(status, headers, wanted=wanted, first_byte=first_byte, authorized=authorized, utc=UTC)
 
@@ -57,7 +57,7 @@ def head(*fields: tuple[str, str], wanted: ByteRange | None = None, status: int 
         (403, Private, False), (416, Private, False), (451, Private, False),
     ],
 )  # fmt: skip
-def test_only_200_and_206_are_shared(status: int, kind: type[Verdict], lasting: bool | None) -> None:
+def test_only_200_and_206_are_shared(status: int, kind: type[Cacheability], lasting: bool | None) -> None:
     found = verdict(("cache-control", "public, max-age=60"), status=status)
     assert type(found) is kind
     assert lasting is None or (isinstance(found, Private) and found.lasting is lasting)
@@ -146,7 +146,7 @@ PART = ByteRange(1_000, 1_999)
 REST = ByteRange(1_000, None)
 
 
-def ranged(value: str, wanted: ByteRange | None = PART, first_byte: int = 0) -> Verdict:
+def ranged(value: str, wanted: ByteRange | None = PART, first_byte: int = 0) -> Cacheability:
     return verdict(("content-range", value), status=206, wanted=wanted, first_byte=first_byte)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ecdn_proxy.core.http.hosts import Scope, domain, is_public, place
+from ecdn_proxy.core.http.hosts import HostScope, domain, is_public, place
 
-SCOPE = Scope.of(("stream.test", "*.cdn.test"), ("pinned.stream.test",))
+SCOPE = HostScope.of(("stream.test", "*.cdn.test"), ("pinned.stream.test",))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.manifest.model import Run, Template, Timeline, fill, literal, matcher
+from ecdn_proxy.core.manifest.model import Template, Timeline, TimelineRun, fill, literal, matcher
 
 
 @given(
@@ -62,7 +62,7 @@ def test_computed_templates() -> None:
 
 
 def test_timelines() -> None:
-    line = Timeline((Run(10, 5, 2, 1), Run(30, 7, None, 3)))
+    line = Timeline((TimelineRun(10, 5, 2, 1), TimelineRun(30, 7, None, 3)))
     assert [line.at_time(t) is not None for t in (9, 10, 12, 15, 20, 30, 37)] == [
         False,
         True,
@@ -79,11 +79,11 @@ def test_timelines() -> None:
 
 
 def test_a_newer_timeline_keeps_what_just_left() -> None:
-    older = Timeline((Run(0, 10, 1, 0), Run(10, 10, 5, 1)))
-    newer = Timeline((Run(40, 10, 5, 4),))
+    older = Timeline((TimelineRun(0, 10, 1, 0), TimelineRun(10, 10, 5, 1)))
+    newer = Timeline((TimelineRun(40, 10, 5, 4),))
     merged = newer.after(older, 1000)
     assert [merged.at_time(t) is not None for t in range(0, 90, 10)] == [True] * 9
-    assert merged.runs == (Run(0, 10, 1, 0), Run(10, 10, 3, 1), Run(40, 10, 5, 4))
-    assert newer.after(Timeline((Run(0, 10, 1, 0),)), 20).runs == newer.runs
-    assert newer.after(replace(older, runs=(Run(35, 10, 1, 3),)), 20).runs == newer.runs
-    assert Run(5, 10, None, 0).end_ticks() == 15
+    assert merged.runs == (TimelineRun(0, 10, 1, 0), TimelineRun(10, 10, 3, 1), TimelineRun(40, 10, 5, 4))
+    assert newer.after(Timeline((TimelineRun(0, 10, 1, 0),)), 20).runs == newer.runs
+    assert newer.after(replace(older, runs=(TimelineRun(35, 10, 1, 3),)), 20).runs == newer.runs
+    assert TimelineRun(5, 10, None, 0).end_ticks() == 15

@@ -2,36 +2,36 @@
 
 from ecdn_proxy.core.events import AnnounceStreams, ClearCondition, Dial, RaiseCondition, Send
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.announcements import RECENT_KEYS, STREAMS_MAX, Housekeeping
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.announcements import RECENT_KEYS, STREAMS_MAX, Announcements
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.wire.peer import Held, Keepers
-from tests.core.makers import KEY, contact, linked, site
+from tests.core.makers import KEY, contact, context, linked
 from tests.core.world import STREAM, key_of
 
 OTHER = "cd" * 16
 LIMITS = Limits()
 
 
-def house(share_s: float = 60.0) -> tuple[Housekeeping, Site]:
-    here = site()
-    return Housekeeping(here, share_s), here
+def announcements(share_s: float = 60.0) -> tuple[Announcements, NodeContext]:
+    here = context()
+    return Announcements(here, share_s), here
 
 
-def announced(here: Site) -> list[tuple[str, ...]]:
+def announced(here: NodeContext) -> list[tuple[str, ...]]:
     return [it.streams for it in here.out if isinstance(it, AnnounceStreams)]
 
 
-def held(here: Site) -> list[tuple[str, str]]:
+def held(here: NodeContext) -> list[tuple[str, str]]:
     return [(it.device, it.message.key) for it in here.out if isinstance(it, Send) and isinstance(it.message, Held)]
 
 
-def key_of_home(here: Site, home: str) -> str:
+def key_of_home(here: NodeContext, home: str) -> str:
     """A key whose ledger is kept by `home`."""
-    return next(key for key in map(key_of, range(1_000)) if here.view.homes(STREAM, key, 0.0)[0] == home)
+    return next(key for key in map(key_of, range(1_000)) if here.membership.homes(STREAM, key, 0.0)[0] == home)
 
 
 def test_a_stream_is_announced_once_and_no_longer_when_nobody_watches() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     assert keeper.wake_at([]) is None
     keeper.watch(STREAM, 0.0)
     keeper.watch(STREAM, 30.0)
@@ -46,7 +46,7 @@ def test_a_stream_is_announced_once_and_no_longer_when_nobody_watches() -> None:
 
 
 def test_the_one_watched_longest_ago_goes_first() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 0.0)
     keeper.watch(OTHER, 1.0)
     keeper.watch(STREAM, 2.0)
@@ -57,7 +57,7 @@ def test_the_one_watched_longest_ago_goes_first() -> None:
 
 
 def test_streams_are_bounded() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     for number in range(STREAMS_MAX + 1):
         keeper.watch(f"{number:032x}", 0.0)
     assert len(keeper.watched()) == len(announced(here)[-1]) == STREAMS_MAX
@@ -65,7 +65,7 @@ def test_streams_are_bounded() -> None:
 
 
 def test_a_new_stream_waits_once_for_the_neighbours_names() -> None:
-    keeper, _ = house()
+    keeper, _ = announcements()
     keeper.watch(STREAM, 10.0)
     assert keeper.joining(STREAM, 10.0)
     assert keeper.wake_at([STREAM, "not watched"]) == 10.0 + LIMITS.join_wait_s
@@ -75,7 +75,7 @@ def test_a_new_stream_waits_once_for_the_neighbours_names() -> None:
 
 
 def test_it_waits_no_longer_once_they_are_named_nor_when_sharing_is_off() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 10.0)
     keeper.named(STREAM)
     assert not keeper.joining(STREAM, 10.0)
@@ -85,7 +85,7 @@ def test_it_waits_no_longer_once_they_are_named_nor_when_sharing_is_off() -> Non
 
 
 def test_a_coordinator_that_is_there_is_waited_for_longer() -> None:
-    keeper, _ = house()
+    keeper, _ = announcements()
     keeper.watch(STREAM, 10.0)
     keeper.tracker_connected = True
     assert keeper.joining(STREAM, 10.0 + LIMITS.join_wait_s)
@@ -94,7 +94,7 @@ def test_a_coordinator_that_is_there_is_waited_for_longer() -> None:
 
 
 def test_a_committee_is_unsettled_for_a_while_after_each_change() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 10.0)
     assert keeper.is_unsettled(STREAM, 9.9 + LIMITS.unsettled_s)
     assert not keeper.is_unsettled(STREAM, 10.0 + LIMITS.unsettled_s)
@@ -107,7 +107,7 @@ def test_a_committee_is_unsettled_for_a_while_after_each_change() -> None:
 
 
 def test_a_home_learns_once_what_this_machine_has() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     linked(here, "ann")
     keeper.watch(STREAM, 0.0)
     mine, anns = key_of_home(here, "me"), key_of_home(here, "ann")
@@ -120,14 +120,14 @@ def test_a_home_learns_once_what_this_machine_has() -> None:
 
 
 def test_a_new_home_is_told_and_of_this_stream_only() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 0.0)
     keeper.watch(OTHER, 0.0)
     keeper.completed(KEY, STREAM, 0.0)
     keeper.completed(key_of(2), OTHER, 0.0)
     for number in range(40):
         linked(here, f"dev{number}")
-        if here.view.homes(STREAM, KEY, 0.0)[0] != "me":
+        if here.membership.homes(STREAM, KEY, 0.0)[0] != "me":
             break
     keeper.register((OTHER,), 1.0)
     assert held(here) == []
@@ -136,24 +136,24 @@ def test_a_new_home_is_told_and_of_this_stream_only() -> None:
 
 
 def test_a_home_that_is_not_linked_yet_is_dialled() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 0.0)
-    here.view.tracker_said(STREAM, (), ((contact("ann"), "same subnet"),))
+    here.membership.tracker_said(STREAM, (), ((contact("ann"), "same subnet"),))
     keeper.completed(key_of_home(here, "ann"), STREAM, 0.0)
     assert [it.contact.device for it in here.out if isinstance(it, Dial)] == ["ann"]
 
 
 def test_who_serves_nobody_tells_nobody() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     linked(here, "ann")
     keeper.watch(STREAM, 0.0)
-    here.view.serves = False
+    here.membership.serves = False
     keeper.completed(key_of_home(here, "ann"), STREAM, 0.0)
     assert held(here) == []
 
 
 def test_without_sharing_nobody_is_told_not_even_the_ledger_here() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     here.sharing = False
     keeper.watch(STREAM, 0.0)
     keeper.completed(KEY, STREAM, 0.0)
@@ -161,7 +161,7 @@ def test_without_sharing_nobody_is_told_not_even_the_ledger_here() -> None:
 
 
 def test_only_the_live_window_is_told_to_a_new_home() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.watch(STREAM, 0.0)
     for number in range(RECENT_KEYS + 6):
         keeper.completed(key_of(number), STREAM, 0.0)
@@ -174,17 +174,17 @@ def test_only_the_live_window_is_told_to_a_new_home() -> None:
 # ---- while the coordinator is away
 
 
-def keepers_told(here: Site) -> list[tuple[str, Keepers]]:
+def keepers_told(here: NodeContext) -> list[tuple[str, Keepers]]:
     return [(it.device, it.message) for it in here.out if isinstance(it, Send) and isinstance(it.message, Keepers)]
 
 
 def test_one_that_may_have_come_since_hears_who_keeps_the_ledgers() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     linked(here, "ann")
     keeper.watch(STREAM, 0.0)
     keeper.tell_keepers("ann", (STREAM, OTHER))
     assert keepers_told(here) == []  # nothing is known of it
-    here.view.tracker_said(STREAM, ("bob", "me"), ((contact("bob"), "same subnet"),))
+    here.membership.tracker_said(STREAM, ("bob", "me"), ((contact("bob"), "same subnet"),))
     keeper.tracker_connected = True
     keeper.tell_keepers("ann", (STREAM,))
     assert keepers_told(here) == []  # the coordinator tells it
@@ -195,40 +195,40 @@ def test_one_that_may_have_come_since_hears_who_keeps_the_ledgers() -> None:
 
 def test_a_neighbours_word_counts_while_the_coordinator_is_away_and_has_said_nothing() -> None:
     told = Keepers(STREAM, (contact("bob"),))
-    keeper, here = house()
+    keeper, here = announcements()
     keeper.keepers_told(told, 0.0)
-    assert here.view.keepers(STREAM) == ()  # nobody watches it here
+    assert here.membership.keepers(STREAM) == ()  # nobody watches it here
     keeper.watch(STREAM, 0.0)
     keeper.tracker_connected = True
     keeper.keepers_told(told, 0.0)
-    assert here.view.keepers(STREAM) == ()
+    assert here.membership.keepers(STREAM) == ()
     keeper.tracker_connected = False
     keeper.keepers_told(told, 5.0)
-    assert here.view.committee(STREAM, 5.0) == ["bob"]
+    assert here.membership.committee(STREAM, 5.0) == ["bob"]
     assert keeper.is_unsettled(STREAM, 5.0 + LIMITS.unsettled_s - 0.1)
     keeper.keepers_told(Keepers(STREAM, (contact("eve"),)), 6.0)
-    assert here.view.committee(STREAM, 6.0) == ["bob"]  # the first word stands
+    assert here.membership.committee(STREAM, 6.0) == ["bob"]  # the first word stands
 
 
 def test_client_isolation_is_told_with_each_new_evidence_and_taken_back_once() -> None:
-    keeper, here = house()
+    keeper, here = announcements()
     for device in ("ann", "bob"):
-        here.view.met(contact(device), "so")
-    here.view.isolation.missed("ann")
+        here.membership.met(contact(device), "so")
+    here.membership.isolation.missed("ann")
     keeper.look_around(0.0)
     assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True]
     assert not any(isinstance(it, RaiseCondition) for it in here.out), "one may be switched off"
     for times in (1, 2):
-        here.view.isolation.missed("bob")
+        here.membership.isolation.missed("bob")
         keeper.look_around(0.0)
         keeper.look_around(0.0)
         assert raised(here) == times * ["client-isolation"]
-    here.view.isolation.heard("ann")
+    here.membership.isolation.heard("ann")
     keeper.look_around(0.0)
     keeper.look_around(0.0)
     assert [it for it in here.out if isinstance(it, ClearCondition)] == [ClearCondition("client-isolation")]
     assert [it.isolated for it in here.out if isinstance(it, AnnounceStreams)] == [True, False]
 
 
-def raised(here: Site) -> list[str]:
+def raised(here: NodeContext) -> list[str]:
     return [it.code for it in here.out if isinstance(it, RaiseCondition)]

@@ -1,9 +1,9 @@
 """Who may be whose parent, by what the ledger knows of a key and of the machines."""
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.candidates import CANDIDATES_MAX, Selection
-from ecdn_proxy.core.swarm.key_record import Entry
-from ecdn_proxy.core.swarm.membership import View
+from ecdn_proxy.core.swarm.candidates import CANDIDATES_MAX, Candidates
+from ecdn_proxy.core.swarm.key_record import KeyRecord
+from ecdn_proxy.core.swarm.membership import Membership
 from tests.core.makers import contact
 from tests.core.world import STREAM
 
@@ -13,15 +13,15 @@ class Office:
 
     def __init__(self, *, wired: int, wifi: int) -> None:
         self.limits = Limits()
-        self.view = View(contact("me"), self.limits)
-        self.selection = Selection(self.view, self.limits, lambda _one, _other: False)
+        self.membership = Membership(contact("me"), self.limits)
+        self.selection = Candidates(self.membership, self.limits, lambda _one, _other: False)
         self.wired = [f"cable{at}" for at in range(wired)]
         self.wifi = [f"wifi{at:03d}" for at in range(wifi)]
         for device in self.wired:
-            self.view.linked(contact(device), (STREAM,), serves=True)
+            self.membership.linked(contact(device), (STREAM,), serves=True)
         for device in self.wifi:
-            self.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
-        self.entry = Entry(STREAM)
+            self.membership.linked(contact(device, "wifi"), (STREAM,), serves=True)
+        self.entry = KeyRecord(STREAM)
 
     def isolated(self, *devices: str) -> None:
         for device in devices:
@@ -73,9 +73,9 @@ def test_nobody_is_recruited_for_what_nobody_has_nor_for_one_that_reaches_everyb
 
 def test_who_is_isolated_elsewhere_is_tried_at_last_and_who_is_so_beside_never() -> None:
     office = Office(wired=0, wifi=2)
-    office.view.serves = False
+    office.membership.serves = False
     office.isolated(*office.wifi, "far")
-    office.view.linked(contact("far"), (STREAM,), serves=True)
+    office.membership.linked(contact("far"), (STREAM,), serves=True)
     office.entry.holders |= {"wifi001", "far"}
     assert office.parents("wifi000") == ()
     assert office.parents("wifi000", last=True) == ("far",)
@@ -83,8 +83,8 @@ def test_who_is_isolated_elsewhere_is_tried_at_last_and_who_is_so_beside_never()
 
 def test_the_isolated_are_remembered_up_to_a_bound() -> None:
     office = Office(wired=0, wifi=3)
-    office.selection = Selection(office.view, Limits(neighbours_max=2), lambda _one, _other: False)
-    office.view.serves = False
+    office.selection = Candidates(office.membership, Limits(neighbours_max=2), lambda _one, _other: False)
+    office.membership.serves = False
     office.isolated("wifi000", "wifi001", "wifi002")
     office.entry.holders.add("wifi000")
     assert office.parents("wifi001") == ("wifi000",), "the first is forgotten, and tried again"

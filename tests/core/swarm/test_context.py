@@ -6,12 +6,12 @@ from ecdn_proxy.core.events import Dial, HangUp, Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import WAITING_MAX
 from ecdn_proxy.wire.peer import Cancel
-from tests.core.makers import contact, linked, site
+from tests.core.makers import contact, context, linked
 from tests.core.world import STREAM
 
 
 def test_on_a_link_it_goes_at_once_and_without_one_nowhere() -> None:
-    here = site()
+    here = context()
     linked(here, "ann")
     here.send("ann", Cancel(1))
     here.send("bob", Cancel(2))
@@ -21,8 +21,8 @@ def test_on_a_link_it_goes_at_once_and_without_one_nowhere() -> None:
 
 
 def test_a_link_is_opened_once_and_what_waited_goes_out_in_order() -> None:
-    here = site()
-    here.view.met(contact("ann"), "so")
+    here = context()
+    here.membership.met(contact("ann"), "so")
     assert here.reach("ann", Cancel(1), 0.0)
     assert here.reach("ann", Cancel(2), 0.0)
     assert here.out == [Dial(contact("ann"))]
@@ -33,8 +33,8 @@ def test_a_link_is_opened_once_and_what_waited_goes_out_in_order() -> None:
 
 
 def test_what_waits_for_a_link_is_bounded() -> None:
-    here = site()
-    here.view.met(contact("ann"), "so")
+    here = context()
+    here.membership.met(contact("ann"), "so")
     for number in range(WAITING_MAX + 5):
         assert here.reach("ann", Cancel(number), 0.0)
     here.opened(contact("ann"), "lan", 1.0)
@@ -42,11 +42,11 @@ def test_what_waits_for_a_link_is_bounded() -> None:
 
 
 def test_who_cannot_be_reached_is_told_so_at_once() -> None:
-    here = site()
+    here = context()
     for device in ("ann", "bob"):
-        here.view.met(contact(device), "so")
-    here.view.denied(frozenset({"ann"}))
-    here.view.unlinked("bob", 0.0)
+        here.membership.met(contact(device), "so")
+    here.membership.denied(frozenset({"ann"}))
+    here.membership.unlinked("bob", 0.0)
     assert not here.reach("ann", Cancel(1), 0.0)
     assert not here.reach("bob", Cancel(1), 4.0)
     assert not here.reach("me", Cancel(1), 4.0)
@@ -56,8 +56,8 @@ def test_who_cannot_be_reached_is_told_so_at_once() -> None:
 
 
 def test_a_dial_that_failed_forgets_what_waited() -> None:
-    here = site()
-    here.view.met(contact("ann"), "so")
+    here = context()
+    here.membership.met(contact("ann"), "so")
     assert here.reach("ann", Cancel(1), 0.0)
     assert not here.closed("ann")
     here.opened(contact("ann"), "lan", 1.0)
@@ -66,7 +66,7 @@ def test_a_dial_that_failed_forgets_what_waited() -> None:
 
 
 def test_hanging_up_needs_a_link_and_a_short_reason() -> None:
-    here = site()
+    here = context()
     linked(here, "ann")
     here.hang_up("bob", "so")
     here.hang_up("ann", "x" * 500)
@@ -77,7 +77,7 @@ def test_hanging_up_needs_a_link_and_a_short_reason() -> None:
 
 def test_the_wait_for_a_home_follows_how_fast_homes_answer() -> None:
     limits = Limits()
-    here = site(limits=limits)
+    here = context(limits=limits)
     for _ in range(50):
         here.answered_in(0.001)
     assert here.answer_wait_s() == limits.home_answer_s
@@ -90,19 +90,19 @@ def test_the_wait_for_a_home_follows_how_fast_homes_answer() -> None:
 
 
 def test_no_number_comes_twice_and_each_fits_a_message() -> None:
-    here = site()
+    here = context()
     assert len({here.number() for _ in range(100)}) == 100
     here._number = 2**32 - 1  # four thousand million requests later
     assert here.number() == 0
 
 
 def test_the_time_outside() -> None:
-    here = site()
+    here = context()
     here.set_utc(1_800_000_000.0, 100.0)
     assert here.utc(160.0) == 1_800_000_060.0
 
 
 def test_a_site_begins_sharing_and_alone() -> None:
-    here = site()
+    here = context()
     assert here.sharing
-    assert here.view.members(STREAM, 0.0) == ["me"]
+    assert here.membership.members(STREAM, 0.0) == ["me"]

@@ -1,11 +1,11 @@
 """Who reads from whom, and how far that is from somebody who has it."""
 
-from ecdn_proxy.core.swarm.key_record import Entry, LeaseState
+from ecdn_proxy.core.swarm.key_record import KeyRecord, LeaseState
 
 
-def chained(*pairs: tuple[str, str]) -> Entry:
+def chained(*pairs: tuple[str, str]) -> KeyRecord:
     """Each child reads from its parent."""
-    entry = Entry("stream")
+    entry = KeyRecord("stream")
     for child, parent in pairs:
         entry.follow(child, parent, 0.0)
     return entry
@@ -53,7 +53,7 @@ def test_a_device_that_left_fetches_has_and_reads_nothing() -> None:
 
 
 def test_a_silent_fetch_that_goes_on_is_a_source_again() -> None:
-    entry = Entry("stream", late=[LeaseState(1, "a", 0.0, 0.0)])
+    entry = KeyRecord("stream", late=[LeaseState(1, "a", 0.0, 0.0)])
     assert entry.sources() == set()
     entry.revive(entry.late[0])
     assert entry.sources() == {"a"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.ledger import FAILURES_MAX, LATE_COUNTS_S, Alone, Following, Grant, Ledger
-from ecdn_proxy.core.swarm.membership import View
+from ecdn_proxy.core.swarm.membership import Membership
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, contact
 from tests.core.world import STREAM, key_of
@@ -22,10 +22,10 @@ class Book:
     """A ledger, and the office that asks it."""
 
     def __init__(self, *, me: str = "me", limits: Limits = LIMITS) -> None:
-        self.view = View(contact(me), limits)
-        self.ledger = Ledger(self.view, limits)
+        self.membership = Membership(contact(me), limits)
+        self.ledger = Ledger(self.membership, limits)
         for device in DEVICES:
-            self.view.linked(contact(device), (STREAM,), serves=True)
+            self.membership.linked(contact(device), (STREAM,), serves=True)
 
     def ask(
         self,
@@ -348,8 +348,8 @@ def test_a_hedge_prefers_one_that_has_it() -> None:
 
 def test_two_fetch_and_none_of_them_may_serve() -> None:
     book = Book()
-    book.view.watching("dev0", (STREAM,), serves=False)
-    book.view.watching("dev1", (STREAM,), serves=False)
+    book.membership.watching("dev0", (STREAM,), serves=False)
+    book.membership.watching("dev1", (STREAM,), serves=False)
     assert book.ask("dev0", 0.0) == "fetch"
     assert book.ask("dev1", 0.0) == "hedge"
     answer = book.ledger.ask(KEY, STREAM, "dev2", "first", (), 0, 0.0)
@@ -362,7 +362,7 @@ def test_two_fetch_and_none_of_them_may_serve() -> None:
 def test_nobody_follows_who_may_not_be_spoken_to() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
-    book.view.denied(frozenset({"dev0"}))
+    book.membership.denied(frozenset({"dev0"}))
     assert book.ask("dev1", 0.0) == "hedge"
 
 
@@ -370,7 +370,7 @@ def test_the_home_itself_is_a_parent_while_it_serves() -> None:
     book = Book()
     assert book.ask("me", 0.0) == "fetch"
     assert book.ask("dev0", 0.0) == "me"
-    book.view.serves = False
+    book.membership.serves = False
     assert book.ask("dev1", 0.0) == "dev0"  # which reads from here already
     book.ledger.left("dev0")
     assert book.ask("dev2", 0.0) == "hedge"
@@ -399,7 +399,7 @@ def test_what_was_given_lately_is_forgotten_with_time() -> None:
     assert book.ask("dev2", 0.0) == "dev0"
     for device in ("dev2", "dev3"):
         book.ledger.left(device)
-        book.view.unlinked(device, 0.0)
+        book.membership.unlinked(device, 0.0)
     assert book.ask("dev4", 0.1) == "dev1"
 
 
@@ -522,7 +522,7 @@ def _ends_well(device: str, told: Told, fetchers: tuple[str, ...]) -> None:
 def test_two_that_are_isolated_are_not_sent_to_each_other_but_to_one_whom_both_reach() -> None:
     book = Book()
     for device in DEVICES[2:]:
-        book.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
+        book.membership.linked(contact(device, "wifi"), (STREAM,), serves=True)
     assert book.ask("dev2", 0.0, isolated=True) == "fetch"
     assert book.ask("dev3", 0.0, isolated=True) in ("dev0", "dev1", "me"), "by wire, and will read it"
     assert book.ask("dev0", 0.0) == "dev2", "the wired one reads from whoever fetches"
@@ -546,8 +546,8 @@ def test_nobody_is_asked_to_pass_on_what_nobody_has() -> None:
 def test_where_all_are_isolated_two_fetch_and_the_others_go_alone() -> None:
     book = Book(me="far")
     for device in DEVICES:
-        book.view.linked(contact(device, "wifi"), (STREAM,), serves=True)
-    book.view.serves = False
+        book.membership.linked(contact(device, "wifi"), (STREAM,), serves=True)
+    book.membership.serves = False
     told = [book.ask(device, 0.0, isolated=True) for device in DEVICES]
     assert told == ["fetch", "hedge", "alone", "alone", "alone", "alone"]
 

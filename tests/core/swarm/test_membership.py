@@ -12,7 +12,7 @@ from ecdn_proxy.core.swarm.membership import (
     ELDERS_MAX,
     LINK_WAIT_S,
     STREAM_TAG_DIGITS,
-    View,
+    Membership,
     rendezvous,
 )
 from ecdn_proxy.wire.peer import Contact, LinkKind
@@ -24,8 +24,8 @@ TAG = STREAM[:STREAM_TAG_DIGITS]
 names = st.lists(st.from_regex(r"[0-9a-f]{4}", fullmatch=True), min_size=2, max_size=9, unique=True)
 
 
-def view(link: LinkKind = "wired") -> View:
-    return View(contact("me", link), Limits())
+def membership(link: LinkKind = "wired") -> Membership:
+    return Membership(contact("me", link), Limits())
 
 
 def named(*devices: str) -> tuple[tuple[Contact, str], ...]:
@@ -56,7 +56,7 @@ def test_equal_views_name_equal_homes_whatever_came_first(one: list[str], two: l
     devices = sorted({*one, *two})
 
     def homes(me: str, order: list[str]) -> list[str]:
-        seen = View(contact(me), Limits())
+        seen = Membership(contact(me), Limits())
         for device in order:
             if device != me:
                 seen.linked(contact(device), (STREAM,), serves=True)
@@ -69,7 +69,7 @@ def test_equal_views_name_equal_homes_whatever_came_first(one: list[str], two: l
 
 
 def test_alone_this_machine_is_everything() -> None:
-    mine = view()
+    mine = membership()
     assert mine.members(STREAM, 0.0) == ["me"]
     assert mine.homes(STREAM, KEY, 0.0) == ["me"]
     assert mine.contact("me") == contact("me")
@@ -78,7 +78,7 @@ def test_alone_this_machine_is_everything() -> None:
 
 
 def test_three_ways_to_hear_of_a_neighbour() -> None:
-    mine = view()
+    mine = membership()
     mine.lan_seen(contact("ann"), (TAG,), serves=True)
     mine.tracker_said(STREAM, (), named("bob"))
     mine.linked(contact("cat"), (STREAM,), serves=True)
@@ -94,7 +94,7 @@ def test_three_ways_to_hear_of_a_neighbour() -> None:
 
 
 def test_who_stops_watching_is_no_member() -> None:
-    mine = view()
+    mine = membership()
     mine.linked(contact("ann"), (STREAM, OTHER), serves=True)
     mine.watching("ann", (OTHER,), serves=False)
     mine.watching("nobody", (STREAM,), serves=True)
@@ -106,7 +106,7 @@ def test_who_stops_watching_is_no_member() -> None:
 
 
 def test_a_links_word_counts_more_than_mdns() -> None:
-    mine = view()
+    mine = membership()
     mine.linked(contact("ann"), (STREAM,), serves=False)
     mine.lan_seen(Contact("ann", ("10.9.9.9",), 1), (TAG,), serves=True)
     ann = mine.known("ann")
@@ -118,7 +118,7 @@ def test_a_links_word_counts_more_than_mdns() -> None:
 
 
 def test_a_device_is_forgotten_when_nothing_shows_it_any_more() -> None:
-    mine = view()
+    mine = membership()
     mine.lan_seen(contact("ann"), (TAG,), serves=True)
     mine.tracker_said(STREAM, (), named("ann", "bob"))
     mine.linked(contact("ann"), (STREAM,), serves=True)
@@ -136,7 +136,7 @@ def test_a_device_is_forgotten_when_nothing_shows_it_any_more() -> None:
 
 
 def test_a_device_of_two_streams_stays_for_the_other() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.tracker_said(OTHER, (), named("ann"))
     mine.forget_stream(STREAM)
@@ -147,7 +147,7 @@ def test_a_device_of_two_streams_stays_for_the_other() -> None:
 
 
 def test_one_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.unlinked("ann", 0.0)
     assert not mine.reachable("ann", 4.9)
@@ -156,7 +156,7 @@ def test_one_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
 
 
 def test_what_the_tracker_repeats_does_not_make_it_reachable() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.unlinked("ann", 5.0)
     mine.tracker_said(STREAM, (), named("ann", "bob"))
@@ -167,7 +167,7 @@ def test_what_the_tracker_repeats_does_not_make_it_reachable() -> None:
 
 
 def test_one_that_did_not_answer_is_suspected_until_it_speaks() -> None:
-    mine = view()
+    mine = membership()
     mine.linked(contact("ann"), (STREAM,), serves=True)
     mine.suspected("ann", 1.0)
     mine.suspected("nobody", 1.0)
@@ -179,7 +179,7 @@ def test_one_that_did_not_answer_is_suspected_until_it_speaks() -> None:
 
 
 def test_after_a_move_everybody_is_within_reach_again() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.unlinked("ann", 5.0)
     mine.moved(Contact("me", ("10.7.7.7",), 7688))
@@ -190,7 +190,7 @@ def test_after_a_move_everybody_is_within_reach_again() -> None:
 
 
 def test_one_that_shows_itself_again_is_tried_again() -> None:
-    mine = view()
+    mine = membership()
     mine.lan_seen(contact("ann"), (TAG,), serves=True)
     mine.unlinked("ann", 5.0)
     assert not mine.reachable("ann", 1.0)
@@ -199,7 +199,7 @@ def test_one_that_shows_itself_again_is_tried_again() -> None:
 
 
 def test_a_denied_device_is_in_no_answer() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, ("ann", "bob"), named("ann", "bob"))
     mine.linked(contact("ann"), (STREAM,), serves=True)
     mine.denied(frozenset({"ann"}))
@@ -213,7 +213,7 @@ def test_a_denied_device_is_in_no_answer() -> None:
 
 
 def test_the_coordinators_committee_keeps_them() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, ("ann", "bob", "gone"), named("ann", "bob", "cat"))
     homes = {mine.homes(STREAM, key_of(number), 0.0)[0] for number in range(50)}
     assert homes == {"ann", "bob"}
@@ -221,13 +221,13 @@ def test_the_coordinators_committee_keeps_them() -> None:
 
 
 def test_a_committee_of_which_nobody_is_left_is_replaced() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, ("gone",), named("ann"))
     assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "me"}
 
 
 def test_without_coordinator_it_is_seven_on_cables() -> None:
-    mine = view("wifi")
+    mine = membership("wifi")
     for number in range(12):
         link: LinkKind = "wired" if number < 9 else "wifi"
         mine.lan_seen(contact(f"dev{number}", link), (TAG,), serves=True)
@@ -238,13 +238,13 @@ def test_without_coordinator_it_is_seven_on_cables() -> None:
 
 
 def test_on_radio_alone_they_are_kept_all_the_same() -> None:
-    mine = view("wifi")
+    mine = membership("wifi")
     mine.lan_seen(contact("ann", "wifi"), (TAG,), serves=True)
     assert set(mine.homes(STREAM, KEY, 0.0)) == {"ann", "me"}
 
 
 def test_one_that_linked_and_watches_has_joined_since_the_list_was_made() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, ("ann",), named("ann", "bob"))
     mine.linked(contact("bob"), (STREAM,), serves=True)
     mine.linked(contact("cat", "wifi"), (STREAM,), serves=True)
@@ -256,7 +256,7 @@ def test_one_that_linked_and_watches_has_joined_since_the_list_was_made() -> Non
 
 
 def test_the_elders_are_who_older_lists_would_have_named() -> None:
-    mine = view()
+    mine = membership()
     seniors = ("ann", "bob", "cat", "me")
     mine.tracker_said(STREAM, seniors, named("ann", "bob", "cat"))
     for number in range(50):
@@ -266,7 +266,7 @@ def test_the_elders_are_who_older_lists_would_have_named() -> None:
         assert elders[: len(elders) - 1] == [it for it in dict.fromkeys(older) if it != "me"][: len(elders) - 1]
         assert "me" not in elders
         assert 1 <= len(elders) <= ELDERS_MAX
-    assert view().elders(STREAM, KEY, 0.0) == []
+    assert membership().elders(STREAM, KEY, 0.0) == []
 
 
 # ---- whom not to remember, and whom not to forget
@@ -277,7 +277,7 @@ BAN_ENDS = Limits().ban_s
 
 @pytest.mark.parametrize("way", ["it dials", "it announces itself", "the tracker names it for another stream"])
 def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str) -> None:
-    mine = view()
+    mine = membership()
     mine.banned("nobody", BAN_ENDS)
     mine.linked(contact("eve"), (STREAM,), serves=True)
     mine.banned("eve", BAN_ENDS)
@@ -295,7 +295,7 @@ def test_a_ban_is_over_when_it_is_over_and_not_when_the_banned_says_so(way: str)
 
 
 def test_invented_devices_fill_nobodys_memory() -> None:
-    mine = View(contact("me"), Limits(neighbours_max=4))
+    mine = Membership(contact("me"), Limits(neighbours_max=4))
     mine.linked(contact("ann"), (STREAM,), serves=True)
     mine.lan_seen(contact("bob"), (TAG,), serves=True)
     mine.tracker_said(STREAM, (), named("cat"))
@@ -308,7 +308,7 @@ def test_invented_devices_fill_nobodys_memory() -> None:
 
 
 def test_invented_devices_do_not_lift_a_ban() -> None:
-    mine = View(contact("me"), Limits(neighbours_max=4))
+    mine = Membership(contact("me"), Limits(neighbours_max=4))
     mine.linked(contact("eve"), (STREAM,), serves=True)
     mine.banned("eve", BAN_ENDS)
     mine.unlinked("eve", 5.0)
@@ -321,7 +321,7 @@ def test_invented_devices_do_not_lift_a_ban() -> None:
 
 
 def test_a_neighbours_word_of_the_committee_stands_until_the_coordinator_speaks() -> None:
-    seen = view()
+    seen = membership()
     assert seen.keepers_told(STREAM, (contact("ann"), contact("me")))
     assert seen.committee(STREAM, 0.0) == ["ann", "me"]
     assert seen.keepers(STREAM) == (contact("ann"), contact("me"))
@@ -333,7 +333,7 @@ def test_a_neighbours_word_of_the_committee_stands_until_the_coordinator_speaks(
 
 
 def test_a_word_that_leads_nowhere_is_not_believed_any_longer() -> None:
-    seen = view()
+    seen = membership()
     seen.keepers_told(STREAM, (contact("eve"),))
     seen.keepers_silent(STREAM)
     assert seen.committee(STREAM, 0.0) == ["me"]
@@ -345,7 +345,7 @@ def test_a_word_that_leads_nowhere_is_not_believed_any_longer() -> None:
 # ---- the committee is remembered, and never older than what is known
 
 DEVICES = tuple(f"dev{number}" for number in range(5))
-HAPPENINGS: dict[str, Callable[[View, str, float], object]] = {
+HAPPENINGS: dict[str, Callable[[Membership, str, float], object]] = {
     "met": lambda seen, device, _: seen.met(contact(device), "so"),
     "elsewhere": lambda seen, device, _: seen.met(contact(device, "wifi"), "so"),
     "lan": lambda seen, device, _: seen.lan_seen(contact(device), (TAG,), serves=True),
@@ -367,7 +367,7 @@ HAPPENINGS: dict[str, Callable[[View, str, float], object]] = {
 
 @given(st.lists(st.tuples(st.sampled_from(list(HAPPENINGS)), st.sampled_from(DEVICES)), max_size=25))
 def test_whatever_happens_the_committee_is_that_of_now(happenings: list[tuple[str, str]]) -> None:
-    seen, now = view(), 0.0
+    seen, now = membership(), 0.0
     for what, device in happenings:
         now += what == "later"
         HAPPENINGS[what](seen, device, now)
@@ -376,7 +376,7 @@ def test_whatever_happens_the_committee_is_that_of_now(happenings: list[tuple[st
 
 
 def test_no_more_committees_are_remembered_than_streams_are_watched() -> None:
-    seen = view()
+    seen = membership()
     for number in range(2 * COMMITTEES_MAX):
         assert seen.committee(f"{number:032x}", 0.0) == ["me"]
     assert len(seen._committees) <= COMMITTEES_MAX
@@ -386,7 +386,7 @@ def test_no_more_committees_are_remembered_than_streams_are_watched() -> None:
 
 
 def test_a_link_that_does_not_open_in_a_moment_is_not_waited_for() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann"))
     mine.dialled("ann", 1.0)
     assert mine.reachable("ann", 1.0 + LINK_WAIT_S - 0.01)
@@ -398,7 +398,7 @@ def test_a_link_that_does_not_open_in_a_moment_is_not_waited_for() -> None:
 
 
 def test_isolation_is_seen_by_those_beside_who_are_missed_and_heard() -> None:
-    mine = view()
+    mine = membership()
     mine.tracker_said(STREAM, (), named("ann", "bob", "cat"))
     mine.linked(contact("cat"), (STREAM,), serves=True)
     mine.unlinked("ann", 0.0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.parent_choice import Candidate, choose, fan_out, predicted_s
+from ecdn_proxy.core.swarm.parent_choice import ParentCandidate, choose, fan_out, predicted_s
 from ecdn_proxy.wire.peer import LinkKind
 
 LIMITS = Limits()
@@ -13,11 +13,11 @@ LIMITS = Limits()
 
 def one(
     device: str, *, depth: int = 1, children: int = 0, given: float = 0.0, link: LinkKind = "wired", holds: bool = False
-) -> Candidate:
-    return Candidate(device, depth, children, given, link, holds)
+) -> ParentCandidate:
+    return ParentCandidate(device, depth, children, given, link, holds)
 
 
-def best(*candidates: Candidate) -> str:
+def best(*candidates: ParentCandidate) -> str:
     choice = choose(list(candidates), LIMITS)
     assert choice is not None
     return choice.parents[0]
@@ -36,7 +36,7 @@ def best(*candidates: Candidate) -> str:
     ],
     ids=["nearer to the origin", "fewer children", "gave less", "cable", "fan-out", "fan-out on radio", "same for all"],
 )
-def test_least_predicted_finish(better: Candidate, worse: Candidate) -> None:
+def test_least_predicted_finish(better: ParentCandidate, worse: ParentCandidate) -> None:
     assert best(better, worse) == best(worse, better) == better.device
 
 
@@ -69,7 +69,7 @@ def test_who_is_full_is_an_alternate_still() -> None:
         (one("a", depth=0, holds=True, link="wifi"), "a has it, and gives it to nobody else so far"),
     ],
 )
-def test_the_reason_is_a_sentence(candidate: Candidate, said: str) -> None:
+def test_the_reason_is_a_sentence(candidate: ParentCandidate, said: str) -> None:
     choice = choose([candidate], LIMITS)
     assert choice is not None
     assert choice.why.startswith(said)

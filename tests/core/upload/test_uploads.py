@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.events import Send
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.context import Site
+from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uplink import WINDOW_S
-from ecdn_proxy.core.upload.uploads import FAN_OUT_SLACK, OVER_MAX, Bucket, Offer, Uploads
+from ecdn_proxy.core.upload.uploads import FAN_OUT_SLACK, OVER_MAX, Bucket, Servable, Uploads
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import End, Get, LinkKind, PeerMessage, Piece, Refused, Vouched
-from tests.core.makers import KEY, fetched, linked, seal, site
+from tests.core.makers import KEY, context, fetched, linked, seal
 from tests.core.world import STREAM, key_of
 
 BODY = bytes(range(256)) * 1_300  # 10 pieces and a bit
@@ -22,23 +22,23 @@ class Desk:
     """Uploads of one machine, and what went out."""
 
     def __init__(self, *, mbps: float = 1_000.0, limits: Limits | None = None, link: LinkKind = "wired") -> None:
-        self.site: Site = site("me", limits, link)
-        self.uploads = Uploads(self.site, limits or Limits(), mbps)
-        self.offers: dict[str, Offer | None] = {}
-        linked(self.site, "ann", "bob", "cat")
+        self.context: NodeContext = context("me", limits, link)
+        self.uploads = Uploads(self.context, limits or Limits(), mbps)
+        self.offers: dict[str, Servable | None] = {}
+        linked(self.context, "ann", "bob", "cat")
 
     def offer(self, assembly: Assembly, pieces: int | None = None) -> None:
         whole = pieces is None
         count = len(assembly.pieces) if pieces is None else pieces
-        self.offers[assembly.key] = Offer(assembly.vouchers, assembly.pieces.__getitem__, count, whole=whole)
+        self.offers[assembly.key] = Servable(assembly.vouchers, assembly.pieces.__getitem__, count, whole=whole)
 
     def get(self, device: str, request: int = 1, *, first: int = 0, count: int | None = None, key: str = KEY) -> bool:
         return self.uploads.begin(device, Get(request, key, STREAM, first, count))
 
     def pump(self, now: float = 0.0) -> list[tuple[str, PeerMessage]]:
         self.uploads.pump(self.offers.get, now)
-        sent = [(it.device, it.message) for it in self.site.out if isinstance(it, Send)]
-        self.site.out.clear()
+        sent = [(it.device, it.message) for it in self.context.out if isinstance(it, Send)]
+        self.context.out.clear()
         return sent
 
 
@@ -134,19 +134,19 @@ def test_segments_over_webrtc_are_few_and_weigh_more() -> None:
     limits = Limits(fan_out_webrtc=1)
     desk = Desk(limits=limits)
     for device in ("ann", "bob"):
-        desk.site.links[device].kind = "webrtc"
+        desk.context.links[device].kind = "webrtc"
     assert desk.get("ann")
     assert not desk.get("bob", key=key_of(2)), "one at a time, whatever it is"
     assert desk.get("cat"), "TLS is another matter"
-    assert desk.site.apart("ann", "cat")
-    assert not desk.site.apart("ann", "bob")
-    assert not desk.site.apart("cat", "me")
+    assert desk.context.apart("ann", "cat")
+    assert not desk.context.apart("ann", "bob")
+    assert not desk.context.apart("cat", "me")
 
 
 def test_what_goes_by_webrtc_is_counted_apart() -> None:
     desk = Desk()
     desk.offer(fetched(seal("me"), BODY))
-    desk.site.links["ann"].kind = "webrtc"
+    desk.context.links["ann"].kind = "webrtc"
     for device in ("ann", "bob"):
         assert desk.get(device)
         desk.pump()
@@ -198,10 +198,10 @@ def test_a_full_link_holds_up_nobody_else() -> None:
     desk.offer(fetched(seal("me"), BODY))
     assert desk.get("ann")
     assert desk.get("bob")
-    desk.site.links["ann"].full = True
+    desk.context.links["ann"].full = True
     sent = desk.pump()
     assert (indexes(sent, "ann"), len(indexes(sent, "bob"))) == ([], 11)
-    desk.site.links["ann"].full = False
+    desk.context.links["ann"].full = False
     assert len(indexes(desk.pump(), "ann")) == 11
 
 
@@ -239,7 +239,7 @@ def test_all_of_a_segment_are_refused_with_the_reason() -> None:
     assert desk.get("bob", 2)
     assert desk.get("bob", 3, key=key_of(2))
     desk.uploads.refuse(KEY, "private")
-    sent = [(it.device, it.message) for it in desk.site.out if isinstance(it, Send)]
+    sent = [(it.device, it.message) for it in desk.context.out if isinstance(it, Send)]
     assert sent == [("ann", Refused(1, "private")), ("bob", Refused(2, "private"))]
     assert desk.uploads.keys() == {key_of(2)}
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ecdn_proxy.agent.api import ViewerRequest
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.front.http import observed as passage
 from ecdn_proxy.front.http.content_encoding import MANIFEST_BYTES_MAX
-from ecdn_proxy.front.http.observed import HELD_BYTES_MAX, Passage, Passages
+from ecdn_proxy.front.http.observed import HELD_BYTES_MAX, ObservedAnswer, ObservedAnswers
 from ecdn_proxy.front.tls.authority import Authority
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.io import clock
@@ -21,16 +21,18 @@ PLAYLIST = b"#EXTM3U\n"
 KIND = (b"Content-Type", b"application/vnd.apple.mpegurl")
 
 
-def books(directory: Path) -> tuple[ToldAgent, Passages]:
-    agent, scope = ToldAgent(), Scope.of(("stream.test",), ())
-    return agent, Passages(agent, Interception(scope, Authority.open(directory, scope, clock.utc), lambda *_: None))
+def books(directory: Path) -> tuple[ToldAgent, ObservedAnswers]:
+    agent, scope = ToldAgent(), HostScope.of(("stream.test",), ())
+    return agent, ObservedAnswers(
+        agent, Interception(scope, Authority.open(directory, scope, clock.utc), lambda *_: None)
+    )
 
 
-def asked(method: str = "GET") -> Passage:
-    return Passage(ViewerRequest(method, URL, ()))
+def asked(method: str = "GET") -> ObservedAnswer:
+    return ObservedAnswer(ViewerRequest(method, URL, ()))
 
 
-def answered(book: Passages, one: Passage, status: int, *fields: tuple[bytes, bytes]) -> bool:
+def answered(book: ObservedAnswers, one: ObservedAnswer, status: int, *fields: tuple[bytes, bytes]) -> bool:
     return book.answered(one, "video.stream.test", status, fields)
 
 

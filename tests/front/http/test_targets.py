@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ecdn_proxy.core.settings import Settings
-from ecdn_proxy.front.http.targets import Refused, Targets
+from ecdn_proxy.front.http.targets import TargetRefused, Targets
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -27,7 +27,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     ["127.0.0.1", "localhost", "a.localhost", "0.0.0.0", "::1", "::ffff:7f00:1", "2130706433", "0x7f.1", "10.0.0.1"],
 )
 def test_local_spellings(host: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefused):
         Targets(Settings()).spelled(host, 80)
     Targets(Settings(allow_local_origins=True)).spelled(host, 80)
 
@@ -41,7 +41,7 @@ def test_public_spellings_pass() -> None:
 async def test_a_name_that_leads_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for addresses in (("127.0.0.1",), ("8.8.8.8", "10.0.0.1"), ("fe80::1%eth0",), ("169.254.169.254",)):
         answering(monkeypatch, *addresses)
-        with pytest.raises(Refused, match="private network"):
+        with pytest.raises(TargetRefused, match="private network"):
             await Targets(Settings()).resolve("rebound.test", 443)
 
 
@@ -56,7 +56,7 @@ async def test_the_checked_address_is_the_one_given(monkeypatch: pytest.MonkeyPa
 @pytest.mark.asyncio
 async def test_fixed_hosts_are_checked_too() -> None:
     fixed = {"A.test": "127.0.0.1", "b.test": "8.8.8.8"}
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefused):
         await Targets(Settings(origin_hosts=fixed)).resolve("a.test.", 443)
     assert await Targets(Settings(origin_hosts=fixed)).resolve("b.test", 443) == "8.8.8.8"
     assert await Targets(Settings(origin_hosts=fixed, allow_local_origins=True)).resolve("a.test", 1) == "127.0.0.1"
@@ -67,9 +67,9 @@ async def test_own_ports_are_ours_on_every_address_of_this_machine() -> None:
     targets = Targets(Settings(allow_local_origins=True))
     targets.own_ports.add(3128)
     for host in ("127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::ffff:127.0.0.1"):
-        with pytest.raises(Refused, match="agent itself"):
+        with pytest.raises(TargetRefused, match="agent itself"):
             await targets.resolve(host, 3128)
         assert await targets.resolve(host, 3129) == host
     assert await targets.resolve("8.8.8.8", 3128) == "8.8.8.8"
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefused):
         targets.spelled("localhost", 3128)

@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.front.status.pac import pac, reachable
 
-SCOPE = Scope.of(("stream.test", "cdn.test"), ("pinned.stream.test",))
+SCOPE = HostScope.of(("stream.test", "cdn.test"), ("pinned.stream.test",))
 OURS = "PROXY 127.0.0.1:3128; DIRECT"
 _RUN = """
 const vm = require("vm");

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ecdn_proxy.core.http.hosts import Scope
+from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.front.tls import authority as module
 from ecdn_proxy.front.tls.authority import Authority, Leaf, OutOfScope, trusted_roots, write_private
 
@@ -20,7 +20,7 @@ DAY = 86_400.0
 
 
 def opened(state: Path, now: float = NOW, domains: tuple[str, ...] = ("stream.test",)) -> Authority:
-    return Authority.open(state, Scope.of(domains, ()), lambda: now)
+    return Authority.open(state, HostScope.of(domains, ()), lambda: now)
 
 
 def openssl_verifies(tmp_path: Path, ca: Path, leaf: Leaf, name: str, now: float = NOW) -> bool:
@@ -33,7 +33,7 @@ def openssl_verifies(tmp_path: Path, ca: Path, leaf: Leaf, name: str, now: float
 
 def forged(made: Authority, name: str) -> Leaf:
     """What a thief with the issuer's key could sign."""
-    made._scope = Scope.of((name,), ())
+    made._scope = HostScope.of((name,), ())
     return made.leaf(name)
 
 
@@ -73,7 +73,7 @@ def _handshake(tmp_path: Path, made: Authority, leaf: Leaf, name: str) -> bool:
 
 
 def test_addresses_and_bypassed_names_get_no_leaf(tmp_path: Path) -> None:
-    made = Authority.open(tmp_path, Scope.of(("stream.test",), ("pinned.stream.test",)), lambda: NOW)
+    made = Authority.open(tmp_path, HostScope.of(("stream.test",), ("pinned.stream.test",)), lambda: NOW)
     for name in ("127.0.0.1", "::1", "pinned.stream.test", ""):
         with pytest.raises(OutOfScope):
             made.leaf(name)
@@ -146,7 +146,7 @@ def test_rotation_has_no_gap(tmp_path: Path) -> None:
 
 def test_a_running_authority_renews_its_leaves(tmp_path: Path) -> None:
     now = NOW
-    made = Authority.open(tmp_path, Scope.of(("stream.test",), ()), lambda: now)
+    made = Authority.open(tmp_path, HostScope.of(("stream.test",), ()), lambda: now)
     first = made.leaf("stream.test")
     now += 2 * DAY
     assert made.leaf("STREAM.test.") is first

@@ -1,4 +1,4 @@
-"""Dialling and being dialled; what becomes of an open connection is `test_link`'s."""
+"""Dialer and being dialled; what becomes of an open connection is `test_link`'s."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import pytest
 
 from ecdn_proxy.io.tls_links import dialer as reach
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context
-from ecdn_proxy.io.tls_links.hub import LinkHub, Ourselves, Told
+from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from tests.io.agents import LOOPBACK, Agent, Start, served_by_hand
@@ -80,8 +80,8 @@ async def test_strangers_are_counted(start: Start, monkeypatch: pytest.MonkeyPat
 
 async def test_a_taken_port_is_said(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
-    told = Told(*(a.record.tell(name) for name in ("opened", "closed", "received", "ready")))
-    second = LinkHub(
+    told = LinkEvents(*(a.record.tell(name) for name in ("opened", "closed", "received", "ready")))
+    second = TlsHub(
         Ourselves("b", TENANT, "test", ()), (a.address, a.hub.port), tenant_root.contexts("b"), LOOPBACK, told
     )
     with pytest.raises(Unavailable, match="cannot listen"):

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from aiortc import RTCDataChannel
 
-from ecdn_proxy.io.handshake import End
+from ecdn_proxy.io.handshake import LinkEnd
 from ecdn_proxy.io.webrtc import channel as channels
 from ecdn_proxy.io.webrtc.channel import MOVED, Channel
 from ecdn_proxy.wire.codec import pack
@@ -78,10 +78,10 @@ class Side:
     def drained(self, channel: Channel) -> None:
         self.told.append(("drained",))
 
-    def ended(self, channel: Channel, end: End) -> None:
+    def ended(self, channel: Channel, end: LinkEnd) -> None:
         self.told.append(("ended", end))
 
-    def end(self) -> End | None:
+    def end(self) -> LinkEnd | None:
         return self.channel.end
 
     def is_open(self) -> bool:
@@ -105,10 +105,10 @@ async def test_it_says_hello_first_and_counts_after_the_others() -> None:
     assert side.carrier.sent[-1:] == [Pong(7)]
     side.channel.close("enough")
     assert side.carrier.sent[-1:] == [Bye("enough")]
-    assert side.told[-1] == ("ended", End("enough"))
+    assert side.told[-1] == ("ended", LinkEnd("enough"))
     side.channel.close("twice")
     side.carrier.brings(GET)
-    assert side.told[-1] == ("ended", End("enough"))
+    assert side.told[-1] == ("ended", LinkEnd("enough"))
 
 
 async def test_a_hello_that_comes_before_the_channel_is_known_to_be_open() -> None:
@@ -133,7 +133,7 @@ async def test_a_hello_that_comes_before_the_channel_is_known_to_be_open() -> No
 async def test_what_is_no_good_greeting(message: PeerMessage, why: str, misbehaved: bool) -> None:
     side = Side(greeted=False)
     side.carrier.brings(message)
-    assert side.end() == End(why, misbehaved)
+    assert side.end() == LinkEnd(why, misbehaved)
     assert side.channel.settled.is_set()
 
 
@@ -160,7 +160,7 @@ async def test_what_a_later_release_says_is_passed_over() -> None:
 async def test_a_second_channel_is_one_too_many() -> None:
     side = Side()
     side.channel.carry(cast("RTCDataChannel", Carrier()))
-    assert side.end() == End("it opened a second channel", misbehaved=True)
+    assert side.end() == LinkEnd("it opened a second channel", misbehaved=True)
 
 
 async def test_silence_ends_it_and_any_word_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ async def test_full_and_drained() -> None:
     side.carrier.bufferedAmount = channels.LIMIT_BYTES + 1
     assert side.channel.waiting_bytes == channels.LIMIT_BYTES + 1
     side.channel.send(GET)
-    assert side.end() == End("it no longer reads what it is sent")
+    assert side.end() == LinkEnd("it no longer reads what it is sent")
 
 
 async def test_the_round_trip_is_measured() -> None:
@@ -229,14 +229,14 @@ async def test_leaving_reads_on_until_the_other_says_the_same() -> None:
     side.carrier.brings(GET)
     assert side.told[-1] == ("received", GET)
     side.carrier.brings(Bye(MOVED))
-    assert side.end() == End(MOVED)
+    assert side.end() == LinkEnd(MOVED)
 
 
 async def test_who_is_left_answers_with_its_last_word() -> None:
     side = Side()
     side.carrier.brings(Bye(MOVED))
     assert side.carrier.sent[-1] == Bye(MOVED)
-    assert side.end() == End(MOVED)
+    assert side.end() == LinkEnd(MOVED)
 
 
 async def test_leaving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ async def test_leaving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     side = Side()
     side.channel.leave()
     await asyncio.sleep(0.1)
-    assert side.end() == End("left")
+    assert side.end() == LinkEnd("left")
 
 
 async def test_a_fault_of_ours_ends_the_link_and_is_told() -> None:
@@ -252,5 +252,5 @@ async def test_a_fault_of_ours_ends_the_link_and_is_told() -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     side = Side()
     side.carrier.brings(Get(9, "ab" * 32, "cd" * 16, 0))
-    assert side.end() == End("a fault of this agent's own")
+    assert side.end() == LinkEnd("a fault of this agent's own")
     assert [type(it) for it in faults] == [ZeroDivisionError]
