@@ -16,18 +16,20 @@ import msgspec
 from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
+from tests.repository import adr
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CARRIED_BLOCKS = ("docs/admin.md", "docs/helpdesk.md")
-DECISIONS = "docs/adr/README.md"
 DECISIONS_HEAD = """\
 # Decisions
 
 <!-- The list is written by `make docs`. -->
 
-One page each: what we decided, why, and what it costs. A decision that is taken back gets a new page that says so.
+One page each: what we decided, why, and what it costs. A page is not rewritten when we learn better. A decision that is
+taken back gets a new page, and the old one says by which it is *superseded*; where only a part of it is taken back, by
+which it is *amended*. Names of files and classes in a page are those of today where they only moved.
 Figures "at design time" were measured before the product was built, with prototypes.
 
 """
@@ -44,7 +46,7 @@ def pages() -> dict[str, str]:
     """Text by path."""
     blocks = {"settings": settings_table(), "conditions": conditions_table()}
     found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
-    return found | {"docs/protocol.md": protocol(), DECISIONS: decisions()}
+    return found | {"docs/protocol.md": protocol(), adr.INDEX: decisions()}
 
 
 def with_blocks(page: str, blocks: dict[str, str]) -> str:
@@ -89,13 +91,9 @@ def conditions_table() -> str:
 
 
 def decisions() -> str:
-    """docs/adr/README.md: every decision by number and title."""
-    rows = []
-    for path in sorted((ROOT / DECISIONS).parent.glob("*.md")):
-        if path.name != "README.md":
-            number, title = path.name.partition("-")[0], path.read_text("utf-8").partition("\n")[0].lstrip("# ")
-            rows.append(_row(number if number.isdigit() else "", f"[{title}]({path.name})"))
-    return DECISIONS_HEAD + _table("number", "decision") + "".join(rows)
+    """docs/adr/README.md: every decision by number, with its title, date and status."""
+    rows = [_row(it.number, f"[{it.title}]({it.name})", it.date, it.status) for it in adr.decisions()]
+    return DECISIONS_HEAD + _table("number", "decision", "date", "status") + "".join(rows)
 
 
 def protocol() -> str:
