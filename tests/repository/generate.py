@@ -1,9 +1,10 @@
-"""Writes what the documentation says of settings, conditions and messages, out of their declarations.
+"""Writes what the documentation says of settings, conditions, messages and rooms, out of their declarations.
 
     python -m tests.repository.generate        (make docs)
 
-Map: `pages` (every generated file's text) · `settings_table`, `conditions_table` (blocks inside hand-written pages,
-between `<!-- generated: name -->` and `<!-- end -->`) · `decisions` (their index) · `protocol` (a whole page).
+Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `core_rooms`, `contracts` (blocks
+inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; the pictures are in `architecture`) ·
+`decisions` (their index) · `protocol` (a whole page).
 """
 
 import inspect
@@ -16,12 +17,12 @@ import msgspec
 from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
-from tests.repository import adr
+from tests.repository import adr, architecture
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-CARRIED_BLOCKS = ("docs/admin.md", "docs/helpdesk.md")
+CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/helpdesk.md")
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -44,7 +45,13 @@ MODULES = (
 
 def pages() -> dict[str, str]:
     """Text by path."""
-    blocks = {"settings": settings_table(), "conditions": conditions_table()}
+    blocks = {
+        "settings": settings_table(),
+        "conditions": conditions_table(),
+        "floors": architecture.floors_picture(),
+        "contracts": contracts(),
+        "core": core_rooms(),
+    }
     found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
     return found | {"docs/protocol.md": protocol(), adr.INDEX: decisions()}
 
@@ -75,7 +82,7 @@ def _shown(value: object) -> str:
 
 
 def settings_table() -> str:
-    """The agent's settings, as `core/limits` declares them."""
+    """The agent's settings, as `core/settings` declares them."""
     kinds = hints(Settings)
     rows = [
         _row(f"`{name}`", _shown(default), words(kinds[name], {}), meaning)
@@ -88,6 +95,18 @@ def conditions_table() -> str:
     """The conditions, as `core/report/conditions` registers them."""
     rows = [_row(f"`{code}`", each.title, each.remedy) for code, each in REGISTER.items()]
     return _table("code", "what the page says", "what to do") + "".join(rows)
+
+
+def core_rooms() -> str:
+    """The rooms of core: a picture of their imports, and a table that has them all."""
+    rows = [_row(*cells) for cells in architecture.core_table()]
+    table = _table("floor", "room", "what it is for", "imports of core") + "".join(rows)
+    return f"{architecture.core_picture()}\n{table}"
+
+
+def contracts() -> str:
+    """What import-linter holds besides the floors."""
+    return "".join(f"- {name}\n" for name in architecture.further_contracts())
 
 
 def decisions() -> str:
