@@ -43,6 +43,7 @@ class Present(msgspec.Struct, eq=False):
     streams: frozenset[str] = frozenset()
     conditions: tuple[str, ...] = ()
     last_beat: int = -1
+    """Number of the last beat that was counted, perhaps on an earlier socket of this device; -1 before the first."""
     links_tls: int = 0
     links_webrtc: int = 0
     """As its last beat said."""

@@ -7,6 +7,7 @@ messages from agent to agent pass through `switchboard`.
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, assert_never
 
@@ -29,6 +30,7 @@ from ecdn_proxy.wire.tracker import (
     Watch,
     Welcome,
 )
+from ecdn_proxy.wire.usage import ReportedUsage
 from ecdn_proxy.wire.version import PROTOCOL
 
 
@@ -119,15 +121,9 @@ Effect = Send | Close | Note | Audit
 
 
 class Totals(msgspec.Struct):
-    """What agents have told since the start; for /metrics."""
+    """What agents have told since this process was started, for /metrics."""
 
-    bytes_cache: int = 0
-    bytes_lan: int = 0
-    bytes_origin: int = 0
-    bytes_up: int = 0
-    bytes_webrtc: int = 0
-    bytes_up_webrtc: int = 0
-    segments: int = 0
+    usage: ReportedUsage = ReportedUsage()
     arrivals: int = 0
     lists_sent: int = 0
 
@@ -150,6 +146,8 @@ class Tracker:
         self._agents_max = agents_max
         self._agents: dict[str, Present] = {}
         self._sessions: dict[int, str] = {}
+        self._last_beats: OrderedDict[str, int] = OrderedDict()
+        """Number of the last beat of devices that have left, for those that repeat it when they come back."""
         self._swarms = Swarms(spacing_s)
         self._arrived = 0
         self.totals = Totals()
@@ -235,6 +233,7 @@ class Tracker:
             ring=hashlib.blake2b(event.device.encode(), digest_size=8).digest(),
             placement=place(self._sites, event.interfaces, event.remote),
             serves=event.here.serves,
+            last_beat=self._last_beats.pop(event.device, -1),
         )
         self._describe(agent)
         self._agents[agent.device] = agent
@@ -268,20 +267,14 @@ class Tracker:
         return []
 
     def _beat(self, event: Beaten) -> None:
-        agent = self._of(event.session)
-        beat = event.beat
-        if agent is None or beat.sequence <= agent.last_beat:
+        """Count a beat once: an agent whose socket ended before the answer sends it again on the next one."""
+        agent, beat = self._of(event.session), event.beat
+        if agent is None:
             return
-        agent.last_beat, agent.conditions = beat.sequence, beat.conditions
-        agent.links_tls, agent.links_webrtc = beat.links_tls, beat.links_webrtc
-        totals = self.totals
-        totals.bytes_cache += beat.bytes_cache
-        totals.bytes_lan += beat.bytes_lan
-        totals.bytes_origin += beat.bytes_origin
-        totals.bytes_up += beat.bytes_up
-        totals.bytes_webrtc += beat.bytes_webrtc
-        totals.bytes_up_webrtc += beat.bytes_up_webrtc
-        totals.segments += beat.segments
+        agent.conditions, agent.links_tls, agent.links_webrtc = beat.conditions, beat.links_tls, beat.links_webrtc
+        if beat.sequence != agent.last_beat:
+            agent.last_beat = beat.sequence
+            self.totals.usage += ReportedUsage.of(beat)
 
     def _signal(self, event: Signalled, now: Instant) -> list[Effect]:
         agent = self._of(event.session)
@@ -338,6 +331,9 @@ class Tracker:
             self._swarms.part(agent, stream, now)
         del self._sessions[agent.session]
         del self._agents[agent.device]
+        self._last_beats[agent.device] = agent.last_beat
+        while len(self._last_beats) > self._agents_max:
+            self._last_beats.popitem(last=False)
 
     def _describe(self, agent: Present) -> None:
         """Work out what others are told of `agent`."""

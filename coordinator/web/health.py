@@ -1,9 +1,30 @@
-"""For load balancers and Prometheus: is it alive, can it work, how much does it do. Counts only, no names."""
+"""For load balancers and Prometheus: does it live, can it work, how much does it do. Numbers only, no names.
+
+Map: `healthz`, `readyz` · `metrics` (the text) · `USAGE` (the metric of each counter that agents report)
+"""
+
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from coordinator.web.app_keys import SYSTEM
 from coordinator.web.responses import refusal
+
+USAGE: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    (
+        "ecdn_viewer_bytes_total",
+        "Bytes that agents gave to viewers, by source; lan is all from other agents, by TLS or WebRTC.",
+        {'{source="cache"}': "bytes_cache", '{source="lan"}': "bytes_lan", '{source="origin"}': "bytes_origin"},
+    ),
+    ("ecdn_upload_bytes_total", "Bytes that agents gave to other agents.", {"": "bytes_up"}),
+    (
+        "ecdn_webrtc_bytes_total",
+        "Of the bytes from and to other agents, those by WebRTC, which costs them many times the CPU.",
+        {'{way="in"}': "bytes_webrtc", '{way="up"}': "bytes_up_webrtc"},
+    ),
+    ("ecdn_segments_total", "Segments that agents gave to viewers.", {"": "segments"}),
+)
+"""Name, text, and for each set of labels the field of `ReportedUsage` (ecdn_proxy.wire.usage)."""
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -26,9 +47,9 @@ async def metrics(request: web.Request) -> web.Response:
     totals = system.tracker.totals
     lines: list[str] = []
 
-    def tell(name: str, kind: str, text: str, values: dict[str, float]) -> None:
+    def tell(name: str, kind: str, text: str, values: Mapping[str, int]) -> None:
         lines.extend((f"# HELP {name} {text}", f"# TYPE {name} {kind}"))
-        lines.extend(f"{name}{labels} {value:g}" for labels, value in values.items())
+        lines.extend(f"{name}{labels} {value}" for labels, value in values.items())
 
     tell("ecdn_agents_connected", "gauge", "Agents with a socket.", {"": len(system.tracker)})
     tell("ecdn_devices_enrolled", "gauge", "Devices in the register.", {"": len(system.registry)})
@@ -41,21 +62,15 @@ async def metrics(request: web.Request) -> web.Response:
     tell("ecdn_faults_total", "counter", "Faults of the coordinator's own.", {"": system.faults})
     text = "Messages of agents that only a later release of the coordinator knows."
     tell("ecdn_messages_passed_over_total", "counter", text, {"": system.passed_over})
-    sources = {"cache": totals.bytes_cache, "lan": totals.bytes_lan, "origin": totals.bytes_origin}
-    values: dict[str, float] = {f'{{source="{source}"}}': count for source, count in sources.items()}
-    tell("ecdn_viewer_bytes_total", "counter", "Bytes that agents gave to viewers, by source.", values)
-    tell("ecdn_upload_bytes_total", "counter", "Bytes that agents gave to other agents.", {"": totals.bytes_up})
+    for name, text, fields in USAGE:
+        tell(name, "counter", text, {labels: getattr(totals.usage, field) for labels, field in fields.items()})
     links = [(agent.links_tls, agent.links_webrtc) for agent in system.tracker.agents()]
     tls, webrtc = sum(one for one, _ in links), sum(other for _, other in links)
-    ends: dict[str, float] = {'{kind="tls"}': tls, '{kind="webrtc"}': webrtc}
+    ends: dict[str, int] = {'{kind="tls"}': tls, '{kind="webrtc"}': webrtc}
     tell("ecdn_link_ends", "gauge", "Ends of links between agents, two for each link, by what carries it.", ends)
-    by_webrtc: dict[str, float] = {'{way="in"}': totals.bytes_webrtc, '{way="up"}': totals.bytes_up_webrtc}
-    text = "Of the bytes from and to other agents, those by WebRTC, which costs them many times the CPU."
-    tell("ecdn_webrtc_bytes_total", "counter", text, by_webrtc)
     counts = system.tracker.switchboard.counts
-    signals: dict[str, float] = {'{outcome="relayed"}': counts.relayed, '{outcome="refused"}': counts.refused}
+    signals: dict[str, int] = {'{outcome="relayed"}': counts.relayed, '{outcome="refused"}': counts.refused}
     tell("ecdn_signals_total", "counter", "Offers, answers, calls and byes between agents, by outcome.", signals)
-    tell("ecdn_segments_total", "counter", "Segments that agents gave to viewers.", {"": totals.segments})
-    refused: dict[str, float] = {f'{{code="{code}"}}': count for code, count in sorted(system.refusals.items())}
+    refused: dict[str, int] = {f'{{code="{code}"}}': count for code, count in sorted(system.refusals.items())}
     tell("ecdn_refusals_total", "counter", "Devices and tokens refused, by reason.", refused)
     return web.Response(text="\n".join(lines) + "\n", headers={"Content-Type": "text/plain; version=0.0.4"})

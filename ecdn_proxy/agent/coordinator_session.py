@@ -1,18 +1,24 @@
 """The conversation with the coordinator: who and where we are, what we watch, what we used; what it tells us.
 
-CoordinatorSession.announce(streams, serves, isolated)  Watch, now and again every minute
-CoordinatorSession.run()                         beats, renewal of the certificate
+    CoordinatorSession.run()                                connects; a beat every 15 s; renews the certificate
+    CoordinatorSession.announce(streams, serves, isolated)  sends Watch, now and again every minute
+    CoordinatorSession.moved(networks)                      this machine has other addresses
+    SessionOwner                                            whom the session tells and asks
+
+A beat is followed by `Alive`, which the coordinator answers after it has taken the beat. Until that answer comes the
+usage in the beat counts as untold, and is told again (`core.report.usage_reports`).
 """
 
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 
 from ecdn_proxy.core import events
-from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.core.report.usage import Usage
+from ecdn_proxy.core.report.usage_reports import UsageReports
 from ecdn_proxy.io.coordinator_client import CoordinatorLink, CoordinatorRefused, renew, renewal_due
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.wire import signalling
@@ -20,7 +26,6 @@ from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import (
     Alive,
-    Beat,
     Denied,
     FromAgent,
     FromCoordinator,
@@ -37,29 +42,58 @@ from ecdn_proxy.wire.version import PROTOCOL
 BEAT_S = 15.0
 WATCH_EVERY_BEATS = 4
 """What is watched is said again every minute: a coordinator that lost it has it back."""
+CONDITIONS_MAX = 32
+"""As many as a `Beat` may carry."""
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEvents:
-    """What the reporter tells its owner."""
+class SessionOwner(Protocol):
+    """Whom the session tells what the coordinator said, and asks what to report. No method waits."""
 
-    feed: Callable[[events.Event], None]
-    raise_condition: Callable[[str, str], None]
-    clear_condition: Callable[[str], None]
-    conditions: Callable[[], tuple[str, ...]]
-    uploaded_bytes: Callable[[], tuple[int, int]]
-    """All, and of these by WebRTC."""
-    links: Callable[[], tuple[int, int]]
-    """Standing now: TLS, WebRTC."""
-    site_changed: Callable[[Welcome], None]
-    settings_changed: Callable[[Settings], None]
-    renewed: Callable[[Identity], None]
-    switchboard: Callable[[bool], None]
-    """Whether WebRTC links can be arranged now."""
-    signalled: Callable[[Relayed | signalling.Undeliverable], None]
-    utc: Callable[[], float]
+    def feed(self, event: events.Event) -> None:
+        """Something happened that the node must know."""
+        ...
+
+    def raise_condition(self, code: str, text: str) -> None:
+        """A registered condition (`core.report.conditions`) holds from now on; `text` says what exactly."""
+        ...
+
+    def clear_condition(self, code: str) -> None:
+        """A condition holds no longer."""
+        ...
+
+    def conditions(self) -> tuple[str, ...]:
+        """Codes of the conditions that hold now."""
+        ...
+
+    def usage(self) -> Usage:
+        """Everything counted since the agent was started."""
+        ...
+
+    def links(self) -> tuple[int, int]:
+        """How many links to other agents stand now: by TLS, by WebRTC."""
+        ...
+
+    def placed(self, site: Welcome) -> None:
+        """The coordinator has said at which site this machine is."""
+        ...
+
+    def settings_changed(self, settings: dict[str, Any]) -> None:
+        """The coordinator has other settings for this machine than before; names as in agent.toml."""
+        ...
+
+    def renewed(self, identity: Identity) -> None:
+        """This machine has a new certificate and new keys."""
+        ...
+
+    def signalling_possible(self, possible: bool) -> None:
+        """Whether WebRTC links can be arranged now: only while the coordinator is connected."""
+        ...
+
+    def signalled(self, message: Relayed | signalling.Undeliverable) -> None:
+        """Another agent has sent a message through the coordinator, or one of ours could not be delivered."""
+        ...
 
 
 class CoordinatorSession:
@@ -72,22 +106,23 @@ class CoordinatorSession:
         version: str,
         networks: tuple[Network, ...],
         peer_port: int,
-        meter: Meter,
-        told: SessionEvents,
+        owner: SessionOwner,
+        utc: Callable[[], float],
         chance: random.Random,
     ) -> None:
         self._identity = identity
         self._version = version
         self._networks = networks
         self._peer_port = peer_port
-        self._meter = meter
-        self._told = told
+        self._owner = owner
+        self._utc = utc
         self._streams: tuple[str, ...] = ()
         self._serves = True
         self._isolated = False
-        self._sequence = 0
-        self._uploaded = (0, 0)
+        self._settings = identity.settings
+        self._reports = UsageReports(int(utc()))
         self.why = "not tried yet"
+        """Why the coordinator is connected, or is not: a sentence for the status page."""
         self.link = CoordinatorLink(
             identity,
             begin=self._begin,
@@ -98,7 +133,7 @@ class CoordinatorSession:
         )
 
     def announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
-        """What is watched has changed, or what this machine is good for."""
+        """Other streams are watched, or this machine begins or ceases to serve others or to be isolated."""
         self._streams, self._serves, self._isolated = streams, serves, isolated
         self.link.send(self._watch())
 
@@ -132,31 +167,33 @@ class CoordinatorSession:
 
     def _state(self, connected: bool, why: str) -> None:
         self.why = why
-        self._told.feed(events.TrackerChanged(connected))
-        self._told.switchboard(connected)
+        self._reports.no_answer()
+        self._owner.feed(events.TrackerChanged(connected))
+        self._owner.signalling_possible(connected)
         if connected:
             log.info("connected to the coordinator")
-            self._told.clear_condition("coordinator-away")
+            self._owner.clear_condition("coordinator-away")
         else:
             log.warning("the coordinator is away", why=why)
-            self._told.raise_condition("coordinator-away", why)
+            self._owner.raise_condition("coordinator-away", why)
 
     def _heard(self, message: FromCoordinator) -> None:
         match message:
             case Neighbours(stream, committee, near):
                 contacts = tuple((it.contact, it.why) for it in near if it.contact.device != self._identity.device)
-                self._told.feed(events.TrackerSaid(stream, committee, contacts))
+                self._owner.feed(events.TrackerSaid(stream, committee, contacts))
             case Welcome():
                 log.info("the coordinator placed this machine", site=message.site, p2p=message.p2p, why=message.why)
-                self._told.site_changed(message)
+                self._owner.placed(message)
+                self._take_settings(message.settings)
             case Settings():
-                self._told.settings_changed(message)
+                self._take_settings(message.settings)
             case Denied(devices):
-                self._told.feed(events.DevicesDenied(frozenset(devices)))
+                self._owner.feed(events.DevicesDenied(frozenset(devices)))
             case Turned(code, why, _):
                 log.warning("the coordinator turned this machine away", code=code, why=why)
             case Alive():
-                pass
+                self._reports.taken()
             case (
                 signalling.Call()
                 | signalling.Offer()
@@ -164,35 +201,29 @@ class CoordinatorSession:
                 | signalling.Bye()
                 | signalling.Undeliverable()
             ):
-                self._told.signalled(message)
+                self._owner.signalled(message)
+
+    def _take_settings(self, settings: dict[str, Any]) -> None:
+        if settings != self._settings:
+            self._settings = settings
+            self._owner.settings_changed(settings)
 
     def _beat(self) -> None:
-        news = self._meter.since()
-        self._sequence += 1
-        uploaded = self._told.uploaded_bytes()
-        up, up_webrtc = (max(0, now - before) for now, before in zip(uploaded, self._uploaded, strict=True))
-        links_tls, links_webrtc = self._told.links()
-        self.link.send(
-            Beat(
-                sequence=self._sequence,
-                bytes_cache=news.received["cache"],
-                bytes_lan=news.received["lan"] + news.received["webrtc"],
-                bytes_origin=news.received["origin"],
-                bytes_up=up,
-                segments=sum(news.segments.values()),
-                conditions=self._told.conditions()[:32],
-                links_tls=links_tls,
-                links_webrtc=links_webrtc,
-                bytes_webrtc=news.received["webrtc"],
-                bytes_up_webrtc=up_webrtc,
-            )
-        )
-        self._uploaded = uploaded
+        """Tell what is new; without a socket, or while the last beat is unanswered, it waits for the next time."""
+        report = self._reports.next(self._owner.usage().reported())
+        if report is None:
+            return
+        tls, webrtc = self._owner.links()
+        conditions = self._owner.conditions()[:CONDITIONS_MAX]
+        if self.link.send(report.usage.beat(report.sequence, conditions, links_tls=tls, links_webrtc=webrtc)):
+            self._reports.sent(report)
+            if not self.link.send(Alive()):
+                self._reports.no_answer()
 
     async def _renew_if_due(self) -> None:
-        utc = self._told.utc()
+        utc = self._utc()
         if utc > self._identity.ends_utc:
-            self._told.raise_condition("certificate-ended", "it will be renewed when the coordinator answers")
+            self._owner.raise_condition("certificate-ended", "it will be renewed when the coordinator answers")
         if not renewal_due(self._identity, utc):
             return
         try:
@@ -201,6 +232,6 @@ class CoordinatorSession:
             log.warning("the certificate could not be renewed yet", why=str(error))
             return
         log.info("the certificate was renewed")
-        self._told.clear_condition("certificate-ended")
+        self._owner.clear_condition("certificate-ended")
         self.link.use(self._identity)
-        self._told.renewed(self._identity)
+        self._owner.renewed(self._identity)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from ecdn_proxy.core.report.usage import BySource, ByteCounts
+
 
 class ProxyStatus(msgspec.Struct, frozen=True):
     """The local proxy."""
@@ -48,27 +50,6 @@ class StreamStatus(msgspec.Struct, frozen=True):
     id: str
     renditions: tuple[str, ...]
     viewers: int
-
-
-class BytesStatus(msgspec.Struct, frozen=True):
-    """Bytes that viewers on this machine got, by source, and what passed untouched; `uploaded` went to others."""
-
-    cache: int
-    lan: int
-    webrtc: int
-    origin: int
-    passed: int
-    uploaded: int
-
-
-class SegmentsStatus(msgspec.Struct, frozen=True):
-    """Segments that viewers on this machine got, by source."""
-
-    cache: int
-    lan: int
-    webrtc: int
-    origin: int
-    passed: int
 
 
 class ConditionStatus(msgspec.Struct, frozen=True):
@@ -115,8 +96,8 @@ class Status(msgspec.Struct, frozen=True):
     proxy: ProxyStatus
     peers: tuple[PeerStatus, ...]
     streams: tuple[StreamStatus, ...]
-    bytes: BytesStatus
-    segments: SegmentsStatus
+    bytes: ByteCounts
+    segments: BySource
     stalls_prevented: int
     conditions: tuple[ConditionStatus, ...]
     recent: tuple[RecentStatus, ...]

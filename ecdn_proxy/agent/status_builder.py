@@ -7,13 +7,11 @@ from ecdn_proxy.agent.coordinator_session import CoordinatorSession
 from ecdn_proxy.agent.links import Links
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.agent.status import (
-    BytesStatus,
     ConditionStatus,
     CoordinatorStatus,
     PeerStatus,
     ProxyStatus,
     RecentStatus,
-    SegmentsStatus,
     SettingStatus,
     Status,
     StreamStatus,
@@ -21,6 +19,7 @@ from ecdn_proxy.agent.status import (
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.report.conditions import Conditions
 from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.core.report.usage import Usage
 from ecdn_proxy.core.settings import describe
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.settings_loader import as_text
@@ -44,6 +43,7 @@ class Sources:
     hub: Links | None
     reporter: CoordinatorSession | None
     site: Welcome
+    usage: Usage
     meter: Meter
     conditions: Conditions
     now: Instant
@@ -54,7 +54,6 @@ def status(of: Sources) -> Status:
     settings = of.effective.settings
     holding = of.conditions.now(of.now)
     state = _state({it.code for it in holding}, settings.intercept_domains)
-    received, segments = of.meter.counts.received, of.meter.counts.segments
     return Status(
         version=of.version,
         device="" if of.identity is None else of.identity.device,
@@ -69,16 +68,9 @@ def status(of: Sources) -> Status:
             StreamStatus(stream, tuple(watched.renditions), 1 if of.now - watched.last < WATCHED_S else 0)
             for stream, watched in of.meter.streams.items()
         ),
-        bytes=BytesStatus(
-            cache=received["cache"],
-            lan=received["lan"],
-            webrtc=received["webrtc"],
-            origin=received["origin"],
-            passed=received["passed"],
-            uploaded=of.node.uploads.sent_bytes,
-        ),
-        segments=SegmentsStatus(**segments),
-        stalls_prevented=of.meter.stalls_prevented,
+        bytes=of.usage.bytes,
+        segments=of.usage.segments,
+        stalls_prevented=of.usage.stalls_prevented,
         conditions=tuple(ConditionStatus(it.code, it.title, it.text, it.remedy) for it in holding),
         recent=tuple(
             RecentStatus(

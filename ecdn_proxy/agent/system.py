@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -25,7 +25,7 @@ from ecdn_proxy.agent import status_builder as statusbook
 from ecdn_proxy.agent.addresses import Place, find_place, look
 from ecdn_proxy.agent.api import Route, ViewerRequest, ViewerResponse
 from ecdn_proxy.agent.classifier import Classifier
-from ecdn_proxy.agent.coordinator_session import CoordinatorSession, SessionEvents
+from ecdn_proxy.agent.coordinator_session import CoordinatorSession
 from ecdn_proxy.agent.disk_cache import DiskCache
 from ecdn_proxy.agent.links import Links, Webrtc
 from ecdn_proxy.agent.network_monitor import NetworkEvents, NetworkMonitor
@@ -42,6 +42,7 @@ from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.recording import FORMAT, Born
 from ecdn_proxy.core.report.conditions import Conditions
 from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.core.report.usage import ByteCounts, Usage
 from ecdn_proxy.io import clock
 from ecdn_proxy.io import identity as trust
 from ecdn_proxy.io.origin import OriginClient
@@ -51,7 +52,7 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
-from ecdn_proxy.wire.tracker import Settings as CoordinatorSettings
+from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from ecdn_proxy.wire.tracker import Welcome
 
 TIDY_S = 30.0
@@ -117,10 +118,10 @@ class System:
             Behind(
                 machine=lambda: self._running.machine,
                 performer=lambda: self._running.performer,
-                feed=self._feed,
+                feed=self.feed,
                 now=self._now,
                 prepare=self._prepare,
-                raise_condition=self._raise,
+                raise_condition=self.raise_condition,
             ),
         )
         place = find_place(settings)
@@ -139,7 +140,7 @@ class System:
         self._apply_policy()
         self._tasks.start(self._tidy(), "tidy")
         if not settings.intercept_domains:
-            self._raise("no-streaming-domains", "intercept_domains is empty")
+            self.raise_condition("no-streaming-domains", "intercept_domains is empty")
 
     async def _open_shelf(self) -> None:
         if not self._settings.cache_disk_mb:
@@ -148,18 +149,18 @@ class System:
             self._shelf = await DiskCache.open(
                 self._state_dir / "segments",
                 self._settings.cache_disk_mb * 1_000_000,
-                feed=self._feed,
-                trouble=lambda text: self._raise("disk-cache-unavailable", text),
+                feed=self.feed,
+                trouble=lambda text: self.raise_condition("disk-cache-unavailable", text),
             )
         except Unavailable as fault:
-            self._raise("disk-cache-unavailable", fault.why)
+            self.raise_condition("disk-cache-unavailable", fault.why)
             return
         self._stack.push_async_callback(self._shelf.close)
 
     async def _open_links(self, place: Place) -> None:
         identity = self._identity
         if identity is None:
-            self._raise("not-enrolled", "there is no identity in the state directory")
+            self.raise_condition("not-enrolled", "there is no identity in the state directory")
             return
         webrtc = Webrtc(
             identity,
@@ -167,8 +168,8 @@ class System:
             utc=clock.utc,
             stun_servers=self._settings.stun_servers,
             engine=self._settings.webrtc_engine,
-            forged=lambda device, why: self._raise("offer-refused", f"{device[:8]}: {why}"),
-            no_way=lambda device, why: self._raise("peers-out-of-reach", f"{device[:8]}: {why}"),
+            forged=lambda device, why: self.raise_condition("offer-refused", f"{device[:8]}: {why}"),
+            no_way=lambda device, why: self.raise_condition("peers-out-of-reach", f"{device[:8]}: {why}"),
         )
         hub = Links(
             Ourselves(identity.device, identity.tenant, self._version, place.addresses, place.link),
@@ -187,7 +188,7 @@ class System:
         try:
             await hub.start()
         except Unavailable as fault:
-            self._raise("peers-cannot-connect", fault.why)
+            self.raise_condition("peers-cannot-connect", fault.why)
             return
         self._hub = hub
         self._stack.push_async_callback(hub.close)
@@ -204,10 +205,10 @@ class System:
             identity.device,
             hmac.new(salt, b"mdns", "sha256").hexdigest()[:16] if settings.lan_discovery else None,
             NetworkEvents(
-                feed=self._feed,
+                feed=self.feed,
                 moved=lambda networks: self._reporter.moved(networks) if self._reporter is not None else None,
-                raise_condition=self._raise,
-                clear_condition=self._clear,
+                raise_condition=self.raise_condition,
+                clear_condition=self.clear_condition,
             ),
         )
         self._stack.push_async_callback(whereabouts.close)
@@ -217,21 +218,8 @@ class System:
             version=self._version,
             networks=place.networks,
             peer_port=self._hub.port,
-            meter=self._meter,
-            told=SessionEvents(
-                feed=self._feed,
-                raise_condition=self._raise,
-                clear_condition=self._clear,
-                conditions=lambda: tuple(it.code for it in self._conditions.now(self._now())),
-                uploaded_bytes=self._uploaded_bytes,
-                links=self._hub.standing,
-                site_changed=self._site_changed,
-                settings_changed=self._settings_changed,
-                renewed=self._renewed,
-                switchboard=self._hub.switchboard,
-                signalled=self._hub.heard,
-                utc=clock.utc,
-            ),
+            owner=self,
+            utc=clock.utc,
             chance=random.Random(),  # noqa: S311 - jitter, not a secret
         )
         self._tasks.start(self._reporter.run(), "coordinator")
@@ -256,21 +244,23 @@ class System:
             hub=self._hub,
             keeper=self._shelf,
             announce=self._announce,
-            raise_condition=self._raise,
-            clear_condition=self._clear,
+            raise_condition=self.raise_condition,
+            clear_condition=self.clear_condition,
             served=lambda served: self._meter.served(served, self._now()),
             utc=clock.utc,
         )
-        self._running = NodeRunner.begin(born, self._seal, surroundings, self._feed, self._node_failed, self._record)
+        self._running = NodeRunner.begin(born, self._seal, surroundings, self.feed, self._node_failed, self._record)
 
     def _now(self) -> Instant:
         return self._running.driver.now()
 
-    def _uploaded_bytes(self) -> tuple[int, int]:
+    def _uploads(self) -> ByteCounts:
+        """What the node that runs now has given to other agents."""
         uploads = self._running.node.uploads
-        return uploads.sent_bytes, uploads.sent_webrtc_bytes
+        return ByteCounts(uploaded=uploads.sent_bytes, uploaded_webrtc=uploads.sent_webrtc_bytes)
 
-    def _feed(self, event: events.Event) -> None:
+    def feed(self, event: events.Event) -> None:
+        """Hand the node an event; what a later node must be told again is remembered."""
         if isinstance(event, events.DevicesDenied):
             self._denied = event
         elif isinstance(event, events.Moved):
@@ -286,6 +276,7 @@ class System:
             for device in self._hub.stats():
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.performer.release_all("a fault of this agent's own")
+        self._meter.node_ended(self._uploads())
         self._new_node(former.node.context.membership.bans)
         seen = () if self._whereabouts is None else self._whereabouts.seen.values()
         for event in (*seen, *(() if self._denied is None else (self._denied,))):
@@ -293,7 +284,7 @@ class System:
         if self._reporter is not None and self._identity is not None:
             self._reporter.link.use(self._identity)  # a new socket tells everything again
         self._apply_policy()
-        self._raise("restarted-within", f"{type(error).__name__}: {error}"[:200])
+        self.raise_condition("restarted-within", f"{type(error).__name__}: {error}"[:200])
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("a task failed", task=name, exc_info=error)
@@ -306,7 +297,29 @@ class System:
             await asyncio.sleep(TIDY_S)
             self._sorter.tidy(clock.utc())
 
-    # ---- what the coordinator says
+    # ---- what the coordinator says, and is told (`coordinator_session.SessionOwner`)
+
+    def usage(self) -> Usage:
+        """Everything counted since this agent was started."""
+        return self._meter.usage(self._uploads())
+
+    def conditions(self) -> tuple[str, ...]:
+        """Codes of the conditions that hold now."""
+        return tuple(it.code for it in self._conditions.now(self._now()))
+
+    def links(self) -> tuple[int, int]:
+        """How many links to other agents stand now: by TLS, by WebRTC."""
+        return (0, 0) if self._hub is None else self._hub.standing()
+
+    def signalling_possible(self, possible: bool) -> None:
+        """WebRTC links can be arranged now, or can no longer."""
+        if self._hub is not None:
+            self._hub.switchboard(possible)
+
+    def signalled(self, message: Relayed | Undeliverable) -> None:
+        """Another agent has sent a message through the coordinator, or one of ours could not be delivered."""
+        if self._hub is not None:
+            self._hub.heard(message)
 
     def _announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
         if self._hub is not None:
@@ -316,7 +329,8 @@ class System:
         if self._reporter is not None:
             self._reporter.announce(streams, serves, isolated)
 
-    def _site_changed(self, site: Welcome) -> None:
+    def placed(self, site: Welcome) -> None:
+        """The coordinator has said at which site this machine is."""
         self._site = site
         if self._whereabouts is not None and not self._settings.peer_networks:
             self._whereabouts.site_said(site.networks)
@@ -327,18 +341,19 @@ class System:
         uploads = sharing and self._settings.uploads and self._site.p2p == "on"
         why = self._site.why or "settings"
         if sharing or self._hub is None:
-            self._clear("sharing-off")
+            self.clear_condition("sharing-off")
         else:
-            self._raise("sharing-off", why)
-        self._feed(events.PolicyChanged(sharing, uploads, why))
+            self.raise_condition("sharing-off", why)
+        self.feed(events.PolicyChanged(sharing, uploads, why))
 
-    def _settings_changed(self, settings: CoordinatorSettings) -> None:
+    def settings_changed(self, settings: dict[str, Any]) -> None:
         """Kept for the next start: a listening address or a cache size does not change under way."""
         if self._identity is not None:
-            identity = self._identity = self._identity.with_settings(settings.settings)
+            identity = self._identity = self._identity.with_settings(settings)
             self._tasks.start(asyncio.to_thread(identity.save, self._state_dir), "save settings")
 
-    def _renewed(self, identity: trust.Identity) -> None:
+    def renewed(self, identity: trust.Identity) -> None:
+        """This machine has a new certificate and new keys."""
         self._identity = identity
         if isinstance(self._seal, DeviceSeal):
             self._seal.renewed(identity)
@@ -348,11 +363,13 @@ class System:
 
     # ---- conditions
 
-    def _raise(self, code: str, text: str) -> None:
+    def raise_condition(self, code: str, text: str) -> None:
+        """A registered condition holds from now on; `text` says what exactly."""
         if self._conditions.raised(code, text, clock.monotonic()):
             log.warning("condition", code=code, why=text)
 
-    def _clear(self, code: str) -> None:
+    def clear_condition(self, code: str) -> None:
+        """A condition holds no longer."""
         if self._conditions.cleared(code):
             log.info("condition over", code=code)
 
@@ -380,7 +397,7 @@ class System:
 
     def bypassed(self, host: str, why: str) -> None:
         """See `doors.Agent`."""
-        self._raise("host-bypassed", f"{host}: {why}")
+        self.raise_condition("host-bypassed", f"{host}: {why}")
 
     def status(self) -> Status:
         """See `doors.Agent`."""
@@ -394,6 +411,7 @@ class System:
                 hub=self._hub,
                 reporter=self._reporter,
                 site=self._site,
+                usage=self.usage(),
                 meter=self._meter,
                 conditions=self._conditions,
                 now=self._now(),

@@ -8,11 +8,14 @@ from aiohttp import web
 from ecdn_proxy.agent.api import Begun, FromMemory, OwnAnswer
 from ecdn_proxy.core import events
 from ecdn_proxy.wire.faults import Unavailable
-from ecdn_proxy.wire.peer import Bye
+from ecdn_proxy.wire.peer import Bye, Get
 from tests.agent.origins import BODY
 from tests.agent.systems import started, whole
 from tests.core.makers import contact
 from tests.core.world import STREAM
+
+OPENED = events.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0)
+FAULT = events.Received("ann", Bye("this never reaches a node"))
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 
@@ -28,8 +31,8 @@ async def test_a_fault_of_ours_sends_viewers_to_the_origin_and_is_mended(tmp_pat
         await agent.watch()
         begun, waiting = agent.open("2.ts"), agent.open("3.ts")
         await begun.begin()
-        agent.system._feed(events.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0))
-        agent.system._feed(events.Received("ann", Bye("this never reaches a node")))
+        agent.system.feed(OPENED)
+        agent.system.feed(FAULT)
         assert "restarted-within" in agent.codes()
         with pytest.raises(Unavailable):
             await whole(begun)
@@ -42,3 +45,18 @@ async def test_a_fault_of_ours_sends_viewers_to_the_origin_and_is_mended(tmp_pat
         assert isinstance(head, Begun)
         assert body == BODY
         assert isinstance(agent.system.sort(agent.get("1.ts")), FromMemory)
+
+
+async def test_what_was_given_to_others_before_a_fault_is_still_counted_after_it(tmp_path: Path) -> None:
+    async with started(tmp_path) as agent:
+        await agent.watch()
+        await agent.play("1.ts")
+        (played,) = agent.system.status().recent
+        agent.system.feed(events.PolicyChanged(sharing=True, uploads=True, why="so"))
+        agent.system.feed(OPENED)
+        agent.system.feed(events.Received("ann", Get(1, played.key, played.stream, 0, None)))
+        assert agent.system.status().bytes.uploaded == len(BODY)
+        agent.system.feed(FAULT)
+        assert "restarted-within" in agent.codes()
+        assert agent.system.status().bytes.uploaded == len(BODY)
+        assert agent.system.usage().reported().bytes_up == len(BODY)

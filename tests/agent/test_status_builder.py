@@ -1,5 +1,7 @@
 """The one status structure: what a helpdesk, the page and the command line read."""
 
+from typing import get_type_hints
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from ecdn_proxy.agent.status_builder import WATCHED_S, Sources, status
 from ecdn_proxy.core.events import Served
 from ecdn_proxy.core.report.conditions import Conditions
 from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.core.report.usage import ByteCounts, Usage
 from ecdn_proxy.wire.tracker import Welcome
 from tests.core.makers import KEY
 from tests.core.test_node_alone import One
@@ -35,7 +38,8 @@ def look(
             hub=None,
             reporter=None,
             site=Welcome("", "", "on", "", {}),
-            meter=meter or Meter(50),
+            usage=(meter := meter or Meter(50)).usage(ByteCounts(uploaded=30, uploaded_webrtc=20)),
+            meter=meter,
             conditions=conditions,
             now=now,
         )
@@ -76,6 +80,7 @@ def test_bytes_and_rows_are_the_meters() -> None:
     meter.served(Served(KEY, STREAM, "v1", 7, "lan", "so", 12.34, (("lan", 900), ("origin", 100))), 10.0)
     shown = look(meter=meter, now=10.0)
     assert (shown.bytes.lan, shown.bytes.origin, shown.segments.lan) == (900, 100, 1)
+    assert (shown.bytes.uploaded, shown.bytes.uploaded_webrtc) == (30, 20)
     (row,) = shown.recent
     assert (row.number, row.bytes, row.ms, row.source) == (7, 1_000, 12.3, "lan")
     assert shown.sentence == "Working: 90 % of what was watched here came from your office."
@@ -90,3 +95,9 @@ def test_who_set_what_and_it_travels_as_json() -> None:
     assert rows["cache_memory_mb"].source != "default"
     assert msgspec.json.decode(msgspec.json.encode(shown), type=Status) == shown
     assert shown.coordinator.why == "this machine is not enrolled"
+
+
+def test_whatever_is_counted_is_shown_under_its_name() -> None:
+    shown = get_type_hints(Status)
+    for name, kind in get_type_hints(Usage).items():
+        assert shown[name] == kind

@@ -80,11 +80,11 @@ class House:
 
 
 @asynccontextmanager
-async def opened(folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """A house whose data lie in `folder/data`; may be opened again."""
+async def opened(folder: Path, *, port: int = 0, **settings: Any) -> AsyncIterator[House]:
+    """A house whose data lie in `folder/data`; may be opened again, at the `port` it had."""
     log = structlog.get_logger("test")
     async with System.opened(folder / "data", Settings(**settings), log) as system:
-        door = Door(system, "127.0.0.1", 0, ["localhost", "127.0.0.1"])
+        door = Door(system, "127.0.0.1", port, ["localhost", "127.0.0.1"])
         try:
             await door.open()
             yield House(folder, system, door)

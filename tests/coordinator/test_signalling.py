@@ -51,13 +51,14 @@ async def test_beats_say_what_carries_the_links(house: House) -> None:
     agent = Agent(await house.enrolled(), "127.0.0.2")
     await agent.until(lambda: len(agent.heard) > 0)
     assert agent.link.send(Beat(1, 0, 100, 0, 50, 3, (), 3, 1, 40, 20))
-    await house.until(lambda: house.system.tracker.totals.segments == 3)
+    await house.until(lambda: house.system.tracker.totals.usage.segments == 3)
     metrics = (await house.ask("GET", "/metrics"))[1]
     for line in (
         'ecdn_link_ends{kind="tls"} 3',
         'ecdn_link_ends{kind="webrtc"} 1',
         'ecdn_webrtc_bytes_total{way="in"} 40',
         'ecdn_webrtc_bytes_total{way="up"} 20',
+        'ecdn_viewer_bytes_total{source="lan"} 100',
     ):
         assert line in metrics
     (shown,) = (await house.ask("GET", "/api/v1/agents", admin=True))[1]["agents"]

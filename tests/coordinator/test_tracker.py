@@ -382,11 +382,11 @@ def test_usage_is_counted_once_per_sequence() -> None:
     for session in (1, 1, 99):
         town.event(Beaten(session, beat))
     town.event(Watched(99, Watch((), True)))
-    totals = town.tracker.totals
+    usage = town.tracker.totals.usage
     (agent,) = town.tracker.agents()
     assert (agent.links_tls, agent.links_webrtc) == (3, 2)
-    assert (totals.bytes_webrtc, totals.bytes_up_webrtc) == (15, 25)
-    assert (totals.bytes_cache, totals.bytes_lan, totals.bytes_origin, totals.bytes_up, totals.segments) == (
+    assert (usage.bytes_webrtc, usage.bytes_up_webrtc) == (15, 25)
+    assert (usage.bytes_cache, usage.bytes_lan, usage.bytes_origin, usage.bytes_up, usage.segments) == (
         10,
         20,
         30,
@@ -394,6 +394,47 @@ def test_usage_is_counted_once_per_sequence() -> None:
         5,
     )
     assert [agent.conditions for agent in town.tracker.agents()] == [("clock-wrong",)]
+
+
+def beat(sequence: int, bytes_lan: int) -> Beat:
+    return Beat(sequence, 0, bytes_lan, 0, 0, 1, ())
+
+
+def test_a_beat_that_is_repeated_on_the_next_socket_is_counted_once() -> None:
+    """Its answer was lost with the socket: once the first socket has ended, once it stands when the second comes."""
+    town = Town()
+    town.come("a", "10.0.0.1")
+    town.event(Beaten(1, beat(7, 100)))
+    town.leave("a")
+    town.come("a", "10.0.0.1")
+    town.event(Beaten(2, beat(7, 100)))
+    assert town.tracker.totals.usage.bytes_lan == 100
+    town.event(Beaten(2, beat(8, 20)))
+    town.come("a", "10.0.0.1")
+    town.event(Beaten(2, beat(8, 20)))
+    town.event(Beaten(3, beat(8, 20)))
+    town.event(Beaten(3, beat(9, 3)))
+    assert town.tracker.totals.usage.bytes_lan == 123
+
+
+def test_a_device_that_begins_to_count_anew_is_counted() -> None:
+    """Agents of earlier releases begin with 1 at each start."""
+    town = Town()
+    for session, numbers in ((1, (1, 2, 3)), (2, (1, 2, 3))):
+        town.come("a", "10.0.0.1")
+        for number in numbers:
+            town.event(Beaten(session, beat(number, 10)))
+        town.leave("a")
+    assert town.tracker.totals.usage.bytes_lan == 60
+
+
+def test_numbers_of_those_who_left_are_kept_for_as_many_as_may_be_there() -> None:
+    town = Town(agents_max=2)
+    for session, name in enumerate(("a", "b", "c", "b", "a"), 1):
+        town.come(name, "10.0.0.1")
+        town.event(Beaten(session, beat(7, 1)))
+        town.leave(name)
+    assert town.tracker.totals.usage.bytes_lan == 4
 
 
 agents = st.lists(

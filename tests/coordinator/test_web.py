@@ -42,6 +42,7 @@ from ecdn_proxy.wire.tracker import (
     Welcome,
     read_from_coordinator,
 )
+from ecdn_proxy.wire.usage import ReportedUsage
 from ecdn_proxy.wire.version import PROTOCOL
 from tests.coordinator.house import PATIENCE_S, House, opened
 
@@ -638,6 +639,18 @@ async def test_garbage_on_the_port_leaves_no_traceback(house: House, capsys: pyt
     writer.close()
     assert (await house.ask("GET", "/readyz"))[0] == 200
     assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_metrics_are_all_that_agents_report_to_the_last_byte(house: House) -> None:
+    agent = Agent(await house.enrolled(), "127.0.0.2")
+    await agent.until(lambda: len(agent.heard) > 0)
+    usage = ReportedUsage(*(123_456_700_000 + number for number in range(len(ReportedUsage.__struct_fields__))))
+    assert agent.link.send(usage.beat(1, (), links_tls=0, links_webrtc=0))
+    await house.until(lambda: house.system.tracker.totals.usage == usage)
+    metrics = (await house.ask("GET", "/metrics"))[1]
+    for name in ReportedUsage.__struct_fields__:
+        assert f" {getattr(usage, name)}\n" in metrics, name
+    await agent.link.close()
 
 
 async def test_readiness_follows_the_database(house: House) -> None:

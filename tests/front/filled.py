@@ -1,17 +1,16 @@
 """A status with something in every field, for the page and its tests."""
 
 from ecdn_proxy.agent.status import (
-    BytesStatus,
     ConditionStatus,
     CoordinatorStatus,
     PeerStatus,
     ProxyStatus,
     RecentStatus,
-    SegmentsStatus,
     SettingStatus,
     Status,
     StreamStatus,
 )
+from ecdn_proxy.core.report.usage import BySource, ByteCounts
 
 
 def filled_status() -> Status:
@@ -55,15 +54,16 @@ def filled_status() -> Status:
             PeerStatus("99ee77aa", "10.31.0.8", "webrtc", 11.0, 18_000_000, 0, "same site, other subnet <b>"),
         ),
         streams=(StreamStatus("all-hands", ("video 1080p", "audio en"), 1),),
-        bytes=BytesStatus(
+        bytes=ByteCounts(
             cache=40_000_000,
             lan=930_000_000,
             webrtc=18_000_000,
             origin=63_000_000,
             passed=2_400_000,
             uploaded=354_000_000,
+            uploaded_webrtc=7_000_000,
         ),
-        segments=SegmentsStatus(cache=31, lan=702, webrtc=14, origin=48, passed=2),
+        segments=BySource(cache=31, lan=702, webrtc=14, origin=48, passed=2),
         stalls_prevented=3,
         conditions=(
             ConditionStatus(

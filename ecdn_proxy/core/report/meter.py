@@ -1,77 +1,78 @@
-"""The books: bytes and segments by source, the last segments with their reasons, who watches what.
+"""What is counted on this machine, and what was watched: the figures behind the status page and the beats.
 
-`Meter.since()` gives what came since it was last asked, for the coordinator's beats.
+    Meter.served(served, now)     a segment reached a viewer
+    Meter.passed(amount)          bytes went by untouched
+    Meter.node_ended(uploads)     a node that counted its own uploads has been replaced
+    Meter.usage(uploads)          everything counted since the agent was started
+
+Uploads are counted by the node (`core.upload`), which is replaced after a fault and then begins again at 0. So `usage`
+takes the present node's count as an argument, and `node_ended` keeps the final count of each node before it.
 """
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from ecdn_proxy.core.events import Served
-from ecdn_proxy.core.values import Source
+from ecdn_proxy.core.report.usage import BySource, ByteCounts, Usage
 from ecdn_proxy.sansio.machine import Instant
 
-SOURCES: tuple[Source, ...] = ("cache", "lan", "webrtc", "origin", "passed")
+RENDITIONS_MAX = 16
+"""Renditions remembered of a stream: more than the quality ladder of any that was seen."""
+STREAMS_MAX = 64
+"""Streams remembered; as many as a `Watch` may name."""
 
 
 @dataclass(slots=True)
-class Counts:
-    """Bytes and segments by source."""
-
-    received: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
-    segments: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
-
-
-@dataclass(slots=True)
-class Watched:
+class WatchedStream:
     """One stream as seen on this machine."""
 
     renditions: OrderedDict[str, Instant] = field(default_factory=OrderedDict)
+    """Each with the time of its last segment, in the order of their first."""
     last: Instant = 0.0
+    """When its last segment reached a viewer."""
 
 
 class Meter:
-    """Everything counted on this machine."""
+    """Everything counted on this machine; `recent` and `streams` are what the status page lists."""
 
     def __init__(self, recent_max: int) -> None:
-        self.counts = Counts()
+        self._counted = Usage()
         self.recent: deque[Served] = deque(maxlen=recent_max)
-        self.streams: OrderedDict[str, Watched] = OrderedDict()
-        self.stalls_prevented = 0
-        self._told = Counts()
+        """The last segments, the newest first."""
+        self.streams: OrderedDict[str, WatchedStream] = OrderedDict()
 
     def served(self, served: Served, now: Instant) -> None:
         """A segment reached a viewer."""
         self.recent.appendleft(served)
-        self.counts.segments[served.source] += 1
-        self.stalls_prevented += served.replaced
+        received = ByteCounts()
         for source, amount in served.bytes_by_source:
-            self.counts.received[source] += amount
-        watched = self.streams.setdefault(served.stream, Watched())
+            received += ByteCounts(**{source: amount})
+        self._counted += Usage(received, BySource.one(served.source, 1), int(served.replaced))
+        watched = self.streams.setdefault(served.stream, WatchedStream())
         watched.last = now
         watched.renditions[served.rendition] = now
-        while len(watched.renditions) > 16:
+        while len(watched.renditions) > RENDITIONS_MAX:
             watched.renditions.popitem(last=False)
-        while len(self.streams) > 64:
+        while len(self.streams) > STREAMS_MAX:
             self.streams.popitem(last=False)
 
     def passed(self, amount: int) -> None:
-        """Bytes went by untouched."""
-        self.counts.received["passed"] += amount
+        """Bytes went from the origin to a viewer untouched."""
+        self._counted += Usage(ByteCounts(passed=amount))
 
-    def since(self) -> Counts:
-        """What was counted since the last call."""
-        news = Counts()
-        for source in SOURCES:
-            news.received[source] = self.counts.received[source] - self._told.received[source]
-            news.segments[source] = self.counts.segments[source] - self._told.segments[source]
-        self._told = Counts(dict(self.counts.received), dict(self.counts.segments))
-        return news
+    def node_ended(self, uploads: ByteCounts) -> None:
+        """A node has given `uploads` in all and counts no further; the next one begins at 0."""
+        self._counted += Usage(uploads)
+
+    def usage(self, uploads: ByteCounts) -> Usage:
+        """Everything counted since the agent was started; `uploads` are those of the node that runs now."""
+        return self._counted + Usage(uploads)
 
     def sentence(self) -> str:
         """What a helpdesk reads first."""
-        received = self.counts.received
-        total = received["cache"] + received["lan"] + received["webrtc"] + received["origin"]
+        received = self._counted.bytes
+        total = received.cache + received.lan + received.webrtc + received.origin
         if not total:
             return "Ready: no stream has been watched on this machine since the agent started."
-        near = 100 * (total - received["origin"]) / total
+        near = 100 * (total - received.origin) / total
         return f"Working: {near:.0f} % of what was watched here came from your office."

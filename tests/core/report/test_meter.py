@@ -1,9 +1,12 @@
-"""The books: what a helpdesk and the coordinator read."""
+"""What is counted: what a helpdesk and the coordinator read."""
+
+from dataclasses import replace
 
 import pytest
 
 from ecdn_proxy.core.events import Served
 from ecdn_proxy.core.report.meter import Meter
+from ecdn_proxy.core.report.usage import BySource, ByteCounts, Usage
 from ecdn_proxy.core.values import Source
 from tests.core.makers import KEY
 from tests.core.world import STREAM
@@ -18,19 +21,36 @@ def test_bytes_count_where_they_came_from_and_segments_where_most_did() -> None:
     meter.served(served("lan", ("lan", 900), ("origin", 100)), 1.0)
     meter.served(served("cache", ("cache", 1_000)), 2.0)
     meter.passed(77)
-    assert meter.counts.received == {"cache": 1_000, "lan": 900, "webrtc": 0, "origin": 100, "passed": 77}
-    assert meter.counts.segments == {"cache": 1, "lan": 1, "webrtc": 0, "origin": 0, "passed": 0}
+    counted = meter.usage(ByteCounts())
+    assert counted.bytes == ByteCounts(cache=1_000, lan=900, webrtc=0, origin=100, passed=77)
+    assert counted.segments == BySource(cache=1, lan=1, webrtc=0, origin=0, passed=0)
+    assert counted.stalls_prevented == 0
 
 
-def test_a_beat_tells_only_what_is_new() -> None:
+def test_a_source_that_was_replaced_in_time_is_a_stall_prevented() -> None:
+    meter = Meter(50)
+    for replaced in (True, False, True):
+        meter.served(replace(served("lan", ("lan", 9)), replaced=replaced), 1.0)
+    assert meter.usage(ByteCounts()).stalls_prevented == 2
+
+
+def test_what_came_between_two_looks_is_their_difference() -> None:
     meter = Meter(50)
     meter.served(served("origin", ("origin", 500)), 1.0)
-    first = meter.since()
+    first = meter.usage(ByteCounts())
     meter.served(served("lan", ("lan", 300)), 2.0)
-    second, third = meter.since(), meter.since()
-    assert (first.received["origin"], first.segments["origin"]) == (500, 1)
-    assert (second.received["origin"], second.received["lan"], second.segments["lan"]) == (0, 300, 1)
-    assert not any(third.received.values())
+    second = meter.usage(ByteCounts(uploaded=7))
+    assert first == Usage(ByteCounts(origin=500), BySource(origin=1))
+    assert second - first == Usage(ByteCounts(lan=300, uploaded=7), BySource(lan=1))
+
+
+def test_what_a_node_gave_before_it_was_replaced_still_counts() -> None:
+    meter = Meter(50)
+    assert meter.usage(ByteCounts(uploaded=100, uploaded_webrtc=60)).bytes.uploaded == 100
+    meter.node_ended(ByteCounts(uploaded=130, uploaded_webrtc=70))
+    assert meter.usage(ByteCounts()).bytes == ByteCounts(uploaded=130, uploaded_webrtc=70)
+    meter.node_ended(ByteCounts(uploaded=5))
+    assert meter.usage(ByteCounts(uploaded=2, uploaded_webrtc=1)).bytes == ByteCounts(uploaded=137, uploaded_webrtc=71)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,13 @@ def test_metrics_are_prometheus_and_private() -> None:
     assert 'ecdn_bytes_total{source="lan"} 930000000' in text
     assert 'ecdn_peers{kind="lan"} 2' in text
     assert 'ecdn_condition{code="vpn-active"} 1' in text
+    for line in (
+        'ecdn_segments_total{source="passed"} 2',
+        "ecdn_uploaded_bytes_total 354000000",
+        "ecdn_uploaded_webrtc_bytes_total 7000000",
+        "ecdn_stalls_prevented_total 3",
+    ):
+        assert line in text.splitlines()
     for line in text.splitlines():
         assert re.fullmatch(r'# (HELP|TYPE) .+|[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.]+', line), line
     for private in ("10.20.4.17", "all-hands", "stream.test", "Zürich"):
