@@ -1,6 +1,7 @@
 """The one status structure: `/api/status`, the page and `ecdn-proxy status` read the same.
 
-Field names are relied on by others; add, never rename.
+Field names are relied on by others: fields are added, never renamed. `bytes`, `segments` and `stalls_prevented` are the
+fields of `core.report.usage.Usage`, under the same names.
 """
 
 from typing import Literal
@@ -19,37 +20,42 @@ class ProxyStatus(msgspec.Struct, frozen=True):
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True):
-    """The coordinator as seen from here."""
+    """The coordinator as this agent sees it."""
 
     connected: bool
     url: str
     why: str
+    """Why it is connected, or is not."""
     site: str
     p2p: str
+    """What the coordinator lets this machine do: `on`, `off`, or `leech` (take and not give)."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
-    """One agent that this one has a link to."""
+    """Another agent that this one has a link to."""
 
     id: str
     address: str
     kind: Literal["lan", "webrtc"]
+    """What the link is made of: `lan` is TLS over TCP."""
     rtt_ms: float
     bytes_in: int
     bytes_out: int
     why: str
+    """How this agent learnt of the other, and why the link is of its kind."""
     version: str = ""
-    """Its release."""
+    """The other agent's release."""
     passed_over: int = 0
-    """Messages of it that only a later release than ours knows."""
+    """Messages from the other agent that only a later release than ours knows."""
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
-    """One stream watched here."""
+    """One stream watched on this machine."""
 
     id: str
     renditions: tuple[str, ...]
     viewers: int
+    """1 while somebody watches it here, 0 afterwards."""
 
 
 class ConditionStatus(msgspec.Struct, frozen=True):
@@ -62,9 +68,10 @@ class ConditionStatus(msgspec.Struct, frozen=True):
 
 
 class RecentStatus(msgspec.Struct, frozen=True):
-    """One segment served, and why from there."""
+    """One segment that a viewer got, and why it came from there."""
 
     key: str
+    """Of the segment: the same on all machines of the tenant."""
     stream: str
     rendition: str
     number: int
@@ -97,8 +104,10 @@ class Status(msgspec.Struct, frozen=True):
     peers: tuple[PeerStatus, ...]
     streams: tuple[StreamStatus, ...]
     bytes: ByteCounts
+    """Since the agent was started, like the two below."""
     segments: BySource
     stalls_prevented: int
     conditions: tuple[ConditionStatus, ...]
     recent: tuple[RecentStatus, ...]
+    """The last segments, the newest first."""
     settings: tuple[SettingStatus, ...]

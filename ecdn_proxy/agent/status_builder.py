@@ -1,4 +1,4 @@
-"""The status structure out of the running parts: read-only, made anew at each look."""
+"""Makes the status structure of the running agent: `build_status(StatusParts)`, anew at each look; changes nothing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,50 +27,52 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.tracker import Welcome
 
 WATCHED_S = 30.0
-"""A stream whose last segment is longer ago is not playing now."""
+"""A stream counts as playing now until this long after its last segment."""
 NOT_SHARING = ("not-enrolled", "sharing-off", "peers-cannot-connect", "certificate-ended")
+"""Conditions under which nothing is shared: the state is "limited"."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the figures come from."""
+class StatusParts:
+    """The parts of the agent that the status is read from; `links` and `session` are None while there are none."""
 
     version: str
     identity: Identity | None
     effective: EffectiveSettings
     uptime_s: float
     node: Node
-    hub: Links | None
-    reporter: CoordinatorSession | None
+    links: Links | None
+    session: CoordinatorSession | None
     site: Welcome
+    """What the coordinator said last about this machine's place."""
     usage: Usage
     meter: Meter
     conditions: Conditions
     now: Instant
 
 
-def status(of: Sources) -> Status:
+def build_status(parts: StatusParts) -> Status:
     """Everything about this agent, now."""
-    settings = of.effective.settings
-    holding = of.conditions.now(of.now)
+    settings = parts.effective.settings
+    holding = parts.conditions.holding(parts.now)
     state = _state({it.code for it in holding}, settings.intercept_domains)
     return Status(
-        version=of.version,
-        device="" if of.identity is None else of.identity.device,
-        enrolled=of.identity is not None,
+        version=parts.version,
+        device="" if parts.identity is None else parts.identity.device,
+        enrolled=parts.identity is not None,
         state=state,
-        sentence=_sentence(state, of.meter, [it.title for it in holding if it.code in NOT_SHARING]),
-        uptime_s=round(of.uptime_s, 1),
-        coordinator=_coordinator(of),
+        sentence=_sentence(state, parts.meter, [it.title for it in holding if it.code in NOT_SHARING]),
+        uptime_s=round(parts.uptime_s, 1),
+        coordinator=_coordinator(parts),
         proxy=ProxyStatus(True, settings.listen, settings.intercept_domains),
-        peers=_peers(of),
+        peers=_peers(parts),
         streams=tuple(
-            StreamStatus(stream, tuple(watched.renditions), 1 if of.now - watched.last < WATCHED_S else 0)
-            for stream, watched in of.meter.streams.items()
+            StreamStatus(stream, tuple(watched.renditions), 1 if parts.now - watched.last < WATCHED_S else 0)
+            for stream, watched in parts.meter.streams.items()
         ),
-        bytes=of.usage.bytes,
-        segments=of.usage.segments,
-        stalls_prevented=of.usage.stalls_prevented,
+        bytes=parts.usage.bytes,
+        segments=parts.usage.segments,
+        stalls_prevented=parts.usage.stalls_prevented,
         conditions=tuple(ConditionStatus(it.code, it.title, it.text, it.remedy) for it in holding),
         recent=tuple(
             RecentStatus(
@@ -83,10 +85,10 @@ def status(of: Sources) -> Status:
                 ms=round(it.ms, 1),
                 bytes=sum(amount for _, amount in it.bytes_by_source),
             )
-            for it in of.meter.recent
+            for it in parts.meter.recent
         ),
         settings=tuple(
-            SettingStatus(name, as_text(getattr(settings, name)), of.effective.sources.get(name, "default"))
+            SettingStatus(name, as_text(getattr(settings, name)), parts.effective.sources.get(name, "default"))
             for name, _, _ in describe()
         ),
     )
@@ -108,15 +110,15 @@ def _sentence(state: str, meter: Meter, titles: list[str]) -> str:
             return meter.sentence()
 
 
-def _coordinator(of: Sources) -> CoordinatorStatus:
-    url = "" if of.identity is None else of.identity.coordinator
-    if of.reporter is None:
+def _coordinator(parts: StatusParts) -> CoordinatorStatus:
+    url = "" if parts.identity is None else parts.identity.coordinator
+    if parts.session is None:
         return CoordinatorStatus(False, url, "this machine is not enrolled", "", "off")
-    return CoordinatorStatus(of.reporter.link.connected, url, of.reporter.why, of.site.site, of.site.p2p)
+    return CoordinatorStatus(parts.session.link.connected, url, parts.session.why, parts.site.site, parts.site.p2p)
 
 
-def _peers(of: Sources) -> tuple[PeerStatus, ...]:
-    if of.hub is None:
+def _peers(parts: StatusParts) -> tuple[PeerStatus, ...]:
+    if parts.links is None:
         return ()
     return tuple(
         PeerStatus(
@@ -126,9 +128,9 @@ def _peers(of: Sources) -> tuple[PeerStatus, ...]:
             rtt_ms=round(link.rtt_ms, 2),
             bytes_in=link.bytes_in,
             bytes_out=link.bytes_out,
-            why="; ".join(it for it in (of.node.context.membership.why(device), link.why) if it),
+            why="; ".join(it for it in (parts.node.context.membership.why(device), link.why) if it),
             version=link.version,
             passed_over=link.passed_over,
         )
-        for device, link in of.hub.stats().items()
+        for device, link in parts.links.stats().items()
     )

@@ -21,7 +21,6 @@ from typing import Any, Self
 
 import structlog
 
-from ecdn_proxy.agent import status_builder as statusbook
 from ecdn_proxy.agent.addresses import Place, find_place, look
 from ecdn_proxy.agent.api import Route, ViewerRequest, ViewerResponse
 from ecdn_proxy.agent.classifier import Classifier
@@ -36,6 +35,7 @@ from ecdn_proxy.agent.router import Behind, Router
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles
 from ecdn_proxy.agent.signer import DeviceSeal, LonelySeal
 from ecdn_proxy.agent.status import Status
+from ecdn_proxy.agent.status_builder import StatusParts, build_status
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.limits import Limits
@@ -305,7 +305,7 @@ class System:
 
     def conditions(self) -> tuple[str, ...]:
         """Codes of the conditions that hold now."""
-        return tuple(it.code for it in self._conditions.now(self._now()))
+        return tuple(it.code for it in self._conditions.holding(self._now()))
 
     def links(self) -> tuple[int, int]:
         """How many links to other agents stand now: by TLS, by WebRTC."""
@@ -401,15 +401,15 @@ class System:
 
     def status(self) -> Status:
         """See `doors.Agent`."""
-        return statusbook.status(
-            statusbook.Sources(
+        return build_status(
+            StatusParts(
                 version=self._version,
                 identity=self._identity,
                 effective=self.effective,
                 uptime_s=clock.monotonic() - self._started,
                 node=self._running.node,
-                hub=self._hub,
-                reporter=self._reporter,
+                links=self._hub,
+                session=self._reporter,
                 site=self._site,
                 usage=self.usage(),
                 meter=self._meter,

@@ -57,21 +57,21 @@ class Watch(TrackerMessage, frozen=True, tag=2):
 class Beat(TrackerMessage, frozen=True, tag=3):
     """Usage since the last beat: bytes by source, segments; and conditions and links as they are now.
 
-    No URL, title, user or host name, and no stalls: a stall is the player's, and no agent sees it.
+    It holds no URL, title, user or host name; and no stalls, which happen in the player and are not seen by an agent.
     """
 
     sequence: Annotated[int, Meta(ge=0)]
-    """One more for each beat with new counters. A beat that may not have arrived is said again under its number."""
+    """Numbers the beats of a device. A beat that was not answered is sent again, with its number and its counters."""
     bytes_cache: Annotated[int, Meta(ge=0)]
     """From the agent's own memory or disk."""
     bytes_lan: Annotated[int, Meta(ge=0)]
     """From other agents, by TLS and by WebRTC together."""
     bytes_origin: Annotated[int, Meta(ge=0)]
-    """From the origin, through the agent. What passed untouched is not in it."""
+    """From the origin, fetched by the agent; what passed it untouched is not counted."""
     bytes_up: Annotated[int, Meta(ge=0)]
     """Given to other agents, by TLS and by WebRTC together."""
     segments: Annotated[int, Meta(ge=0)]
-    """That viewers got, from wherever."""
+    """Segments that viewers on this machine got."""
     conditions: Annotated[tuple[Annotated[str, Meta(max_length=60)], ...], Meta(max_length=32)]
     links_tls: Annotated[int, Meta(ge=0)] = 0
     """Links that stand now."""
@@ -85,7 +85,8 @@ class Beat(TrackerMessage, frozen=True, tag=3):
 class Alive(TrackerMessage, frozen=True, tag=4):
     """Nothing new; both ways.
 
-    The coordinator answers each with one, after all that the agent said before it has been taken.
+    The coordinator answers each Alive with one of its own, after it has taken all that the agent sent before. So an
+    agent that sends an Alive behind a Beat learns from the answer that the Beat has been counted.
     """
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecdn_proxy.agent.settings import EffectiveSettings, load
 from ecdn_proxy.agent.status import Status
-from ecdn_proxy.agent.status_builder import WATCHED_S, Sources, status
+from ecdn_proxy.agent.status_builder import WATCHED_S, StatusParts, build_status
 from ecdn_proxy.core.events import Served
 from ecdn_proxy.core.report.conditions import Conditions
 from ecdn_proxy.core.report.meter import Meter
@@ -28,15 +28,15 @@ def look(
     conditions = Conditions()
     for code in codes:
         conditions.raised(code, "so", 0.0)
-    return status(
-        Sources(
+    return build_status(
+        StatusParts(
             version="1.0",
             identity=None,
             effective=settings or effective(),
             uptime_s=1.25,
             node=One().node,
-            hub=None,
-            reporter=None,
+            links=None,
+            session=None,
             site=Welcome("", "", "on", "", {}),
             usage=(meter := meter or Meter(50)).usage(ByteCounts(uploaded=30, uploaded_webrtc=20)),
             meter=meter,

@@ -1,6 +1,9 @@
-"""Trouble that somebody can cure: a closed set of codes, each with a title and a remedy.
+"""Trouble that somebody can cure: a closed set of conditions, each with its code, its title and its remedy.
 
-`Conditions` keeps those that hold now, each with its detail; the status page, the JSON and the telemetry read the same.
+REGISTER                                     every condition there is, by its code
+Conditions.raised / cleared / holding(now)   those that hold on this machine, each with what exactly is wrong
+
+The status page and its JSON show them, metrics and beats carry their codes.
 """
 
 from collections import OrderedDict
@@ -11,12 +14,12 @@ from ecdn_proxy.sansio.machine import Instant, impossible
 
 @dataclass(frozen=True, slots=True)
 class RegisteredCondition:
-    """What every occurrence of a code has in common."""
+    """What is always the same about one condition."""
 
     title: str
     remedy: str
     clears_after_s: float | None = None
-    """Forgotten this long after it was last raised; None: stays until it is cleared."""
+    """The condition is forgotten this long after it was last raised; None: it holds until it is cleared."""
 
 
 REGISTER: dict[str, RegisteredCondition] = {
@@ -106,7 +109,7 @@ REGISTER: dict[str, RegisteredCondition] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One that holds now."""
+    """One condition that holds now; `text` says what exactly is wrong."""
 
     code: str
     title: str
@@ -115,13 +118,17 @@ class Condition:
 
 
 class Conditions:
-    """Those that hold now, oldest first."""
+    """The conditions that hold on this machine, in the order in which they began."""
 
     def __init__(self) -> None:
         self._holding: OrderedDict[str, tuple[str, Instant]] = OrderedDict()
 
     def raised(self, code: str, text: str, now: Instant) -> bool:
-        """One holds; says whether it is new."""
+        """The condition `code` holds, and `text` says what exactly is wrong; True when it did not hold before.
+
+        Raises:
+            Impossible: no such code is registered.
+        """
         if code not in REGISTER:
             impossible(f"condition {code} is not registered")
         new = code not in self._holding
@@ -129,11 +136,11 @@ class Conditions:
         return new
 
     def cleared(self, code: str) -> bool:
-        """One holds no longer; says whether it did."""
+        """The condition `code` holds no longer; True when it did until now."""
         return self._holding.pop(code, None) is not None
 
-    def now(self, now: Instant) -> list[Condition]:
-        """Those that hold at this moment."""
+    def holding(self, now: Instant) -> list[Condition]:
+        """The conditions that hold at this moment."""
         for code, (_, at) in list(self._holding.items()):
             after = REGISTER[code].clears_after_s
             if after is not None and at + after <= now:

@@ -16,10 +16,10 @@ def test_a_condition_is_new_once_and_shows_its_latest_text() -> None:
     assert not conditions.raised("coordinator-away", "timed out", 1.0)
     registered = REGISTER["coordinator-away"]
     shown = Condition("coordinator-away", registered.title, "timed out", registered.remedy)
-    assert conditions.now(1e9) == [shown]
+    assert conditions.holding(1e9) == [shown]
     assert conditions.cleared("coordinator-away")
     assert not conditions.cleared("coordinator-away")
-    assert conditions.now(1.0) == []
+    assert conditions.holding(1.0) == []
 
 
 def test_some_are_forgotten_when_they_stop_happening() -> None:
@@ -27,8 +27,8 @@ def test_some_are_forgotten_when_they_stop_happening() -> None:
     conditions.raised("peer-misbehaved", "wrong bytes", 0.0)
     conditions.raised("not-enrolled", "no identity", 0.0)
     conditions.raised("peer-misbehaved", "wrong bytes again", 3_000.0)
-    assert [it.code for it in conditions.now(6_599.0)] == ["peer-misbehaved", "not-enrolled"]
-    assert [it.code for it in conditions.now(6_600.0)] == ["not-enrolled"]
+    assert [it.code for it in conditions.holding(6_599.0)] == ["peer-misbehaved", "not-enrolled"]
+    assert [it.code for it in conditions.holding(6_600.0)] == ["not-enrolled"]
     assert conditions.raised("peer-misbehaved", "once more", 6_700.0)
 
 
