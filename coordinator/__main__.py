@@ -1,6 +1,6 @@
 """The command `ecdn-coordinator`: run, token create, tenant create, sites import, migrate.
 
-A mistake of whoever calls is one sentence on stderr and exit code 2; a traceback is a fault of ours.
+A mistake of whoever calls it is one sentence on stderr and exit code 2; a traceback is a fault of ours.
 """
 
 import asyncio
@@ -29,19 +29,18 @@ from coordinator.core.registry import Token
 from coordinator.io import clock
 from coordinator.io.db import migrate as migrate_database
 from coordinator.io.files import write_private
-from coordinator.io.memory import large_buffers_apart
+from coordinator.io.memory import map_large_buffers
 from coordinator.io.stun import StunResponder
 from coordinator.service import maps
-from coordinator.service.gc_tuning import spare_the_old
-from coordinator.service.settings import Unusable, host_and_port, load
-from coordinator.service.system import ADMIN_TOKEN_FILE, Prepared, System, prepared
-from coordinator.web.app import Door
+from coordinator.service.gc_tuning import collect_young_objects_only
+from coordinator.service.settings import ConfigurationError, host_and_port, load
+from coordinator.service.system import ADMIN_TOKEN_FILE, DataDirectory, System, open_data_directory
+from coordinator.web.app import WebServer
 from coordinator.web.logs import set_up_logs
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 
-CLOSE_WITHIN_S = 2.0
 OTHER_DESCRIPTORS = 64
-"""Open files that are no agent's socket: the database, browsers' connections, agents that are being turned away."""
+"""Open files beside the agents' sockets: the database, browsers' connections, agents that are being turned away."""
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
 
 _data_dir = click.option(
@@ -54,13 +53,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ecdn")
 def main() -> None:
-    """Enrols agents and tells them who is near."""
+    """The coordinator: enrols agents and tells each who is near and watches the same."""
 
 
 @main.command()
 @_data_dir
 @_config
-@click.option("--listen", help="host:port of the door.")
+@click.option("--listen", help="host:port to listen on.")
 @click.option("--public-url", help="URL under which agents reach it.")
 @click.option("--sites", help="Site map (CSV) to put in force.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written when it answers.")
@@ -74,18 +73,18 @@ def run(
 ) -> None:
     """Run until SIGTERM."""
     set_up_logs()
-    spare_the_old()
-    large_buffers_apart()
+    collect_young_objects_only()
+    map_large_buffers()
 
     def settings() -> Settings:
         return load(config, os.environ, {"listen": listen, "public_url": public_url, "sites": sites})
 
-    _play(_run(data_dir, settings, ready_file))
+    _run_command(_run(data_dir, settings, ready_file))
 
 
 async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file: Path | None) -> None:
     log = structlog.get_logger("coordinator")
-    settings = _fitting(_telling_of_stun(load_settings()), log)
+    settings = _within_descriptor_limit(_with_own_stun(load_settings()), log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -95,8 +94,8 @@ async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file
         lambda _loop, context: log.error("event loop", what=context["message"], exc_info=context.get("exception"))
     )
     host, port = host_and_port(settings.listen)
-    async with _opened(data_dir, settings, log, host, port) as (system, door):
-        url = _url(settings, host, door.port)
+    async with _opened(data_dir, settings, log, host, port) as (system, server):
+        url = _url(settings, host, server.port)
         await system.db.set_url(system.authority.tenant, url)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, _reload, system, load_settings, log)
@@ -105,7 +104,7 @@ async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file
             try:
                 write_private(ready_file, json.dumps(ready).encode())
             except OSError as error:
-                raise Unusable(f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
+                raise ConfigurationError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
         click.echo(f"coordinator         {url}")
         click.echo(f"tenant root SHA-256 {system.authority.root_sha256}")
         click.echo(f"admin token in      {data_dir / ADMIN_TOKEN_FILE}")
@@ -117,18 +116,18 @@ async def _run(data_dir: Path, load_settings: Callable[[], Settings], ready_file
 @asynccontextmanager
 async def _opened(
     data_dir: Path, settings: Settings, log: Any, host: str, port: int
-) -> AsyncIterator[tuple[System, Door]]:
+) -> AsyncIterator[tuple[System, WebServer]]:
     async with System.opened(data_dir, settings, log) as system:
-        door = Door(system, host, port, _names(settings, host))
+        server = WebServer(system, host, port, _names(settings, host))
         stun = StunResponder(*host_and_port(settings.stun_listen)) if settings.stun_listen else None
         try:
-            await door.open()
+            await server.open()
             if stun is not None:
                 await _start(stun, settings.stun_listen)
                 log.info("STUN responder", listen=settings.stun_listen)
-            yield system, door
+            yield system, server
         finally:
-            await door.close()
+            await server.close()
             if stun is not None:
                 await stun.close()
 
@@ -137,11 +136,11 @@ async def _start(stun: StunResponder, listen: str) -> None:
     try:
         await stun.start()
     except OSError as error:
-        raise Unusable(f"stun_listen = {listen!r}: cannot be listened on: {error.strerror}") from error
+        raise ConfigurationError(f"stun_listen = {listen!r}: cannot be listened on: {error.strerror}") from error
 
 
-def _telling_of_stun(settings: Settings) -> Settings:
-    """Agents use the coordinator's own STUN responder, unless their table names servers."""
+def _with_own_stun(settings: Settings) -> Settings:
+    """The settings that name the coordinator's own STUN responder to agents, unless `[agents]` names servers."""
     if not settings.stun_listen or "stun_servers" in settings.agents:
         return settings
     name = urlsplit(_url(settings, host_and_port(settings.listen)[0], 0)).hostname
@@ -149,16 +148,18 @@ def _telling_of_stun(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, agents=settings.agents | {"stun_servers": [f"stun:{name}:{port}"]})
 
 
-def _fitting(settings: Settings, log: Any) -> Settings:
-    """As many agents as this process may have sockets: those above are told so, instead of never being answered.
+def _within_descriptor_limit(settings: Settings, log: Any) -> Settings:
+    """The settings with no more agents than this process may have open files.
+
+    Agents above that are then told so; if they were accepted, they would never be answered.
 
     Raises:
-        Unusable: not even one.
+        ConfigurationError: not even one agent fits.
     """
     allowed = raise_descriptor_limit(settings.agents_max + OTHER_DESCRIPTORS)
     fits = min(settings.agents_max, allowed - OTHER_DESCRIPTORS)
     if fits < 1:
-        raise Unusable(
+        raise ConfigurationError(
             f"this process may open {allowed} files, and needs more than {OTHER_DESCRIPTORS}; raise ulimit -n"
         )
     if fits < settings.agents_max:
@@ -168,11 +169,11 @@ def _fitting(settings: Settings, log: Any) -> Settings:
 
 
 def _reload(system: System, load_settings: Callable[[], Settings], log: Any) -> None:
-    """SIGHUP: agents get the `[agents]` table as it is now."""
+    """On SIGHUP: read the settings again, and send agents the `[agents]` table as it is now."""
     try:
-        system.apply_settings(_telling_of_stun(load_settings()).agents)
+        system.apply_settings(_with_own_stun(load_settings()).agents)
         log.info("settings read again", agents=len(system.settings.agents))
-    except Unusable as error:
+    except ConfigurationError as error:
         log.warning("settings not read again", why=str(error))
 
 
@@ -191,13 +192,13 @@ def _names(settings: Settings, host: str) -> list[str]:
     if settings.public_url:
         url = urlsplit(settings.public_url)
         if url.scheme != "https" or not url.hostname:
-            raise Unusable(f"public_url = {settings.public_url!r}: write https://name:port")
+            raise ConfigurationError(f"public_url = {settings.public_url!r}: write https://name:port")
         names.append(url.hostname)
     return names
 
 
 def _own_addresses() -> list[str]:
-    """The addresses that face the default route; connecting a datagram socket sends nothing."""
+    """The addresses that face the default routes. Connecting a datagram socket finds them, and sends nothing."""
     found = []
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -223,19 +224,19 @@ def token() -> None:
 def token_create(
     data_dir: Path, config: Path | None, max_uses: int, expires_hours: float, cidr: tuple[str, ...], as_json: bool
 ) -> None:
-    """Print a new token; only its hash is kept."""
+    """Make an enrolment token and print it; only its hash is kept."""
 
     async def create() -> dict[str, str]:
         settings = load(config, os.environ, {})
         networks = " ".join(_network(text) for text in cidr)
         secret = secrets.token_urlsafe(registry.TOKEN_BYTES)
         utc = clock.utc()
-        async with prepared(data_dir, utc) as base:
+        async with open_data_directory(data_dir, utc) as data:
             ends = utc + expires_hours * 3_600
-            await base.db.add_token(Token(registry.digest_of(secret), ends, max_uses, 0, networks), utc)
-            return {"token": secret} | _bundle(base, settings)
+            await data.db.add_token(Token(registry.digest_of(secret), ends, max_uses, 0, networks), utc)
+            return {"token": secret} | _enrolment_values(data, settings)
 
-    _tell(_play(create()), as_json)
+    _print(_run_command(create()), as_json)
 
 
 @main.group()
@@ -252,22 +253,22 @@ def tenant_create(data_dir: Path, config: Path | None, as_json: bool) -> None:
 
     async def create() -> dict[str, str]:
         settings = load(config, os.environ, {})
-        async with prepared(data_dir, clock.utc()) as base:
-            return {"tenant": base.authority.tenant} | _bundle(base, settings)
+        async with open_data_directory(data_dir, clock.utc()) as data:
+            return {"tenant": data.authority.tenant} | _enrolment_values(data, settings)
 
-    _tell(_play(create()), as_json)
+    _print(_run_command(create()), as_json)
 
 
 @main.command()
 @_data_dir
 def migrate(data_dir: Path) -> None:
-    """Bring the database to the present shape."""
+    """Bring the database to the present schema."""
 
-    async def bring() -> str:
-        async with prepared(data_dir, clock.utc()):
+    async def migrated() -> str:
+        async with open_data_directory(data_dir, clock.utc()):
             return await asyncio.to_thread(migrate_database, data_dir)
 
-    click.echo(f"database is at {_play(bring())}")
+    click.echo(f"database is at {_run_command(migrated())}")
 
 
 @main.group()
@@ -282,35 +283,36 @@ def sites() -> None:
 def sites_import(file: Path, data_dir: Path, dry_run: bool) -> None:
     """Check a site map and put it in force; a running coordinator takes it within seconds."""
 
-    async def bring() -> None:
+    async def compare_and_store() -> None:
         text, new = await asyncio.to_thread(maps.read_file, file)
-        async with prepared(data_dir, clock.utc()) as base:
-            moved, seen = await maps.compare(base.db, new, clock.utc())
+        async with open_data_directory(data_dir, clock.utc()) as data:
+            moved, seen = await maps.compare(data.db, new, clock.utc())
             if not dry_run:
-                await base.db.put_map(file.name, text, clock.utc())
+                await data.db.put_map(file.name, text, clock.utc())
         would = "would move" if dry_run else "move"
         click.echo(f"{len(new.rows)} subnets; of {seen} agents seen in 30 days, {len(moved)} {would}")
         for move in moved:
             before, after = move.before, move.after
             click.echo(f"  {move.device}  {before.site} (P2P {before.p2p}) -> {after.site} (P2P {after.p2p})")
 
-    _play(bring())
+    _run_command(compare_and_store())
 
 
-def _bundle(base: Prepared, settings: Settings) -> dict[str, str]:
+def _enrolment_values(data: DataDirectory, settings: Settings) -> dict[str, str]:
+    """What `ecdn-proxy enrol` needs beside a token."""
     host, port = host_and_port(settings.listen)
-    url = settings.public_url.rstrip("/") or base.url or _url(settings, host, port)
-    return {"tenant_root_sha256": base.authority.root_sha256, "coordinator": url}
+    url = settings.public_url.rstrip("/") or data.url or _url(settings, host, port)
+    return {"tenant_root_sha256": data.authority.root_sha256, "coordinator": url}
 
 
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError as error:
-        raise Unusable(f"--cidr {text!r}: {error}; write it as 10.1.0.0/16") from error
+        raise ConfigurationError(f"--cidr {text!r}: {error}; write it as 10.1.0.0/16") from error
 
 
-def _tell(values: dict[str, str], as_json: bool) -> None:
+def _print(values: dict[str, str], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(values))
         return
@@ -318,8 +320,8 @@ def _tell(values: dict[str, str], as_json: bool) -> None:
         click.echo(f"{name:20}{value}")
 
 
-def _play[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; a mistake of the caller becomes one sentence and exit code 2."""
+def _run_command[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on an event loop; a mistake of whoever called becomes one sentence on stderr and exit code 2."""
     try:
         import uvloop  # noqa: PLC0415  # absent on Windows
 
@@ -329,7 +331,7 @@ def _play[T](work: Coroutine[Any, Any, T]) -> T:
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(work)
-    except Unusable as error:
+    except ConfigurationError as error:
         click.echo(f"ecdn-coordinator: {error}", err=True)
     except DBAPIError as error:
         click.echo(f"ecdn-coordinator: the database cannot be used: {error.orig}", err=True)

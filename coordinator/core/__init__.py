@@ -1,1 +1,1 @@
-"""Decisions of the coordinator: no clock, socket, disk or log."""
+"""What the coordinator decides: no clock, socket, disk or log in here."""

@@ -1,9 +1,8 @@
-"""Every setting and number of the coordinator: name, unit, bound and reason, declared once.
+"""Every setting of the coordinator, and every number that fixes its behaviour: unit, bound and reason, declared once.
 
-The table in docs/coordinator.md is made from `table()`; validation of file, environment and flags from the same types.
-
-Settings     what `coordinator.toml`, `ECDN_COORDINATOR_*` and flags may say
-table()      one line for each setting
+Settings           what `coordinator.toml`, `ECDN_COORDINATOR_*` and flags may say, with the bounds that are checked
+setting_rows()     the same as rows of the table in docs/coordinator.md (a test compares the two)
+SETTLE_S …         numbers that are no settings, each with its reason
 """
 
 from typing import Annotated, Any
@@ -17,11 +16,11 @@ def _number(least: float, most: float, unit: str, why: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What IT may set; a name that is not here is a typing error and is reported as one."""
+    """What IT may set. A name that is not declared here is reported as a mistake, with the nearest name that is."""
 
-    listen: Annotated[str, Meta(max_length=260, description="Address and port of the only door, `host:port`.")] = (
-        "127.0.0.1:8443"
-    )
+    listen: Annotated[
+        str, Meta(max_length=260, description="Address and port of the only listening socket, `host:port`.")
+    ] = "127.0.0.1:8443"
     public_url: Annotated[
         str, Meta(max_length=260, description="URL under which agents reach the coordinator; empty: made of `listen`.")
     ] = ""
@@ -75,51 +74,58 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 SETTLE_S = 0.05
-"""Wait after the first change of a quiet swarm: the handful that arrives together shares one list."""
+"""Wait after the first change of a quiet swarm before its lists are made: agents that arrive together share one."""
 
 SWARM_MEMBERS_MAX = 1_500
-"""Viewers of one stream at one site that share one copy. Seven of them hold a link to each other one, of the 2,048 that
-an agent may have; with more, whoever comes later finds no room at any of the seven and fetches alone."""
+"""Viewers of one stream at one site that share one copy. The seven of the committee hold a link to each of the others,
+and an agent may have 2,048 links; with more viewers, an agent that comes later finds no room at any of the seven and
+fetches from the origin by itself."""
 
 NEIGHBOURS_ENOUGH = 22
-"""A list with so many members standing is left as it is: the committee of 7, and 15 others to fetch from. A list of 30
-loses a quarter before it is sent anew; sending it at every change cost 23 lists and 77 KB for each agent that joined
-while a hundred sites filled at once."""
+"""A list of neighbours is left as it is while so many of them are still there: the committee of 7, and 15 others to
+fetch from. So a list of 30 loses a quarter before it is sent anew; sending it at every change cost 23 lists and 77 KB
+for each agent that joined while a hundred sites filled at once."""
 
 MEMBERS_PER_S = 2_000
-"""Lists worked out per second in one swarm: a full one is told of changes every 0.75 s. Whoever has none yet is told at
-once: its player asks for a segment in a moment, and without neighbours it would fetch alone."""
+"""Lists worked out per second in one swarm, so that the members of a full one are told of changes every 0.75 s. A
+member that has no list yet is told at once: its player asks for a segment in a moment, and it would fetch that
+alone."""
 
 REQUEST_BYTES_MAX = 65_536
-"""A CSR of P-256 has under 1 KB; anything near this is no enrolment."""
+"""Largest body of an HTTP request. A CSR of P-256 has under 1 KB; anything near this bound is no enrolment."""
 
 HERE_WITHIN_S = 10.0
-"""An agent speaks first; a socket that stays silent is closed."""
+"""How long an agent may take to say `Here` after its socket has opened; a socket that stays silent is closed."""
 
 HANDSHAKE_S = 10.0
-"""For TLS; a phone's network takes one."""
+"""How long a TLS handshake may take; over a phone's network it takes one second."""
 
 ANSWER_WITHIN_S = 40.0
-"""From a connection's opening, or its last answer, to its next one; idle connections of browsers end after 30 s."""
+"""How long a connection for HTTP may wait for its next answer, from its opening or from its last answer. Idle ones of
+browsers are ended sooner, after 30 s (`web.app.KEEPALIVE_S`)."""
 
 HEARTBEAT_S = 20.0
-"""Ping interval; the answer must come within half of it, so a dead socket is gone within 30 s."""
+"""An agent that has been silent for so long is pinged; the answer must come within half of it, so that a dead socket is
+gone within 30 s."""
 
 QUEUE_MESSAGES_MAX = 256
-"""Messages waiting for one slow agent; 64 streams and their renewal fit, beyond it the agent is let go."""
+"""Messages that wait for an agent that reads slowly. Lists for 64 streams and their renewal fit; an agent with more
+waiting is disconnected."""
 
 DENIED_MAX = 1_600
-"""As many UUIDs as one frame of 64 KiB holds; older entries have certificates that ended long ago."""
+"""Devices that agents are told not to speak to: as many UUIDs as one frame of 64 KiB holds. Those left out are the ones
+whose certificates end first."""
 
 AGENT_SETTINGS_BYTES_MAX = 16_384
-"""The settings travel in one frame with room to spare."""
+"""Largest `[agents]` table, as MessagePack: it travels in one frame, which has 64 KiB."""
 
 SOURCES_MAX = 10_000
-"""Addresses whose enrolment rate is remembered."""
+"""Sources whose rate is remembered by one `rate_limit.RateLimit`: addresses that enrol, devices that renew or
+signal."""
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One setting as documentation shows it."""
+class SettingRow(msgspec.Struct, frozen=True):
+    """One setting as the documentation shows it."""
 
     name: str
     default: str
@@ -127,12 +133,12 @@ class Line(msgspec.Struct, frozen=True):
     why: str
 
 
-def table() -> list[Line]:
-    """Every setting with default, bound and reason."""
+def setting_rows() -> list[SettingRow]:
+    """Every setting with its default, its bounds and its reason, in the order of declaration."""
     info = msgspec.inspect.type_info(Settings)
     assert isinstance(info, msgspec.inspect.StructType)
     defaults = Settings()
-    lines = []
+    rows = []
     for field in info.fields:
         kind, meta = field.type, {}
         if isinstance(kind, msgspec.inspect.Metadata):
@@ -141,5 +147,5 @@ def table() -> list[Line]:
         bound = ""
         if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
             bound = f"{kind.ge:g} … {kind.le:g} {meta['unit']}"
-        lines.append(Line(field.name, str(getattr(defaults, field.name)), bound, str(meta["description"])))
-    return lines
+        rows.append(SettingRow(field.name, str(getattr(defaults, field.name)), bound, str(meta["description"])))
+    return rows

@@ -1,37 +1,39 @@
-"""Relays offers, answers and byes between two agents that may meet; keeps nothing of them.
+"""Relays calls, offers, answers and byes between two agents that arrange a WebRTC link; keeps nothing of them.
 
-    SignallingRelay(find).relay(device, message, now)  ->  Send to the other | Send Undeliverable back, and Audit
+    SignallingRelay(find).relay(device, message, now)
+        ->  ForwardSignal to the other agent
+        ->  ForwardSignal of an Undeliverable back to the sender, and Audit, when the message is refused
 
-It routes by device id (`find`), so that another replica's agents can be reached by another `find` later. Two agents
-may meet when both are connected, placed in one site that shares, and watch a stream in common: what the tracker would
-tell one of the other anyway, so nobody learns an address here that it could not learn there.
+Messages are routed by device id (`find`), so that later another `find` can reach the agents of another replica. Two
+agents may meet when both are connected, are placed in one site that shares, and watch a stream in common. The tracker
+would tell these two of each other anyway, so nobody learns an address here that it could not learn there.
 """
 
 from collections.abc import Callable
 
 import msgspec
 
-from coordinator.core.neighbours import Present
+from coordinator.core.neighbours import ConnectedAgent
 from coordinator.core.rate_limit import RateLimit
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.signalling import CODES, Code, Relayed, Undeliverable
 
 SIGNALS_PER_MINUTE = 240
-"""An agent that joins thirty neighbours says Call, Offer or Answer, and Bye to each; twice that, and a reserve."""
+"""From one agent. One that joins thirty neighbours says two messages and a Bye to each; twice that, and a reserve."""
 PAIR_PER_MINUTE = 12
-"""Calls, offers, answers and byes from one agent to one other: three attempts. Agents themselves wait far longer."""
+"""From one agent to one other: enough for three attempts. Agents themselves wait far longer between attempts."""
 
 
-class Forward(msgspec.Struct, frozen=True):
-    """Give `message` to the agent behind `session`."""
+class ForwardSignal(msgspec.Struct, frozen=True):
+    """Send `message` to the agent whose socket has the number `session`."""
 
     session: int
     message: Relayed | Undeliverable
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """Write down that a message was refused; never what it said."""
+    """Write to the audit log that a message was refused, and why; never what it said."""
 
     device: str
     to: str
@@ -39,38 +41,40 @@ class Audit(msgspec.Struct, frozen=True):
     why: str
 
 
-class Counts(msgspec.Struct):
-    """For /metrics."""
+class SignalCounts(msgspec.Struct):
+    """How many messages were relayed and refused, for /metrics."""
 
     relayed: int = 0
     refused: int = 0
 
 
 class SignallingRelay:
-    """See the head of this file."""
+    """Decides for each message whether it is relayed; `find` gives the connected agent of a device id, or None."""
 
-    def __init__(self, find: Callable[[str], Present | None]) -> None:
+    def __init__(self, find: Callable[[str], ConnectedAgent | None]) -> None:
         self._find = find
         self._by_sender = RateLimit(SIGNALS_PER_MINUTE)
         self._by_pair = RateLimit(PAIR_PER_MINUTE)
-        self.counts = Counts()
+        self.counts = SignalCounts()
 
-    def relay(self, device: str, message: Relayed, now: Instant) -> list[Forward | Audit]:
-        """Pass on what `device` sent, or say why not."""
+    def relay(self, device: str, message: Relayed, now: Instant) -> list[ForwardSignal | Audit]:
+        """Forward the message that `device` sent, or tell the sender why it cannot be delivered."""
         sender, other = self._find(device), self._find(message.to)
         if sender is None:
             return []
-        code = self._no(sender, other, message, now)
+        code = self._why_refused(sender, other, message, now)
         if code is None:
             assert other is not None
             self.counts.relayed += 1
-            return [Forward(other.session, message)]
+            return [ForwardSignal(other.session, message)]
         self.counts.refused += 1
         back = Undeliverable(message.to, message.attempt, code, sentence(CODES[code]))
-        return [Forward(sender.session, back), Audit(device, message.to, code, CODES[code])]
+        return [ForwardSignal(sender.session, back), Audit(device, message.to, code, CODES[code])]
 
-    def _no(self, sender: Present, other: Present | None, message: Relayed, now: Instant) -> Code | None:
-        """Why the message is not relayed; None when it is."""
+    def _why_refused(
+        self, sender: ConnectedAgent, other: ConnectedAgent | None, message: Relayed, now: Instant
+    ) -> Code | None:
+        """The code of the reason why the message is not relayed; None when it is."""
         if message.sender != sender.device:
             return "not-you"
         pair = f"{sender.device} {message.to}"

@@ -1,12 +1,13 @@
-"""Which site an agent is at, and why: the site map of IT, or the agent's own subnet when there is none.
+"""Which site an agent is at, and why: by the site map of IT, or by the agent's own subnet when there is no map.
 
-    read_map(text, file)            CSV -> SiteMap, or MapError that names file, line, column and cure of every mistake
-    read_networks(here.networks)    what an agent reports -> addresses we can reckon with
-    place(sites, interfaces, remote) -> Placement with its why
-    moves(old, new, known)          whom a new map would move
+    read_map(text, file)                CSV -> SiteMap, or MapError with file, line, column and cure of every mistake
+    read_networks(here.networks)        the networks that an agent reports -> Interfaces
+    place(sites, interfaces, remote)    -> Placement, with its reason in words
+    moves(old, new, known)              the agents that a new map would move
 
-What an agent reports is a claim; the address that its socket comes from is not. Where the two agree the claim is taken.
-Where a NAT stands between them, agents share only behind the same NAT address, unless the map lists that address.
+What an agent reports is a claim; the address that its socket comes from is a fact. Where the two agree the claim is
+taken. Where a NAT stands between them, agents share only behind the same NAT address, unless the map lists that
+address.
 """
 
 import csv
@@ -29,24 +30,25 @@ P2P = Literal["on", "off", "leech"]
 
 COLUMNS = ("group", "subnets", "p2p", "wan", "label")
 GROUP_CHARACTERS_MAX = 48
-"""A site's name is this, perhaps with a subnet and an address behind it."""
+"""A site's name is its group's name, perhaps with a subnet and an address behind it; 120 characters fit the
+protocol."""
 LABEL_CHARACTERS_MAX = 120
 ROWS_MAX = 100_000
 MISTAKES_MAX = 20
-"""More mistakes than this are one mistake: a wrong file."""
-_WIDEST = {4: 8, 6: 16}
-"""A wider network than this is no subnet of anybody."""
+"""Reading ends after so many mistakes: it is the wrong file."""
+_SHORTEST_PREFIX = {4: 8, 6: 16}
+"""By IP version. A network with a shorter prefix is no subnet of an office."""
 
 
 class MapError(Exception):
-    """The site map cannot be used; `mistakes` says for each where it is and what to do."""
+    """The site map cannot be used; `mistakes` has a line for each mistake: where it is and what to do."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = list(mistakes)
 
 
-class Row(msgspec.Struct, frozen=True):
+class MapRow(msgspec.Struct, frozen=True):
     """One subnet of the site map."""
 
     group: str
@@ -58,43 +60,44 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def site(self) -> str:
-        """Who may share: the whole group, or this subnet alone when a WAN joins the group's subnets."""
+        """The name of what shares: the whole group, or this subnet alone when a WAN joins the group's subnets."""
         return f"{self.group} {self.subnet}" if self.wan else self.group
 
 
 NETWORKS_MAX = 256
-"""Subnets that an agent is told of; a site of more is several sites."""
+"""Subnets of its site that an agent is told of, as `Welcome.networks` may hold; of larger sites the first of the
+map."""
 
 
 class SiteMap:
-    """Subnets of a tenant; the longest prefix that holds an address wins.
+    """The subnets of a tenant and their sites; of rows that hold an address the one with the longest prefix counts.
 
-    `wan_peers` are sets of groups whose agents may meet across a WAN (setting of the same name); each set is one site.
+    `wan_peers` are sets of groups whose agents may meet across a WAN (the setting of that name); each set is one site.
     """
 
-    def __init__(self, rows: Iterable[Row], wan_peers: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(self, rows: Iterable[MapRow], wan_peers: Sequence[Sequence[str]] = ()) -> None:
         self.rows = tuple(rows)
         self._joint = {group: " + ".join(groups) for groups in wan_peers for group in groups}
-        self._by_length: dict[tuple[int, int], dict[int, Row]] = {}
+        self._by_length: dict[tuple[int, int], dict[int, MapRow]] = {}
         for row in self.rows:
             key = (row.subnet.version, row.subnet.prefixlen)
             self._by_length.setdefault(key, {})[int(row.subnet.network_address)] = row
         self._lengths = sorted(self._by_length, reverse=True)
 
     def networks(self, site: str) -> tuple[str, ...]:
-        """The subnets of a site, which may dial each other."""
+        """The subnets of a site, whose agents may connect to each other, as CIDR."""
         return tuple(str(row.subnet) for row in self.rows if self.site_of(row) == site)[:NETWORKS_MAX]
 
-    def site_of(self, row: Row) -> str:
-        """Who may share with this subnet: its group or the subnet alone, unless a rule of IT joins groups."""
+    def site_of(self, row: MapRow) -> str:
+        """The site of a row: by itself (`MapRow.site`), unless `wan_peers` joins its group to others."""
         return _name(self._joint.get(row.group, row.site))
 
-    def joint(self, row: Row) -> str:
-        """The groups that a rule joins with this one; "" for none."""
+    def joint(self, row: MapRow) -> str:
+        """The groups that `wan_peers` joins with this row's group, as one name; "" when it is joined with none."""
         return self._joint.get(row.group, "")
 
-    def find(self, address: Address) -> Row | None:
-        """The most specific row that holds `address`."""
+    def find(self, address: Address) -> MapRow | None:
+        """The row with the longest prefix that holds `address`; None when no row does."""
         number = int(address)
         for version, length in self._lengths:
             if version == address.version:
@@ -105,7 +108,7 @@ class SiteMap:
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """One network of an agent, parsed."""
+    """One network that an agent reports, parsed."""
 
     address: Address
     subnet: Subnet
@@ -114,25 +117,29 @@ class Interface(msgspec.Struct, frozen=True):
 
     @property
     def shareable(self) -> bool:
-        """False for what never carries a neighbour's bytes."""
+        """May agents share over it? Never over a VPN, a metered or a link-local network, or one of impossible size."""
         return (
             not self.vpn
             and self.link != "metered"
             and not self.address.is_link_local
-            and self.subnet.prefixlen >= _WIDEST[self.subnet.version]
+            and self.subnet.prefixlen >= _SHORTEST_PREFIX[self.subnet.version]
         )
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Where an agent is, for sharing."""
+    """Where an agent is, and what it may do there."""
 
     site: str
+    """Agents share inside one site only."""
     label: str
+    """What people see for the site."""
     p2p: P2P
+    """`leech`: it takes from others and gives nothing."""
     why: str
     subnet: str
+    """CIDR; "" when none is known."""
     addresses: tuple[str, ...]
-    """Where its neighbours may dial it; empty when it does not share."""
+    """Where other agents may connect to it, the best first; empty when it does not share."""
     link: LinkKind
 
 
@@ -145,10 +152,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def read_address(text: str) -> Address:
-    """A literal address without scope; an IPv4 address in IPv6 clothes is taken out of them.
+    """A literal address, without its scope; an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) as IPv4.
 
     Raises:
-        ValueError: no literal address.
+        ValueError: `text` is no literal address.
     """
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -157,10 +164,10 @@ def read_address(text: str) -> Address:
 
 
 def read_networks(networks: Iterable[Network]) -> tuple[Interface, ...]:
-    """What an agent reports, parsed.
+    """The networks that an agent reports, parsed.
 
     Raises:
-        PeerMisbehaved: an address that is none, or a prefix that does not fit it.
+        PeerMisbehaved: an address is none, or its prefix is too long for it.
     """
     interfaces = []
     for network in networks:
@@ -175,21 +182,24 @@ def read_networks(networks: Iterable[Network]) -> tuple[Interface, ...]:
 
 def place(sites: SiteMap | None, interfaces: Sequence[Interface], remote: Address) -> Placement:
     """The site of an agent that reports `interfaces` and whose socket comes from `remote`."""
-    direct = max(
+    connected = max(
         (i for i in interfaces if remote in i.subnet),
         key=lambda i: (i.address == remote, i.subnet.prefixlen, i.shareable),
         default=None,
     )
-    if direct is not None:
-        if direct.vpn:
+    if connected is not None:
+        if connected.vpn:
             return _off(
-                f"vpn {direct.subnet}", f"it comes through a VPN ({direct.address}); a VPN never shares", direct
+                f"vpn {connected.subnet}",
+                f"it comes through a VPN ({connected.address}); a VPN never shares",
+                connected,
             )
-        if direct.link == "metered":
-            return _off(f"metered {direct.subnet}", f"its network {direct.subnet} is metered and never shares", direct)
-        if not direct.shareable:
-            return _off(f"unknown {remote}", f"its network {direct.subnet} is no office's subnet", direct)
-        return _seen(sites, direct, interfaces, remote)
+        if connected.link == "metered":
+            why = f"its network {connected.subnet} is metered and never shares"
+            return _off(f"metered {connected.subnet}", why, connected)
+        if not connected.shareable:
+            return _off(f"unknown {remote}", f"its network {connected.subnet} is no office's subnet", connected)
+        return _where_it_says(sites, connected, interfaces, remote)
     usable = sorted((i for i in interfaces if i.shareable), key=lambda i: i.link != "wired")
     if not usable:
         return _off(f"unknown {remote}", "it reports no network that may share (only VPN, metered or none)", None)
@@ -199,7 +209,7 @@ def place(sites: SiteMap | None, interfaces: Sequence[Interface], remote: Addres
 def moves(
     old: SiteMap | None, new: SiteMap | None, known: Iterable[tuple[str, Sequence[Interface], Address]]
 ) -> list[Move]:
-    """The agents whose site or right to share would change."""
+    """The agents whose site or right to share would change; `known` has device, interfaces and remote address."""
     found = []
     for device, interfaces, remote in known:
         before, after = place(old, interfaces, remote), place(new, interfaces, remote)
@@ -208,29 +218,31 @@ def moves(
     return found
 
 
-def _seen(sites: SiteMap | None, direct: Interface, interfaces: Sequence[Interface], remote: Address) -> Placement:
-    """The agent is where it says: its socket comes from a network that it reports."""
+def _where_it_says(
+    sites: SiteMap | None, connected: Interface, interfaces: Sequence[Interface], remote: Address
+) -> Placement:
+    """The placement of an agent whose socket comes from a network that it reports."""
     if sites is None:
-        name = str(direct.subnet)
+        name = str(connected.subnet)
         why = f"the coordinator sees it in its own subnet {name}; without a site map only one subnet shares"
-        same = tuple(i for i in interfaces if i.shareable and i.subnet == direct.subnet)
-        return _at(name, name, "on", why, direct, same)
-    row = sites.find(remote) or sites.find(direct.address)  # the address that we see outweighs the one that it says
+        same = tuple(i for i in interfaces if i.shareable and i.subnet == connected.subnet)
+        return _shares(name, name, "on", why, connected, same)
+    row = sites.find(remote) or sites.find(connected.address)  # the address that we see outweighs the one that it says
     if row is None:
-        return _off(f"unknown {direct.subnet}", f"no row of the site map holds {direct.address}", direct)
+        return _off(f"unknown {connected.subnet}", f"no row of the site map holds {connected.address}", connected)
     site = sites.site_of(row)
     same = tuple(i for i in interfaces if i.shareable and (r := sites.find(i.address)) and sites.site_of(r) == site)
-    return _at(site, row.label, row.p2p, _row_says(sites, row, direct), direct, same)
+    return _shares(site, row.label, row.p2p, _row_says(sites, row, connected), connected, same)
 
 
 def _behind_nat(sites: SiteMap | None, usable: Sequence[Interface], remote: Address) -> Placement:
-    """The socket comes from no network of the agent: an address translator, a proxy, or an untrue report."""
+    """The placement of an agent whose socket comes from no network of its own: through a NAT or a proxy, or it lies."""
     first = usable[0]
     nat = f"its socket comes from {remote}, outside its networks (NAT)"
     if sites is None:
         why = f"{nat}; it shares with the same subnet {first.subnet} behind the same address only"
         same = tuple(i for i in usable if i.subnet == first.subnet)
-        return _at(f"{first.subnet} behind {remote}", str(first.subnet), "on", why, first, same)
+        return _shares(f"{first.subnet} behind {remote}", str(first.subnet), "on", why, first, same)
     listed = sites.find(remote)
     claim = next((i for i in usable if sites.find(i.address) is not None), None)
     if claim is None:
@@ -238,18 +250,18 @@ def _behind_nat(sites: SiteMap | None, usable: Sequence[Interface], remote: Addr
             return _off(f"unknown {remote}", f"no row of the site map holds {first.address} or {remote}", first)
         why = f"{nat}, which line {listed.line} of the site map gives to {listed.group}; its own subnet only"
         same = tuple(i for i in usable if i.subnet == first.subnet)
-        return _at(f"{listed.group} {first.subnet}", listed.label, listed.p2p, why, first, same)
+        return _shares(f"{listed.group} {first.subnet}", listed.label, listed.p2p, why, first, same)
     row = sites.find(claim.address)
     assert row is not None
     site = sites.site_of(row)
     same = tuple(i for i in usable if (r := sites.find(i.address)) and sites.site_of(r) == site)
     if listed is None:
         why = f"{_row_says(sites, row, claim)}; {nat} that the map does not list: it shares behind that address only"
-        return _at(f"{site} behind {remote}", row.label, row.p2p, why, claim, same)
-    return _at(site, row.label, row.p2p, f"{_row_says(sites, row, claim)}; {nat}, which the map lists", claim, same)
+        return _shares(f"{site} behind {remote}", row.label, row.p2p, why, claim, same)
+    return _shares(site, row.label, row.p2p, f"{_row_says(sites, row, claim)}; {nat}, which the map lists", claim, same)
 
 
-def _row_says(sites: SiteMap, row: Row, interface: Interface) -> str:
+def _row_says(sites: SiteMap, row: MapRow, interface: Interface) -> str:
     if joint := sites.joint(row):
         over = f"; wan_peers lets {joint} share across the WAN"
     else:
@@ -257,14 +269,14 @@ def _row_says(sites: SiteMap, row: Row, interface: Interface) -> str:
     return f"{interface.address} is in {row.subnet}, line {row.line} of the site map, P2P {row.p2p}{over}"
 
 
-def _at(site: str, label: str, p2p: P2P, why: str, at: Interface, same: Iterable[Interface]) -> Placement:
+def _shares(site: str, label: str, p2p: P2P, why: str, at: Interface, same: Iterable[Interface]) -> Placement:
     ordered = sorted(same, key=lambda i: (i != at, i.link != "wired"))
     addresses = tuple(dict.fromkeys(str(i.address) for i in ordered))[:8] if p2p != "off" else ()
     return Placement(_name(site), label, p2p, sentence(why), str(at.subnet), addresses, at.link)
 
 
 def _name(site: str) -> str:
-    """`site` within the 120 characters of the protocol, still unique."""
+    """`site` within the 120 characters of the protocol; a longer name ends in its hash, so that it stays unique."""
     return site if len(site) <= 120 else f"{site[:103]} {hashlib.sha256(site.encode()).hexdigest()[:16]}"
 
 
@@ -275,14 +287,14 @@ def _off(site: str, why: str, at: Interface | None) -> Placement:
 
 
 def read_map(text: str, file: str) -> SiteMap:
-    """Parse a site map.
+    """Parse a site map; `file` is the name that mistakes are told with.
 
     Raises:
-        MapError: every mistake with file, line, column and cure.
+        MapError: the map has mistakes; each is told with file, line, column and cure.
     """
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     mistakes: list[str] = []
-    rows: list[Row] = []
+    rows: list[MapRow] = []
     header: list[str] | None = None
     try:
         for cells in reader:
@@ -301,7 +313,7 @@ def read_map(text: str, file: str) -> SiteMap:
         mistakes.append(f"{file}:1: empty; the first line must be {','.join(COLUMNS)}")
     if len(rows) > ROWS_MAX:
         mistakes.append(f"{file}: more than {ROWS_MAX} subnets; join neighbouring subnets into shorter prefixes")
-    mistakes += _twice(rows, file)
+    mistakes += _duplicates(rows, file)
     if mistakes:
         raise MapError(mistakes[:MISTAKES_MAX])
     return SiteMap(rows)
@@ -318,7 +330,7 @@ def _header(names: list[str], where: str) -> list[str]:
     return names
 
 
-def _rows(cells: dict[str, str], surplus: int, file: str, line: int, mistakes: list[str]) -> list[Row]:
+def _rows(cells: dict[str, str], surplus: int, file: str, line: int, mistakes: list[str]) -> list[MapRow]:
     before = len(mistakes)
 
     def wrong(column: str, what: str) -> None:
@@ -343,7 +355,7 @@ def _rows(cells: dict[str, str], surplus: int, file: str, line: int, mistakes: l
     p2p: P2P = msgspec.convert(said["p2p"].lower(), P2P)
     wan = said["wan"].lower() == "yes"
     label = said["label"] or said["group"]
-    return [Row(said["group"], subnet, p2p, wan, label, line) for subnet in subnets]
+    return [MapRow(said["group"], subnet, p2p, wan, label, line) for subnet in subnets]
 
 
 def _subnets(text: str, wrong: Callable[[str, str], None]) -> list[Subnet]:
@@ -362,8 +374,8 @@ def _subnets(text: str, wrong: Callable[[str, str], None]) -> list[Subnet]:
     return found
 
 
-def _twice(rows: Iterable[Row], file: str) -> list[str]:
-    first: dict[Subnet, Row] = {}
+def _duplicates(rows: Iterable[MapRow], file: str) -> list[str]:
+    first: dict[Subnet, MapRow] = {}
     mistakes = []
     for row in rows:
         other = first.setdefault(row.subnet, row)

@@ -1,9 +1,11 @@
-"""Who is near and watches the same: the machine behind every agent's socket.
+"""Who is near and watches the same stream: the state machine behind the sockets of all agents.
 
-    Arrived Watched Beaten Signalled Left  MapChanged SettingsChanged DenyChanged  ->  handle  ->  Send Close Note Audit
+    of one socket      Arrived · Watched · BeatReceived · Signalled · Left
+    of the tenant      MapChanged · SettingsChanged · DenyListChanged
+        -> Tracker.handle -> Send · Close · RecordSighting · Audit
 
-A *swarm* is one site and one stream. When its lists are sent is decided in `swarms`, who stands on one in `neighbours`;
-messages from agent to agent pass through `switchboard`.
+A *swarm* is the agents of one site that watch one stream. When a member is sent its list of neighbours is decided in
+`swarms`, who is on that list in `neighbours`. Messages from agent to agent go through `signalling_relay`.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from coordinator.core.neighbours import Present
+from coordinator.core.neighbours import ConnectedAgent
 from coordinator.core.signalling_relay import Audit, SignallingRelay
 from coordinator.core.sites import Address, Interface, SiteMap, place
 from coordinator.core.swarms import Swarms
@@ -35,7 +37,7 @@ from ecdn_proxy.wire.version import PROTOCOL
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """An admitted device has said Here."""
+    """An admitted device has said `Here`, perhaps again: it has moved."""
 
     session: int
     device: str
@@ -45,21 +47,21 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """The streams that an agent watches now."""
+    """An agent has told which streams it watches now."""
 
     session: int
     watch: Watch
 
 
-class Beaten(msgspec.Struct, frozen=True):
-    """An agent has told its usage."""
+class BeatReceived(msgspec.Struct, frozen=True):
+    """An agent has told its usage, its conditions and its links."""
 
     session: int
     beat: Beat
 
 
 class Signalled(msgspec.Struct, frozen=True):
-    """An agent has a message for another."""
+    """An agent has sent a message for another agent."""
 
     session: int
     message: Relayed
@@ -78,29 +80,29 @@ class MapChanged(msgspec.Struct, frozen=True):
 
 
 class SettingsChanged(msgspec.Struct, frozen=True):
-    """IT has changed what agents are told."""
+    """IT has changed the settings that agents are sent."""
 
     settings: dict[str, Any]
 
 
-class DenyChanged(msgspec.Struct, frozen=True):
-    """The whole set of devices that are refused."""
+class DenyListChanged(msgspec.Struct, frozen=True):
+    """Other devices are refused than before; `devices` are all of them."""
 
     devices: tuple[str, ...]
 
 
-Event = Arrived | Watched | Beaten | Signalled | Left | MapChanged | SettingsChanged | DenyChanged
+Event = Arrived | Watched | BeatReceived | Signalled | Left | MapChanged | SettingsChanged | DenyListChanged
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Give `message` to the agent behind `session`."""
+    """Send `message` to the agent whose socket has the number `session`."""
 
     session: int
     message: FromCoordinator
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Tell the agent why and end its socket."""
+    """Tell an agent why its socket is ended, and end it; it may come back after `retry_s`."""
 
     session: int
     code: str
@@ -108,8 +110,8 @@ class Close(msgspec.Struct, frozen=True):
     retry_s: float
 
 
-class Note(msgspec.Struct, frozen=True):
-    """Remember where a device was seen, for a dry run of the next site map."""
+class RecordSighting(msgspec.Struct, frozen=True):
+    """Store where a device was seen, for a dry run of the next site map."""
 
     device: str
     remote: Address
@@ -117,7 +119,7 @@ class Note(msgspec.Struct, frozen=True):
     version: str
 
 
-Effect = Send | Close | Note | Audit
+Effect = Send | Close | RecordSighting | Audit
 
 
 class Totals(msgspec.Struct):
@@ -129,7 +131,15 @@ class Totals(msgspec.Struct):
 
 
 class Tracker:
-    """The machine; see the head of this file."""
+    """The state machine: `handle` takes one event, `wake` does what has become due; both answer with effects.
+
+    Args:
+        sites: the site map in force; None without one.
+        settings: the table that every agent is sent.
+        denied: the devices that are refused.
+        spacing_s: least time between two lists for one swarm.
+        agents_max: agents that are taken; further ones are told so and turned away.
+    """
 
     def __init__(
         self,
@@ -144,17 +154,17 @@ class Tracker:
         self._settings = settings
         self._denied = tuple(denied)
         self._agents_max = agents_max
-        self._agents: dict[str, Present] = {}
+        self._agents: dict[str, ConnectedAgent] = {}
         self._sessions: dict[int, str] = {}
         self._last_beats: OrderedDict[str, int] = OrderedDict()
         """Number of the last beat of devices that have left, for those that repeat it when they come back."""
         self._swarms = Swarms(spacing_s)
         self._arrived = 0
         self.totals = Totals()
-        self.switchboard = SignallingRelay(lambda device: self._agents.get(device))
+        self.signalling_relay = SignallingRelay(lambda device: self._agents.get(device))
 
-    def agents(self) -> Iterator[Present]:
-        """Everyone connected, in no order."""
+    def agents(self) -> Iterator[ConnectedAgent]:
+        """All agents that are connected, in no order."""
         return iter(self._agents.values())
 
     def __len__(self) -> int:
@@ -162,7 +172,7 @@ class Tracker:
 
     @property
     def swarms(self) -> int:
-        """Number of pairs of site and stream that are watched."""
+        """How many swarms there are."""
         return len(self._swarms)
 
     @property
@@ -171,23 +181,23 @@ class Tracker:
         return self._sites
 
     def wake_at(self) -> Instant | None:
-        """When the next swarm has settled."""
+        """When the next lists are due; None when nothing is."""
         return self._swarms.wake_at()
 
     def wake(self, now: Instant) -> list[Effect]:
-        """Send the lists of every swarm that has settled."""
+        """Send the lists that are due."""
         lists: list[Effect] = [Send(agent.session, message) for agent, message in self._swarms.settled(now)]
         self.totals.lists_sent += len(lists)
         return lists
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
-        """Take one event."""
+        """Take one event, and say what must be done."""
         match event:
             case Arrived():
                 return self._arrive(event, now)
             case Watched():
                 return self._watch(event, now)
-            case Beaten():
+            case BeatReceived():
                 self._beat(event)
                 return []
             case Signalled():
@@ -196,11 +206,11 @@ class Tracker:
                 return self._leave(event.session, now)
             case MapChanged():
                 self._sites = event.sites
-                return [effect for agent in list(self._agents.values()) for effect in self._replace(agent, now)]
+                return [effect for agent in list(self._agents.values()) for effect in self._place_anew(agent, now)]
             case SettingsChanged():
                 self._settings = event.settings
                 return [Send(agent.session, Settings(event.settings)) for agent in self._agents.values()]
-            case DenyChanged():
+            case DenyListChanged():
                 return self._deny(event.devices, now)
             case _ as never:
                 assert_never(never)
@@ -221,7 +231,7 @@ class Tracker:
         if former is not None:
             self._forget(former, now)
         self._arrived += 1
-        agent = Present(
+        agent = ConnectedAgent(
             session=event.session,
             device=event.device,
             remote=event.remote,
@@ -246,7 +256,7 @@ class Tracker:
         effects.append(Send(agent.session, self._welcome(agent)))
         if self._denied:
             effects.append(Send(agent.session, Denied(self._denied)))
-        effects.append(Note(agent.device, agent.remote, agent.interfaces, agent.version))
+        effects.append(RecordSighting(agent.device, agent.remote, agent.interfaces, agent.version))
         return effects
 
     def _watch(self, event: Watched, now: Instant) -> list[Effect]:
@@ -259,14 +269,14 @@ class Tracker:
             self._swarms.changed(agent, now)
         streams = frozenset(event.watch.streams)
         for stream in agent.streams - streams:
-            self._swarms.part(agent, stream, now)
+            self._swarms.leave(agent, stream, now)
         joined = streams - agent.streams
         agent.streams = streams
         for stream in joined:
             self._swarms.join(agent, stream, now)
         return []
 
-    def _beat(self, event: Beaten) -> None:
+    def _beat(self, event: BeatReceived) -> None:
         """Count a beat once: an agent whose socket ended before the answer sends it again on the next one."""
         agent, beat = self._of(event.session), event.beat
         if agent is None:
@@ -280,7 +290,7 @@ class Tracker:
         agent = self._of(event.session)
         if agent is None:
             return []
-        told = self.switchboard.relay(agent.device, event.message, now)
+        told = self.signalling_relay.relay(agent.device, event.message, now)
         return [one if isinstance(one, Audit) else Send(one.session, one.message) for one in told]
 
     def _leave(self, session: int, now: Instant) -> list[Effect]:
@@ -300,14 +310,14 @@ class Tracker:
                 self._forget(agent, now)
         return effects + [Send(agent.session, Denied(devices)) for agent in self._agents.values()]
 
-    def _replace(self, agent: Present, now: Instant) -> list[Effect]:
+    def _place_anew(self, agent: ConnectedAgent, now: Instant) -> list[Effect]:
         """Place `agent` by a new map."""
         before, agent.placement = agent.placement, place(self._sites, agent.interfaces, agent.remote)
         if before == agent.placement:
             return []
         after, agent.placement = agent.placement, before
         for stream in agent.streams:
-            self._swarms.part(agent, stream, now, moved=True)
+            self._swarms.leave(agent, stream, now, moved=True)
         agent.placement = after
         self._describe(agent)
         effects: list[Effect] = [Send(agent.session, self._welcome(agent))]
@@ -317,26 +327,26 @@ class Tracker:
             self._swarms.join(agent, stream, now)
         return effects
 
-    def _welcome(self, agent: Present) -> Welcome:
+    def _welcome(self, agent: ConnectedAgent) -> Welcome:
         at = agent.placement
         networks = () if self._sites is None or at.p2p == "off" else self._sites.networks(at.site)
         return Welcome(at.site, at.label, at.p2p, at.why, self._settings, networks)
 
-    def _of(self, session: int) -> Present | None:
+    def _of(self, session: int) -> ConnectedAgent | None:
         device = self._sessions.get(session)
         return None if device is None else self._agents[device]
 
-    def _forget(self, agent: Present, now: Instant) -> None:
+    def _forget(self, agent: ConnectedAgent, now: Instant) -> None:
         for stream in agent.streams:
-            self._swarms.part(agent, stream, now)
+            self._swarms.leave(agent, stream, now)
         del self._sessions[agent.session]
         del self._agents[agent.device]
         self._last_beats[agent.device] = agent.last_beat
         while len(self._last_beats) > self._agents_max:
             self._last_beats.popitem(last=False)
 
-    def _describe(self, agent: Present) -> None:
-        """Work out what others are told of `agent`."""
+    def _describe(self, agent: ConnectedAgent) -> None:
+        """Work out what others are told of `agent`, which has come, moved or changed."""
         at = agent.placement
         agent.contact = Contact(agent.device, at.addresses, agent.peer_port, at.link) if at.addresses else None
         agent.near = {}

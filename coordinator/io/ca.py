@@ -1,8 +1,8 @@
 """The tenant's certificate authority and the certificates that it makes (library: cryptography).
 
-    Authority.open(data_dir, utc)       the tenant root; made at the first call, once, whichever process is first
-    .issue_device(csr, ...)             a device's certificate: only its key is taken from the CSR
-    .server_certificate(names, utc)     file with the coordinator's own key and chain, renewed when two thirds are over
+    Authority.open(data_dir, utc)       the tenant root; made at the first call, by whichever process is first
+    .issue_device(csr, ...)             a device's certificate: only the key is taken from the signing request (CSR)
+    .server_certificate(names, utc)     a file with the coordinator's own key and chain, renewed when it is due
 
 One file `tenant/root.pem` (0600) holds the root's key and certificate. The tenant's UUID is the root's organisation.
 """
@@ -27,27 +27,28 @@ from ecdn_proxy.wire.enrolment import SIGNING_KEY_OID, device_uri
 
 ROOT_LIFE = timedelta(days=3_652)
 SERVER_LIFE = timedelta(days=30)
-"""Nothing stores this certificate, so it may be short; agents pin the root."""
+"""Life of the coordinator's own certificate. Agents pin the root and nothing stores this one, so it may be short."""
 SKEW = timedelta(minutes=5)
-"""Agents' clocks may lag this far behind ours."""
+"""Certificates begin this long before now: an agent's clock may lag so far behind the coordinator's."""
 
 _PEM = serialization.Encoding.PEM
 
 
 class BadCsr(Exception):
-    """A certificate signing request that is not signed; `args[0]` says why."""
+    """A certificate signing request that cannot be signed; `args[0]` says why."""
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """A device certificate."""
+    """A certificate made for a device."""
 
     pem: str
     fingerprint: str
+    """SHA-256 of its DER form, hexadecimal."""
     ends_utc: float
 
 
 class Authority:
-    """The tenant root with its key; the only signer of devices and of the coordinator itself."""
+    """The tenant root with its key: the only signer of the devices' certificates and of the coordinator's own."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, root: x509.Certificate, folder: Path) -> None:
         self._key = key
@@ -59,7 +60,7 @@ class Authority:
 
     @classmethod
     def open(cls, data_dir: Path, utc: float) -> "Authority":
-        """The authority in `data_dir`; made when there is none.
+        """The authority whose files are in `data_dir`; it is made when there is none.
 
         Raises:
             OSError: the folder cannot be written or read.
@@ -78,7 +79,8 @@ class Authority:
         """Certify the key of `csr_pem` for `device`; names and extensions of the request are ignored.
 
         Raises:
-            BadCsr: unreadable, not signed by its own key, not P-256, or no Ed25519 signing key beside it.
+            BadCsr: the request is unreadable, is not signed by its own key, or its key is not P-256; or `signing_key`
+                is no Ed25519 public key in base64.
         """
         public = _key_of(csr_pem)
         signer = _raw_ed25519(signing_key)
@@ -116,7 +118,7 @@ class Authority:
         )
 
     def server_certificate(self, names: Iterable[str], utc: float) -> Path:
-        """A file with key and certificate for `names` (host names or addresses), made anew when it is due."""
+        """A file with key and chain for `names` (host names or addresses), made anew when it is due or names differ."""
         path = self._folder / "server.pem"
         wanted = [known for name in dict.fromkeys(names) if (known := _general_name(name)) is not None]
         if not self._still_good(path, wanted, _time(utc)):
@@ -150,7 +152,7 @@ class Authority:
             .add_extension(_authority_key(self._root), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        # with its issuer, else OpenSSL looks for that, and verifies this certificate, at every handshake
+        # Its issuer stands behind it, as otherwise OpenSSL looks for that, and verifies this one, at every handshake.
         return _key_pem(key) + certificate.public_bytes(_PEM) + self._root.public_bytes(_PEM)
 
 
@@ -225,7 +227,7 @@ def _raw_ed25519(text: str) -> bytes:
 
 
 def _general_name(name: str) -> x509.GeneralName | None:
-    """`name` for a certificate; None for a host name that DNS does not know the like of."""
+    """`name` as a certificate names it; None for a host name that cannot be written in DNS."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

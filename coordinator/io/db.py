@@ -1,7 +1,7 @@
 """The database: SQLite in WAL mode, so that commands work beside the running coordinator (SQLAlchemy, alembic).
 
-migrate(data_dir)           bring the file to the present shape; several processes may call it at once
-Database(data_dir)          async door; every method is one transaction
+migrate(data_dir)           bring the file to the present schema; several processes may call it at once
+Database(data_dir)          what is stored and read, asynchronously; every method is one transaction
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ from ecdn_proxy.wire.tracker import Network
 
 FILE = "coordinator.sqlite"
 BUSY_MS = 10_000
-"""A writer waits this long for another process; each transaction of ours takes milliseconds."""
+"""A writer waits this long for another process to finish; each of our transactions takes milliseconds."""
 
 
 class Sighting(msgspec.Struct, frozen=True):
-    """Where a device was last."""
+    """Where a device was seen last: the address that its socket came from, and the networks that it reported."""
 
     device: str
     seen_utc: float
@@ -42,7 +42,7 @@ class StoredMap(msgspec.Struct, frozen=True):
 
 
 def migrate(data_dir: Path) -> str:
-    """Bring the database to the present shape; the answer is its revision."""
+    """Bring the database to the present schema, making it when there is none; the answer is its revision."""
     path = data_dir / FILE
     path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}")
@@ -58,7 +58,10 @@ def migrate(data_dir: Path) -> str:
 
 
 def _configure(engine: sa.Engine) -> None:
-    """WAL, patience, and writers that begin as such: no upgrade of a read lock can then fail half way."""
+    """Set up each connection: WAL, waiting for locks, and transactions that write begin with the write lock.
+
+    A transaction that began by reading and then wants to write may fail half way, as SQLite cannot give it the lock.
+    """
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -76,12 +79,12 @@ def _configure(engine: sa.Engine) -> None:
 
 
 def _plain(row: sa.RowMapping) -> dict[str, Any]:
-    """SQLAlchemy names some columns by a subclass of str, which msgspec does not take."""
+    """A row as a dict with plain keys: SQLAlchemy names some columns by a subclass of str, which msgspec refuses."""
     return {str(name): value for name, value in row.items()}
 
 
 class Database:
-    """One file, one engine; `close()` when done."""
+    """The database file of one data directory; call `close()` when done."""
 
     def __init__(self, data_dir: Path) -> None:
         self._engine = create_async_engine(f"sqlite+aiosqlite:///{data_dir / FILE}", pool_size=4)
@@ -89,11 +92,11 @@ class Database:
         self._reading = self._engine.execution_options(reads=True)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._engine.dispose()
 
     async def tenant(self, tenant: str, salt: str, utc: float) -> tuple[str, str]:
-        """Salt and last known URL of the tenant; `salt` is stored when there is none yet."""
+        """Salt and last known URL of the tenant; `salt` is stored when the tenant has none yet."""
         row = {"tenant": tenant, "salt": salt, "created_utc": utc, "url": ""}
         async with self._engine.begin() as connection:
             await connection.execute(insert(TENANT).values(row).on_conflict_do_nothing())
@@ -106,18 +109,18 @@ class Database:
             await connection.execute(sa.update(TENANT).where(TENANT.c.tenant == tenant).values(url=url))
 
     async def add_token(self, token: msgspec.Struct, utc: float) -> None:
-        """Store a token's hash."""
+        """Store what is kept of a new token."""
         async with self._engine.begin() as connection:
             await connection.execute(sa.insert(TOKEN).values(msgspec.structs.asdict(token) | {"created_utc": utc}))
 
     async def token[T](self, digest: str, kind: type[T]) -> T | None:
-        """The token with that hash."""
+        """What is stored of the token with that hash, as `kind`; None when there is none."""
         async with self._reading.begin() as connection:
             row = (await connection.execute(sa.select(TOKEN).where(TOKEN.c.digest == digest))).mappings().one_or_none()
         return None if row is None else msgspec.convert(_plain(row), kind)
 
     async def spend(self, digest: str, device: msgspec.Struct) -> bool:
-        """Count one use of a token and store `device`, both or neither; False when the token was spent meanwhile."""
+        """Count one use of a token and store `device`, both or neither; False when the token is used up by now."""
         spent = (
             sa.update(TOKEN)
             .where(TOKEN.c.digest == digest, TOKEN.c.uses < TOKEN.c.uses_max)
@@ -130,7 +133,7 @@ class Database:
         return True
 
     async def put_device(self, device: msgspec.Struct) -> None:
-        """Store what has become of a device."""
+        """Store a device as it is now."""
         values = msgspec.structs.asdict(device)
         async with self._engine.begin() as connection:
             await connection.execute(
@@ -138,7 +141,7 @@ class Database:
             )
 
     async def keys_used(self, used: Iterable[tuple[str, str]]) -> None:
-        """Store that devices have used these certificates (device, SHA-256), unless they have another one by now."""
+        """Store that devices (device, fingerprint) have used their certificates, unless they have others by now."""
         statement = (
             sa.update(DEVICE)
             .where(DEVICE.c.device == sa.bindparam("of"), DEVICE.c.key == sa.bindparam("shown"))
@@ -148,7 +151,7 @@ class Database:
             await connection.execute(statement, [{"of": device, "shown": key} for device, key in used])
 
     async def devices[T](self, kind: type[T]) -> list[T]:
-        """Every device."""
+        """All devices, as `kind`."""
         async with self._reading.begin() as connection:
             rows = (await connection.execute(sa.select(DEVICE))).mappings().all()
         return [msgspec.convert(_plain(row), kind) for row in rows]
@@ -162,7 +165,7 @@ class Database:
             await connection.execute(statement.on_conflict_do_update(index_elements=["device"], set_=newer), rows)
 
     async def sightings(self, since_utc: float) -> list[Sighting]:
-        """Where devices were seen since then."""
+        """Where each device was seen last, if that was after `since_utc`."""
         async with self._reading.begin() as connection:
             rows: Sequence[Any] = (
                 await connection.execute(sa.select(SIGHTING).where(SIGHTING.c.seen_utc >= since_utc))
@@ -171,14 +174,14 @@ class Database:
         return [Sighting(r.device, r.seen_utc, r.remote, read.decode(r.networks), r.version) for r in rows]
 
     async def put_map(self, file: str, text: str, utc: float) -> None:
-        """Make this the site map, unless it is already."""
+        """Put a site map in force, unless it is in force already; `file` is the name that mistakes are told with."""
         async with self._engine.begin() as connection:
             newest = (await connection.execute(sa.select(SITE_MAP).order_by(SITE_MAP.c.revision.desc()))).first()
             if newest is None or newest.text != text:
                 await connection.execute(sa.insert(SITE_MAP).values(file=file, text=text, imported_utc=utc))
 
     async def site_map(self) -> StoredMap | None:
-        """The site map in force."""
+        """The site map in force; None without one."""
         async with self._reading.begin() as connection:
             row = (await connection.execute(sa.select(SITE_MAP).order_by(SITE_MAP.c.revision.desc()).limit(1))).first()
         return None if row is None else StoredMap(row.revision, row.file, row.text)

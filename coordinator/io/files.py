@@ -8,32 +8,32 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: no lock; two coordinators on one folder are then IT's to avoid
+except ImportError:  # Windows: no lock, so IT must see to it that only one coordinator uses a folder
     fcntl = None  # type: ignore[assignment]
 
 
-class InUse(Exception):
-    """Another process holds the file."""
+class AlreadyLocked(Exception):
+    """Another process has the lock on the file."""
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold `path` against other processes; it is let go when this process ends, however it ends.
+def locked(path: Path) -> Iterator[None]:
+    """Keep a lock on `path` against other processes; it is freed when this process ends, however it ends.
 
     Raises:
-        InUse: another process holds it.
+        AlreadyLocked: another process has the lock.
     """
     with path.open("w") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InUse(str(path)) from error
+                raise AlreadyLocked(str(path)) from error
         yield
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, readable for the owner only; a reader sees the old or the new, never a part."""
+    """Write `content` to `path`, readable for its owner only; readers see the old or the new, never a part."""
     draft = _draft(path, content)
     try:
         draft.replace(path)
@@ -43,7 +43,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def create_private(path: Path, content: bytes) -> bytes:
-    """Create `path` unless it exists; what stands there afterwards, whoever came first."""
+    """Create `path` with `content` unless it exists; the answer is what it holds afterwards, whoever was first."""
     draft = _draft(path, content)
     try:
         os.link(draft, path)

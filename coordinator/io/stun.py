@@ -2,9 +2,9 @@
 
     StunResponder(host, port)     start() close()     port, answered, ignored
 
-A request gets one answer of about its own size (XOR-MAPPED-ADDRESS, FINGERPRINT), so a forged source gains nobody
-anything; whatever is no binding request of at most `REQUEST_BYTES_MAX` is not answered at all. Nothing is logged or
-kept of who asked.
+A request gets one answer of about its own size (XOR-MAPPED-ADDRESS, FINGERPRINT), so that nobody gains by forging its
+source. A datagram that is no binding request of at most `REQUEST_BYTES_MAX` is not answered. Who asked is neither
+logged nor kept.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from typing import Any
 from aioice import stun
 
 REQUEST_BYTES_MAX = 576
-"""RFC 8489 section 6.1: what certainly passes unfragmented; a binding request takes 20 to 100."""
+"""What certainly passes unfragmented (RFC 8489 section 6.1); a binding request takes 20 to 100 bytes."""
 _HEADER_BYTES = 20
 
 
 class StunResponder(asyncio.DatagramProtocol):
-    """One UDP socket."""
+    """One UDP socket that answers binding requests; `answered` and `ignored` count datagrams."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -29,7 +29,7 @@ class StunResponder(asyncio.DatagramProtocol):
         self._gone: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
-        """Answer from now on; `port` is the real one afterwards.
+        """Answer from now on; `port` is afterwards the one that is really listened on.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -52,7 +52,7 @@ class StunResponder(asyncio.DatagramProtocol):
             self._gone.set_result(None)
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
-        """Answer a binding request."""
+        """Answer a datagram if it is a binding request."""
         answer = answer_to(data, (address[0], address[1]))
         if answer is None or self._transport is None:
             self.ignored += 1
@@ -61,11 +61,11 @@ class StunResponder(asyncio.DatagramProtocol):
         self._transport.sendto(answer, address)
 
     def error_received(self, error: Exception) -> None:
-        """Somebody could not be answered: it has gone."""
+        """An answer could not be delivered: whoever asked has gone, and nothing is to be done."""
 
 
 def answer_to(data: bytes, address: tuple[str, int]) -> bytes | None:
-    """What to answer to a datagram from `address`, or nothing."""
+    """The answer to a datagram from `address`; None when it gets none."""
     if not _HEADER_BYTES <= len(data) <= REQUEST_BYTES_MAX or data[0] > 3:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The tables as they are now; `migrations` leads there (a test compares the two)."""
+"""The tables of the database as they are now; the steps in `migrations` lead there, and a test compares the two."""
 
 import sqlalchemy as sa
 

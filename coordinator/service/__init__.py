@@ -1,1 +1,1 @@
-"""Where decisions meet libraries."""
+"""Where the decisions of `core` meet the libraries of `io`: the running coordinator without its web server."""

@@ -1,11 +1,14 @@
-"""Does what the tracker decides: the one place where an effect becomes a message, a closed socket or a row."""
+"""Does what the tracker decides.
+
+Here an effect becomes a message, a closed socket, a row of the database or a line in the audit log.
+"""
 
 from typing import Protocol, assert_never
 
 import structlog
 
 from coordinator.core.signalling_relay import Audit
-from coordinator.core.tracker import Close, Effect, Note, Send
+from coordinator.core.tracker import Close, Effect, RecordSighting, Send
 from coordinator.io import clock
 from coordinator.io.db import Database, Sighting
 from ecdn_proxy.wire.tracker import FromCoordinator, Network, Turned
@@ -14,19 +17,20 @@ LOG = structlog.get_logger("coordinator.audit")
 
 
 class Socket(Protocol):
-    """An agent's socket as the performer sees it; neither method waits or raises."""
+    """An agent's socket, as the performer uses it; neither method waits or raises."""
 
     def send(self, message: FromCoordinator) -> None:
-        """Queue one message."""
+        """Send one message, now or when the agent has read what was sent before."""
 
     def close(self, turned: Turned) -> None:
-        """Say why, then end."""
+        """Tell the agent why, then end the socket."""
 
 
 class Performer:
-    """Sockets by session; sightings and certificates' first uses, which wait to be written together.
+    """Performs effects. `sockets` are those of all agents, by the number of the session.
 
-    A transaction for each would make the agents of a whole company, which all come at nine, wait for one another.
+    Sightings and first uses of certificates are collected and written together by `write`. With a transaction for each,
+    the agents of a whole company, which all come at nine, would wait for one another.
     """
 
     def __init__(self) -> None:
@@ -35,7 +39,7 @@ class Performer:
         self._used: dict[str, str] = {}
 
     def perform(self, effect: Effect) -> None:
-        """Do one thing; a socket that has ended meanwhile needs nothing."""
+        """Do one thing. When the socket that it is for has ended meanwhile, nothing is left to do."""
         match effect:
             case Send():
                 if (socket := self.sockets.get(effect.session)) is not None:
@@ -43,7 +47,7 @@ class Performer:
             case Close():
                 if (socket := self.sockets.get(effect.session)) is not None:
                     socket.close(Turned(effect.code, effect.why, effect.retry_s))
-            case Note():
+            case RecordSighting():
                 networks = tuple(Network(str(i.address), i.subnet.prefixlen, i.link, i.vpn) for i in effect.interfaces)
                 seen = Sighting(effect.device, clock.utc(), str(effect.remote), networks, effect.version)
                 self._seen[effect.device] = seen
@@ -52,22 +56,23 @@ class Performer:
             case _ as never:
                 assert_never(never)
 
-    def used(self, device: str, key: str) -> None:
+    def first_use(self, device: str, fingerprint: str) -> None:
         """A device has shown its newest certificate for the first time.
 
-        Until it is written a crash forgets it, and the certificate before it is good until the device comes again.
+        A crash before this is written forgets it; the certificate before that one is then good until the device comes
+        again.
         """
-        self._used[device] = key
+        self._used[device] = fingerprint
 
     async def write(self, db: Database) -> None:
-        """Write what has come since the last time, in one transaction of each kind."""
+        """Write to the database what has come since the last time, in one transaction of each kind."""
         if used := list(self._used.items()):
             await db.keys_used(used)
-            for device, key in used:
-                if self._used.get(device) == key:  # else it has been renewed meanwhile
+            for device, fingerprint in used:
+                if self._used.get(device) == fingerprint:  # otherwise it has been renewed meanwhile
                     del self._used[device]
         if seen := list(self._seen.values()):
             await db.put_sightings(seen)
             for one in seen:
-                if self._seen.get(one.device) is one:  # else it has been seen again meanwhile
+                if self._seen.get(one.device) is one:  # otherwise it has been seen again meanwhile
                     del self._seen[one.device]

@@ -1,6 +1,8 @@
 """Where the coordinator's settings come from: coordinator.toml, then ECDN_COORDINATOR_*, then flags; the later wins.
 
-A mistake is told with its file, line, key and cure, as `Unusable`: a sentence for whoever started the command.
+load(file, environment, flags)      -> Settings; a mistake is told with its file, line, name and cure
+host_and_port(listen)               the two halves of `host:port`
+ConfigurationError                  any mistake of whoever started the command, in one sentence
 """
 
 import difflib
@@ -17,19 +19,19 @@ from coordinator.core.limits import Settings
 
 PREFIX = "ECDN_COORDINATOR_"
 _TABLES = ("agents", "wan_peers")
-"""What a line of text cannot hold: only the file says it."""
+"""Settings that are tables or lists: only the file can hold them, not a variable or a flag."""
 _NAMES = tuple(field.name for field in msgspec.structs.fields(Settings))
 
 
-class Unusable(Exception):
-    """The coordinator cannot start as told; the text is one clear sentence."""
+class ConfigurationError(Exception):
+    """The coordinator or a command cannot do what it was told; the text is one clear sentence for whoever told it."""
 
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """The settings in force.
 
     Raises:
-        Unusable: unreadable, misspelt or out of bounds.
+        ConfigurationError: the file is unreadable, a name is misspelt, or a value is out of its bounds.
     """
     said: dict[str, Any] = {}
     where: dict[str, str] = {}
@@ -39,7 +41,9 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower()
             if name not in _NAMES or name in _TABLES:
-                raise Unusable(f"environment variable {variable}: no such setting{_nearest(name, PREFIX, upper=True)}")
+                raise ConfigurationError(
+                    f"environment variable {variable}: no such setting{_nearest(name, PREFIX, upper=True)}"
+                )
             said[name], where[name] = value, f"environment variable {variable}"
     for name, value in flags.items():
         if value is not None:
@@ -49,18 +53,20 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             msgspec.convert({name: value}, Settings, strict=isinstance(value, dict | list))
         except msgspec.ValidationError as error:
             why = str(error).split(" - at ")[0]
-            raise Unusable(f"{where[name]}: {name} = {value!r}: {why[0].lower()}{why[1:]}") from error
+            raise ConfigurationError(f"{where[name]}: {name} = {value!r}: {why[0].lower()}{why[1:]}") from error
     settings = msgspec.convert(said, Settings, strict=False)
     groups = [group for joint in settings.wan_peers for group in joint]
     for group in groups:
         if groups.count(group) > 1:
-            raise Unusable(f"{where['wan_peers']}: wan_peers: {group!r} stands twice; all that may meet are one set")
+            raise ConfigurationError(
+                f"{where['wan_peers']}: wan_peers: {group!r} stands twice; all that may meet are one set"
+            )
     try:
         size = len(msgspec.msgpack.encode(settings.agents))
     except (TypeError, OverflowError) as error:
-        raise Unusable(f"{where['agents']}: agents: {error}") from error
+        raise ConfigurationError(f"{where['agents']}: agents: {error}") from error
     if size > limits.AGENT_SETTINGS_BYTES_MAX:
-        raise Unusable(
+        raise ConfigurationError(
             f"{where['agents']}: agents: {size} bytes; at most {limits.AGENT_SETTINGS_BYTES_MAX} can be sent"
         )
     return settings
@@ -70,14 +76,14 @@ def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"{file}: cannot be read: {_reason(error)}") from error
+        raise ConfigurationError(f"{file}: cannot be read: {_reason(error)}") from error
     try:
         said = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Unusable(f"{file}: {error}") from error
+        raise ConfigurationError(f"{file}: {error}") from error
     for name in said:
         if name not in _NAMES:
-            raise Unusable(f"{file}, line {_line(text, name)}: no setting is called {name!r}{_nearest(name)}")
+            raise ConfigurationError(f"{file}, line {_line(text, name)}: no setting is called {name!r}{_nearest(name)}")
     return said, {name: f"{file}, line {_line(text, name)}" for name in said}
 
 
@@ -101,9 +107,9 @@ def host_and_port(listen: str) -> tuple[str, int]:
     """The two halves of `listen`.
 
     Raises:
-        Unusable: not of that form.
+        ConfigurationError: `listen` is not of that form.
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise Unusable(f"listen = {listen!r}: write host:port, such as 0.0.0.0:8443 or [::]:8443")
+        raise ConfigurationError(f"listen = {listen!r}: write host:port, such as 0.0.0.0:8443 or [::]:8443")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,11 +1,12 @@
-"""The coordinator as one thing: built once, in order, and closed in reverse.
+"""The coordinator as one object: its parts are built in order, once, and closed in reverse.
 
-    async with System.opened(data_dir, settings, log) as system:   tenant, database, register, tracker
-        system.enrol / renew / admit                               what a device may do
-        system.deny / allow                                        what IT may do
-        system.arrive / feed                                       what sockets tell the tracker
-
-`prepared(data_dir, utc)` is the part that commands share with `run`: folder, database, tenant.
+async with System.opened(data_dir, settings, log) as system:
+    system.enrol / renew / admit           requests of devices
+    system.deny / allow                    decisions of IT about a device
+    system.apply_map / apply_settings      what IT has changed
+    system.driver.feed(event)              what sockets tell the tracker
+async with open_data_directory(data_dir, utc) as data:
+    data.authority, data.db                what every command needs, beside a running coordinator or without one
 """
 
 import asyncio
@@ -23,71 +24,79 @@ from sqlalchemy.exc import DBAPIError
 from coordinator.core import registry
 from coordinator.core.limits import Settings
 from coordinator.core.rate_limit import RateLimit
-from coordinator.core.registry import CLONED, Device, No, Registry, Token
+from coordinator.core.registry import CLONED, Device, Refusal, Registry, Token
 from coordinator.core.sites import Address, SiteMap
-from coordinator.core.tracker import Close, DenyChanged, Effect, Event, MapChanged, SettingsChanged, Tracker
+from coordinator.core.tracker import Close, DenyListChanged, Effect, Event, MapChanged, SettingsChanged, Tracker
 from coordinator.io import clock
 from coordinator.io.ca import Authority, BadCsr, Issued
 from coordinator.io.db import Database, migrate
-from coordinator.io.files import InUse, create_private, held
+from coordinator.io.files import AlreadyLocked, create_private, locked
 from coordinator.service import maps
 from coordinator.service.gc_tuning import GcTuning
 from coordinator.service.performer import Performer
-from coordinator.service.settings import Unusable
+from coordinator.service.settings import ConfigurationError
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.enrolment import Enrolled, EnrolRequest, RenewRequest
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105  # a file's name
 POLL_S = 2.0
-"""How soon an imported site map is in force, and sightings are written."""
+"""An imported site map is in force, and sightings are written, after so long at the latest."""
 SERVER_CERTIFICATE_CHECK_S = 3_600.0
+"""How often the coordinator looks whether its own certificate is due for renewal."""
 MESSAGES_PER_MINUTE = 600
-"""An agent that says more than ten things a second is broken or hostile."""
+"""From one agent. One that sends more than ten messages a second is broken or hostile."""
 
 
-class Prepared(msgspec.Struct, frozen=True):
-    """What every command needs."""
+class DataDirectory(msgspec.Struct, frozen=True):
+    """An opened data directory: the tenant and the database in it."""
 
-    data_dir: Path
+    path: Path
     authority: Authority
     db: Database
     salt: str
+    """The tenant's salt for ids of streams and segments, hexadecimal."""
     url: str
     """Where the coordinator answered last; empty before its first start."""
 
 
 @asynccontextmanager
-async def prepared(data_dir: Path, utc: float) -> AsyncIterator[Prepared]:
-    """Folder, database and tenant; made when absent.
+async def open_data_directory(data_dir: Path, utc: float) -> AsyncIterator[DataDirectory]:
+    """Open the data directory, making the folder, the database and the tenant when there are none.
 
     Raises:
-        Unusable: the folder or a file in it cannot be used.
+        ConfigurationError: the folder or a file in it cannot be used.
     """
     try:
         authority = await asyncio.to_thread(_make_folder, data_dir, utc)
     except OSError as error:
-        raise Unusable(f"data directory {data_dir} cannot be used: {error.strerror} ({error.filename})") from error
+        raise ConfigurationError(
+            f"data directory {data_dir} cannot be used: {error.strerror} ({error.filename})"
+        ) from error
     except DBAPIError as error:
-        raise Unusable(f"database in {data_dir} cannot be used: {error.orig}") from error
+        raise ConfigurationError(f"database in {data_dir} cannot be used: {error.orig}") from error
     except ValueError as error:
-        raise Unusable(f"tenant CA in {data_dir} cannot be used: {error}") from error
+        raise ConfigurationError(f"tenant CA in {data_dir} cannot be used: {error}") from error
     db = Database(data_dir)
     try:
         salt, url = await db.tenant(authority.tenant, secrets.token_hex(32), utc)
-        yield Prepared(data_dir, authority, db, salt, url)
+        yield DataDirectory(data_dir, authority, db, salt, url)
     finally:
         await db.close()
 
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """The register is in memory: two coordinators on one folder would not know of each other's devices."""
+    """Only one coordinator may run on a folder: each has its register in memory and would not see the other's changes.
+
+    Raises:
+        ConfigurationError: another coordinator runs on the folder of `path`.
+    """
     try:
-        with held(path):
+        with locked(path):
             yield
-    except InUse as error:
-        raise Unusable(f"another coordinator runs on {path.parent}") from error
+    except AlreadyLocked as error:
+        raise ConfigurationError(f"another coordinator runs on {path.parent}") from error
 
 
 def _make_folder(data_dir: Path, utc: float) -> Authority:
@@ -97,21 +106,21 @@ def _make_folder(data_dir: Path, utc: float) -> Authority:
     return authority
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A device certificate that TLS has verified against the tenant root (its dates are judged by the register)."""
+class DeviceCertificate(msgspec.Struct, frozen=True):
+    """A certificate that a device has shown. TLS has verified it against the tenant root, but not when it ends."""
 
     device: str
-    key: str
+    fingerprint: str
     ends_utc: float
 
 
 class System:
-    """Everything of a running coordinator but its door."""
+    """A running coordinator without its web server."""
 
-    def __init__(self, base: Prepared, settings: Settings, devices: Iterable[Device], log: Any) -> None:
+    def __init__(self, data: DataDirectory, settings: Settings, devices: Iterable[Device], log: Any) -> None:
         self.settings = settings
-        self.authority = base.authority
-        self.db = base.db
+        self.authority = data.authority
+        self.db = data.db
         self.log = log
         self.registry = Registry(devices, settings.grace_days * 86_400)
         self.performer = Performer()
@@ -127,30 +136,32 @@ class System:
         self.enrolments = RateLimit(settings.enrol_per_minute)
         self.messages = RateLimit(MESSAGES_PER_MINUTE)
         self.refusals: dict[str, int] = {}
+        """How often devices and tokens were refused, by the code of the reason."""
         self.faults = 0
+        """Exceptions that should not have happened: faults of the coordinator's own."""
         self.passed_over = 0
-        """Messages that only a later release of the agent knows."""
-        self._salt = base.salt
+        """How many messages of agents only a later release of the coordinator knows."""
+        self._salt = data.salt
         self._map_revision = -1
         self._sessions = 0
-        self._admin = create_private(base.data_dir / ADMIN_TOKEN_FILE, secrets.token_urlsafe(32).encode()).strip()
+        self._admin = create_private(data.path / ADMIN_TOKEN_FILE, secrets.token_urlsafe(32).encode()).strip()
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, data_dir: Path, settings: Settings, log: Any) -> AsyncIterator["System"]:
-        """A system at work until the block ends.
+        """A coordinator that works until the block ends.
 
         Raises:
-            Unusable: it cannot be built as told.
+            ConfigurationError: the data directory, the site map or another setting cannot be used.
         """
         async with AsyncExitStack() as stack:
-            base = await stack.enter_async_context(prepared(data_dir, clock.utc()))
+            data = await stack.enter_async_context(open_data_directory(data_dir, clock.utc()))
             stack.enter_context(_only_one(data_dir / "run.lock"))
             if settings.sites:
                 path = Path(settings.sites)
                 text, _ = maps.read_file(path)
-                await base.db.put_map(path.name, text, clock.utc())
-            system = cls(base, settings, await base.db.devices(Device), log)
+                await data.db.put_map(path.name, text, clock.utc())
+            system = cls(data, settings, await data.db.devices(Device), log)
             stack.push_async_callback(system._close)
             await system.refresh_map()
             system.tasks.start(system._poll(), "poll")
@@ -166,21 +177,21 @@ class System:
         self.log.error("tracker failed", exc_info=error)
 
     async def _poll(self) -> None:
-        garbage = GcTuning()
+        gc_tuning = GcTuning()
         while True:
             await asyncio.sleep(POLL_S)
             try:
                 await self.refresh_map()
                 await self.performer.write(self.db)
-            except (DBAPIError, Unusable) as error:
+            except (DBAPIError, ConfigurationError) as error:
                 self.log.warning("database is not available", why=str(error))
-            self.driver.feed(DenyChanged(self.registry.denied(clock.utc())))
-            self._part_from_ended(clock.utc())
+            self.driver.feed(DenyListChanged(self.registry.denied(clock.utc())))
+            self._disconnect_ended(clock.utc())
             here = len(self.tracker)
-            garbage.look(here, self.tracker.totals.arrivals - here)
+            gc_tuning.collect_if_due(here, self.tracker.totals.arrivals - here)
 
-    def _part_from_ended(self, utc: float) -> None:
-        """Close the sockets of devices that have not renewed: no other agent would accept their certificate."""
+    def _disconnect_ended(self, utc: float) -> None:
+        """Close the sockets of devices whose certificates have ended: no other agent would accept them."""
         for agent in list(self.tracker.agents()):
             device = self.registry.get(agent.device)
             if device is None or utc >= device.ends_utc:
@@ -188,14 +199,14 @@ class System:
                 self.performer.perform(Close(agent.session, "certificate-ended", why, 60))
 
     async def refresh_map(self) -> None:
-        """Put the stored site map in force if it is another one."""
+        """Put the stored site map in force, if it is another one than before."""
         if await self.db.map_revision() == self._map_revision:
             return
         self._map_revision, site_map = await maps.stored(self.db)
         self.apply_map(site_map)
 
     def apply_map(self, site_map: SiteMap | None) -> None:
-        """Place every agent by `site_map`, and by the rules of who may meet across the WAN."""
+        """Place every agent by `site_map`, and by the setting `wan_peers`: who may meet across the WAN."""
         rules = self.settings.wan_peers
         known = set() if site_map is None else {row.group for row in site_map.rows}
         for group in (group for groups in rules for group in groups if group not in known):
@@ -205,12 +216,12 @@ class System:
             self.log.info("site map in force", subnets=len(site_map.rows))
 
     def apply_settings(self, agents: dict[str, Any]) -> None:
-        """Tell every agent its settings anew."""
+        """Send every agent the table `agents` as its settings."""
         self.settings = msgspec.structs.replace(self.settings, agents=agents)
         self.driver.feed(SettingsChanged(agents))
 
     def is_admin(self, token: str) -> bool:
-        """Is this the token of the file in the data directory?"""
+        """Is `token` the administrator's, which stands in a file of the data directory?"""
         return hmac.compare_digest(token.encode(errors="surrogateescape"), self._admin)
 
     def next_session(self) -> int:
@@ -218,85 +229,89 @@ class System:
         self._sessions += 1
         return self._sessions
 
-    async def enrol(self, request: EnrolRequest, remote: Address) -> Enrolled | No:
-        """Give a new device its identity."""
+    async def enrol(self, request: EnrolRequest, remote: Address) -> Enrolled | Refusal:
+        """Make a machine a device of the tenant, if its token may do so."""
         digest = registry.digest_of(request.token)
         token = await self.db.token(digest, Token)
-        if (no := registry.judge_token(token, remote, clock.utc())) is not None:
-            return self._no(no)
+        if (refusal := registry.judge_token(token, remote, clock.utc())) is not None:
+            return self._count(refusal)
         device = str(uuid.uuid4())
         issued = self._issue(request, device)
-        if isinstance(issued, No):
-            return self._no(issued)
+        if isinstance(issued, Refusal):
+            return self._count(issued)
         row = Device(device, clock.utc(), request.version, issued.fingerprint, False, "", issued.ends_utc)
         if not await self.db.spend(digest, row):
             token = await self.db.token(digest, Token)
-            gone = No("token-used-up", "this token has been used up this very moment; ask IT for another")
-            return self._no(registry.judge_token(token, remote, clock.utc()) or gone)
+            gone = Refusal("token-used-up", "this token has been used up this very moment; ask IT for another")
+            return self._count(registry.judge_token(token, remote, clock.utc()) or gone)
         self.registry.add(row)
         self.log.info("enrolled", device=device, remote=str(remote), version=request.version)
         return self._enrolled(device, issued)
 
-    async def renew(self, request: RenewRequest, shown: Shown) -> Enrolled | No:
-        """Give a known device its next certificate."""
-        found = self.registry.may_renew(shown.device, shown.key, shown.ends_utc, clock.utc())
-        if isinstance(found, No):
+    async def renew(self, request: RenewRequest, shown: DeviceCertificate) -> Enrolled | Refusal:
+        """Give a device its next certificate; `shown` is the one that it has."""
+        found = self.registry.may_renew(shown.device, shown.fingerprint, shown.ends_utc, clock.utc())
+        if isinstance(found, Refusal):
             return await self._refuse(shown.device, found)
         issued = self._issue(request, shown.device)
-        if isinstance(issued, No):
-            return self._no(issued)
-        changed = self.registry.renewed(shown.device, shown.key, issued.fingerprint, issued.ends_utc, request.version)
+        if isinstance(issued, Refusal):
+            return self._count(issued)
+        changed = self.registry.renewed(
+            shown.device, shown.fingerprint, issued.fingerprint, issued.ends_utc, request.version
+        )
         await self.db.put_device(changed)
         self.log.info("renewed", device=shown.device, version=request.version)
         return self._enrolled(shown.device, issued)
 
-    async def admit(self, shown: Shown) -> Device | No:
-        """May this device hold a socket?"""
+    async def admit(self, shown: DeviceCertificate) -> Device | Refusal:
+        """May the device that shows this certificate hold a socket?"""
         before = self.registry.get(shown.device)
-        found = self.registry.admit(shown.device, shown.key, shown.ends_utc, clock.utc())
-        if isinstance(found, No):
+        found = self.registry.admit(shown.device, shown.fingerprint, shown.ends_utc, clock.utc())
+        if isinstance(found, Refusal):
             return await self._refuse(shown.device, found)
         if found is not before:
-            self.performer.used(found.device, found.key)
+            self.performer.first_use(found.device, found.key)
         return found
 
     async def deny(self, device: str, why: str) -> Device | None:
-        """Refuse a device and tell every agent."""
+        """Refuse a device from now on and tell every agent; None when there is no such device."""
         return await self._changed(self.registry.deny(device, why))
 
     async def allow(self, device: str) -> Device | None:
-        """Take a device back."""
+        """Take a device back and tell every agent; None when there is no such device."""
         return await self._changed(self.registry.allow(device))
 
-    def turn_all(self, why: str, retry_s: float) -> None:
-        """Close every socket with a reason."""
+    def disconnect_all(self, why: str, retry_s: float) -> None:
+        """Close every socket, telling each agent why, and when it may come back."""
         for session in list(self.performer.sockets):
             self.performer.perform(Close(session, "closing", why, retry_s))
 
-    def _issue(self, request: EnrolRequest | RenewRequest, device: str) -> Issued | No:
+    def _issue(self, request: EnrolRequest | RenewRequest, device: str) -> Issued | Refusal:
         try:
             return self.authority.issue_device(
                 request.csr, request.signing_key, device, utc=clock.utc(), hours=self.settings.certificate_hours
             )
         except BadCsr as error:
-            return No("bad-csr", str(error))
+            return Refusal("bad-csr", str(error))
 
     def _enrolled(self, device: str, issued: Issued) -> Enrolled:
         root = self.authority.root_pem
         return Enrolled(device, self.authority.tenant, issued.pem, root, self._salt, self.settings.agents)
 
-    async def _refuse(self, device: str, no: No) -> No:
-        if no.suspended is not None:
-            self.log.warning("condition", code=CLONED, device=device, why=no.why)
-            await self._changed(no.suspended)
-        return self._no(no)
+    async def _refuse(self, device: str, refusal: Refusal) -> Refusal:
+        """Count the refusal, and store that two copies of the device exist if this very request has shown it."""
+        if refusal.suspended is not None:
+            self.log.warning("condition", code=CLONED, device=device, why=refusal.why)
+            await self._changed(refusal.suspended)
+        return self._count(refusal)
 
     async def _changed(self, device: Device | None) -> Device | None:
+        """Store a device whose state has changed, and tell agents who is refused now."""
         if device is not None:
             await self.db.put_device(device)
-            self.driver.feed(DenyChanged(self.registry.denied(clock.utc())))
+            self.driver.feed(DenyListChanged(self.registry.denied(clock.utc())))
         return device
 
-    def _no(self, no: No) -> No:
-        self.refusals[no.code] = self.refusals.get(no.code, 0) + 1
-        return no
+    def _count(self, refusal: Refusal) -> Refusal:
+        self.refusals[refusal.code] = self.refusals.get(refusal.code, 0) + 1
+        return refusal

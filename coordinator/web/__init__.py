@@ -1,1 +1,1 @@
-"""HTTP and WebSocket doors."""
+"""The web server: HTTP for devices, administrators and monitoring, and the WebSockets of agents."""

@@ -1,4 +1,7 @@
-"""JSON for administrators: who is connected, and refusing a device. `Authorization: Bearer` with the admin token."""
+"""The API for administrators, in JSON: who is connected, refusing a device and taking it back.
+
+Every request needs `Authorization: Bearer` and the admin token; `web.app` checks it.
+"""
 
 import asyncio
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from coordinator.core.neighbours import Present
+from coordinator.core.neighbours import ConnectedAgent
 from coordinator.web.app_keys import SYSTEM
 from coordinator.web.responses import answer, refusal
 
@@ -14,13 +17,13 @@ WHY_CHARACTERS_MAX = 300
 
 
 async def agents(request: web.Request) -> web.Response:
-    """GET /api/v1/agents: everyone connected."""
+    """GET /api/v1/agents: all agents that are connected, in the order in which they came."""
     system, now = request.app[SYSTEM], asyncio.get_running_loop().time()
     listed = sorted(system.tracker.agents(), key=lambda agent: agent.order)
     return answer({"count": len(listed), "agents": [_agent(one, now) for one in listed]})
 
 
-def _agent(agent: Present, now: float) -> dict[str, Any]:
+def _agent(agent: ConnectedAgent, now: float) -> dict[str, Any]:
     at = agent.placement
     return {
         "device": agent.device,

@@ -1,8 +1,8 @@
-"""The door: one table of routes, each with the credential that it needs, and the one place that checks it.
+"""The web server: one table of routes, each with the credential that it needs, and the one place that checks it.
 
 ROUTES              method, path, handler, credential
-make_app(system)    the aiohttp application
-Door                a listening socket with TLS
+make_app(system)    the aiohttp application that answers them
+WebServer           the listening socket with TLS: agents' sockets, and HTTP for all others
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from aiohttp import web
 
 from coordinator.core import limits
 from coordinator.io import clock
-from coordinator.service.settings import Unusable
+from coordinator.service.settings import ConfigurationError
 from coordinator.service.system import SERVER_CERTIFICATE_CHECK_S, System
 from coordinator.web import api, enrol, health, tls
-from coordinator.web.app_keys import PATIENCE, SHOWN, SYSTEM
+from coordinator.web.app_keys import CERTIFICATE, IDLE_TIMEOUTS, SYSTEM
 from coordinator.web.idle_timeouts import IdleTimeouts
 from coordinator.web.protocol_switch import ProtocolSwitch
 from coordinator.web.responses import no_certificate, refusal
@@ -28,16 +28,18 @@ from coordinator.web.socket import CLOSE_WITHIN_S, AgentSockets
 
 LOG = structlog.get_logger("coordinator.web")
 BACKLOG = 4_096
+"""Connections that may wait to be accepted; Linux may allow fewer (net.core.somaxconn)."""
 SHUTDOWN_S = 0.5
+"""How long requests under way may take when the coordinator closes."""
 KEEPALIVE_S = 30.0
-"""Enrolment is one request; an idle connection that is no WebSocket holds memory for nothing."""
+"""How long a connection may be idle between two requests: enrolment is one request, and an idle one holds memory."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Credential = Literal["none", "token", "device", "admin"]
-"""`none` is public, `token` stands in the request's body, `device` is mutual TLS, `admin` a bearer token."""
+"""`none`: public; `token`: an enrolment token in the body; `device`: mutual TLS; `admin`: a bearer token."""
 
 
 class Route(NamedTuple):
-    """One path and what it takes to use it."""
+    """One method and path, and the credential that a request for it must have."""
 
     method: str
     path: str
@@ -45,8 +47,8 @@ class Route(NamedTuple):
     credential: Credential
 
 
-async def _too_late(_request: web.Request) -> web.StreamResponse:
-    """GET /v1/agent as a connection's first request is an agent's socket, and never comes here (`reception`)."""
+async def _not_first(_request: web.Request) -> web.StreamResponse:
+    """GET /v1/agent behind another request. As a connection's first request `protocol_switch` takes it."""
     return refusal(400, "not-first", "an agent's socket must be the first thing that a connection asks for")
 
 
@@ -57,7 +59,7 @@ ROUTES = (
     Route("GET", "/v1/root", enrol.root, "none"),
     Route("POST", "/v1/enrol", enrol.enrol, "token"),
     Route("POST", "/v1/renew", enrol.renew, "device"),
-    Route("GET", "/v1/agent", _too_late, "device"),
+    Route("GET", "/v1/agent", _not_first, "device"),
     Route("GET", "/api/v1/agents", api.agents, "admin"),
     Route("POST", "/api/v1/agents/{device}/deny", api.deny, "admin"),
     Route("POST", "/api/v1/agents/{device}/allow", api.allow, "admin"),
@@ -65,16 +67,18 @@ ROUTES = (
 
 
 def make_app(system: System) -> web.Application:
-    """The application, without a socket."""
+    """The application that answers ROUTES; it has no listening socket of its own."""
     app = web.Application(client_max_size=limits.REQUEST_BYTES_MAX, middlewares=[_speak_json])
     app[SYSTEM] = system
-    app[PATIENCE] = IdleTimeouts()
+    app[IDLE_TIMEOUTS] = IdleTimeouts()
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route))
     return app
 
 
 def _guarded(route: Route) -> Handler:
+    """The handler of `route` behind the check of its credential."""
+
     async def guarded(request: web.Request) -> web.StreamResponse:
         system = request.app[SYSTEM]
         match route.credential:
@@ -82,10 +86,10 @@ def _guarded(route: Route) -> Handler:
                 pass
             case "device":
                 transport = request.transport
-                shown = tls.shown_device(transport, system.authority.tenant) if transport is not None else None
+                shown = tls.device_certificate(transport, system.authority.tenant) if transport is not None else None
                 if shown is None:
                     return no_certificate()
-                request[SHOWN] = shown
+                request[CERTIFICATE] = shown
             case "admin":
                 kind, _, token = request.headers.get("Authorization", "").partition(" ")
                 if kind.lower() != "bearer" or not system.is_admin(token.strip()):
@@ -101,7 +105,7 @@ def _guarded(route: Route) -> Handler:
 
 @web.middleware
 async def _speak_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal as `Rejected`; a fault of ours is logged once and told without its inside."""
+    """Make every refusal a `Rejected` in JSON; a fault of ours is logged, and the answer does not show its inside."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -119,11 +123,21 @@ async def _speak_json(request: web.Request, handler: Handler) -> web.StreamRespo
         return refusal(500, "fault", "a fault of the coordinator; its log says more")
     finally:
         if request.transport is not None:
-            request.app[PATIENCE].renew(request.transport)
+            request.app[IDLE_TIMEOUTS].restart(request.transport)
 
 
-class Door:
-    """The listening socket; `open` and `close`."""
+class WebServer:
+    """The listening socket with TLS, for agents' sockets and HTTP; it answers between `open` and `close`.
+
+    Args:
+        system: the coordinator behind it.
+        host: the address to listen on.
+        port: the port; 0 for any, `self.port` is the real one.
+        names: the names and addresses in the coordinator's own certificate.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
 
     def __init__(self, system: System, host: str, port: int, names: list[str]) -> None:
         self._system = system
@@ -133,7 +147,7 @@ class Door:
         self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._app = make_app(system)
-        self._agents = AgentSockets(system, self._app[PATIENCE])
+        self._agents = AgentSockets(system, self._app[IDLE_TIMEOUTS])
         self._runner = web.AppRunner(
             self._app,
             access_log=None,
@@ -148,15 +162,18 @@ class Door:
         certificate = authority.server_certificate(self._names, clock.utc())
         self._context = tls.server_context(certificate, authority.root_pem)
         await self._runner.setup()
-        loop, backlog, patience_s = asyncio.get_running_loop(), BACKLOG, limits.HANDSHAKE_S
-        self._server = await loop.create_server(
-            self._connection, sock=self._socket, ssl=self._context, backlog=backlog, ssl_handshake_timeout=patience_s
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connection,
+            sock=self._socket,
+            ssl=self._context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=limits.HANDSHAKE_S,
         )
         self._system.tasks.start(self._keep_certificate(), "server certificate")
 
     def _connection(self) -> asyncio.BaseProtocol:
         assert self._runner.server is not None
-        return ProtocolSwitch(self._agents, self._runner.server, self._app[PATIENCE])
+        return ProtocolSwitch(self._agents, self._runner.server, self._app[IDLE_TIMEOUTS])
 
     async def _keep_certificate(self) -> None:
         assert self._context is not None
@@ -165,8 +182,8 @@ class Door:
             self._context.load_cert_chain(self._system.authority.server_certificate(self._names, clock.utc()))
 
     async def close(self) -> None:
-        """Tell every agent, then stop answering."""
-        self._system.turn_all("the coordinator is closing; agents come back by themselves", 1)
+        """Tell every agent that the coordinator closes, then stop answering."""
+        self._system.disconnect_all("the coordinator is closing; agents come back by themselves", 1)
         if self._server is not None:
             self._server.close()
         with contextlib.suppress(TimeoutError):
@@ -177,22 +194,22 @@ class Door:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A socket that listens on `host` and `port`.
 
     Raises:
-        Unusable: in use, not ours to use, or no such address.
+        ConfigurationError: the address is in use, does not exist, or may not be used by this process.
     """
     try:
         found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise Unusable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise Unusable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener

@@ -1,11 +1,11 @@
-"""Names under which the application and a request carry what handlers need."""
+"""Keys under which the aiohttp application and a request carry what handlers need."""
 
 from aiohttp import web
 
-from coordinator.service.system import Shown, System
+from coordinator.service.system import DeviceCertificate, System
 from coordinator.web.idle_timeouts import IdleTimeouts
 
 SYSTEM = web.AppKey("system", System)
-PATIENCE = web.AppKey("patience", IdleTimeouts)
-SHOWN = web.RequestKey("shown", Shown)
-"""The device that TLS has verified; set for routes that need one."""
+IDLE_TIMEOUTS = web.AppKey("idle_timeouts", IdleTimeouts)
+CERTIFICATE = web.RequestKey("certificate", DeviceCertificate)
+"""The certificate that the device has shown; set for the routes whose credential is `device`."""

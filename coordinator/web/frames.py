@@ -1,7 +1,7 @@
-"""What stands on a WebSocket once it is open, seen by its server (RFC 6455 section 5; library: wsproto). No extensions.
+"""Frames of a WebSocket, written and read by its server (RFC 6455 section 5; library: wsproto). No extensions.
 
-message(), ping(), pong(), close() -> bytes    to the client
-Frames().feed(data) -> (opcode, payload), …    from the client: whole messages, and control frames between them
+message(), ping(), pong(), close()   -> bytes for the client
+FrameReader().feed(data)             -> (opcode, payload) of each whole message and control frame of the client
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ecdn_proxy.wire.codec import FRAME_BYTES_MAX
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
 _TO_CLIENTS = FrameProtocol(client=False, extensions=[])
-"""Whole messages and control frames leave nothing behind in it, so that one serves all."""
+"""Shared by all sockets: writing whole messages and control frames changes nothing in it."""
 
 
 def message(body: bytes) -> bytes:
@@ -21,22 +21,22 @@ def message(body: bytes) -> bytes:
 
 
 def ping() -> bytes:
-    """Asks for a pong."""
+    """A ping: the client must answer with a pong."""
     return bytes(_TO_CLIENTS.ping())
 
 
 def pong(payload: bytes) -> bytes:
-    """Answers a ping."""
+    """The answer to a ping of the client; it repeats the ping's payload."""
     return bytes(_TO_CLIENTS.pong(payload))
 
 
 def close(code: int = CloseReason.NORMAL_CLOSURE) -> bytes:
-    """The last frame of a socket, or the answer to the client's."""
+    """A close frame: the first, or the answer to the client's (RFC 6455 section 5.5.1)."""
     return bytes(_TO_CLIENTS.close(code))
 
 
-class Frames:
-    """Holds at most one unfinished message."""
+class FrameReader:
+    """Puts together what one client sends; it keeps at most one unfinished message."""
 
     __slots__ = ("_message", "_protocol")
 
@@ -45,10 +45,12 @@ class Frames:
         self._message = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[Opcode, bytes]]:
-        """What `data` completes; of a close frame the code, of a text nothing: agents send none.
+        """The messages and control frames that `data` completes.
+
+        The payload of a close frame is its code, two bytes. That of a text message is left out, as agents send none.
 
         Raises:
-            PeerMisbehaved: no frame that a client may send, or more than `FRAME_BYTES_MAX` in one message.
+            PeerMisbehaved: a client may not send this, or a message has more than `FRAME_BYTES_MAX` bytes.
         """
         self._protocol.receive_bytes(data)
         try:

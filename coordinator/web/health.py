@@ -68,7 +68,7 @@ async def metrics(request: web.Request) -> web.Response:
     tls, webrtc = sum(one for one, _ in links), sum(other for _, other in links)
     ends: dict[str, int] = {'{kind="tls"}': tls, '{kind="webrtc"}': webrtc}
     tell("ecdn_link_ends", "gauge", "Ends of links between agents, two for each link, by what carries it.", ends)
-    counts = system.tracker.switchboard.counts
+    counts = system.tracker.signalling_relay.counts
     signals: dict[str, int] = {'{outcome="relayed"}': counts.relayed, '{outcome="refused"}': counts.refused}
     tell("ecdn_signals_total", "counter", "Offers, answers, calls and byes between agents, by outcome.", signals)
     refused: dict[str, int] = {f'{{code="{code}"}}': count for code, count in sorted(system.refusals.items())}

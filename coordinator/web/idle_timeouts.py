@@ -1,6 +1,7 @@
-"""How long a connection may keep its place without being of use: `IdleTimeouts`.
+"""Closes HTTP connections that ask nothing: `IdleTimeouts`.
 
-A machine that only connects costs the coordinator a socket and TLS, and the agents a place (`ulimit -n`).
+A machine that only connects costs the coordinator a socket and TLS, and takes one of the places that agents may have
+(`ulimit -n`).
 """
 
 import asyncio
@@ -9,19 +10,19 @@ from coordinator.core import limits
 
 
 class IdleTimeouts:
-    """Closes a connection that has not been answered anything for a while."""
+    """Closes each connection `ANSWER_WITHIN_S` after it was opened or had its last answer, unless it is an agent's."""
 
     def __init__(self) -> None:
         self._timers: dict[asyncio.Transport, asyncio.TimerHandle] = {}
-        """Also of connections that have ended meanwhile, until their time comes."""
+        """A connection that has ended stays here until its time comes."""
 
-    def renew(self, transport: asyncio.Transport) -> None:
-        """It is new, or has been answered; as long again until the next time."""
-        self.lift(transport)
+    def restart(self, transport: asyncio.Transport) -> None:
+        """The connection is new, or has been answered: its time begins anew."""
+        self.stop(transport)
         self._timers[transport] = asyncio.get_running_loop().call_later(limits.ANSWER_WITHIN_S, self._close, transport)
 
-    def lift(self, transport: asyncio.Transport) -> None:
-        """It is an agent's now, which has limits of its own."""
+    def stop(self, transport: asyncio.Transport) -> None:
+        """The connection has become an agent's socket, which has limits of its own."""
         if (timer := self._timers.pop(transport, None)) is not None:
             timer.cancel()
 

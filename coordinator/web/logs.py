@@ -1,4 +1,4 @@
-"""Logs: one line an event on stderr, `key=value`; what libraries say goes the same way from WARNING on."""
+"""The log: one line of `key=value` for each event, on stderr; of libraries, warnings and worse."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def set_up_logs() -> None:
-    """Once per process."""
+    """Set up structlog and the standard library's logging; called once per process."""
     before: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

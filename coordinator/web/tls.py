@@ -1,7 +1,7 @@
-"""TLS of the door: Mozilla "intermediate", and a client certificate that is optional but must be the tenant's.
+"""TLS of the web server: Mozilla's "intermediate" settings, and client certificates of the tenant, which are optional.
 
-OpenSSL checks who signed a device's certificate, not when it ends: a device may renew a certificate that has ended, and
-the register judges the date of every other use.
+OpenSSL checks who signed a device's certificate, but not when it ends: a device may renew a certificate that has ended,
+and the register judges the date for every other use.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from coordinator.service.system import Shown
+from coordinator.service.system import DeviceCertificate
 from ecdn_proxy.wire.enrolment import parse_device_uri
 
 CIPHERS = ":".join(
@@ -25,7 +25,7 @@ _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
 
 def server_context(certificate: Path, root_pem: str) -> ssl.SSLContext:
-    """The context of the door; `load_cert_chain` on it puts a renewed certificate in force."""
+    """The context of the web server; `load_cert_chain` on it puts a renewed certificate in force."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -38,8 +38,8 @@ def server_context(certificate: Path, root_pem: str) -> ssl.SSLContext:
     return context
 
 
-def shown_device(transport: asyncio.BaseTransport, tenant: str) -> Shown | None:
-    """The device whose certificate this connection has shown, by the one name in it."""
+def device_certificate(transport: asyncio.BaseTransport, tenant: str) -> DeviceCertificate | None:
+    """The device certificate that the client of this connection has shown; None without one of this tenant."""
     tls = transport.get_extra_info("ssl_object")
     der = tls.getpeercert(binary_form=True) if tls else None
     if der is None:
@@ -49,4 +49,4 @@ def shown_device(transport: asyncio.BaseTransport, tenant: str) -> Shown | None:
     if len(names) != 1 or len(uris) != 1 or uris[0] is None or uris[0][0] != tenant:
         return None
     ends_utc = x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
-    return Shown(uris[0][1], hashlib.sha256(der).hexdigest(), ends_utc)
+    return DeviceCertificate(uris[0][1], hashlib.sha256(der).hexdigest(), ends_utc)

@@ -39,7 +39,7 @@ from ecdn_proxy.wire.tracker import (
 )
 from ecdn_proxy.wire.usage import ReportedUsage
 from tests.agent.test_signer import identity
-from tests.coordinator.house import opened
+from tests.coordinator.running import opened
 from tests.core.makers import KEY, contact
 from tests.core.world import STREAM
 
@@ -282,21 +282,21 @@ async def watching(mine: Identity, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 async def test_what_is_watched_while_the_coordinator_is_away_is_reported_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(tmp_path) as house:
-        mine, port = await house.enrolled(), house.door.port
+    async with opened(tmp_path) as running:
+        mine, port = await running.enrolled(), running.server.port
     async with watching(mine, monkeypatch) as owner:
-        async with opened(tmp_path, port=port) as house:
+        async with opened(tmp_path, port=port) as running:
             owner.watched(("lan", 100))
-            tracker = house.system.tracker
-            await house.until(lambda: tracker.totals.usage.bytes_lan == 100)
+            tracker = running.system.tracker
+            await running.until(lambda: tracker.totals.usage.bytes_lan == 100)
             # with a second beat the answer to the first has come
-            await house.until(lambda: any(it.last_beat > int(owner.utc) for it in tracker.agents()))
+            await running.until(lambda: any(it.last_beat > int(owner.utc) for it in tracker.agents()))
         owner.watched(("origin", 50), ("webrtc", 7))
         owner.uploads = ByteCounts(uploaded=30, uploaded_webrtc=20)
         await asyncio.sleep(0.3)  # six beats find nobody
-        async with opened(tmp_path, port=port) as house:
-            totals = house.system.tracker.totals
-            await house.until(lambda: totals.usage.bytes_origin > 0)
+        async with opened(tmp_path, port=port) as running:
+            totals = running.system.tracker.totals
+            await running.until(lambda: totals.usage.bytes_origin > 0)
             await asyncio.sleep(0.3)  # and six more have nothing to add
             assert totals.usage == ReportedUsage(
                 bytes_lan=7, bytes_webrtc=7, bytes_origin=50, segments=1, bytes_up=30, bytes_up_webrtc=20
@@ -315,11 +315,11 @@ async def test_a_beat_whose_answer_was_lost_is_counted_once(tmp_path: Path, monk
             sent(socket, message)
 
     monkeypatch.setattr(AgentSocket, "send", breaks_once)
-    async with opened(tmp_path) as house, watching(await house.enrolled(), monkeypatch) as owner:
-        totals = house.system.tracker.totals
+    async with opened(tmp_path) as running, watching(await running.enrolled(), monkeypatch) as owner:
+        totals = running.system.tracker.totals
         owner.watched(("lan", 100))
-        await house.until(lambda: totals.usage.bytes_lan == 100)
-        await house.until(lambda: totals.arrivals == 2)
+        await running.until(lambda: totals.usage.bytes_lan == 100)
+        await running.until(lambda: totals.arrivals == 2)
         owner.watched(("lan", 11))
-        await house.until(lambda: totals.usage.bytes_lan != 100)
+        await running.until(lambda: totals.usage.bytes_lan != 100)
         assert (totals.usage.bytes_lan, totals.usage.segments) == (111, 2)

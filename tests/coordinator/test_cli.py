@@ -22,7 +22,7 @@ from ecdn_proxy.wire.tracker import Here, Network, Turned, Welcome, read_from_co
 from ecdn_proxy.wire.version import PROTOCOL
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.processes]
-PATIENCE_S = 30.0
+WAIT_S = 30.0
 MAP = "group,subnets,p2p,wan,label\nHere,127.0.0.0/8,on,no,This machine\n"
 
 
@@ -36,7 +36,7 @@ async def start(*arguments: object, environment: dict[str, str] | None = None, p
 async def call(*arguments: object, environment: dict[str, str] | None = None) -> tuple[int | None, str, str]:
     process = await start(*arguments, environment=environment)
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_S):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:  # it is left over, and would fail the tests after this one too
@@ -60,7 +60,7 @@ async def running(data: Path, *arguments: object, prefix: Sequence[str] = ()) ->
     ready.unlink(missing_ok=True)
     place = ("--data-dir", data, "--listen", "127.0.0.1:0", "--ready-file", ready)
     process = await start("run", *place, *arguments, prefix=prefix)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S):
         while not ready.exists():  # another process makes it
             assert process.returncode is None, (await process.communicate())[1].decode()
             await asyncio.sleep(0.02)
@@ -68,7 +68,7 @@ async def running(data: Path, *arguments: object, prefix: Sequence[str] = ()) ->
         yield json.loads(ready.read_text())
     finally:
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_S):
             out, err = await process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in err.decode()
@@ -91,7 +91,7 @@ async def test_run_token_enrol_socket_and_a_clean_end(tmp_path: Path) -> None:
             await enrol(ready["url"], during["tenant_root_sha256"], during["token"], tmp_path / "third", "1.0")
         admin = data / "admin-token"
         assert stat.S_IMODE(admin.stat().st_mode) == 0o600
-        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(WAIT_S):
             context = client_context(devices[0])
             ws = await session.ws_connect(ready["url"] + "/v1/agent", ssl=context)
             await ws.send_bytes(pack(Here(PROTOCOL, "1.0", (Network("127.0.0.2", 8, "wired"),), 7688, True)))
@@ -130,7 +130,7 @@ async def test_agents_beyond_the_files_that_may_be_open_are_told_so(tmp_path: Pa
                 session.ws_connect(ready["url"] + "/v1/agent", ssl=client_context(identity))
             )
             await ws.send_bytes(pack(Here(PROTOCOL, "1.0", (Network("127.0.0.1", 8, "wired"),), 7688, serves=True)))
-            told = read_from_coordinator(await ws.receive_bytes(timeout=PATIENCE_S))
+            told = read_from_coordinator(await ws.receive_bytes(timeout=WAIT_S))
             if number < places:
                 assert isinstance(told, Welcome), (number, told)
             else:
@@ -181,7 +181,7 @@ async def test_sighup_sends_the_agents_table_anew(tmp_path: Path) -> None:
         "run", "--data-dir", data, "--listen", "127.0.0.1:0", "--config", config, "--ready-file", ready
     )
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S):
         for text, said in (
             ("[agents]\nupload_mbps_max = 7\n", b"settings read again"),
             ("[agnts]\n", b"settings not read again"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.io.files import InUse, create_private, held, write_private
+from coordinator.io.files import AlreadyLocked, create_private, locked, write_private
 
 
 def test_written_private_and_replaced(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
-    with held(tmp_path / "lock"), pytest.raises(InUse), held(tmp_path / "lock"):
+    with locked(tmp_path / "lock"), pytest.raises(AlreadyLocked), locked(tmp_path / "lock"):
         pass
-    with held(tmp_path / "lock"):
+    with locked(tmp_path / "lock"):
         pass

@@ -10,7 +10,7 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from coordinator.web import frames
-from coordinator.web.frames import Frames
+from coordinator.web.frames import FrameReader
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
@@ -25,7 +25,7 @@ EVENTS = st.lists(
 
 
 def heard(pieces: list[bytes]) -> list[tuple[str, bytes]]:
-    made = Frames()
+    made = FrameReader()
     return [(opcode.name, payload) for piece in pieces for opcode, payload in made.feed(piece)]
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator.service.gc_tuning import LEFT_MIN, GcTuning, spare_the_old
+from coordinator.service.gc_tuning import LEFT_MIN, GcTuning, collect_young_objects_only
 
 
 @pytest.fixture
-def garbage() -> Iterator[GcTuning]:
+def tuning() -> Iterator[GcTuning]:
     before = gc.get_threshold()
-    spare_the_old()
+    collect_young_objects_only()
     yield GcTuning()
     gc.set_threshold(*before)
 
@@ -29,16 +29,16 @@ def old_knot() -> "weakref.ref[Knot]":
     return weakref.ref(knot)
 
 
-def test_what_agents_leave_behind_is_collected_when_many_have_left(garbage: GcTuning) -> None:
+def test_what_agents_leave_behind_is_collected_when_many_have_left(tuning: GcTuning) -> None:
     knot = old_knot()
-    assert not garbage.look(10, LEFT_MIN - 1)
+    assert not tuning.collect_if_due(10, LEFT_MIN - 1)
     assert knot() is not None
-    assert garbage.look(10, LEFT_MIN)
+    assert tuning.collect_if_due(10, LEFT_MIN)
     assert knot() is None
 
 
-def test_then_as_many_again_and_in_a_full_house_half_of_it(garbage: GcTuning) -> None:
-    assert garbage.look(0, LEFT_MIN)
-    assert not garbage.look(0, 2 * LEFT_MIN - 1)
-    assert not garbage.look(20_000, LEFT_MIN + 9_999)
-    assert garbage.look(20_000, LEFT_MIN + 10_000)
+def test_then_as_many_again_and_in_a_full_house_half_of_it(tuning: GcTuning) -> None:
+    assert tuning.collect_if_due(0, LEFT_MIN)
+    assert not tuning.collect_if_due(0, 2 * LEFT_MIN - 1)
+    assert not tuning.collect_if_due(20_000, LEFT_MIN + 9_999)
+    assert tuning.collect_if_due(20_000, LEFT_MIN + 10_000)

@@ -7,7 +7,7 @@ import pytest
 
 COUNT = """
 import ctypes
-from coordinator.io.memory import large_buffers_apart
+from coordinator.io.memory import map_large_buffers
 
 names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 class Info(ctypes.Structure):
@@ -15,7 +15,7 @@ class Info(ctypes.Structure):
 info = ctypes.CDLL(None).mallinfo2
 info.restype = Info
 
-done = large_buffers_apart() if {apart} else True
+done = map_large_buffers() if {apart} else True
 bytes(1_000_000)  # glibc learns from what is freed
 before = info().hblks
 kept = [bytes(262_144) for _ in range(10)]

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from coordinator.core import limits
-from coordinator.core.registry import CLONED, Device, No, Registry, Token, digest_of, judge_token
+from coordinator.core.registry import CLONED, Device, Refusal, Registry, Token, digest_of, judge_token
 
 DAY = 86_400.0
 HERE = ip_address("10.1.2.3")
@@ -18,7 +18,7 @@ def registry(*devices: Device) -> Registry:
 
 
 def code(answer: object) -> str:
-    assert isinstance(answer, No)
+    assert isinstance(answer, Refusal)
     assert answer.why
     return answer.code
 
@@ -63,7 +63,7 @@ def test_the_old_key_after_the_new_one_suspends_both() -> None:
     assert isinstance(register.admit("d", "k2", 2 * DAY, 2.0), Device)
     answer = register.admit("d", "k1", DAY, 3.0)
     assert code(answer) == CLONED
-    assert isinstance(answer, No)
+    assert isinstance(answer, Refusal)
     assert answer.suspended is not None
     assert code(register.admit("d", "k2", 2 * DAY, 4.0)) == CLONED
     assert code(register.may_renew("d", "k2", 2 * DAY, 4.0)) == CLONED
@@ -85,7 +85,7 @@ def test_denied_and_allowed() -> None:
     assert register.allow("nobody") is None
     register.deny("d", "stolen laptop")
     answer = register.admit("d", "k1", DAY, 1.0)
-    assert isinstance(answer, No)
+    assert isinstance(answer, Refusal)
     assert (answer.code, answer.why) == ("denied", "stolen laptop")
     assert register.denied(1.0) == ("d",)
     register.allow("d")

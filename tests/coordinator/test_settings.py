@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coordinator.core import limits
-from coordinator.service.settings import Unusable, host_and_port, load
+from coordinator.service.settings import ConfigurationError, host_and_port, load
 
 DOCS = Path(__file__).parents[2] / "docs" / "coordinator.md"
 
@@ -38,7 +38,7 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
 def test_mistakes_in_the_file(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "coordinator.toml"
     file.write_text(text)
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(file, {}, {})
     assert said in str(caught.value)
     assert "coordinator.toml" in str(caught.value)
@@ -53,7 +53,7 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, said: str) -> None:
     ],
 )  # fmt: skip
 def test_mistakes_elsewhere(environment: dict[str, str], flags: dict[str, Any], said: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(None, environment, flags)
     assert said in str(caught.value)
 
@@ -63,12 +63,12 @@ def test_rules_across_the_wan_come_from_the_file(tmp_path: Path) -> None:
     file.write_text("wan_peers = [['berlin', 'munich'], ['shops']]\n")
     assert load(file, {}, {}).wan_peers == [["berlin", "munich"], ["shops"]]
     assert load(None, {}, {}).wan_peers == []
-    with pytest.raises(Unusable, match="no such setting"):
+    with pytest.raises(ConfigurationError, match="no such setting"):
         load(None, {"ECDN_COORDINATOR_WAN_PEERS": "berlin"}, {})
 
 
 def test_an_absent_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         load(tmp_path / "absent.toml", {}, {})
 
 
@@ -76,13 +76,13 @@ def test_host_and_port() -> None:
     assert host_and_port("[::1]:8443") == ("::1", 8443)
     assert host_and_port("0.0.0.0:0") == ("0.0.0.0", 0)
     for wrong in ("8443", ":8443", "x:", "x:99999", "x:y"):
-        with pytest.raises(Unusable, match="write host:port"):
+        with pytest.raises(ConfigurationError, match="write host:port"):
             host_and_port(wrong)
 
 
 def test_the_documentation_shows_every_setting() -> None:
     text = DOCS.read_text()
-    for line in limits.table():
+    for line in limits.setting_rows():
         assert line.why
         default = f"`{line.default}`" if line.default else ""
         assert f"| `{line.name}` | {default} | {line.bound} | {line.why} |" in text

@@ -9,7 +9,7 @@ from aioice import Connection, stun
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.__main__ import _telling_of_stun
+from coordinator.__main__ import _with_own_stun
 from coordinator.core.limits import Settings
 from coordinator.io.stun import REQUEST_BYTES_MAX, StunResponder, answer_to
 
@@ -67,12 +67,12 @@ def test_no_binding_request(data: bytes) -> None:
 
 def test_agents_are_told_of_it_unless_their_table_names_others() -> None:
     given = Settings(listen="10.0.0.5:8443", stun_listen="0.0.0.0:3478")
-    assert _telling_of_stun(given).agents == {"stun_servers": ["stun:10.0.0.5:3478"]}
+    assert _with_own_stun(given).agents == {"stun_servers": ["stun:10.0.0.5:3478"]}
     named = msgspec.structs.replace(given, public_url="https://ecdn.example.com:8443")
-    assert _telling_of_stun(named).agents == {"stun_servers": ["stun:ecdn.example.com:3478"]}
+    assert _with_own_stun(named).agents == {"stun_servers": ["stun:ecdn.example.com:3478"]}
     own = msgspec.structs.replace(given, agents={"stun_servers": []})
-    assert _telling_of_stun(own) == own
-    assert _telling_of_stun(Settings()) == Settings()
+    assert _with_own_stun(own) == own
+    assert _with_own_stun(Settings()) == Settings()
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,7 @@ import pytest
 
 from coordinator.core import limits
 from coordinator.core.limits import Settings
-from coordinator.core.neighbours import Present
+from coordinator.core.neighbours import ConnectedAgent
 from coordinator.core.sites import P2P, place, read_address, read_networks
 from coordinator.core.swarms import Swarms
 from ecdn_proxy.wire.peer import Contact
@@ -17,11 +17,11 @@ STREAM, OTHER = "a" * 32, "b" * 32
 SPACING_S = 1.0
 
 
-def member(number: int, *streams: str, p2p: P2P = "on") -> Present:
+def member(number: int, *streams: str, p2p: P2P = "on") -> ConnectedAgent:
     name, address = f"d{number}", f"10.0.{number // 250}.{number % 250 + 1}"
     interfaces = read_networks((Network(address, 16, "wired"),))
     placement = place(None, interfaces, read_address(address))
-    return Present(
+    return ConnectedAgent(
         session=number,
         device=name,
         remote=read_address(address),
@@ -85,7 +85,7 @@ def test_a_large_swarm_is_told_less_often() -> None:
     for agent in agents:
         lists.swarms.join(agent, STREAM, 0.0)
     lists.pass_to(0.2)
-    lists.swarms.part(agents[0], STREAM, 0.2)
+    lists.swarms.leave(agents[0], STREAM, 0.2)
     assert lists.swarms.wake_at() == pytest.approx(limits.SETTLE_S + (many - 1) / limits.MEMBERS_PER_S)
 
 
@@ -106,12 +106,12 @@ def test_a_site_with_more_viewers_than_a_machine_holds_links_has_a_second_swarm(
     for _, name, message in lists.sent:
         assert {int(near.contact.device[1:]) >= most for near in message.near} == {int(name[1:]) >= most}
     # a place that becomes free in the first is taken before one in the second
-    lists.swarms.part(agents[1000], STREAM, 10.0)
+    lists.swarms.leave(agents[1000], STREAM, 10.0)
     lists.swarms.join(member(5000, STREAM), STREAM, 10.0)
     lists.pass_to(15.0)
     assert {name: message.committee for _, name, message in lists.sent}["d5000"] == first
     for agent in agents[most:]:
-        lists.swarms.part(agent, STREAM, 20.0)
+        lists.swarms.leave(agent, STREAM, 20.0)
     lists.pass_to(25.0)
     assert len(lists.swarms) == 1
 
@@ -128,7 +128,7 @@ def test_streams_and_sites_apart_and_the_empty_forgotten() -> None:
     assert told == {("d0", STREAM): 0, ("d0", OTHER): 1, ("d1", OTHER): 1}
     for agent in agents:
         for stream in agent.streams:
-            lists.swarms.part(agent, stream, 1.0)
+            lists.swarms.leave(agent, stream, 1.0)
     lists.pass_to(5.0)
     assert len(lists.swarms) == 0
 
@@ -138,11 +138,11 @@ def test_who_may_not_share_is_in_no_swarm() -> None:
     agent = member(0, STREAM, p2p="off")
     lists.swarms.join(agent, STREAM, 0.0)
     lists.swarms.changed(agent, 0.0)
-    lists.swarms.part(agent, STREAM, 0.0)
+    lists.swarms.leave(agent, STREAM, 0.0)
     assert (len(lists.swarms), lists.swarms.wake_at()) == (0, None)
 
 
-def hundred(lists: Lists) -> list[Present]:
+def hundred(lists: Lists) -> list[ConnectedAgent]:
     agents = [member(number, STREAM) for number in range(100)]
     for agent in agents:
         lists.swarms.join(agent, STREAM, 0.0)
@@ -160,10 +160,10 @@ def test_a_list_is_left_alone_while_enough_of_it_stand() -> None:
     # d50 was told of the committee, d0 to d6, and of the next 23 on the ring
     spare = NEIGHBOURS_MAX - limits.NEIGHBOURS_ENOUGH
     for number in range(51, 51 + spare):
-        lists.swarms.part(agents[number], STREAM, 20.0)
+        lists.swarms.leave(agents[number], STREAM, 20.0)
     lists.pass_to(25.0)
     assert lists.times("d50") == []
-    lists.swarms.part(agents[51 + spare], STREAM, 30.0)
+    lists.swarms.leave(agents[51 + spare], STREAM, 30.0)
     lists.pass_to(35.0)
     (anew,) = [message for _, name, message in lists.sent if name == "d50"]
     assert len(anew.near) == NEIGHBOURS_MAX
@@ -173,7 +173,7 @@ def test_a_list_is_left_alone_while_enough_of_it_stand() -> None:
 def test_everybody_is_told_of_another_committee_and_of_a_keepers_new_address() -> None:
     lists = Lists()
     agents = hundred(lists)
-    lists.swarms.part(agents[3], STREAM, 10.0)
+    lists.swarms.leave(agents[3], STREAM, 10.0)
     lists.pass_to(15.0)
     assert len(lists.sent) == 99
     lists.sent.clear()
@@ -190,7 +190,7 @@ def test_everybody_is_told_of_another_committee_and_of_a_keepers_new_address() -
 def test_who_has_moved_to_another_site_is_taken_off_every_list() -> None:
     lists = Lists()
     agents = hundred(lists)
-    lists.swarms.part(agents[70], STREAM, 10.0, moved=True)
+    lists.swarms.leave(agents[70], STREAM, 10.0, moved=True)
     lists.pass_to(15.0)
     assert len(lists.sent) == 99
     assert not [message for _, _, message in lists.sent for near in message.near if near.contact.device == "d70"]
@@ -215,15 +215,15 @@ def test_an_agent_that_joins_while_a_hundred_sites_fill_costs_a_few_lists() -> N
     assert len({message.committee for message in last.values()}) == sites
 
 
-class Counted(Present):
+class Counted(ConnectedAgent):
     """A member that counts how often it is looked at."""
 
     looks: int = 0
 
     @property
-    def known(self) -> bool:
+    def listable(self) -> bool:
         self.looks += 1
-        return super().known
+        return super().listable
 
 
 def test_a_newcomer_costs_the_same_however_many_are_there() -> None:

@@ -10,13 +10,13 @@ from coordinator.core import limits
 from coordinator.core.sites import SiteMap, read_address, read_map, read_networks
 from coordinator.core.tracker import (
     Arrived,
-    Beaten,
+    BeatReceived,
     Close,
-    DenyChanged,
+    DenyListChanged,
     Effect,
     Left,
     MapChanged,
-    Note,
+    RecordSighting,
     Send,
     SettingsChanged,
     Tracker,
@@ -43,7 +43,7 @@ STREAM = "a" * 32
 OTHER = "b" * 32
 
 
-class Town:
+class TrackerRig:
     """A tracker and the agents around it; `heard` is what each was sent since it was last asked."""
 
     def __init__(self, sites: SiteMap | None = None, **options: Any) -> None:
@@ -88,7 +88,7 @@ class Town:
                     self.heard.setdefault(self._names[effect.session], []).append(effect.message)
                 case Close():
                     self.closed[self._names[effect.session]] = effect.code
-                case Note():
+                case RecordSighting():
                     pass
 
     def lists(self, name: str) -> list[Neighbours]:
@@ -101,145 +101,145 @@ def known(message: Neighbours) -> list[str]:
 
 
 def test_two_agents_of_one_subnet_meet_when_the_swarm_has_settled() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.come("b", "10.0.0.2", link="wifi")
-    town.watch("a", STREAM)
-    town.watch("b", STREAM)
-    assert town.tracker.wake_at() == limits.SETTLE_S
-    town.pass_to(0.04)
-    assert town.lists("a") == []
-    town.pass_to(0.06)
-    (mine,) = town.lists("b")
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.come("b", "10.0.0.2", link="wifi")
+    rig.watch("a", STREAM)
+    rig.watch("b", STREAM)
+    assert rig.tracker.wake_at() == limits.SETTLE_S
+    rig.pass_to(0.04)
+    assert rig.lists("a") == []
+    rig.pass_to(0.06)
+    (mine,) = rig.lists("b")
     assert (mine.committee, known(mine)) == (("a", "b"), ["a"])
     assert mine.near[0].contact.addresses == ("10.0.0.1",)
     assert mine.near[0].why == "keeps the ledger; same subnet 10.0.0.0/24, wired, serves"
-    assert town.tracker.wake_at() is None
+    assert rig.tracker.wake_at() is None
 
 
 def test_welcome_tells_site_reason_and_settings() -> None:
-    town = Town(denied=["x"])
-    town.come("a", "10.0.0.1")
-    welcome, denied = town.heard["a"]
+    rig = TrackerRig(denied=["x"])
+    rig.come("a", "10.0.0.1")
+    welcome, denied = rig.heard["a"]
     assert isinstance(welcome, Welcome)
     assert (welcome.site, welcome.p2p, welcome.settings) == ("10.0.0.0/24", "on", {"cache_memory_mb": 64})
     assert denied == Denied(("x",))
 
 
 def test_alone_is_told_too() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.watch("a", STREAM)
-    town.pass_to(1.0)
-    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.watch("a", STREAM)
+    rig.pass_to(1.0)
+    assert rig.lists("a") == [Neighbours(STREAM, ("a",), ())]
 
 
 def test_other_subnets_and_other_streams_do_not_meet() -> None:
-    town = Town()
+    rig = TrackerRig()
     for name, address, stream in (("a", "10.0.0.1", STREAM), ("b", "10.0.1.1", STREAM), ("c", "10.0.0.3", OTHER)):
-        town.come(name, address)
-        town.watch(name, stream)
-    town.pass_to(5.0)
+        rig.come(name, address)
+        rig.watch(name, stream)
+    rig.pass_to(5.0)
     for name in "abc":
-        assert [known(message) for message in town.lists(name)] == [[]]
+        assert [known(message) for message in rig.lists(name)] == [[]]
 
 
 def test_two_hundred_joins_within_a_second_cost_a_few_hundred_messages() -> None:
-    town = Town()
+    rig = TrackerRig()
     for number in range(200):
-        town.pass_to(number / 200)
-        town.come(f"d{number}", f"10.0.0.{number + 1}")
-        town.watch(f"d{number}", STREAM)
-    town.sent = 0
-    town.pass_to(10.0)
+        rig.pass_to(number / 200)
+        rig.come(f"d{number}", f"10.0.0.{number + 1}")
+        rig.watch(f"d{number}", STREAM)
+    rig.sent = 0
+    rig.pass_to(10.0)
     # each has its first list at once and one more when all have come
-    assert town.sent <= 200
-    assert town.tracker.totals.lists_sent <= 420
-    (last,) = town.lists("d199")
+    assert rig.sent <= 200
+    assert rig.tracker.totals.lists_sent <= 420
+    (last,) = rig.lists("d199")
     assert len(last.near) == NEIGHBOURS_MAX
     assert last.committee == tuple(sorted(f"d{n}" for n in range(COMMITTEE_MAX)))
 
 
 def test_one_more_join_changes_few_lists_and_no_seat() -> None:
-    town = Town()
+    rig = TrackerRig()
     for number in range(100):
-        town.come(f"d{number}", f"10.0.0.{number + 1}")
-        town.watch(f"d{number}", STREAM)
-    town.pass_to(2.0)
-    town.sent = 0
-    town.come("late", "10.0.0.200")
-    town.watch("late", STREAM)
-    town.pass_to(4.0)
-    assert town.sent <= 2 + NEIGHBOURS_MAX + 1
-    (mine,) = town.lists("late")
+        rig.come(f"d{number}", f"10.0.0.{number + 1}")
+        rig.watch(f"d{number}", STREAM)
+    rig.pass_to(2.0)
+    rig.sent = 0
+    rig.come("late", "10.0.0.200")
+    rig.watch("late", STREAM)
+    rig.pass_to(4.0)
+    assert rig.sent <= 2 + NEIGHBOURS_MAX + 1
+    (mine,) = rig.lists("late")
     assert mine.committee == tuple(sorted(f"d{n}" for n in range(COMMITTEE_MAX)))
 
 
 def test_the_committee_prefers_serving_then_wired_then_senior() -> None:
-    town = Town()
+    rig = TrackerRig()
     for number in range(3):
-        town.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
-        town.watch(f"wifi{number}", STREAM)
-    town.come("idle", "10.0.0.50", serves=False)
-    town.watch("idle", STREAM, serves=False)
+        rig.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
+        rig.watch(f"wifi{number}", STREAM)
+    rig.come("idle", "10.0.0.50", serves=False)
+    rig.watch("idle", STREAM, serves=False)
     for number in range(9):
-        town.come(f"wired{number}", f"10.0.0.{number + 100}")
-        town.watch(f"wired{number}", STREAM)
-    town.pass_to(1.0)
-    assert town.lists("idle")[-1].committee == tuple(f"wired{n}" for n in range(7))
+        rig.come(f"wired{number}", f"10.0.0.{number + 100}")
+        rig.watch(f"wired{number}", STREAM)
+    rig.pass_to(1.0)
+    assert rig.lists("idle")[-1].committee == tuple(f"wired{n}" for n in range(7))
 
 
 def test_who_is_kept_from_its_like_keeps_no_ledger_and_is_named_last() -> None:
-    town = Town()
+    rig = TrackerRig()
     for number in range(9):
-        town.come(f"a{number}", f"10.0.0.{number + 1}")
-        town.watch(f"a{number}", STREAM)
-    town.pass_to(5.0)
-    (list_of_a8,) = town.lists("a8")
+        rig.come(f"a{number}", f"10.0.0.{number + 1}")
+        rig.watch(f"a{number}", STREAM)
+    rig.pass_to(5.0)
+    (list_of_a8,) = rig.lists("a8")
     assert list_of_a8.committee == tuple(f"a{number}" for number in range(7))
-    town.watch("a2", STREAM, isolated=True)
-    town.pass_to(10.0)
-    (after,) = town.lists("a8")
+    rig.watch("a2", STREAM, isolated=True)
+    rig.pass_to(10.0)
+    (after,) = rig.lists("a8")
     assert after.committee == ("a0", "a1", "a3", "a4", "a5", "a6", "a7")
     assert known(after)[-1] == "a2"
     assert "kept from its like by its access point" in after.near[-1].why
-    town.watch("a2", STREAM)
-    town.pass_to(15.0)
-    assert {it.committee for it in town.lists("a8")} == {after.committee}, "who has a seat keeps it"
+    rig.watch("a2", STREAM)
+    rig.pass_to(15.0)
+    assert {it.committee for it in rig.lists("a8")} == {after.committee}, "who has a seat keeps it"
 
 
 def test_members_keep_their_seats_and_a_lost_one_is_replaced() -> None:
-    town = Town()
+    rig = TrackerRig()
     for number in range(3):
-        town.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
-        town.watch(f"wifi{number}", STREAM)
-    town.pass_to(1.0)
+        rig.come(f"wifi{number}", f"10.0.0.{number + 1}", link="wifi")
+        rig.watch(f"wifi{number}", STREAM)
+    rig.pass_to(1.0)
     for number in range(9):
-        town.come(f"wired{number}", f"10.0.0.{number + 100}")
-        town.watch(f"wired{number}", STREAM)
-    town.pass_to(3.0)
+        rig.come(f"wired{number}", f"10.0.0.{number + 100}")
+        rig.watch(f"wired{number}", STREAM)
+    rig.pass_to(3.0)
     seats = ("wifi0", "wifi1", "wifi2", "wired0", "wired1", "wired2", "wired3")
-    assert town.lists("wired8")[-1].committee == seats
-    town.leave("wifi1")
-    town.watch("wired0", STREAM, serves=False)
-    town.pass_to(5.0)
-    committee = town.lists("wired8")[-1].committee
+    assert rig.lists("wired8")[-1].committee == seats
+    rig.leave("wifi1")
+    rig.watch("wired0", STREAM, serves=False)
+    rig.pass_to(5.0)
+    committee = rig.lists("wired8")[-1].committee
     assert committee == ("wifi0", "wifi2", "wired1", "wired2", "wired3", "wired4", "wired5")
 
 
 def test_wired_and_the_same_subnet_come_first() -> None:
     sites = read_map("group,subnets,p2p,wan,label\nBerlin,10.0.0.0/8,on,no,\n", "m")
-    town = Town(sites)
+    rig = TrackerRig(sites)
     for number in range(40):
-        town.come(f"far{number}", f"10.9.0.{number + 1}")
-        town.watch(f"far{number}", STREAM)
+        rig.come(f"far{number}", f"10.9.0.{number + 1}")
+        rig.watch(f"far{number}", STREAM)
     for number in range(10):
-        town.come(f"near{number}", f"10.0.0.{number + 1}")
-        town.watch(f"near{number}", STREAM)
-        town.come(f"wifi{number}", f"10.0.0.{number + 101}", link="wifi")
-        town.watch(f"wifi{number}", STREAM)
-    town.pass_to(1.0)
-    mine = town.lists("near0")[-1]
+        rig.come(f"near{number}", f"10.0.0.{number + 1}")
+        rig.watch(f"near{number}", STREAM)
+        rig.come(f"wifi{number}", f"10.0.0.{number + 101}", link="wifi")
+        rig.watch(f"wifi{number}", STREAM)
+    rig.pass_to(1.0)
+    mine = rig.lists("near0")[-1]
     kinds = [device.rstrip("0123456789") for device in known(mine)]
     assert kinds == ["far"] * 7 + ["near"] * 9 + ["wifi"] * 10 + ["far"] * 4, "committee, then nearness"
     assert mine.near[-1].why == "same site Berlin, subnet 10.9.0.0/24, wired, serves"
@@ -247,143 +247,143 @@ def test_wired_and_the_same_subnet_come_first() -> None:
 
 def test_a_leech_gets_a_list_and_stands_on_none() -> None:
     sites = read_map("group,subnets,p2p,wan,label\nB,10.0.0.0/24,on,no,\nB,10.0.1.0/24,leech,no,\n", "m")
-    town = Town(sites)
+    rig = TrackerRig(sites)
     for name, address in (("a", "10.0.0.1"), ("leech", "10.0.1.1"), ("b", "10.0.0.2")):
-        town.come(name, address)
-        town.watch(name, STREAM)
-    town.pass_to(1.0)
-    assert sorted(known(town.lists("leech")[0])) == ["a", "b"]
-    assert known(town.lists("a")[0]) == ["b"]
+        rig.come(name, address)
+        rig.watch(name, STREAM)
+    rig.pass_to(1.0)
+    assert sorted(known(rig.lists("leech")[0])) == ["a", "b"]
+    assert known(rig.lists("a")[0]) == ["b"]
 
 
 def test_leaving_takes_an_agent_off_the_lists() -> None:
-    town = Town()
+    rig = TrackerRig()
     for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
-        town.come(name, address)
-        town.watch(name, STREAM)
-    town.pass_to(1.0)
-    town.lists("a")
-    town.leave("b")
-    town.leave("b")
-    town.pass_to(2.0)
-    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
-    town.watch("a")
-    town.pass_to(4.0)
-    assert town.lists("a") == []
-    assert town.tracker.swarms == 0
+        rig.come(name, address)
+        rig.watch(name, STREAM)
+    rig.pass_to(1.0)
+    rig.lists("a")
+    rig.leave("b")
+    rig.leave("b")
+    rig.pass_to(2.0)
+    assert rig.lists("a") == [Neighbours(STREAM, ("a",), ())]
+    rig.watch("a")
+    rig.pass_to(4.0)
+    assert rig.lists("a") == []
+    assert rig.tracker.swarms == 0
 
 
 def test_lists_of_one_swarm_are_a_second_apart() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.watch("a", STREAM)
-    town.pass_to(0.05)
-    assert len(town.lists("a")) == 1
-    town.come("b", "10.0.0.2")
-    town.watch("b", STREAM)
-    town.pass_to(1.04)
-    assert town.lists("a") == []
-    town.pass_to(1.06)
-    assert len(town.lists("a")) == 1
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.watch("a", STREAM)
+    rig.pass_to(0.05)
+    assert len(rig.lists("a")) == 1
+    rig.come("b", "10.0.0.2")
+    rig.watch("b", STREAM)
+    rig.pass_to(1.04)
+    assert rig.lists("a") == []
+    rig.pass_to(1.06)
+    assert len(rig.lists("a")) == 1
 
 
 def test_a_second_socket_of_a_device_replaces_the_first() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    first = town._sessions["a"]
-    town.come("b", "10.0.0.2")
-    town.come("a", "10.0.0.9")
-    assert town.closed == {"a": "replaced"}
-    assert len(town.tracker) == 2
-    town.event(Left(first))
-    assert len(town.tracker) == 2
-    assert [agent.order for agent in town.tracker.agents() if agent.device == "a"] == [1], "seniority is kept"
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    first = rig._sessions["a"]
+    rig.come("b", "10.0.0.2")
+    rig.come("a", "10.0.0.9")
+    assert rig.closed == {"a": "replaced"}
+    assert len(rig.tracker) == 2
+    rig.event(Left(first))
+    assert len(rig.tracker) == 2
+    assert [agent.order for agent in rig.tracker.agents() if agent.device == "a"] == [1], "seniority is kept"
 
 
 def test_here_again_on_the_same_socket_keeps_its_streams() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.watch("a", STREAM)
-    town.pass_to(1.0)
-    town.lists("a")
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.watch("a", STREAM)
+    rig.pass_to(1.0)
+    rig.lists("a")
     here = Here(PROTOCOL, "1.0", (Network("10.0.5.1", 24, "wired"),), 7688, True)
-    town.event(Arrived(town._sessions["a"], "a", read_address("10.0.5.1"), read_networks(here.networks), here))
-    town.pass_to(2.0)
-    assert town.closed == {}
-    assert town.lists("a") == [Neighbours(STREAM, ("a",), ())]
+    rig.event(Arrived(rig._sessions["a"], "a", read_address("10.0.5.1"), read_networks(here.networks), here))
+    rig.pass_to(2.0)
+    assert rig.closed == {}
+    assert rig.lists("a") == [Neighbours(STREAM, ("a",), ())]
 
 
 def test_another_protocol_a_denied_device_and_a_full_house_are_turned_away() -> None:
-    town = Town(denied=["bad"], agents_max=1)
-    town.come("old", "10.0.0.1", protocol=PROTOCOL + 1)
-    town.come("bad", "10.0.0.2")
-    town.come("a", "10.0.0.3")
-    town.come("b", "10.0.0.4")
-    assert town.closed == {"old": "protocol", "bad": "denied", "b": "full"}
+    rig = TrackerRig(denied=["bad"], agents_max=1)
+    rig.come("old", "10.0.0.1", protocol=PROTOCOL + 1)
+    rig.come("bad", "10.0.0.2")
+    rig.come("a", "10.0.0.3")
+    rig.come("b", "10.0.0.4")
+    assert rig.closed == {"old": "protocol", "bad": "denied", "b": "full"}
 
 
 def test_denying_closes_and_tells_everyone_once() -> None:
-    town = Town()
+    rig = TrackerRig()
     for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
-        town.come(name, address)
-        town.watch(name, STREAM)
-    town.pass_to(1.0)
-    town.heard.clear()
-    town.event(DenyChanged(("b",)))
-    town.event(DenyChanged(("b",)))
-    assert town.closed == {"b": "denied"}
-    assert town.heard == {"a": [Denied(("b",))]}
-    town.pass_to(3.0)
-    assert [known(message) for message in town.lists("a")] == [[]]
+        rig.come(name, address)
+        rig.watch(name, STREAM)
+    rig.pass_to(1.0)
+    rig.heard.clear()
+    rig.event(DenyListChanged(("b",)))
+    rig.event(DenyListChanged(("b",)))
+    assert rig.closed == {"b": "denied"}
+    assert rig.heard == {"a": [Denied(("b",))]}
+    rig.pass_to(3.0)
+    assert [known(message) for message in rig.lists("a")] == [[]]
 
 
 def test_a_new_map_moves_agents_and_empties_the_lists_of_those_that_may_not_share() -> None:
-    town = Town()
+    rig = TrackerRig()
     for name, address in (("a", "10.0.0.1"), ("b", "10.0.1.1"), ("c", "10.0.2.1")):
-        town.come(name, address)
-        town.watch(name, STREAM)
-    town.pass_to(1.0)
-    town.heard.clear()
+        rig.come(name, address)
+        rig.watch(name, STREAM)
+    rig.pass_to(1.0)
+    rig.heard.clear()
     sites = read_map("group,subnets,p2p,wan,label\nBerlin,10.0.0.0/23,on,no,\nLab,10.0.2.0/24,off,no,\n", "m")
-    town.event(MapChanged(sites))
-    town.event(MapChanged(sites))
-    assert town.tracker.sites is sites
-    town.pass_to(3.0)
-    welcome = town.heard["a"][0]
+    rig.event(MapChanged(sites))
+    rig.event(MapChanged(sites))
+    assert rig.tracker.sites is sites
+    rig.pass_to(3.0)
+    welcome = rig.heard["a"][0]
     assert isinstance(welcome, Welcome)
     assert welcome.site == "Berlin"
-    assert [known(message) for message in town.lists("a")] == [["b"]]
-    assert town.lists("c") == [Neighbours(STREAM, (), ())]
+    assert [known(message) for message in rig.lists("a")] == [["b"]]
+    assert rig.lists("c") == [Neighbours(STREAM, (), ())]
 
 
 def test_an_agent_that_may_not_share_changes_nothing_for_others() -> None:
     sites = read_map("group,subnets,p2p,wan,label\nLab,10.0.0.0/24,off,no,\n", "m")
-    town = Town(sites)
-    town.come("a", "10.0.0.1")
-    town.watch("a", STREAM)
-    town.watch("a", STREAM, serves=False)
-    town.leave("a")
-    assert town.tracker.wake_at() is None
-    assert town.lists("a") == []
+    rig = TrackerRig(sites)
+    rig.come("a", "10.0.0.1")
+    rig.watch("a", STREAM)
+    rig.watch("a", STREAM, serves=False)
+    rig.leave("a")
+    assert rig.tracker.wake_at() is None
+    assert rig.lists("a") == []
 
 
 def test_settings_reach_everyone() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.heard.clear()
-    town.event(SettingsChanged({"upload_mbps_max": 5}))
-    assert town.heard == {"a": [Settings({"upload_mbps_max": 5})]}
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.heard.clear()
+    rig.event(SettingsChanged({"upload_mbps_max": 5}))
+    assert rig.heard == {"a": [Settings({"upload_mbps_max": 5})]}
 
 
 def test_usage_is_counted_once_per_sequence() -> None:
-    town = Town()
-    town.come("a", "10.0.0.1")
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
     beat = Beat(1, 10, 20, 30, 40, 5, ("clock-wrong",), 3, 2, 15, 25)
     for session in (1, 1, 99):
-        town.event(Beaten(session, beat))
-    town.event(Watched(99, Watch((), True)))
-    usage = town.tracker.totals.usage
-    (agent,) = town.tracker.agents()
+        rig.event(BeatReceived(session, beat))
+    rig.event(Watched(99, Watch((), True)))
+    usage = rig.tracker.totals.usage
+    (agent,) = rig.tracker.agents()
     assert (agent.links_tls, agent.links_webrtc) == (3, 2)
     assert (usage.bytes_webrtc, usage.bytes_up_webrtc) == (15, 25)
     assert (usage.bytes_cache, usage.bytes_lan, usage.bytes_origin, usage.bytes_up, usage.segments) == (
@@ -393,7 +393,7 @@ def test_usage_is_counted_once_per_sequence() -> None:
         40,
         5,
     )
-    assert [agent.conditions for agent in town.tracker.agents()] == [("clock-wrong",)]
+    assert [agent.conditions for agent in rig.tracker.agents()] == [("clock-wrong",)]
 
 
 def beat(sequence: int, bytes_lan: int) -> Beat:
@@ -402,39 +402,39 @@ def beat(sequence: int, bytes_lan: int) -> Beat:
 
 def test_a_beat_that_is_repeated_on_the_next_socket_is_counted_once() -> None:
     """Its answer was lost with the socket: once the first socket has ended, once it stands when the second comes."""
-    town = Town()
-    town.come("a", "10.0.0.1")
-    town.event(Beaten(1, beat(7, 100)))
-    town.leave("a")
-    town.come("a", "10.0.0.1")
-    town.event(Beaten(2, beat(7, 100)))
-    assert town.tracker.totals.usage.bytes_lan == 100
-    town.event(Beaten(2, beat(8, 20)))
-    town.come("a", "10.0.0.1")
-    town.event(Beaten(2, beat(8, 20)))
-    town.event(Beaten(3, beat(8, 20)))
-    town.event(Beaten(3, beat(9, 3)))
-    assert town.tracker.totals.usage.bytes_lan == 123
+    rig = TrackerRig()
+    rig.come("a", "10.0.0.1")
+    rig.event(BeatReceived(1, beat(7, 100)))
+    rig.leave("a")
+    rig.come("a", "10.0.0.1")
+    rig.event(BeatReceived(2, beat(7, 100)))
+    assert rig.tracker.totals.usage.bytes_lan == 100
+    rig.event(BeatReceived(2, beat(8, 20)))
+    rig.come("a", "10.0.0.1")
+    rig.event(BeatReceived(2, beat(8, 20)))
+    rig.event(BeatReceived(3, beat(8, 20)))
+    rig.event(BeatReceived(3, beat(9, 3)))
+    assert rig.tracker.totals.usage.bytes_lan == 123
 
 
 def test_a_device_that_begins_to_count_anew_is_counted() -> None:
     """Agents of earlier releases begin with 1 at each start."""
-    town = Town()
+    rig = TrackerRig()
     for session, numbers in ((1, (1, 2, 3)), (2, (1, 2, 3))):
-        town.come("a", "10.0.0.1")
+        rig.come("a", "10.0.0.1")
         for number in numbers:
-            town.event(Beaten(session, beat(number, 10)))
-        town.leave("a")
-    assert town.tracker.totals.usage.bytes_lan == 60
+            rig.event(BeatReceived(session, beat(number, 10)))
+        rig.leave("a")
+    assert rig.tracker.totals.usage.bytes_lan == 60
 
 
 def test_numbers_of_those_who_left_are_kept_for_as_many_as_may_be_there() -> None:
-    town = Town(agents_max=2)
+    rig = TrackerRig(agents_max=2)
     for session, name in enumerate(("a", "b", "c", "b", "a"), 1):
-        town.come(name, "10.0.0.1")
-        town.event(Beaten(session, beat(7, 1)))
-        town.leave(name)
-    assert town.tracker.totals.usage.bytes_lan == 4
+        rig.come(name, "10.0.0.1")
+        rig.event(BeatReceived(session, beat(7, 1)))
+        rig.leave(name)
+    assert rig.tracker.totals.usage.bytes_lan == 4
 
 
 agents = st.lists(
@@ -452,18 +452,18 @@ agents = st.lists(
 @given(agents, st.sets(st.integers(0, 59)), st.booleans())
 def test_laws(people: list[tuple[int, tuple[str, ...], LinkKind, bool]], leaving: set[int], mapped: bool) -> None:
     sites = read_map("group,subnets,p2p,wan,label\nX,10.0.0.0/23,on,no,\nY,10.0.2.0/23,on,yes,\n", "m")
-    town = Town(sites if mapped else None)
+    rig = TrackerRig(sites if mapped else None)
     for number, (subnet, streams, link, serves) in enumerate(people):
-        town.come(f"d{number}", f"10.0.{subnet}.{number + 1}", link=link, serves=serves)
-        town.watch(f"d{number}", *streams, serves=serves)
-    town.pass_to(2.0)
+        rig.come(f"d{number}", f"10.0.{subnet}.{number + 1}", link=link, serves=serves)
+        rig.watch(f"d{number}", *streams, serves=serves)
+    rig.pass_to(2.0)
     for number in leaving:
         if number < len(people):
-            town.leave(f"d{number}")
-    town.pass_to(5.0)
-    present = {agent.device: agent for agent in town.tracker.agents()}
+            rig.leave(f"d{number}")
+    rig.pass_to(5.0)
+    present = {agent.device: agent for agent in rig.tracker.agents()}
     for name, agent in present.items():
-        latest = {message.stream: message for message in town.lists(name)}
+        latest = {message.stream: message for message in rig.lists(name)}
         assert set(latest) == agent.streams
         for stream, message in latest.items():
             told = known(message)

@@ -27,7 +27,7 @@ from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.tracker import Alive, FromAgent, FromCoordinator, Here, Network, Turned, Welcome
 from ecdn_proxy.wire.version import PROTOCOL
-from tests.coordinator.house import PATIENCE_S, House, opened
+from tests.coordinator.running import WAIT_S, RunningCoordinator, opened
 
 pytestmark = pytest.mark.asyncio
 
@@ -77,40 +77,40 @@ class Side:
         self._news.set()
 
     async def until(self, true: Any) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_S):
             while not true():
                 await self._news.wait()
                 self._news.clear()
 
 
 async def test_enrolled_is_on_disk(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
         assert load(tmp_path / "state1") == identity
         renewed = await renew(identity, "1.0")
         assert load(tmp_path / "state1") == renewed != identity
 
 
 async def test_a_disk_that_takes_nothing_costs_no_token(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        token = await house.token()
+    async with opened(tmp_path) as running:
+        token = await running.token()
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="file"):
-            await enrol(house.url, house.sha256, token, tmp_path / "file", "1.0")
-        assert (await enrol(house.url, house.sha256, token, tmp_path / "s", "1.0")).device
+            await enrol(running.url, running.sha256, token, tmp_path / "file", "1.0")
+        assert (await enrol(running.url, running.sha256, token, tmp_path / "s", "1.0")).device
 
 
 async def test_by_name_as_well_as_by_address(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        url = f"https://localhost:{house.door.port}/"
-        identity = await enrol(url, house.sha256, await house.token(), tmp_path / "s", "1.0")
+    async with opened(tmp_path) as running:
+        url = f"https://localhost:{running.server.port}/"
+        identity = await enrol(url, running.sha256, await running.token(), tmp_path / "s", "1.0")
         assert identity.coordinator == url.rstrip("/")
         assert (await renew(identity, "1.0")).device == identity.device
 
 
 async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        url = house.url
+    async with opened(tmp_path) as running:
+        url = running.url
     for wrong in (url, "https://", "no url"):
         with pytest.raises(Unavailable):
             await enrol(wrong, "0" * 64, "token-token", tmp_path / "s", "1.0")
@@ -131,33 +131,33 @@ async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
 async def test_something_else_that_answers(
     tmp_path: Path, path: str, body: bytes, status: int, fault: type[Exception], why: str
 ) -> None:
-    async with opened(tmp_path) as house:
+    async with opened(tmp_path) as running:
 
         async def odd(_request: web.Request) -> web.Response:
             return web.Response(body=body, status=status)
 
         async def root(_request: web.Request) -> web.Response:
-            return web.Response(text=house.system.authority.root_pem)
+            return web.Response(text=running.system.authority.root_pem)
 
         app = web.Application()
         app.router.add_post("/v1/enrol", odd)
         app.router.add_get("/v1/root", odd if path == "/v1/root" else root)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=house.door._context)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=running.server._context)
         await site.start()
         try:
             url = f"https://127.0.0.1:{runner.addresses[0][1]}"
             with pytest.raises(fault, match=why):
-                await enrol(url, house.sha256, "token-token", tmp_path / "s", "1.0")
+                await enrol(url, running.sha256, "token-token", tmp_path / "s", "1.0")
         finally:
             await runner.cleanup()
 
 
 async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    async with opened(tmp_path) as house, opened(tmp_path / "other") as other:
-        mine, foreign, third = await house.enrolled(), await other.enrolled(), await house.enrolled()
+    async with opened(tmp_path) as running, opened(tmp_path / "other") as other:
+        mine, foreign, third = await running.enrolled(), await other.enrolled(), await running.enrolled()
         given = [
             Enrolled(i.device, i.tenant, i.certificate_pem, i.tenant_root_pem, i.salt, {}) for i in (foreign, third)
         ]
@@ -167,7 +167,7 @@ async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Pa
             return web.Response(body=msgspec.json.encode(body))
 
         async def root(_request: web.Request) -> web.Response:
-            return web.Response(text=house.system.authority.root_pem)
+            return web.Response(text=running.system.authority.root_pem)
 
         app = web.Application()
         app.router.add_post("/v1/enrol", odd)
@@ -175,11 +175,11 @@ async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Pa
         app.router.add_get("/v1/root", root)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=house.door._context).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=running.server._context).start()
         url = f"https://127.0.0.1:{runner.addresses[0][1]}"
         try:
             with pytest.raises(PeerMisbehaved, match="another tenant"):
-                await enrol(url, house.sha256, "token-token", tmp_path / "s", "1.0")
+                await enrol(url, running.sha256, "token-token", tmp_path / "s", "1.0")
             with pytest.raises(PeerMisbehaved, match="another device"):
                 await renew(msgspec.structs.replace(mine, coordinator=url), "1.0")
         finally:
@@ -189,8 +189,8 @@ async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Pa
 
 
 async def test_renewal_is_due_at_two_thirds(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
     life = identity.ends_utc - identity.starts_utc
     assert not renewal_due(identity, identity.starts_utc + life * 0.66)
     assert renewal_due(identity, identity.starts_utc + life * 0.67)
@@ -207,14 +207,14 @@ async def test_waits_double_with_jitter_between_one_second_and_a_minute() -> Non
 
 
 async def test_the_link_comes_back_by_itself(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
         side = Side(identity)
         assert not side.link.send(Alive()), "not connected yet"
         await side.until(lambda: any(isinstance(message, Welcome) for message in side.messages))
         assert side.link.connected
-        assert side.states == [(True, f"connected to {house.url}")]
-        house.system.turn_all("maintenance", 30.0)
+        assert side.states == [(True, f"connected to {running.url}")]
+        running.system.disconnect_all("maintenance", 30.0)
         await side.until(lambda: side.waits)
         assert side.states[-1] == (False, "maintenance")
         assert side.waits == [30.0], "the coordinator's least wait"
@@ -222,12 +222,12 @@ async def test_the_link_comes_back_by_itself(tmp_path: Path) -> None:
         side.wake()
         await side.until(lambda: any(isinstance(message, Welcome) for message in side.messages))
         await side.link.close()
-        await house.until(lambda: len(house.system.tracker) == 0)
+        await running.until(lambda: len(running.system.tracker) == 0)
 
 
 async def test_a_coordinator_that_is_away_is_tried_again(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
     side = Side(identity)
     for number in range(4):
         await side.until(lambda number=number: len(side.waits) == number + 1)
@@ -238,9 +238,9 @@ async def test_a_coordinator_that_is_away_is_tried_again(tmp_path: Path) -> None
 
 
 async def test_a_denied_device_waits_long(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
-        await house.system.deny(identity.device, "stolen")
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
+        await running.system.deny(identity.device, "stolen")
         side = Side(identity)
         await side.until(lambda: side.waits)
         assert side.states == [(False, "the coordinator refuses this device (denied)")]
@@ -249,8 +249,8 @@ async def test_a_denied_device_waits_long(tmp_path: Path) -> None:
 
 
 async def test_a_renewed_identity_is_used_at_once(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
         side = Side(identity)
         await side.until(lambda: side.messages)
         renewed = await renew(identity, "1.0")
@@ -258,15 +258,15 @@ async def test_a_renewed_identity_is_used_at_once(tmp_path: Path) -> None:
         side.link.use(renewed)
         await side.until(lambda: side.messages and side.link.connected)
         assert side.waits == []
-        found = house.system.registry.get(identity.device)
+        found = running.system.registry.get(identity.device)
         assert found is not None
         assert found.key_seen, "the coordinator has seen the new key"
         await side.link.close()
 
 
 async def test_a_fault_in_a_callback_ends_the_socket_only(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        side = Side(await house.enrolled())
+    async with opened(tmp_path) as running:
+        side = Side(await running.enrolled())
         side.broken = True
         await side.until(lambda: side.waits)
         assert side.states[-1] == (False, "a fault of this agent: ZeroDivisionError('ours')")
@@ -276,12 +276,12 @@ async def test_a_fault_in_a_callback_ends_the_socket_only(tmp_path: Path) -> Non
         await side.link.close()
 
 
-async def _fake(house: House, handler: Any) -> tuple[web.AppRunner, str]:
+async def _fake(running: RunningCoordinator, handler: Any) -> tuple[web.AppRunner, str]:
     app = web.Application()
     app.router.add_get("/v1/agent", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=house.door._context).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=running.server._context).start()
     return runner, f"https://127.0.0.1:{runner.addresses[0][1]}"
 
 
@@ -307,9 +307,9 @@ async def test_a_coordinator_that_misbehaves_is_left(
             pass
         return ws
 
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
-        runner, url = await _fake(house, odd)
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
+        runner, url = await _fake(running, odd)
         side = Side(msgspec.structs.replace(identity, coordinator=url))
         await side.until(lambda: side.waits)
         said = {"text": "TEXT frame", "garbage": "no message", "502": "answers 502"}
@@ -330,9 +330,9 @@ async def test_what_a_later_coordinator_says_is_passed_over(tmp_path: Path) -> N
             pass
         return ws
 
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
-        runner, url = await _fake(house, later)
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
+        runner, url = await _fake(running, later)
         side = Side(msgspec.structs.replace(identity, coordinator=url))
         await side.until(lambda: len(side.messages) == 3)
         assert side.messages == [Alive()] * 3
@@ -344,8 +344,8 @@ async def test_what_a_later_coordinator_says_is_passed_over(tmp_path: Path) -> N
 
 
 async def test_messages_wait_in_a_bounded_queue(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        side = Side(await house.enrolled())
+    async with opened(tmp_path) as running:
+        side = Side(await running.enrolled())
         await side.until(lambda: side.messages)
         sent = [side.link.send(Alive()) for _ in range(coordinator.QUEUE_MESSAGES_MAX + 5)]
         assert sent.count(False) == 5
@@ -355,8 +355,8 @@ async def test_messages_wait_in_a_bounded_queue(tmp_path: Path) -> None:
 
 
 async def test_the_pinned_root_is_all_that_is_trusted(tmp_path: Path) -> None:
-    async with opened(tmp_path) as house:
-        identity = await house.enrolled()
+    async with opened(tmp_path) as running:
+        identity = await running.enrolled()
     context = client_context(identity)
     assert len(context.get_ca_certs()) == 1
     assert context.check_hostname

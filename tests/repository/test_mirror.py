@@ -69,7 +69,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/sim/tracker.py": ("tests/sim/test_office.py", "the coordinator's lists"),
     "ecdn_proxy/sim/viewer.py": ("tests/sim/test_office.py", "players"),
     "ecdn_proxy/sim/world.py": ("tests/sim/test_links.py", "the virtual clock"),
-    # The coordinator's shell: tried through its door.
+    # The coordinator's shell: tried through its web server.
     "coordinator/core/neighbours.py": ("tests/coordinator/test_tracker.py", "lists and committees"),
     "coordinator/io/clock.py": ("tests/coordinator/test_cli.py", "certificates and tokens that end"),
     "coordinator/io/tables.py": ("tests/coordinator/test_db.py", "every table"),

@@ -1,1 +1,1 @@
-"""How the database came to its present shape, one step a file; run by `coordinator.io.db.migrate`."""
+"""How the database came to its present schema, one step in each file; `coordinator.io.db.migrate` runs them."""

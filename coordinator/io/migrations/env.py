@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps on the connection that `migrate` has opened."""
+"""Where Alembic begins: runs the steps on the connection that `coordinator.io.db.migrate` has opened."""
 
 from alembic import context
 

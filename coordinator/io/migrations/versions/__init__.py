@@ -1,1 +1,1 @@
-"""The steps; a published one is never edited."""
+"""The steps to the present schema; one that was released is never edited."""

@@ -15,21 +15,21 @@ from coordinator.core.limits import Settings
 from coordinator.core.registry import Token, digest_of
 from coordinator.io import clock
 from coordinator.service.system import System
-from coordinator.web.app import Door
+from coordinator.web.app import WebServer
 from ecdn_proxy.io.coordinator_client import client_context, enrol
 from ecdn_proxy.io.identity import Identity
 
-PATIENCE_S = 20.0
+WAIT_S = 20.0
 
 
-class House:
+class RunningCoordinator:
     """The coordinator and what a test asks of it."""
 
-    def __init__(self, folder: Path, system: System, door: Door) -> None:
+    def __init__(self, folder: Path, system: System, server: WebServer) -> None:
         self.folder = folder
         self.system = system
-        self.door = door
-        self.url = f"https://127.0.0.1:{door.port}"
+        self.server = server
+        self.url = f"https://127.0.0.1:{server.port}"
         self.sha256 = system.authority.root_sha256
         self._devices = 0
 
@@ -74,19 +74,19 @@ class House:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait for something of this process to become true."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_S):
             while not true():  # noqa: ASYNC110  # the thing waited for has no event of its own
                 await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, port: int = 0, **settings: Any) -> AsyncIterator[House]:
-    """A house whose data lie in `folder/data`; may be opened again, at the `port` it had."""
+async def opened(folder: Path, *, port: int = 0, **settings: Any) -> AsyncIterator[RunningCoordinator]:
+    """A coordinator whose data lie in `folder/data`; may be opened again, at the `port` it had."""
     log = structlog.get_logger("test")
     async with System.opened(folder / "data", Settings(**settings), log) as system:
-        door = Door(system, "127.0.0.1", port, ["localhost", "127.0.0.1"])
+        server = WebServer(system, "127.0.0.1", port, ["localhost", "127.0.0.1"])
         try:
-            await door.open()
-            yield House(folder, system, door)
+            await server.open()
+            yield RunningCoordinator(folder, system, server)
         finally:
-            await door.close()
+            await server.close()
