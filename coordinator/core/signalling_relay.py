@@ -20,7 +20,7 @@ from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.signalling import CODES, Code, Relayed, Undeliverable
 
 SIGNALS_PER_MINUTE = 240
-"""From one agent. One that joins thirty neighbours says two messages and a Bye to each; twice that, and a reserve."""
+"""From one agent. With thirty neighbours it says Call, Offer or Answer, and Bye to each; twice that, and a reserve."""
 PAIR_PER_MINUTE = 12
 """From one agent to one other: enough for three attempts. Agents themselves wait far longer between attempts."""
 

@@ -157,7 +157,7 @@ class Tracker:
         self._agents: dict[str, ConnectedAgent] = {}
         self._sessions: dict[int, str] = {}
         self._last_beats: OrderedDict[str, int] = OrderedDict()
-        """Number of the last beat of devices that have left, for those that repeat it when they come back."""
+        """Number of the last beat of each device that has left, as it may repeat that beat when it comes back."""
         self._swarms = Swarms(spacing_s)
         self._arrived = 0
         self.totals = Totals()

@@ -44,10 +44,8 @@ class Meter:
     def served(self, served: Served, now: Instant) -> None:
         """A segment reached a viewer."""
         self.recent.appendleft(served)
-        received = ByteCounts()
-        for source, amount in served.bytes_by_source:
-            received += ByteCounts(**{source: amount})
-        self._counted += Usage(received, BySource.one(served.source, 1), int(served.replaced))
+        received = ByteCounts(**dict(served.bytes_by_source))
+        self._counted += Usage(received, BySource(**{served.source: 1}), int(served.replaced))
         watched = self.streams.setdefault(served.stream, WatchedStream())
         watched.last = now
         watched.renditions[served.rendition] = now

@@ -15,7 +15,6 @@ from typing import Annotated, get_type_hints
 
 from msgspec import Meta
 
-from ecdn_proxy.core.values import Source
 from ecdn_proxy.wire.usage import Counters, ReportedUsage
 
 
@@ -36,11 +35,6 @@ class BySource(Counters, frozen=True):
     """From the origin, fetched once for all agents."""
     passed: int = 0
     """From the origin straight to the viewer, untouched by this agent."""
-
-    @classmethod
-    def one(cls, source: Source, number: int) -> "BySource":
-        """`number` from one source, nothing from the others."""
-        return cls(**{source: number})
 
 
 class ByteCounts(BySource, frozen=True):

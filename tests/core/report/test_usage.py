@@ -13,7 +13,6 @@ MUCH = Usage(ByteCounts(1, 20, 300, 4_000, 50_000, 600_000, 7_000_000), BySource
 
 def test_there_is_one_number_for_each_source() -> None:
     assert BySource.__struct_fields__ == get_args(Source)
-    assert BySource.one("webrtc", 5) == BySource(webrtc=5)
 
 
 def test_usages_add_up_part_by_part() -> None:
