@@ -38,6 +38,8 @@ from ecdn_proxy.wire.tracker import (
     Welcome,
 )
 from ecdn_proxy.wire.usage import ReportedUsage
+from tests.agent.origins import BODY
+from tests.agent.systems import started
 from tests.agent.test_signer import identity
 from tests.coordinator.running import opened
 from tests.core.makers import KEY, contact
@@ -301,6 +303,23 @@ async def test_what_is_watched_while_the_coordinator_is_away_is_reported_when_it
             assert totals.usage == ReportedUsage(
                 bytes_lan=7, bytes_webrtc=7, bytes_origin=50, segments=1, bytes_up=30, bytes_up_webrtc=20
             )
+
+
+async def test_what_an_agent_shows_is_what_the_coordinator_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT_S", 0.05)
+    async with opened(tmp_path) as running:
+        mine = await running.enrolled()
+        async with started(Path(mine.state_dir)) as agent:
+            await agent.watch()
+            await agent.play("1.ts")
+            agent.system.sort(agent.get("1.ts"))  # answered from memory
+            totals = running.system.tracker.totals
+            await running.until(lambda: totals.usage.segments == 2)
+            assert totals.usage == ReportedUsage(bytes_origin=len(BODY), bytes_cache=len(BODY), segments=2)
+            shown = agent.system.status()
+            assert Usage(shown.bytes, shown.segments).reported() == totals.usage
 
 
 async def test_a_beat_whose_answer_was_lost_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
