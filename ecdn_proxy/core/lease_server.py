@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ecdn_proxy.core.download.download import Download
 from ecdn_proxy.core.download.lease_request import HOPS_MAX, tell_shadow
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.ledger import Alone, Following, Grant
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
@@ -49,12 +49,12 @@ class LeaseServer:
         context.ledger.shadow(ask.key, ask.stream, device, 0, now)
         context.send(device, Granted(ask.request, ask.key, 0, hedge=False))
 
-    def _yields(self, device: str, key: str, known: Following) -> bool:
+    def _yields(self, device: str, key: str, known: FollowParents) -> bool:
         """Both want to fetch and ask each other: the better rank does."""
         download = self._downloading(key)
         lease_request = None if download is None else download.lease_request()
         me = self._context.me.device
-        if lease_request is None or not lease_request.asks_elder(device) or known.choice.parents[0] != me:
+        if lease_request is None or not lease_request.asks_elder(device) or known.parents[0].device != me:
             return False
         return rendezvous(device, key) > rendezvous(me, key)
 
@@ -64,13 +64,13 @@ class LeaseServer:
             ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now, isolated=ask.isolated
         )
         match answer:
-            case Grant(lease, hedge):
+            case LeaseGranted(lease=lease, hedge=hedge):
                 context.send(device, Granted(ask.request, ask.key, lease, hedge))
                 if (fetcher := context.membership.contact(device)) is not None:
                     tell_shadow(context, ask.key, ask.stream, fetcher, lease, now)
-            case Following() as following:
+            case FollowParents() as following:
                 self._follow(device, ask, following)
-            case Alone(why, for_s, status):
+            case ViewersGoAlone(why, for_s, status):
                 context.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
 
     def _redirected(self, device: str, ask: Ask, now: Instant) -> bool:
@@ -96,10 +96,8 @@ class LeaseServer:
                     return home
         return None if homes[0] == device else homes[0]
 
-    def _follow(self, device: str, ask: Ask, following: Following) -> None:
-        choice = following.choice
-        contacts = self._context.contacts(choice.parents)
-        self._context.send(device, Follow(ask.request, ask.key, contacts, sentence(choice.why)))
+    def _follow(self, device: str, ask: Ask, following: FollowParents) -> None:
+        self._context.send(device, Follow(ask.request, ask.key, following.parents, sentence(following.why)))
 
     def _offers_itself(self, device: str, ask: Ask) -> bool:
         """The ledger here says nothing of the key, but this machine has it: that is an answer too."""

@@ -17,6 +17,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/front/cli.py": ("tests/front/test_service.py", "each command's words and exit code"),
     "ecdn_proxy/front/status/doctor.py": ("tests/front/test_service.py", "what it finds on a machine"),
     "coordinator/__main__.py": ("tests/coordinator/test_cli.py", "every command, as processes"),
+    # Declarations that the core decides with.
+    "ecdn_proxy/core/swarm/decisions.py": ("tests/core/swarm/test_ledger.py", "each of them, as the ledger's answer"),
     # Parts of the proxy that mitmproxy calls: tried through real sockets.
     "ecdn_proxy/front/mitm/addon.py": ("tests/front/test_proxy.py", "sorting, routing, manifests held"),
     "ecdn_proxy/front/intercept/listener.py": (

@@ -17,11 +17,12 @@ asked for again.
 from collections.abc import Callable
 
 from ecdn_proxy.core.download.assembly import Contradiction
-from ecdn_proxy.core.download.lease_request import ByYourself, FetchIt, Found, LeaseRequest, ReadFrom, Reason
+from ecdn_proxy.core.download.lease_request import LeaseRequest, Reason
 from ecdn_proxy.core.download.origin_part import OriginPart
 from ecdn_proxy.core.download.outcome import Stage
 from ecdn_proxy.core.events import Wanted
 from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.values import Source
 from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.integrity import Voucher
@@ -124,7 +125,7 @@ class Download(OriginPart):
         """The open question, if any."""
         return self._lease_request
 
-    def found(self, found: Found | None, now: Instant) -> None:
+    def found(self, found: LeaseDecision | None, now: Instant) -> None:
         """What came of the question; None while it is open."""
         if found is None:
             return
@@ -133,21 +134,21 @@ class Download(OriginPart):
             return
         self.why = found.why
         match found:
-            case FetchIt() if self._gives_way(found):
+            case LeaseGranted() if self._gives_way(found):
                 self._origin_fetch.lease = found
                 self._end_fetch("cancelled", 0, "this machine cannot give it to others", now)
                 self._give_way_until = now + self._context.limits.give_way_s
                 self.stage = Stage.GIVING_WAY
-            case FetchIt() if self._origin is None:
+            case LeaseGranted() if self._origin is None:
                 self._origin_fetch.lease = found
                 self._end_fetch("cancelled", 0, "nobody watches it at this machine, which only passes it on", now)
                 self.stage = Stage.ENDED
-            case FetchIt():
+            case LeaseGranted():
                 self._begin_fetch(found, now)
-            case ReadFrom():
+            case FollowParents():
                 self._parents.named(found.parents, found.home)
                 self._follow_next(now)
-            case ByYourself(why, for_s, status):
+            case ViewersGoAlone(why, for_s, status):
                 if not status and for_s > self._context.limits.gone_s:
                     self._keep_private(why, for_s)
                 self._release(why, status, now)
@@ -237,7 +238,7 @@ class Download(OriginPart):
 
     # ---- fetching
 
-    def _begin_fetch(self, lease: FetchIt, now: Instant) -> None:
+    def _begin_fetch(self, lease: LeaseGranted, now: Instant) -> None:
         self._parents.drop()
         self.fetched = True
         self.stage = Stage.FETCHING
@@ -253,24 +254,24 @@ class Download(OriginPart):
         self._timeouts.looked(now)
         self._request_lease("parent slow", now, unsettled=False)
 
-    def _gives_way(self, lease: FetchIt) -> bool:
+    def _gives_way(self, lease: LeaseGranted) -> bool:
         """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
         serves = self._context.membership.serves or not self._context.sharing
         return not serves and self._is_live() and self._asks == 1 and not lease.lone and not lease.hedge
 
-    def _is_relieved(self, found: Found, now: Instant) -> bool:
+    def _is_relieved(self, found: LeaseDecision, now: Instant) -> bool:
         """What a silent fetch's question led to; True when the answer takes the fetch's place at once.
 
         A neighbour is only taken in reserve: the origin may be slow for all, and then whoever asked first has it first.
         """
         match found:
-            case ReadFrom() if self._quiet_from() <= now:
+            case FollowParents() if self._quiet_from() <= now:
                 self._parents.named(found.parents, found.home)
                 self._reserve_why = found.why
                 self._request_next(now)
-            case FetchIt() if self._origin_fetch.lease is not None and not self._origin_fetch.lease.lease:
+            case LeaseGranted() if self._origin_fetch.lease is not None and not self._origin_fetch.lease.lease:
                 self._origin_fetch.lease = found
-            case ByYourself(why, for_s) if for_s:
+            case ViewersGoAlone(why, for_s) if for_s:
                 self._end_fetch("cancelled", 0, why, now)
                 return True
         return False
@@ -385,4 +386,4 @@ class Download(OriginPart):
             return
         self.why = why
         self._context.ledger.shadow(self.key, self.stream, self._context.me.device, 0, now)
-        self._begin_fetch(FetchIt(None, 0, hedge=True, why=self.why), now)
+        self._begin_fetch(LeaseGranted(None, 0, hedge=True, why=self.why), now)

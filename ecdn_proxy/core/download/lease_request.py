@@ -1,56 +1,22 @@
 """Asks a key's home who fetches it; tries the next in rank when the home is silent, and decides alone at last.
 
-    begin(), heard(), link_closed(), wake()  -> Found | None
+    begin(), heard(), link_closed(), wake()  -> LeaseDecision | None
 
 At most `home_ranks` homes are asked. A late grant from a home that was given up is handed back by the acquisition.
 While the committee has only just changed, a home notes its own lease and asks the homes of older lists (its elders)
 whether others have begun without it; if so it follows them. Two that ask each other: the better rank fetches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.ledger import Alone, Following, Grant
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Ask, Contact, Follow, GoAlone, Granted, Redirect, Shadow
 
 HOPS_MAX = 2
 Reason = Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
-
-
-@dataclass(frozen=True, slots=True)
-class FetchIt:
-    """This device fetches from the origin; `home` is told how it goes (None: this device's own ledger)."""
-
-    home: str | None
-    lease: int
-    hedge: bool
-    why: str
-    lone: bool = False
-    """Nobody was asked, for want of neighbours."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFrom:
-    """Read from the first of these that serves."""
-
-    parents: tuple[Contact, ...]
-    why: str
-    home: str
-    """Whose ledger said so."""
-
-
-@dataclass(frozen=True, slots=True)
-class ByYourself:
-    """Nobody shares this key now."""
-
-    why: str
-    for_s: float
-    status: int
-
-
-Found = FetchIt | ReadFrom | ByYourself
 
 
 class LeaseRequest:
@@ -77,7 +43,7 @@ class LeaseRequest:
         self._asked: dict[str, tuple[int, Instant]] = {}
         self._lost: list[str] = []
         self._hops = 0
-        self._own: FetchIt | None = None
+        self._own: LeaseGranted | None = None
         """This home's own lease, while it asks its elders."""
         self._elders: set[str] = set()
         self.due_at: Instant | None = None
@@ -86,7 +52,7 @@ class LeaseRequest:
         """Whether an answer belongs to this question."""
         return device in self._asked and self._asked[device][0] == request
 
-    def begin(self, now: Instant, at: str | None = None) -> Found | None:
+    def begin(self, now: Instant, at: str | None = None) -> LeaseDecision | None:
         """Put the question, to this home first if there is one that is known to know."""
         if at == self._context.me.device:
             return self._decide_here(now, self._first("this machine keeps the list"))
@@ -94,7 +60,7 @@ class LeaseRequest:
             return None
         return self._next(now)
 
-    def wake(self, now: Instant) -> Found | None:
+    def wake(self, now: Instant) -> LeaseDecision | None:
         """Nobody answered in time: ask the next as well."""
         if self.due_at is None or now < self.due_at:
             return None
@@ -107,7 +73,7 @@ class LeaseRequest:
         self._lost = silent + self._lost
         return self._next(now)
 
-    def link_closed(self, device: str, now: Instant) -> Found | None:
+    def link_closed(self, device: str, now: Instant) -> LeaseDecision | None:
         """A home went away, or could not be reached."""
         if device not in self._asked or device in self._lost:
             return None
@@ -116,18 +82,18 @@ class LeaseRequest:
         self._lost.append(device)
         return self._next(now)
 
-    def heard(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+    def heard(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> LeaseDecision | None:
         """A home answered."""
         self._context.answered_in(now - self._asked[device][1])
         if self._own is not None:
             return self._elder_said(device, message, now)
         match message:
             case Granted():
-                return FetchIt(device, message.lease, message.hedge, self._first(f"{device[:8]} keeps the list"))
+                return LeaseGranted(device, message.lease, message.hedge, self._first(f"{device[:8]} keeps the list"))
             case Follow():
-                return ReadFrom(message.parents, message.why, device)
+                return FollowParents(message.parents, message.why, device)
             case GoAlone():
-                return ByYourself(message.why, message.for_ms / 1000, message.status)
+                return ViewersGoAlone(message.why, message.for_ms / 1000, message.status)
             case Redirect():
                 home = message.home.device
                 self._hops += 1
@@ -142,11 +108,11 @@ class LeaseRequest:
     def _first(who_keeps: str) -> str:
         return f"first of the office to ask for it, so it fetched for all ({who_keeps})"
 
-    def _next(self, now: Instant) -> Found | None:
+    def _next(self, now: Instant) -> LeaseDecision | None:
         context = self._context
         me = context.me.device
         if not context.sharing:
-            return FetchIt(None, 0, hedge=False, why="sharing is off")
+            return LeaseGranted(None, 0, hedge=False, why="sharing is off")
         homes = context.membership.homes(self._stream, self._key, now)
         if homes == [me]:
             return self._alone(now)
@@ -184,35 +150,37 @@ class LeaseRequest:
         elsewhere = (it for it in homes if it != context.me.device and not context.membership.isolation.is_beside(it))
         return any(not context.ledger.is_isolated(it) for it in elsewhere)
 
-    def _alone(self, now: Instant) -> Found:
+    def _alone(self, now: Instant) -> LeaseDecision:
         found = self._decide_here(now, "no neighbour watches this stream")
-        return replace(found, lone=True) if isinstance(found, FetchIt) else found
+        return replace(found, lone=True) if isinstance(found, LeaseGranted) else found
 
     def asks_elder(self, device: str) -> bool:
         """Whether this home waits for that one's word."""
         return device in self._elders
 
-    def _ask_elders(self, now: Instant) -> Found | None:
+    def _ask_elders(self, now: Instant) -> LeaseDecision | None:
         found = self._decide_here(now, self._first("this machine keeps the list"), tell=False)
-        if not isinstance(found, FetchIt):
+        if not isinstance(found, LeaseGranted):
             return found
         elders = self._context.membership.elders(self._stream, self._key, now)
         self._elders = {elder for elder in elders if self._put(elder, now, "elder")}
         self._own = found
         return None if self._elders else found
 
-    def _elder_silent(self, device: str) -> Found | None:
+    def _elder_silent(self, device: str) -> LeaseDecision | None:
         self._elders.discard(device)
         return None if self._elders else self._own
 
-    def _elder_said(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> Found | None:
+    def _elder_said(
+        self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant
+    ) -> LeaseDecision | None:
         assert self._own is not None
         if not isinstance(message, Follow):
             return self._elder_silent(device)
         me = self._context.me.device
         self._context.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
         self._context.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
-        return ReadFrom(message.parents, message.why, device)
+        return FollowParents(message.parents, message.why, device)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
         context = self._context
@@ -235,23 +203,19 @@ class LeaseRequest:
         self.due_at = now + (context.answer_wait_s() if linked else context.limits.home_answer_max_s)
         return True
 
-    def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> Found:
+    def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> LeaseDecision:
         self.due_at = None
         context, me = self._context, self._context.me
         known = me.device in context.ledger.fetchers(self._key)
         isolated = context.membership.isolation.holds(now)
-        asked = context.ledger.ask(
+        decision = context.ledger.ask(
             self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
         )
-        match asked:
-            case Grant(lease, hedge):
-                if tell and not known:
-                    tell_shadow(context, self._key, self._stream, me, lease, now)
-                return FetchIt(None, lease, hedge, why)
-            case Following(choice):
-                return ReadFrom(context.contacts(choice.parents), choice.why, me.device)
-            case Alone(reason, for_s, status):
-                return ByYourself(reason, for_s, status)
+        if not isinstance(decision, LeaseGranted):
+            return decision
+        if tell and not known:
+            tell_shadow(context, self._key, self._stream, me, decision.lease, now)
+        return replace(decision, why=why)
 
 
 def tell_shadow(context: NodeContext, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:

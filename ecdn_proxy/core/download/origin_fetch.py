@@ -10,10 +10,10 @@ end()         the fetch is over or given up, and the lease given back
 from typing import Literal
 
 from ecdn_proxy.core.download.assembly import Assembly
-from ecdn_proxy.core.download.lease_request import FetchIt
 from ecdn_proxy.core.events import AbortOrigin, FetchOrigin, OriginAnswered
 from ecdn_proxy.core.http.cacheability import Cacheability, Private, Shareable, judge
 from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.swarm.decisions import LeaseGranted
 from ecdn_proxy.core.values import ByteRange, OriginRequest
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
@@ -33,7 +33,7 @@ class OriginFetch:
         self._key = key
         self._stream = stream
         self._range: ByteRange | None = None
-        self.lease: FetchIt | None = None
+        self.lease: LeaseGranted | None = None
         self.number: int | None = None
         """Of the fetch that is under way."""
         self.tries = 0
@@ -47,7 +47,7 @@ class OriginFetch:
 
     def begin(
         self,
-        lease: FetchIt,
+        lease: LeaseGranted,
         origin: OriginRequest,
         resource_range: ByteRange | None,
         assembly: Assembly,
@@ -114,7 +114,7 @@ class OriginFetch:
         """The device that keeps this key's ledger is gone: the fetch goes on, its lease moves to the ledger here."""
         lease = self.lease
         if lease is not None and lease.home == device:
-            self.lease = FetchIt(None, lease.lease, lease.hedge, lease.why)
+            self.lease = LeaseGranted(None, lease.lease, lease.hedge, lease.why)
             self._context.ledger.shadow(self._key, self._stream, self._context.me.device, lease.lease, now)
 
     def let_go(self) -> int | None:
@@ -133,7 +133,7 @@ class OriginFetch:
         before = self.lease
         if before is not None:
             self._give_back(before, "cancelled", 0, "another home keeps the lease", now)
-            self.lease = FetchIt(home, lease, before.hedge, before.why)
+            self.lease = LeaseGranted(home, lease, before.hedge, before.why)
             self._reported_at = None
 
     def end(self, assembly: Assembly, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
@@ -143,7 +143,7 @@ class OriginFetch:
         if lease is not None:
             self._give_back(lease, outcome, status, why, now)
 
-    def _give_back(self, lease: FetchIt, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+    def _give_back(self, lease: LeaseGranted, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
         context = self._context
         if lease.home is None:
             context.ledger.finished(self._key, lease.lease, context.me.device, outcome, status, why, now)

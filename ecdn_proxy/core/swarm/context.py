@@ -58,10 +58,6 @@ class NodeContext:
         link = self.links.get(device)
         return link is not None and link.kind == "webrtc"
 
-    def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
-        """Where they listen, as far as it is known."""
-        return tuple(contact for it in devices if (contact := self.membership.contact(it)) is not None)
-
     def number(self) -> int:
         """A number not used before: requests, fetches."""
         self._number = (self._number + 1) % 2**32

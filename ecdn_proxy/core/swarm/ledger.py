@@ -1,6 +1,6 @@
 """The ledger a key's home keeps: who may fetch it from the origin, who has it, who reads from whom.
 
-    ask(...)      -> Granted | Following | Alone        one origin fetch per key and site, a second only as a hedge
+    ask(...)      -> LeaseDecision        one origin fetch per key and site, a second only as a hedge
     progress(), finished(), held(), dropped(), left()   what the devices report
 
 A lease lives on progress. It begins with the ask, before any response header; it ends when its holder says so, when its
@@ -10,10 +10,10 @@ holder's link ends, or when it has been silent too long, which is noticed at the
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.candidates import Candidates
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.swarm.key_record import KeyRecord, LeaseState
 from ecdn_proxy.core.swarm.membership import Membership
 from ecdn_proxy.core.swarm.parent_choice import ParentChoice
@@ -36,30 +36,9 @@ TOLD_LIVES_S = 2.0
 """A lease that another home granted lives this much longer here: its progress is not reported to this ledger."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
 """A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Fetch it from the origin."""
-
-    lease: int
-    hedge: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """Read it from these."""
-
-    choice: ParentChoice
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """Everybody for himself."""
-
-    why: str
-    for_s: float
-    status: int
+AGAIN = "it holds the lease already, and asks again because it has lost its way"
+GOES_ON = "its own fetch is silent, but nobody else can give it the segment"
+FREE = "nobody can give it the segment, and fewer than two are at the origin for it"
 
 
 class Ledger:
@@ -69,6 +48,7 @@ class Ledger:
         self, membership: Membership, limits: Limits, apart: Callable[[str, str], bool] = lambda one, other: False
     ) -> None:
         self._limits = limits
+        self._membership = membership
         self._entries: OrderedDict[str, KeyRecord] = OrderedDict()
         self._candidates = Candidates(membership, limits, apart)
         self._first_byte: dict[str, float] = {}
@@ -79,11 +59,11 @@ class Ledger:
         entry = self._entries.get(key)
         return entry is not None and bool(entry.leases or entry.late or entry.holders or entry.alone_until)
 
-    def elder(self, key: str, device: str, now: Instant) -> Following | None:
+    def elder(self, key: str, device: str, now: Instant) -> FollowParents | None:
         """What an older ledger knows for a new home: whom to follow, or nothing. Nothing is granted."""
         entry = self._entries.get(key)
         choice = None if entry is None else self._choose(entry, device, (), now)
-        return None if choice is None else Following(choice)
+        return None if choice is None else self._named(choice.parents, choice.why)
 
     def ask(
         self,
@@ -96,12 +76,12 @@ class Ledger:
         now: Instant,
         *,
         isolated: bool = False,
-    ) -> Grant | Following | Alone:
+    ) -> LeaseDecision:
         """Decide for `device`, which wants the key and has its first `have` pieces; `isolated` as in `Ask`."""
         self._candidates.noted(device, isolated=isolated)
         entry = self._entry(key, stream)
         if entry.alone_until > now:
-            return Alone(entry.alone_why, entry.alone_until - now, entry.alone_status)
+            return ViewersGoAlone(entry.alone_why, entry.alone_until - now, entry.alone_status)
         self._expire(entry, now)
         entry.holders.discard(device)
         own = next((lease for lease in entry.at_origin() if lease.device == device), None)
@@ -112,7 +92,7 @@ class Ledger:
             # it holds the lease and asks again: it has lost its way (restart, crossed messages)
             own.granted_at = own.heard_at = now
             entry.revive(own)
-            return Grant(own.number, hedge=len(entry.at_origin()) > 1)
+            return LeaseGranted(None, own.number, hedge=len(entry.at_origin()) > 1, why=AGAIN)
         if slow and (stays := self._stays(entry, device, now)) is not None:
             return stays
         forgivable = slow and self._forgivable(entry, have, now)
@@ -128,11 +108,13 @@ class Ledger:
         if choice is None and len(entry.at_origin()) < LEASES_MAX:
             return self._grant(entry, device, now)
         if choice is None and (choice := self._choose(entry, device, (), now, silent=True)) is None:
-            return Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
+            return ViewersGoAlone("two are fetching it already and no neighbour may serve it", 0.0, 0)
         self._follow(entry, device, choice, now)
-        return Following(choice)
+        return self._named(choice.parents, choice.why)
 
-    def _relieve(self, entry: KeyRecord, own: LeaseState, avoid: tuple[str, ...], now: Instant) -> Grant | Following:
+    def _relieve(
+        self, entry: KeyRecord, own: LeaseState, avoid: tuple[str, ...], now: Instant
+    ) -> LeaseGranted | FollowParents:
         """Its holder says that a fetch is silent: whoever has the segment or gets it will do; else it goes on.
 
         The lease lives no longer for it, but counts as one of the two fetches that there may be.
@@ -141,19 +123,22 @@ class Ledger:
         if own in entry.late:
             own.heard_at = now
         if choice is None:
-            return Grant(own.number, hedge=len(entry.at_origin()) > 1)
+            return LeaseGranted(None, own.number, hedge=len(entry.at_origin()) > 1, why=GOES_ON)
         if own in entry.leases:
             entry.leases.remove(own)
             entry.late.append(own)
             own.heard_at = now
         self._follow(entry, own.device, choice, now)
-        return Following(choice)
+        return self._named(choice.parents, choice.why)
+
+    def _named(self, parents: tuple[str, ...], why: str) -> FollowParents:
+        return FollowParents(self._membership.contacts(parents), why, self._membership.me.device)
 
     def _follow(self, entry: KeyRecord, device: str, choice: ParentChoice, now: Instant) -> None:
         entry.follow(device, choice.parents[0], now)
         self._candidates.gave(choice.parents[0], now)
 
-    def _stays(self, entry: KeyRecord, device: str, now: Instant) -> Following | None:
+    def _stays(self, entry: KeyRecord, device: str, now: Instant) -> FollowParents | None:
         """Whether an asker that finds its parent slow had better stay: when the fault is further up, and known.
 
         Everybody below a gap notices it at the same moment. Were all of them moved, nobody would read from anybody who
@@ -166,13 +151,13 @@ class Ledger:
         if chain is None:
             return None
         if self._not_begun(entry, now):
-            return Following(ParentChoice((parent,), "the origin has not begun to answer, so nobody is to blame"))
+            return self._named((parent,), "the origin has not begun to answer, so nobody is to blame")
         if entry.began_at is not None and now - entry.began_at <= self._limits.silence_s:
-            return Following(ParentChoice((parent,), "the origin has only just begun, and what came is on its way"))
+            return self._named((parent,), "the origin has only just begun, and what came is on its way")
         above: str | None = parent
         while above is not None:
             if now - entry.moved_at.get(above, -math.inf) <= MENDING_S:
-                return Following(ParentChoice((parent,), f"{above[:8]} above it has just been given another parent"))
+                return self._named((parent,), f"{above[:8]} above it has just been given another parent")
             above = entry.parents.get(above) if above != chain[1] else None
         return None
 
@@ -292,12 +277,12 @@ class Ledger:
                 self._entries.popitem(last=False)
         return entry
 
-    def _grant(self, entry: KeyRecord, device: str, now: Instant) -> Grant:
+    def _grant(self, entry: KeyRecord, device: str, now: Instant) -> LeaseGranted:
         hedge = bool(entry.at_origin())
         self._last_lease += 1
         entry.leases.append(LeaseState(self._last_lease, device, now, now))
         entry.unfollow(device)
-        return Grant(self._last_lease, hedge)
+        return LeaseGranted(None, self._last_lease, hedge, FREE)
 
     def _expire(self, entry: KeyRecord, now: Instant) -> None:
         entry.late = [state for state in entry.late if now <= state.heard_at + LATE_COUNTS_S]

@@ -90,6 +90,10 @@ class Membership:
         known = self._known.get(device)
         return None if known is None else known.contact
 
+    def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
+        """Where they listen, as far as it is known."""
+        return tuple(contact for it in devices if (contact := self.contact(it)) is not None)
+
     def reachable(self, device: str, now: Instant) -> bool:
         """Whether it is worth trying to speak to a device now."""
         known = self._known.get(device)
@@ -234,8 +238,7 @@ class Membership:
 
     def keepers(self, stream: str) -> tuple[Contact, ...]:
         """Who keeps a stream's ledgers by the coordinator's last word, as far as they are known here."""
-        found = (self.contact(device) for device in self._committee.get(stream, ()))
-        return tuple(contact for contact in found if contact is not None)
+        return self.contacts(self._committee.get(stream, ()))
 
     def keepers_told(self, stream: str, members: tuple[Contact, ...]) -> bool:
         """A neighbour tells of the coordinator's last word; False when there was one here already."""

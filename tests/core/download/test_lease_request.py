@@ -1,9 +1,10 @@
 """A question about a key as a timetable: the home is asked, then the next, and at last this machine decides alone."""
 
-from ecdn_proxy.core.download.lease_request import HOPS_MAX, ByYourself, FetchIt, LeaseRequest, ReadFrom, Reason
+from ecdn_proxy.core.download.lease_request import HOPS_MAX, LeaseRequest, Reason
 from ecdn_proxy.core.events import Dial, Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect, Shadow
 from tests.core.makers import contact, context, linked
 from tests.core.world import STREAM, key_of
@@ -63,7 +64,7 @@ def test_the_home_says_fetch_it() -> None:
     assert not lease_request.owns("bob", ask.request)
     assert not lease_request.owns("ann", ask.request + 1)
     found = lease_request.heard("ann", desk.granted(ask), 0.01)
-    assert isinstance(found, FetchIt)
+    assert isinstance(found, LeaseGranted)
     assert (found.home, found.lease, found.hedge) == ("ann", 5, False)
     assert "ann" in found.why
 
@@ -73,9 +74,9 @@ def test_the_home_says_whom_to_read_from_or_that_nobody_may_share() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert lease_request.heard("ann", desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", "ann")
+    assert lease_request.heard("ann", desk.follow(ask, "bob"), 0.01) == FollowParents((contact("bob"),), "so", "ann")
     alone = GoAlone(ask.request, desk.key, "no-store", 1_500, 0)
-    assert lease_request.heard("ann", alone, 0.01) == ByYourself("no-store", 1.5, 0)
+    assert lease_request.heard("ann", alone, 0.01) == ViewersGoAlone("no-store", 1.5, 0)
 
 
 def test_a_silent_home_is_given_its_time_then_the_next_is_asked_too() -> None:
@@ -91,7 +92,7 @@ def test_a_silent_home_is_given_its_time_then_the_next_is_asked_too() -> None:
     ((home, ask),) = desk.asked()
     assert (home, ask.reason, ask.avoid) == ("bob", "home lost", ("ann",))
     later = lease_request.heard("bob", desk.granted(ask), due + 0.01)
-    assert isinstance(later, FetchIt)
+    assert isinstance(later, LeaseGranted)
     assert later.home == "bob"
 
 
@@ -104,7 +105,7 @@ def test_after_three_silent_homes_this_machine_decides() -> None:
         assert lease_request.due_at is not None
         found = lease_request.wake(lease_request.due_at)
     assert [home for home, _ in desk.asked()] == ["ann", "bob", "cat"]
-    assert isinstance(found, FetchIt)
+    assert isinstance(found, LeaseGranted)
     assert (found.home, found.why) == (None, "no ledger answered in time")
     assert lease_request.due_at is None
     assert lease_request.wake(99.0) is None
@@ -136,27 +137,29 @@ def test_a_home_without_link_is_dialled_and_given_longer() -> None:
 def test_without_anybody_to_ask_this_machine_decides() -> None:
     here = context()
     lease_request = LeaseRequest(here, key_of(1), STREAM, reason="first", avoid=(), have=0, unsettled=True)
-    assert lease_request.begin(0.0) == FetchIt(None, 1, hedge=False, why="no neighbour watches this stream", lone=True)
+    assert lease_request.begin(0.0) == LeaseGranted(
+        None, 1, hedge=False, why="no neighbour watches this stream", lone=True
+    )
     here.sharing = False
     off = LeaseRequest(here, key_of(2), STREAM, reason="first", avoid=(), have=0, unsettled=True)
-    assert off.begin(0.0) == FetchIt(None, 0, hedge=False, why="sharing is off")
+    assert off.begin(0.0) == LeaseGranted(None, 0, hedge=False, why="sharing is off")
 
 
 def test_what_the_ledger_here_says() -> None:
     desk = Desk("me")
     desk.context.ledger.ask(desk.key, STREAM, "ann", "first", (), 0, 0.0)
     found = desk.lease_request().begin(0.1)
-    assert isinstance(found, ReadFrom)
+    assert isinstance(found, FollowParents)
     assert found.parents == (contact("ann"),)
     desk.context.ledger.finished(desk.key, 1, "ann", "private", 404, "the origin answered 404", 0.2)
     alone = desk.lease_request().begin(0.3)
-    assert isinstance(alone, ByYourself)
+    assert isinstance(alone, ViewersGoAlone)
     assert (alone.why, alone.status) == ("the origin answered 404", 404)
 
 
 def test_the_next_in_rank_learns_of_a_lease_granted_here() -> None:
     desk = Desk("me", "ann")
-    assert isinstance(desk.lease_request().begin(0.0), FetchIt)
+    assert isinstance(desk.lease_request().begin(0.0), LeaseGranted)
     assert desk.context.out == [Send("ann", Shadow(desk.key, STREAM, contact("me"), 1))]
 
 
@@ -179,7 +182,7 @@ def test_a_better_home_is_asked_instead() -> None:
     desk.context.opened(contact("eve"), "lan", 1.0)
     ((home, second),) = desk.asked()
     assert (home, second.hops) == ("eve", 1)
-    assert isinstance(lease_request.heard("eve", desk.granted(second), 0.02), FetchIt)
+    assert isinstance(lease_request.heard("eve", desk.granted(second), 0.02), LeaseGranted)
 
 
 def test_sent_back_here_this_machine_decides() -> None:
@@ -188,7 +191,7 @@ def test_sent_back_here_this_machine_decides() -> None:
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
     found = lease_request.heard("ann", desk.redirect(ask, "me"), 0.01)
-    assert isinstance(found, FetchIt)
+    assert isinstance(found, LeaseGranted)
     assert found.why == "ann says that the ledger is kept here"
 
 
@@ -204,7 +207,7 @@ def test_two_that_name_each_other_lead_nobody_round() -> None:
     assert home == "bob"
     found = lease_request.heard("bob", desk.redirect(third, "dan"), 0.03)
     assert third.hops == HOPS_MAX
-    assert isinstance(found, FetchIt)
+    assert isinstance(found, LeaseGranted)
 
 
 def test_a_home_that_cannot_be_reached_is_not_waited_for() -> None:
@@ -235,14 +238,14 @@ def test_a_new_home_asks_its_elders_before_anybody_hears_of_its_lease() -> None:
     assert all(lease_request.asks_elder(home) for home, _ in asked)
     answers = [lease_request.heard(home, desk.granted(ask, 0), 0.01) for home, ask in asked]
     assert answers[:-1] == [None] * (len(asked) - 1)
-    assert isinstance(answers[-1], FetchIt)
+    assert isinstance(answers[-1], LeaseGranted)
     assert answers[-1].home is None
 
 
 def test_an_elder_that_knows_better_is_believed_and_the_own_lease_ends() -> None:
     desk, lease_request, asked = unsettled("me", "ann")
     home, ask = asked[0]
-    assert lease_request.heard(home, desk.follow(ask, "bob"), 0.01) == ReadFrom((contact("bob"),), "so", home)
+    assert lease_request.heard(home, desk.follow(ask, "bob"), 0.01) == FollowParents((contact("bob"),), "so", home)
     # what the elder knows this ledger knows now: who asks here meanwhile is not sent to the origin
     assert desk.context.ledger.fetchers(desk.key) == ("bob",)
 
@@ -251,25 +254,25 @@ def test_silent_elders_hold_up_nothing() -> None:
     _, lease_request, _ = unsettled("me", "ann")
     assert lease_request.due_at is not None
     assert lease_request.wake(lease_request.due_at - 0.001) is None
-    assert isinstance(lease_request.wake(lease_request.due_at), FetchIt)
+    assert isinstance(lease_request.wake(lease_request.due_at), LeaseGranted)
     desk, lease_request, asked = unsettled("me", "ann")
     assert desk is not None
     gone = [lease_request.link_closed(home, 0.01) for home, _ in asked]
-    assert isinstance(gone[-1], FetchIt)
+    assert isinstance(gone[-1], LeaseGranted)
 
 
 def test_elders_that_cannot_be_reached_are_none() -> None:
     desk = Desk("me", "ann", links=())
     for device in DEVICES:
         desk.context.membership.unlinked(device, 5.0)
-    assert isinstance(desk.lease_request(unsettled=True).begin(0.0), FetchIt)
+    assert isinstance(desk.lease_request(unsettled=True).begin(0.0), LeaseGranted)
 
 
 def test_a_new_home_that_must_not_fetch_asks_nobody() -> None:
     desk = Desk("me", "ann")
     desk.context.ledger.shadow(desk.key, STREAM, "bob", 1, 0.0)
     desk.context.ledger.finished(desk.key, 1, "bob", "private", 404, "gone", 0.0)
-    assert isinstance(desk.lease_request(unsettled=True).begin(0.1), ByYourself)
+    assert isinstance(desk.lease_request(unsettled=True).begin(0.1), ViewersGoAlone)
 
 
 def test_an_elder_that_says_something_else_knows_nothing() -> None:
@@ -277,5 +280,5 @@ def test_an_elder_that_says_something_else_knows_nothing() -> None:
     said = [
         lease_request.heard(home, GoAlone(ask.request, desk.key, "no-store", 600_000, 0), 0.01) for home, ask in asked
     ]
-    assert isinstance(said[-1], FetchIt)
+    assert isinstance(said[-1], LeaseGranted)
     assert desk.context.ledger.fetchers(desk.key) == ("me",)

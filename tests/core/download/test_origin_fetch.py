@@ -4,11 +4,11 @@ import pytest
 
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
-from ecdn_proxy.core.download.lease_request import FetchIt
 from ecdn_proxy.core.download.origin_fetch import OriginFetch
 from ecdn_proxy.core.http.cacheability import Private, Shareable
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.swarm.decisions import LeaseGranted
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
@@ -17,8 +17,8 @@ from tests.core.world import STREAM, UTC
 
 NOW = 100.0
 BODY = bytes(range(256)) * 128 * 4
-HERE = FetchIt(None, 3, hedge=False, why="so")
-THERE = FetchIt("home", 5, hedge=False, why="so")
+HERE = LeaseGranted(None, 3, hedge=False, why="so")
+THERE = LeaseGranted("home", 5, hedge=False, why="so")
 REQUEST = values.OriginRequest("https://origin.test/1", ())
 HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
 
@@ -115,7 +115,7 @@ def test_a_home_that_is_lost_leaves_its_lease_to_the_ledger_here() -> None:
 
 
 @pytest.mark.parametrize("lease", [HERE, THERE])
-def test_how_long_the_origin_took_is_learnt_once(lease: FetchIt) -> None:
+def test_how_long_the_origin_took_is_learnt_once(lease: LeaseGranted) -> None:
     """By the ledger from the progress, where it is kept here."""
     context, fetching, assembly = one()
     fetching.begin(lease, REQUEST, None, assembly, NOW)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.ledger import FAILURES_MAX, LATE_COUNTS_S, Alone, Following, Grant, Ledger
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
+from ecdn_proxy.core.swarm.ledger import FAILURES_MAX, LATE_COUNTS_S, Ledger
 from ecdn_proxy.core.swarm.membership import Membership
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, contact
@@ -39,11 +40,11 @@ class Book:
     ) -> str:
         """The answer in a word: "fetch", "hedge", "alone", or whom to follow."""
         match self.ledger.ask(KEY, STREAM, device, reason, avoid, have, now, isolated=isolated):
-            case Grant(_, hedge):
+            case LeaseGranted(hedge=hedge):
                 return "hedge" if hedge else "fetch"
-            case Following(choice):
-                return choice.parents[0]
-            case Alone():
+            case FollowParents(parents):
+                return parents[0].device
+            case ViewersGoAlone():
                 return "alone"
 
     def progress(self, device: str, received: int, now: float, lease: int = 1) -> None:
@@ -113,7 +114,7 @@ def test_learnt_first_bytes_are_bounded() -> None:
     book = Book()
     for number in range(300):
         grant = book.ledger.ask(key_of(number), f"{number:032x}", "dev0", "first", (), 0, 0.0)
-        assert isinstance(grant, Grant)
+        assert isinstance(grant, LeaseGranted)
         book.ledger.progress(key_of(number), grant.lease, "dev0", 1, 0.1)
     assert book.ledger.usual_first_byte_s(f"{0:032x}") == LIMITS.first_byte_unknown_s
     assert book.ledger.usual_first_byte_s(f"{299:032x}") == pytest.approx(0.1)
@@ -123,7 +124,9 @@ def test_who_has_lost_its_way_keeps_its_lease() -> None:
     book = Book()
     first = book.ledger.ask(KEY, STREAM, "dev0", "first", (), 0, 0.0)
     again = book.ledger.ask(KEY, STREAM, "dev0", "parent lost", (), 0, 0.9)
-    assert first == again == Grant(1, hedge=False)
+    assert isinstance(first, LeaseGranted)
+    assert isinstance(again, LeaseGranted)
+    assert (first.lease, first.hedge) == (again.lease, again.hedge) == (1, False)
     assert book.ask("dev1", 0.9 + FIRST_BYTE_ENDS - 0.01) == "dev0"
 
 
@@ -159,7 +162,7 @@ def test_one_404_releases_everybody_for_a_moment_only() -> None:
     assert book.ask("dev0", 0.0) == "fetch"
     book.finished("dev0", "private", 0.1, status=404, why="the origin answered 404")
     alone = book.ledger.ask(KEY, STREAM, "dev1", "first", (), 0, 0.2)
-    assert isinstance(alone, Alone)
+    assert isinstance(alone, ViewersGoAlone)
     assert (alone.why, alone.status) == ("the origin answered 404", 404)
     assert alone.for_s == pytest.approx(0.1)
     assert book.ask("dev1", 0.29) == "alone"
@@ -170,7 +173,7 @@ def test_what_is_private_stays_so_for_ten_minutes() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
     book.finished("dev0", "private", 0.0, status=200, why="no-store")
-    assert book.ledger.ask(KEY, STREAM, "dev1", "first", (), 0, 1.0) == Alone("no-store", 599.0, 0)
+    assert book.ledger.ask(KEY, STREAM, "dev1", "first", (), 0, 1.0) == ViewersGoAlone("no-store", 599.0, 0)
     assert book.ask("dev1", 599.9) == "alone"
     assert book.ask("dev1", 600.1) == "fetch"
 
@@ -184,7 +187,7 @@ def test_some_failures_are_one_machines_many_are_the_origins(status: int) -> Non
         book.finished(f"dev{number}", "failed", number / 10 + 0.05, lease=number + 1, status=status)
     ended = FAILURES_MAX / 10 - 0.05
     alone = book.ledger.ask(KEY, STREAM, "dev9", "first", (), 0, ended + 0.1)
-    assert isinstance(alone, Alone)
+    assert isinstance(alone, ViewersGoAlone)
     assert alone.status == status
     assert book.ask("dev9", ended + 0.21) == "fetch"
 
@@ -353,7 +356,7 @@ def test_two_fetch_and_none_of_them_may_serve() -> None:
     assert book.ask("dev0", 0.0) == "fetch"
     assert book.ask("dev1", 0.0) == "hedge"
     answer = book.ledger.ask(KEY, STREAM, "dev2", "first", (), 0, 0.0)
-    assert answer == Alone("two are fetching it already and no neighbour may serve it", 0.0, 0)
+    assert answer == ViewersGoAlone("two are fetching it already and no neighbour may serve it", 0.0, 0)
 
 
 # ---- who may be a parent
@@ -412,7 +415,7 @@ def test_an_elder_tells_what_it_knows_and_grants_nothing() -> None:
     assert book.ask("dev0", 0.0) == "fetch"
     known = book.ledger.elder(KEY, "dev1", 0.1)
     assert known is not None
-    assert known.choice.parents == ("dev0",)
+    assert known.parents == (contact("dev0"),)
     assert book.ledger.elder(KEY, "dev0", 0.1) is None
     assert book.ledger.fetchers(KEY) == ("dev0",)
 
@@ -479,14 +482,14 @@ def test_at_most_one_lease_outside_a_hedge_two_at_all_and_every_chain_ends(
                 fetchers = book.ledger.fetchers(KEY)
                 assert len(fetchers) == len(set(fetchers)) <= 2
                 match answer:
-                    case Grant(number, hedge):
+                    case LeaseGranted(lease=number, hedge=hedge):
                         assert device in fetchers
                         assert hedge is (len(fetchers) == 2) or device in before
                         told.lease[device] = number
                         told.parent.pop(device, None)
-                    case Following(choice):
-                        assert device not in choice.parents
-                        told.parent[device] = choice.parents[0]
+                    case FollowParents(parents):
+                        assert device not in [parent.device for parent in parents]
+                        told.parent[device] = parents[0].device
                         _ends_well(device, told, fetchers)
             case "progress":
                 book.ledger.progress(KEY, lease, device, data.draw(st.integers(0, 900_000)), now)
