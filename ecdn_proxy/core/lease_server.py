@@ -42,11 +42,11 @@ class LeaseServer:
     def _asked_as_elder(self, device: str, ask: Ask, now: Instant) -> None:
         """A newer home wants to know what this older one knows; if that is nothing, this one notes who fetches."""
         context = self._context
-        known = context.ledger.elder(ask.key, device, now)
+        known = context.ledger.known_parents(ask.key, device, now)
         if known is not None and not self._yields(device, ask.key, known):
             self._follow(device, ask, known)
             return
-        context.ledger.shadow(ask.key, ask.stream, device, 0, now)
+        context.ledger.lease_shadowed(ask.key, ask.stream, device, 0, now)
         context.send(device, Granted(ask.request, ask.key, 0, hedge=False))
 
     def _yields(self, device: str, key: str, known: FollowParents) -> bool:
@@ -60,7 +60,7 @@ class LeaseServer:
 
     def _decide(self, device: str, ask: Ask, now: Instant) -> None:
         context = self._context
-        answer = context.ledger.ask(
+        answer = context.ledger.decide_lease(
             ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now, isolated=ask.isolated
         )
         match answer:
@@ -90,7 +90,7 @@ class LeaseServer:
         """Who should be asked: the best in rank, or of an isolated machine the best whom all reach, even the asker."""
         homes, isolation = self._context.membership.homes(ask.stream, ask.key, now), self._context.membership.isolation
         if isolation.holds(now) and not ask.isolated:
-            me, isolated = self._context.me.device, self._context.ledger.is_isolated
+            me, isolated = self._context.me.device, self._context.ledger.said_isolated
             for home in homes:
                 if home != me and not isolation.is_beside(home) and not isolated(home):
                     return home
@@ -102,7 +102,7 @@ class LeaseServer:
     def _offers_itself(self, device: str, ask: Ask) -> bool:
         """The ledger here says nothing of the key, but this machine has it: that is an answer too."""
         context = self._context
-        if context.me.device in ask.avoid or not context.membership.serves or context.ledger.knows(ask.key):
+        if context.me.device in ask.avoid or not context.membership.serves or context.ledger.knows_key(ask.key):
             return False
         if self._holds(ask.key):
             return True

@@ -180,7 +180,7 @@ class Node:
         stood = self.context.closed(device)
         self.context.membership.unlinked(device, now)
         if stood:
-            self.context.ledger.left(device)
+            self.context.ledger.device_left(device)
         self.announcements.register(self.announcements.watched(), now)
         self.uploads.device_left(device)
         self._downloads.device_left(device, now)
@@ -266,16 +266,16 @@ class Node:
         ledger = self.context.ledger
         match message:
             case Progress(key, lease, received):
-                ledger.progress(key, lease, device, received, now)
+                ledger.lease_progressed(key, lease, device, received, now)
             case Finished(key, lease, outcome, status, why):
-                ledger.finished(key, lease, device, outcome, status, why, now)
+                ledger.lease_ended(key, lease, device, outcome, status, why, now)
             case Held(key, stream):
-                ledger.held(key, stream, device)
+                ledger.segment_held(key, stream, device)
             case Dropped(key):
-                ledger.dropped(key, device)
+                ledger.segment_dropped(key, device)
             case Shadow(key, stream, fetcher, lease) if fetcher.device != self.context.me.device:
                 self.context.membership.met(fetcher, f"named by {device[:8]}")
-                ledger.shadow(key, stream, fetcher.device, lease, now)
+                ledger.lease_shadowed(key, stream, fetcher.device, lease, now)
             case Shadow():
                 pass
 

@@ -69,11 +69,11 @@ def test_when_the_next_in_rank_fetches_the_one_after_it_hears_of_it() -> None:
 def test_everybody_for_himself_with_the_reason_and_for_how_long() -> None:
     desk = Desk("me", "ann")
     desk.ask("bob")
-    desk.context.ledger.finished(desk.key, 1, "bob", "private", 404, "x" * 400, 0.0)
+    desk.context.ledger.lease_ended(desk.key, 1, "bob", "private", 404, "x" * 400, 0.0)
     answer = desk.ask("cat")
     assert isinstance(answer, GoAlone)
     assert (answer.for_ms, answer.status, len(answer.why)) == (200, 404, 298)
-    desk.context.ledger.finished(desk.key, 1, "bob", "complete", 200, "", 0.0)
+    desk.context.ledger.lease_ended(desk.key, 1, "bob", "complete", 200, "", 0.0)
 
 
 def test_one_that_asked_the_wrong_home_is_sent_on_unless_it_has_its_reasons() -> None:
@@ -105,7 +105,7 @@ def test_what_this_machine_has_it_offers_whosever_ledger_it_is() -> None:
 def test_the_ledgers_word_counts_more_than_what_is_here() -> None:
     desk = Desk("me", "ann")
     desk.held.add(desk.key)
-    desk.context.ledger.held(desk.key, STREAM, "cat")
+    desk.context.ledger.segment_held(desk.key, STREAM, "cat")
     answer = desk.ask("bob")
     assert isinstance(answer, Follow)
     assert answer.parents == (contact("cat"),)

@@ -100,9 +100,9 @@ def test_news_of_neighbours_reach_the_ledger() -> None:
     one.feed(events.Received("ann", peer.Finished(KEY, 7, "cancelled", 0, "so")))
     assert ledger.fetchers(KEY) == ()
     one.feed(events.Received("ann", peer.Held(KEY, STREAM)))
-    assert ledger.knows(KEY)
+    assert ledger.knows_key(KEY)
     one.feed(events.Received("ann", peer.Dropped(KEY)))
-    assert not ledger.knows(KEY)
+    assert not ledger.knows_key(KEY)
     one.feed(events.Received("ann", peer.Watching((), serves=False)))
     assert one.node.context.membership.members(STREAM, one.now) == ["bob", "me"]
 

@@ -385,5 +385,5 @@ class Download(OriginPart):
             self._cancel(now)
             return
         self.why = why
-        self._context.ledger.shadow(self.key, self.stream, self._context.me.device, 0, now)
+        self._context.ledger.lease_shadowed(self.key, self.stream, self._context.me.device, 0, now)
         self._begin_fetch(LeaseGranted(None, 0, hedge=True, why=self.why), now)

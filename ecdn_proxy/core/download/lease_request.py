@@ -118,7 +118,7 @@ class LeaseRequest:
             return self._alone(now)
         isolation = context.membership.isolation
         isolated = isolation.holds(now)
-        if homes[0] == me and self._unsettled and not (isolated or self._asked or context.ledger.knows(self._key)):
+        if homes[0] == me and self._unsettled and not (isolated or self._asked or context.ledger.knows_key(self._key)):
             return self._ask_elders(now)
         if isolated:
             homes += context.membership.substitutes(self._stream, self._key, now)
@@ -148,7 +148,7 @@ class LeaseRequest:
         if self._lost or self._avoid:
             return True
         elsewhere = (it for it in homes if it != context.me.device and not context.membership.isolation.is_beside(it))
-        return any(not context.ledger.is_isolated(it) for it in elsewhere)
+        return any(not context.ledger.said_isolated(it) for it in elsewhere)
 
     def _alone(self, now: Instant) -> LeaseDecision:
         found = self._decide_here(now, "no neighbour watches this stream")
@@ -178,8 +178,8 @@ class LeaseRequest:
         if not isinstance(message, Follow):
             return self._elder_silent(device)
         me = self._context.me.device
-        self._context.ledger.finished(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
-        self._context.ledger.heard_of(self._key, self._stream, me, message.parents[0].device, now)
+        self._context.ledger.lease_ended(self._key, self._own.lease, me, "cancelled", 0, "an elder knew better", now)
+        self._context.ledger.elder_named_source(self._key, self._stream, me, message.parents[0].device, now)
         return FollowParents(message.parents, message.why, device)
 
     def _put(self, home: str, now: Instant, reason: Reason | None = None) -> bool:
@@ -208,7 +208,7 @@ class LeaseRequest:
         context, me = self._context, self._context.me
         known = me.device in context.ledger.fetchers(self._key)
         isolated = context.membership.isolation.holds(now)
-        decision = context.ledger.ask(
+        decision = context.ledger.decide_lease(
             self._key, self._stream, me.device, self._reason, self._avoid, self._have, now, isolated=isolated
         )
         if not isinstance(decision, LeaseGranted):

@@ -106,7 +106,7 @@ class OriginFetch:
             return
         self._reported_at = now
         if lease.home is None:
-            context.ledger.progress(self._key, lease.lease, context.me.device, received_bytes, now)
+            context.ledger.lease_progressed(self._key, lease.lease, context.me.device, received_bytes, now)
         else:
             context.send(lease.home, Progress(self._key, lease.lease, received_bytes))
 
@@ -115,7 +115,7 @@ class OriginFetch:
         lease = self.lease
         if lease is not None and lease.home == device:
             self.lease = LeaseGranted(None, lease.lease, lease.hedge, lease.why)
-            self._context.ledger.shadow(self._key, self._stream, self._context.me.device, lease.lease, now)
+            self._context.ledger.lease_shadowed(self._key, self._stream, self._context.me.device, lease.lease, now)
 
     def let_go(self) -> int | None:
         """The fetch under way, which is somebody else's from now on, or over."""
@@ -146,6 +146,6 @@ class OriginFetch:
     def _give_back(self, lease: LeaseGranted, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
         context = self._context
         if lease.home is None:
-            context.ledger.finished(self._key, lease.lease, context.me.device, outcome, status, why, now)
+            context.ledger.lease_ended(self._key, lease.lease, context.me.device, outcome, status, why, now)
         else:
             context.send(lease.home, Finished(self._key, lease.lease, outcome, status, sentence(why)))

@@ -136,7 +136,7 @@ class Announcements:
             return
         self._recent[key] = (stream, home)
         if home == context.me.device:
-            context.ledger.held(key, stream, home)
+            context.ledger.segment_held(key, stream, home)
         elif context.membership.serves:
             context.reach(home, Held(key, stream), now)
 

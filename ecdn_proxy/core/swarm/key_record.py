@@ -1,7 +1,10 @@
-"""What a home knows of one key: who fetches it, who has it, who reads from whom.
+"""What a ledger knows of one key: who fetches the segment, who has it, who reads it from whom.
 
-Entry           the facts, as far as they were told
-KeyRecord.chain()   how far a device is from a source of the segment, and from which
+KeyRecord            the facts, as far as the devices reported them
+LeaseState           one fetch from the origin
+KeyRecord.chain()    how many relays stand between a device and a source of the segment, and which source it is
+
+A *source* has the whole segment (a *holder*) or fetches it from the origin; a *relay* passes on what it still receives.
 """
 
 from collections import Counter
@@ -15,15 +18,21 @@ Chain = tuple[int, str]
 
 @dataclass(slots=True)
 class LeaseState:
-    """Somebody fetches the key from the origin."""
+    """A device fetches the segment from the origin."""
 
     number: int
     device: str
     granted_at: Instant
     heard_at: Instant
+    """When its holder last reported that more bytes came, or else when it was granted."""
     received_bytes: int = 0
-    told: bool = False
+    shadow: bool = False
     """Granted by another home: its holder reports there, and nothing is heard of it here."""
+
+    @property
+    def owes_first_byte(self) -> bool:
+        """Whether nothing came yet, as far as its holder reports here."""
+        return not self.received_bytes and not self.shadow
 
 
 @dataclass(slots=True)
@@ -41,36 +50,51 @@ class KeyRecord:
     children: Counter[str] = field(default_factory=Counter)
     """Parent → how many were told to follow it."""
     holders: set[str] = field(default_factory=set)
+    """Devices that have the whole segment."""
     began_at: Instant | None = None
-    """When somebody first had any of it, as far as is known here."""
+    """When somebody first had any bytes of the segment, as far as is known here."""
     failures: int = 0
+    """Fetches that failed since one was complete."""
     alone_until: Instant = 0.0
+    """Until then nobody may share the segment: each viewer asks the origin."""
     alone_why: str = ""
     alone_status: int = 0
+    """404, 410 or 5xx, which viewers are told instead; 0: they ask the origin."""
 
     def at_origin(self) -> list[LeaseState]:
-        """Everybody who is fetching it, as far as is known."""
+        """Everybody who fetches the segment, as far as is known."""
         return self.leases + self.late
 
-    def sources(self) -> set[str]:
-        """Who has it, or gets it from elsewhere than from the office."""
-        return self.holders | {state.device for state in self.leases}
+    def lease_of(self, device: str) -> LeaseState | None:
+        """The lease of a device, if it fetches the segment."""
+        return next((lease for lease in self.at_origin() if lease.device == device), None)
 
-    def began(self, now: Instant) -> None:
-        """Somebody has some of it."""
+    def sources(self) -> set[str]:
+        """Who has the segment, or gets it from elsewhere than from the office."""
+        return self.holders | {lease.device for lease in self.leases}
+
+    def note_first_bytes(self, now: Instant) -> None:
+        """Somebody has some bytes of the segment."""
         if self.began_at is None:
             self.began_at = now
 
-    def revive(self, state: LeaseState) -> None:
-        """A silent fetch goes on after all."""
-        if state in self.late:
-            self.late.remove(state)
-            self.leases.append(state)
+    def revive(self, lease: LeaseState) -> None:
+        """A fetch that was silent too long goes on after all."""
+        if lease in self.late:
+            self.late.remove(lease)
+            self.leases.append(lease)
 
-    def left(self, device: str) -> None:
-        """A device is gone, and what it fetched or had with it."""
-        self.leases = [state for state in self.leases if state.device != device]
-        self.late = [state for state in self.late if state.device != device]
+    def end_leases(self, number: int, device: str) -> bool:
+        """A device fetches no longer under the lease of this number; says whether it did."""
+        ended = [lease for lease in self.at_origin() if lease.number == number and lease.device == device]
+        self.leases = [lease for lease in self.leases if lease not in ended]
+        self.late = [lease for lease in self.late if lease not in ended]
+        return bool(ended)
+
+    def device_left(self, device: str) -> None:
+        """A device is gone, with what it fetched or had."""
+        self.leases = [lease for lease in self.leases if lease.device != device]
+        self.late = [lease for lease in self.late if lease.device != device]
         self.holders.discard(device)
         self.unfollow(device)
 

@@ -147,11 +147,11 @@ def test_without_anybody_to_ask_this_machine_decides() -> None:
 
 def test_what_the_ledger_here_says() -> None:
     desk = Desk("me")
-    desk.context.ledger.ask(desk.key, STREAM, "ann", "first", (), 0, 0.0)
+    desk.context.ledger.decide_lease(desk.key, STREAM, "ann", "first", (), 0, 0.0)
     found = desk.lease_request().begin(0.1)
     assert isinstance(found, FollowParents)
     assert found.parents == (contact("ann"),)
-    desk.context.ledger.finished(desk.key, 1, "ann", "private", 404, "the origin answered 404", 0.2)
+    desk.context.ledger.lease_ended(desk.key, 1, "ann", "private", 404, "the origin answered 404", 0.2)
     alone = desk.lease_request().begin(0.3)
     assert isinstance(alone, ViewersGoAlone)
     assert (alone.why, alone.status) == ("the origin answered 404", 404)
@@ -270,8 +270,8 @@ def test_elders_that_cannot_be_reached_are_none() -> None:
 
 def test_a_new_home_that_must_not_fetch_asks_nobody() -> None:
     desk = Desk("me", "ann")
-    desk.context.ledger.shadow(desk.key, STREAM, "bob", 1, 0.0)
-    desk.context.ledger.finished(desk.key, 1, "bob", "private", 404, "gone", 0.0)
+    desk.context.ledger.lease_shadowed(desk.key, STREAM, "bob", 1, 0.0)
+    desk.context.ledger.lease_ended(desk.key, 1, "bob", "private", 404, "gone", 0.0)
     assert isinstance(desk.lease_request(unsettled=True).begin(0.1), ViewersGoAlone)
 
 

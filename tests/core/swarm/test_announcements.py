@@ -114,8 +114,8 @@ def test_a_home_learns_once_what_this_machine_has() -> None:
     keeper.completed(mine, STREAM, 0.0)
     keeper.completed(anns, STREAM, 0.0)
     keeper.register((STREAM,), 0.0)
-    assert here.ledger.knows(mine)
-    assert not here.ledger.knows(anns)
+    assert here.ledger.knows_key(mine)
+    assert not here.ledger.knows_key(anns)
     assert held(here) == [("ann", anns)]
 
 
@@ -157,7 +157,7 @@ def test_without_sharing_nobody_is_told_not_even_the_ledger_here() -> None:
     here.sharing = False
     keeper.watch(STREAM, 0.0)
     keeper.completed(KEY, STREAM, 0.0)
-    assert not here.ledger.knows(KEY)
+    assert not here.ledger.knows_key(KEY)
 
 
 def test_only_the_live_window_is_told_to_a_new_home() -> None:

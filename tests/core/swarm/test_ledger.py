@@ -8,61 +8,21 @@ from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
-from ecdn_proxy.core.swarm.ledger import FAILURES_MAX, LATE_COUNTS_S, Ledger
-from ecdn_proxy.core.swarm.membership import Membership
+from ecdn_proxy.core.swarm.leases import LATE_COUNTS_S
+from ecdn_proxy.core.swarm.ledger import FAILURES_MAX
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, contact
+from tests.core.swarm.book import DEVICES, FIRST_BYTE_ENDS, LIMITS, Book
 from tests.core.world import STREAM, key_of
-
-LIMITS = Limits()
-FIRST_BYTE_ENDS = LIMITS.first_byte_unknown_s + LIMITS.first_byte_grace_s
-DEVICES = tuple(f"dev{number}" for number in range(6))
-
-
-class Book:
-    """A ledger, and the office that asks it."""
-
-    def __init__(self, *, me: str = "me", limits: Limits = LIMITS) -> None:
-        self.membership = Membership(contact(me), limits)
-        self.ledger = Ledger(self.membership, limits)
-        for device in DEVICES:
-            self.membership.linked(contact(device), (STREAM,), serves=True)
-
-    def ask(
-        self,
-        device: str,
-        now: float,
-        reason: str = "first",
-        *,
-        avoid: tuple[str, ...] = (),
-        have: int = 0,
-        isolated: bool = False,
-    ) -> str:
-        """The answer in a word: "fetch", "hedge", "alone", or whom to follow."""
-        match self.ledger.ask(KEY, STREAM, device, reason, avoid, have, now, isolated=isolated):
-            case LeaseGranted(hedge=hedge):
-                return "hedge" if hedge else "fetch"
-            case FollowParents(parents):
-                return parents[0].device
-            case ViewersGoAlone():
-                return "alone"
-
-    def progress(self, device: str, received: int, now: float, lease: int = 1) -> None:
-        self.ledger.progress(KEY, lease, device, received, now)
-
-    def finished(
-        self, device: str, outcome: str, now: float, *, lease: int = 1, status: int = 200, why: str = "so"
-    ) -> None:
-        self.ledger.finished(KEY, lease, device, outcome, status, why, now)
 
 
 def test_the_first_fetches_and_the_others_follow() -> None:
     book = Book()
-    assert not book.ledger.knows(KEY)
+    assert not book.ledger.knows_key(KEY)
     assert book.ask("dev0", 0.0) == "fetch"
     assert book.ask("dev1", 0.0) == "dev0"
     assert book.ledger.fetchers(KEY) == ("dev0",)
-    assert book.ledger.knows(KEY)
+    assert book.ledger.knows_key(KEY)
     assert book.ledger.fetchers(key_of(9)) == ()
 
 
@@ -91,7 +51,7 @@ def test_progress_of_somebody_elses_lease_changes_nothing() -> None:
     assert book.ask("dev0", 0.0) == "fetch"
     book.progress("dev1", 10_000, 0.9)
     book.progress("dev0", 10_000, 0.9, lease=7)
-    book.ledger.progress(key_of(9), 1, "dev0", 10_000, 0.9)
+    book.ledger.lease_progressed(key_of(9), 1, "dev0", 10_000, 0.9)
     assert book.ask("dev2", FIRST_BYTE_ENDS + 0.01) == "hedge"
 
 
@@ -113,17 +73,17 @@ def test_the_usual_first_byte_is_learnt_and_the_wait_follows_it() -> None:
 def test_learnt_first_bytes_are_bounded() -> None:
     book = Book()
     for number in range(300):
-        grant = book.ledger.ask(key_of(number), f"{number:032x}", "dev0", "first", (), 0, 0.0)
+        grant = book.ledger.decide_lease(key_of(number), f"{number:032x}", "dev0", "first", (), 0, 0.0)
         assert isinstance(grant, LeaseGranted)
-        book.ledger.progress(key_of(number), grant.lease, "dev0", 1, 0.1)
+        book.ledger.lease_progressed(key_of(number), grant.lease, "dev0", 1, 0.1)
     assert book.ledger.usual_first_byte_s(f"{0:032x}") == LIMITS.first_byte_unknown_s
     assert book.ledger.usual_first_byte_s(f"{299:032x}") == pytest.approx(0.1)
 
 
 def test_who_has_lost_its_way_keeps_its_lease() -> None:
     book = Book()
-    first = book.ledger.ask(KEY, STREAM, "dev0", "first", (), 0, 0.0)
-    again = book.ledger.ask(KEY, STREAM, "dev0", "parent lost", (), 0, 0.9)
+    first = book.ledger.decide_lease(KEY, STREAM, "dev0", "first", (), 0, 0.0)
+    again = book.ledger.decide_lease(KEY, STREAM, "dev0", "parent lost", (), 0, 0.9)
     assert isinstance(first, LeaseGranted)
     assert isinstance(again, LeaseGranted)
     assert (first.lease, first.hedge) == (again.lease, again.hedge) == (1, False)
@@ -136,24 +96,24 @@ def test_whoever_has_it_is_followed_after_the_fetch() -> None:
     book.finished("dev0", "complete", 1.0)
     assert book.ledger.fetchers(KEY) == ()
     assert book.ask("dev1", 60.0) == "dev0"
-    book.ledger.dropped(KEY, "dev0")
-    book.ledger.dropped(key_of(9), "dev0")
+    book.ledger.segment_dropped(KEY, "dev0")
+    book.ledger.segment_dropped(key_of(9), "dev0")
     assert book.ask("dev2", 61.0) == "fetch"
 
 
 def test_one_that_asks_has_it_no_longer() -> None:
     book = Book()
-    book.ledger.held(KEY, STREAM, "dev0")
+    book.ledger.segment_held(KEY, STREAM, "dev0")
     assert book.ask("dev0", 0.0) == "fetch"
 
 
 def test_a_device_that_left_is_followed_by_nobody() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
-    book.ledger.held(KEY, STREAM, "dev1")
-    book.ledger.left("dev0")
-    book.ledger.left("dev1")
-    assert not book.ledger.knows(KEY)
+    book.ledger.segment_held(KEY, STREAM, "dev1")
+    book.ledger.device_left("dev0")
+    book.ledger.device_left("dev1")
+    assert not book.ledger.knows_key(KEY)
     assert book.ask("dev2", 0.1) == "fetch"
 
 
@@ -161,7 +121,7 @@ def test_one_404_releases_everybody_for_a_moment_only() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
     book.finished("dev0", "private", 0.1, status=404, why="the origin answered 404")
-    alone = book.ledger.ask(KEY, STREAM, "dev1", "first", (), 0, 0.2)
+    alone = book.ledger.decide_lease(KEY, STREAM, "dev1", "first", (), 0, 0.2)
     assert isinstance(alone, ViewersGoAlone)
     assert (alone.why, alone.status) == ("the origin answered 404", 404)
     assert alone.for_s == pytest.approx(0.1)
@@ -173,7 +133,7 @@ def test_what_is_private_stays_so_for_ten_minutes() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
     book.finished("dev0", "private", 0.0, status=200, why="no-store")
-    assert book.ledger.ask(KEY, STREAM, "dev1", "first", (), 0, 1.0) == ViewersGoAlone("no-store", 599.0, 0)
+    assert book.ledger.decide_lease(KEY, STREAM, "dev1", "first", (), 0, 1.0) == ViewersGoAlone("no-store", 599.0, 0)
     assert book.ask("dev1", 599.9) == "alone"
     assert book.ask("dev1", 600.1) == "fetch"
 
@@ -186,7 +146,7 @@ def test_some_failures_are_one_machines_many_are_the_origins(status: int) -> Non
         assert book.ask(f"dev{number}", number / 10) == "fetch"
         book.finished(f"dev{number}", "failed", number / 10 + 0.05, lease=number + 1, status=status)
     ended = FAILURES_MAX / 10 - 0.05
-    alone = book.ledger.ask(KEY, STREAM, "dev9", "first", (), 0, ended + 0.1)
+    alone = book.ledger.decide_lease(KEY, STREAM, "dev9", "first", (), 0, ended + 0.1)
     assert isinstance(alone, ViewersGoAlone)
     assert alone.status == status
     assert book.ask("dev9", ended + 0.21) == "fetch"
@@ -232,7 +192,7 @@ def test_below_a_gap_that_is_being_mended_everybody_stays() -> None:
 def test_when_only_slow_ones_have_it_one_more_fetches_though_others_relay() -> None:
     """Those who relay have nothing either: two children's word against the only source is enough for a second copy."""
     book = Book()
-    book.ledger.held(KEY, STREAM, "dev0")
+    book.ledger.segment_held(KEY, STREAM, "dev0")
     assert book.ask("dev1", 0.0) == "dev0"
     assert book.ask("dev2", 0.0, avoid=("dev1",)) == "dev0"
     assert book.ask("dev3", 0.0, avoid=("dev0",)) in ("dev1", "dev2")
@@ -259,7 +219,7 @@ def test_a_silent_fetch_makes_room_when_it_is_over(end: str) -> None:
         case "failed":
             book.finished("dev0", "failed", 1.5)
         case "left":
-            book.ledger.left("dev0")
+            book.ledger.device_left("dev0")
     later = LATE_COUNTS_S + 0.1 if end == "never heard of again" else 1.8
     assert book.ask("dev2", later, avoid=("dev1",)) == "hedge"
     assert set(book.ledger.fetchers(KEY)) == {"dev1", "dev2"}
@@ -270,7 +230,7 @@ def test_news_of_a_lease_that_is_none_settles_nothing() -> None:
     assert book.ask("dev0", 0.0) == "fetch"
     for outcome in ("private", "failed", "cancelled"):
         book.finished("dev1", outcome, 0.1)
-    book.ledger.finished(key_of(9), 1, "dev0", "private", 200, "", 0.1)
+    book.ledger.lease_ended(key_of(9), 1, "dev0", "private", 200, "", 0.1)
     assert book.ask("dev2", 0.2) == "dev0"
     book.finished("dev0", "cancelled", 0.3)
     assert book.ask("dev2", 0.3) == "fetch"
@@ -309,7 +269,7 @@ def test_a_fetcher_that_asks_is_known_to_be_at_the_origin_still() -> None:
 def test_a_fetcher_that_gets_nothing_is_sent_to_who_has_it_at_once() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
-    book.ledger.held(KEY, STREAM, "dev3")
+    book.ledger.segment_held(KEY, STREAM, "dev3")
     assert book.ask("dev0", 0.6, "parent slow") == "dev3"
     assert book.ask("dev3", 0.7) == "hedge"  # it has it no longer, and dev0 is nobody's source now
 
@@ -345,7 +305,7 @@ def test_a_hedge_prefers_one_that_has_it() -> None:
     book = Book()
     assert book.ask("dev0", 0.0) == "fetch"
     book.progress("dev0", 20 * PIECE_BYTES, 0.1)
-    book.ledger.held(KEY, STREAM, "dev2")
+    book.ledger.segment_held(KEY, STREAM, "dev2")
     assert book.ask("dev1", 0.4, "hedge", avoid=("dev0",)) == "dev2"
 
 
@@ -355,7 +315,7 @@ def test_two_fetch_and_none_of_them_may_serve() -> None:
     book.membership.watching("dev1", (STREAM,), serves=False)
     assert book.ask("dev0", 0.0) == "fetch"
     assert book.ask("dev1", 0.0) == "hedge"
-    answer = book.ledger.ask(KEY, STREAM, "dev2", "first", (), 0, 0.0)
+    answer = book.ledger.decide_lease(KEY, STREAM, "dev2", "first", (), 0, 0.0)
     assert answer == ViewersGoAlone("two are fetching it already and no neighbour may serve it", 0.0, 0)
 
 
@@ -375,7 +335,7 @@ def test_the_home_itself_is_a_parent_while_it_serves() -> None:
     assert book.ask("dev0", 0.0) == "me"
     book.membership.serves = False
     assert book.ask("dev1", 0.0) == "dev0"  # which reads from here already
-    book.ledger.left("dev0")
+    book.ledger.device_left("dev0")
     assert book.ask("dev2", 0.0) == "hedge"
 
 
@@ -397,11 +357,11 @@ def test_the_load_is_spread_and_chains_stay_short() -> None:
 
 def test_what_was_given_lately_is_forgotten_with_time() -> None:
     book = Book()
-    book.ledger.held(KEY, STREAM, "dev0")
-    book.ledger.held(KEY, STREAM, "dev1")
+    book.ledger.segment_held(KEY, STREAM, "dev0")
+    book.ledger.segment_held(KEY, STREAM, "dev1")
     assert book.ask("dev2", 0.0) == "dev0"
     for device in ("dev2", "dev3"):
-        book.ledger.left(device)
+        book.ledger.device_left(device)
         book.membership.unlinked(device, 0.0)
     assert book.ask("dev4", 0.1) == "dev1"
 
@@ -411,32 +371,32 @@ def test_what_was_given_lately_is_forgotten_with_time() -> None:
 
 def test_an_elder_tells_what_it_knows_and_grants_nothing() -> None:
     book = Book()
-    assert book.ledger.elder(KEY, "dev1", 0.0) is None
+    assert book.ledger.known_parents(KEY, "dev1", 0.0) is None
     assert book.ask("dev0", 0.0) == "fetch"
-    known = book.ledger.elder(KEY, "dev1", 0.1)
+    known = book.ledger.known_parents(KEY, "dev1", 0.1)
     assert known is not None
     assert known.parents == (contact("dev0"),)
-    assert book.ledger.elder(KEY, "dev0", 0.1) is None
+    assert book.ledger.known_parents(KEY, "dev0", 0.1) is None
     assert book.ledger.fetchers(KEY) == ("dev0",)
 
 
 def test_a_shadow_takes_over() -> None:
     book = Book()
-    book.ledger.shadow(KEY, STREAM, "dev0", 77, 0.0)
-    book.ledger.shadow(KEY, STREAM, "dev0", 78, 0.0)
+    book.ledger.lease_shadowed(KEY, STREAM, "dev0", 77, 0.0)
+    book.ledger.lease_shadowed(KEY, STREAM, "dev0", 78, 0.0)
     assert book.ask("dev1", 0.1) == "dev0"
     assert book.ledger.fetchers(KEY) == ("dev0",)
     book.progress("dev0", 10, 0.2, lease=77)
     book.finished("dev0", "complete", 0.3, lease=77)
-    book.ledger.shadow(KEY, STREAM, "dev0", 79, 0.4)
+    book.ledger.lease_shadowed(KEY, STREAM, "dev0", 79, 0.4)
     assert book.ledger.fetchers(KEY) == ()
 
 
 def test_the_oldest_keys_go() -> None:
     book = Book(limits=Limits(keys_remembered=3))
     for number in range(4):
-        book.ledger.held(key_of(number), STREAM, "dev0")
-    assert [book.ledger.knows(key_of(number)) for number in range(4)] == [False, True, True, True]
+        book.ledger.segment_held(key_of(number), STREAM, "dev0")
+    assert [book.ledger.knows_key(key_of(number)) for number in range(4)] == [False, True, True, True]
 
 
 # ---- laws
@@ -477,7 +437,7 @@ def test_at_most_one_lease_outside_a_hedge_two_at_all_and_every_chain_ends(
             case "ask":
                 avoid = tuple(sorted(data.draw(st.sets(st.sampled_from(DEVICES), max_size=2))))
                 before = book.ledger.fetchers(KEY)
-                answer = book.ledger.ask(KEY, STREAM, device, word, avoid, data.draw(st.integers(0, 20)), now)
+                answer = book.ledger.decide_lease(KEY, STREAM, device, word, avoid, data.draw(st.integers(0, 20)), now)
                 told.holders.discard(device)
                 fetchers = book.ledger.fetchers(KEY)
                 assert len(fetchers) == len(set(fetchers)) <= 2
@@ -492,20 +452,20 @@ def test_at_most_one_lease_outside_a_hedge_two_at_all_and_every_chain_ends(
                         told.parent[device] = parents[0].device
                         _ends_well(device, told, fetchers)
             case "progress":
-                book.ledger.progress(KEY, lease, device, data.draw(st.integers(0, 900_000)), now)
+                book.ledger.lease_progressed(KEY, lease, device, data.draw(st.integers(0, 900_000)), now)
             case "finish":
                 outcome = word if word in ("complete", "failed") else "cancelled"
-                book.ledger.finished(KEY, lease, device, outcome, 200, "so", now)
+                book.ledger.lease_ended(KEY, lease, device, outcome, 200, "so", now)
                 if outcome == "complete":
                     told.holders.add(device)
             case "held":
-                book.ledger.held(KEY, STREAM, device)
+                book.ledger.segment_held(KEY, STREAM, device)
                 told.holders.add(device)
             case "dropped":
-                book.ledger.dropped(KEY, device)
+                book.ledger.segment_dropped(KEY, device)
                 told.holders.discard(device)
             case "left":
-                book.ledger.left(device)
+                book.ledger.device_left(device)
                 told.holders.discard(device)
                 told.parent.pop(device, None)
         assert len(book.ledger.fetchers(KEY)) <= 2
