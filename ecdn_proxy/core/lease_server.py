@@ -6,7 +6,7 @@ LeaseServer.asked(device, ask, now)     exactly one answer goes back: Granted, F
 from collections.abc import Callable
 
 from ecdn_proxy.core.download.download import Download
-from ecdn_proxy.core.download.lease_request import HOPS_MAX, tell_shadow
+from ecdn_proxy.core.download.lease_request import HOPS_MAX
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.swarm.membership import rendezvous
@@ -67,7 +67,7 @@ class LeaseServer:
             case LeaseGranted(lease=lease, hedge=hedge):
                 context.send(device, Granted(ask.request, ask.key, lease, hedge))
                 if (fetcher := context.membership.contact(device)) is not None:
-                    tell_shadow(context, ask.key, ask.stream, fetcher, lease, now)
+                    context.tell_shadow(ask.key, ask.stream, fetcher, lease, now)
             case FollowParents() as following:
                 self._follow(device, ask, following)
             case ViewersGoAlone(why, for_s, status):

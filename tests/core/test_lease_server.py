@@ -119,7 +119,9 @@ def test_a_relay_offers_itself_to_newcomers_only(reason: str, offered: bool) -> 
     lease_request = one.lease_request()
     assert lease_request is not None
     assert isinstance(desk.ask("bob"), Redirect), "it knows nothing yet"
-    one.found(lease_request.heard("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0), 0.0)
+    one.found(
+        lease_request.home_answered("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0), 0.0
+    )
     assert one.parent == "cat"
     assert isinstance(desk.ask("bob", reason), Follow) is offered
     assert not isinstance(desk.ask("cat", reason), Follow), "nobody is sent to his own child"
@@ -137,7 +139,7 @@ def test_a_fetcher_offers_itself() -> None:
     one.ask("first", 0.0)
     lease_request = one.lease_request()
     assert lease_request is not None
-    one.found(lease_request.heard("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0), 0.0)
+    one.found(lease_request.home_answered("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0), 0.0)
     assert isinstance(desk.ask("bob", "hedge"), Follow)
 
 

@@ -355,7 +355,7 @@ class Download(OriginPart):
     def _look_at_parent(self, now: Instant) -> None:
         deadline, assembly = self.viewers.deadline, self.assembly
         if self.parent is not None and (link_due_at := self._link_due_at()) is not None and link_due_at <= now:
-            self._context.membership.isolation.missed(self.parent)
+            self._context.missed(self.parent)
             self.parent_lost(now)
             return
         due = self._timeouts.due(deadline, now)
@@ -364,7 +364,7 @@ class Download(OriginPart):
         elif self._parent_silent_at() <= now:
             self._timeouts.parent_was_silent()
             if self.parent is not None and self._parents.is_mute():
-                self._context.membership.isolation.missed(self.parent)
+                self._context.missed(self.parent)
             self._switch("parent slow", now)
 
     def _link_due_at(self) -> Instant | None:

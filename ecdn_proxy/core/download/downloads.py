@@ -235,7 +235,7 @@ class Downloads:
         for download in self._by_key.values():
             lease_request = download.lease_request()
             if lease_request is not None and lease_request.owns(device, message.request):
-                download.found(lease_request.heard(device, message, now), now)
+                download.found(lease_request.home_answered(device, message, now), now)
                 return True
         return False
 

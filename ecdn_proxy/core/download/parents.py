@@ -39,7 +39,7 @@ class Parents:
             contact = self._named.pop(0)
             context.membership.met(contact, "named by a ledger")
             self._request = context.number()
-            errand = self._home if context.membership.isolation.holds(now) else None
+            errand = self._home if context.is_isolated(now) else None
             get = Get(self._request, self._key, self._stream, first, errand=errand)
             if contact.device not in self._avoid and context.request(contact.device, get, now):
                 self.current = contact.device

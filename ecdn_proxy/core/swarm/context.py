@@ -16,7 +16,7 @@ from ecdn_proxy.core.swarm.ledger import Ledger
 from ecdn_proxy.core.swarm.membership import Membership
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
-from ecdn_proxy.wire.peer import Contact, PeerMessage
+from ecdn_proxy.wire.peer import Contact, PeerMessage, Shadow
 
 WAITING_MAX = 64
 """Messages kept for a link that is being opened."""
@@ -58,6 +58,18 @@ class NodeContext:
         link = self.links.get(device)
         return link is not None and link.kind == "webrtc"
 
+    def is_isolated(self, now: Instant) -> bool:
+        """Whether an access point seems to keep this machine from the machines beside it."""
+        return self.membership.isolation.holds(now)
+
+    def is_beside(self, device: str) -> bool:
+        """Whether a device hangs on the same network as this machine, by the same kind of link."""
+        return self.membership.isolation.is_beside(device)
+
+    def missed(self, device: str) -> None:
+        """A device could not be reached, or lets everything go unanswered; of one beside this machine that counts."""
+        self.membership.isolation.missed(device)
+
     def number(self) -> int:
         """A number not used before: requests, fetches."""
         self._number = (self._number + 1) % 2**32
@@ -76,7 +88,7 @@ class NodeContext:
         usual = self._answer_s + 4 * self._answer_varies_s
         return min(max(usual, self.limits.home_answer_s), self.limits.home_answer_max_s)
 
-    def answered_in(self, seconds: float) -> None:
+    def home_answered_in(self, seconds: float) -> None:
         """A home answered, or let its time pass; a machine under load learns to wait."""
         surprise = min(seconds, self.limits.home_answer_max_s) - self._answer_s
         self._answer_s += surprise / 8
@@ -103,7 +115,7 @@ class NodeContext:
 
     def _stalls(self, device: str, now: Instant) -> bool:
         if stalls := self.membership.stalls(device, now):
-            self.membership.isolation.missed(device)
+            self.missed(device)
         return stalls
 
     def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
@@ -140,3 +152,11 @@ class NodeContext:
         """Close a link from here."""
         if device in self.links:
             self.out.append(HangUp(device, sentence(why)))
+
+    def tell_shadow(self, key: str, stream: str, fetcher: Contact, lease: int, now: Instant) -> None:
+        """Tell the next in rank of a lease that was granted here, in case this home dies or seems dead to somebody."""
+        homes = self.membership.homes(stream, key, now)
+        told, enough = 0, 1 if homes[0] == self.me.device else 2
+        for home in homes:
+            if home not in (self.me.device, fetcher.device) and told < enough:
+                told += self.reach(home, Shadow(key, stream, fetcher, lease), now)

@@ -63,7 +63,7 @@ def test_the_home_says_fetch_it() -> None:
     assert lease_request.owns("ann", ask.request)
     assert not lease_request.owns("bob", ask.request)
     assert not lease_request.owns("ann", ask.request + 1)
-    found = lease_request.heard("ann", desk.granted(ask), 0.01)
+    found = lease_request.home_answered("ann", desk.granted(ask), 0.01)
     assert isinstance(found, LeaseGranted)
     assert (found.home, found.lease, found.hedge) == ("ann", 5, False)
     assert "ann" in found.why
@@ -74,9 +74,11 @@ def test_the_home_says_whom_to_read_from_or_that_nobody_may_share() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert lease_request.heard("ann", desk.follow(ask, "bob"), 0.01) == FollowParents((contact("bob"),), "so", "ann")
+    assert lease_request.home_answered("ann", desk.follow(ask, "bob"), 0.01) == FollowParents(
+        (contact("bob"),), "so", "ann"
+    )
     alone = GoAlone(ask.request, desk.key, "no-store", 1_500, 0)
-    assert lease_request.heard("ann", alone, 0.01) == ViewersGoAlone("no-store", 1.5, 0)
+    assert lease_request.home_answered("ann", alone, 0.01) == ViewersGoAlone("no-store", 1.5, 0)
 
 
 def test_a_silent_home_is_given_its_time_then_the_next_is_asked_too() -> None:
@@ -91,7 +93,7 @@ def test_a_silent_home_is_given_its_time_then_the_next_is_asked_too() -> None:
     assert lease_request.wake(due) is None
     ((home, ask),) = desk.asked()
     assert (home, ask.reason, ask.avoid) == ("bob", "home lost", ("ann",))
-    later = lease_request.heard("bob", desk.granted(ask), due + 0.01)
+    later = lease_request.home_answered("bob", desk.granted(ask), due + 0.01)
     assert isinstance(later, LeaseGranted)
     assert later.home == "bob"
 
@@ -178,11 +180,11 @@ def test_a_better_home_is_asked_instead() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    assert lease_request.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
+    assert lease_request.home_answered("ann", desk.redirect(ask, "eve"), 0.01) is None
     desk.context.opened(contact("eve"), "lan", 1.0)
     ((home, second),) = desk.asked()
     assert (home, second.hops) == ("eve", 1)
-    assert isinstance(lease_request.heard("eve", desk.granted(second), 0.02), LeaseGranted)
+    assert isinstance(lease_request.home_answered("eve", desk.granted(second), 0.02), LeaseGranted)
 
 
 def test_sent_back_here_this_machine_decides() -> None:
@@ -190,7 +192,7 @@ def test_sent_back_here_this_machine_decides() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
-    found = lease_request.heard("ann", desk.redirect(ask, "me"), 0.01)
+    found = lease_request.home_answered("ann", desk.redirect(ask, "me"), 0.01)
     assert isinstance(found, LeaseGranted)
     assert found.why == "ann says that the ledger is kept here"
 
@@ -200,12 +202,12 @@ def test_two_that_name_each_other_lead_nobody_round() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     ((_, first),) = desk.asked()
-    assert lease_request.heard("ann", desk.redirect(first, "cat"), 0.01) is None
+    assert lease_request.home_answered("ann", desk.redirect(first, "cat"), 0.01) is None
     ((_, second),) = desk.asked()
-    assert lease_request.heard("cat", desk.redirect(second, "ann"), 0.02) is None
+    assert lease_request.home_answered("cat", desk.redirect(second, "ann"), 0.02) is None
     ((home, third),) = desk.asked()
     assert home == "bob"
-    found = lease_request.heard("bob", desk.redirect(third, "dan"), 0.03)
+    found = lease_request.home_answered("bob", desk.redirect(third, "dan"), 0.03)
     assert third.hops == HOPS_MAX
     assert isinstance(found, LeaseGranted)
 
@@ -216,7 +218,7 @@ def test_a_home_that_cannot_be_reached_is_not_waited_for() -> None:
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
     desk.context.membership.denied(frozenset({"eve"}))
-    assert lease_request.heard("ann", desk.redirect(ask, "eve"), 0.01) is None
+    assert lease_request.home_answered("ann", desk.redirect(ask, "eve"), 0.01) is None
     assert [home for home, _ in desk.asked()] == ["bob"]
 
 
@@ -236,7 +238,7 @@ def test_a_new_home_asks_its_elders_before_anybody_hears_of_its_lease() -> None:
     assert {ask.reason for _, ask in asked} == {"elder"}
     assert desk.context.ledger.fetchers(desk.key) == ("me",)
     assert all(lease_request.asks_elder(home) for home, _ in asked)
-    answers = [lease_request.heard(home, desk.granted(ask, 0), 0.01) for home, ask in asked]
+    answers = [lease_request.home_answered(home, desk.granted(ask, 0), 0.01) for home, ask in asked]
     assert answers[:-1] == [None] * (len(asked) - 1)
     assert isinstance(answers[-1], LeaseGranted)
     assert answers[-1].home is None
@@ -245,7 +247,9 @@ def test_a_new_home_asks_its_elders_before_anybody_hears_of_its_lease() -> None:
 def test_an_elder_that_knows_better_is_believed_and_the_own_lease_ends() -> None:
     desk, lease_request, asked = unsettled("me", "ann")
     home, ask = asked[0]
-    assert lease_request.heard(home, desk.follow(ask, "bob"), 0.01) == FollowParents((contact("bob"),), "so", home)
+    assert lease_request.home_answered(home, desk.follow(ask, "bob"), 0.01) == FollowParents(
+        (contact("bob"),), "so", home
+    )
     # what the elder knows this ledger knows now: who asks here meanwhile is not sent to the origin
     assert desk.context.ledger.fetchers(desk.key) == ("bob",)
 
@@ -278,7 +282,8 @@ def test_a_new_home_that_must_not_fetch_asks_nobody() -> None:
 def test_an_elder_that_says_something_else_knows_nothing() -> None:
     desk, lease_request, asked = unsettled("me", "ann")
     said = [
-        lease_request.heard(home, GoAlone(ask.request, desk.key, "no-store", 600_000, 0), 0.01) for home, ask in asked
+        lease_request.home_answered(home, GoAlone(ask.request, desk.key, "no-store", 600_000, 0), 0.01)
+        for home, ask in asked
     ]
     assert isinstance(said[-1], LeaseGranted)
     assert desk.context.ledger.fetchers(desk.key) == ("me",)

@@ -79,13 +79,13 @@ def test_the_wait_for_a_home_follows_how_fast_homes_answer() -> None:
     limits = Limits()
     here = context(limits=limits)
     for _ in range(50):
-        here.answered_in(0.001)
+        here.home_answered_in(0.001)
     assert here.answer_wait_s() == limits.home_answer_s
     for _ in range(50):
-        here.answered_in(0.1)
+        here.home_answered_in(0.1)
     assert here.answer_wait_s() == pytest.approx(0.1, rel=0.1)
     for _ in range(20):
-        here.answered_in(9.0)
+        here.home_answered_in(9.0)
     assert here.answer_wait_s() == limits.home_answer_max_s
 
 
