@@ -21,20 +21,20 @@ class Office:
             self.membership.linked(contact(device), (STREAM,), serves=True)
         for device in self.wifi:
             self.membership.linked(contact(device, "wifi"), (STREAM,), serves=True)
-        self.entry = KeyRecord(STREAM)
+        self.record = KeyRecord(STREAM)
 
     def isolated(self, *devices: str) -> None:
         for device in devices:
             self.selection.noted(device, isolated=True)
 
     def parents(self, device: str, *avoid: str, last: bool = False) -> tuple[str, ...]:
-        choice = self.selection.choose(self.entry, device, avoid, set(), 0.0, last=last)
+        choice = self.selection.choose(self.record, device, avoid, set(), 0.0, last=last)
         return () if choice is None else choice.parents
 
 
 def test_who_has_it_gives_it_least_busy_first() -> None:
     office = Office(wired=3, wifi=0)
-    office.entry.holders |= set(office.wired)
+    office.record.holders |= set(office.wired)
     office.selection.gave("cable0", 0.0)
     assert office.parents("wifi000") == ("cable1", "cable2", "cable0")
     assert office.parents("wifi000", "cable1") == ("cable2", "cable0")
@@ -44,18 +44,26 @@ def test_among_many_holders_of_the_same_kind_an_isolated_one_finds_whom_it_reach
     """All that serve least were looked at closely, none of whom it reached."""
     office = Office(wired=1, wifi=3 * CANDIDATES_MAX)
     office.isolated(*office.wifi)
-    office.entry.holders |= {*office.wifi[1:], "cable0"}
-    office.entry.follow("other", "cable0", 0.0)
+    office.record.holders |= {*office.wifi[1:], "cable0"}
+    office.record.follow("other", "cable0", 0.0)
     assert office.parents("wifi000")[0] == "cable0"
+
+
+def test_of_very_many_those_that_were_told_to_serve_fewest_are_looked_at() -> None:
+    office = Office(wired=CANDIDATES_MAX + 4, wifi=0)
+    office.record.holders |= set(office.wired)
+    for busy in sorted(office.wired)[:2]:
+        office.record.follow(f"child of {busy}", busy, 0.0)
+    assert office.parents("wifi000") == tuple(sorted(office.wired)[2:6])
 
 
 def test_machines_by_cable_are_recruited_when_the_others_are_busy() -> None:
     office = Office(wired=3, wifi=6)
     office.isolated(*office.wifi)
-    office.entry.holders |= {"wifi000", "cable0"}
+    office.record.holders |= {"wifi000", "cable0"}
     for child in office.wifi[1 : 1 + office.limits.fan_out_wired]:
         assert office.parents(child)[0] == "cable0"
-        office.entry.follow(child, "cable0", 0.0)
+        office.record.follow(child, "cable0", 0.0)
     assert set(office.parents("wifi005")) == {"cable0", "cable1", "cable2", "me"}
     assert office.parents("wifi005")[-1] == "cable0", "it is at its fan-out"
 
@@ -65,7 +73,7 @@ def test_nobody_is_recruited_for_what_nobody_has_nor_for_one_that_reaches_everyb
     assert office.parents("wifi000") == ()
     office.isolated("wifi000")
     assert office.parents("wifi000") == ()
-    office.entry.holders.add("wifi001")
+    office.record.holders.add("wifi001")
     office.isolated("wifi001")
     assert office.parents("wifi000") != ()
     assert office.parents("cable0") == ("wifi001",)
@@ -76,7 +84,7 @@ def test_who_is_isolated_elsewhere_is_tried_at_last_and_who_is_so_beside_never()
     office.membership.serves = False
     office.isolated(*office.wifi, "far")
     office.membership.linked(contact("far"), (STREAM,), serves=True)
-    office.entry.holders |= {"wifi001", "far"}
+    office.record.holders |= {"wifi001", "far"}
     assert office.parents("wifi000") == ()
     assert office.parents("wifi000", last=True) == ("far",)
 
@@ -86,5 +94,5 @@ def test_the_isolated_are_remembered_up_to_a_bound() -> None:
     office.selection = Candidates(office.membership, Limits(neighbours_max=2), lambda _one, _other: False)
     office.membership.serves = False
     office.isolated("wifi000", "wifi001", "wifi002")
-    office.entry.holders.add("wifi000")
+    office.record.holders.add("wifi000")
     assert office.parents("wifi001") == ("wifi000",), "the first is forgotten, and tried again"

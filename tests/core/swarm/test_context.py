@@ -5,7 +5,8 @@ import pytest
 from ecdn_proxy.core.events import Dial, HangUp, Send
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import WAITING_MAX
-from ecdn_proxy.wire.peer import Cancel
+from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
+from ecdn_proxy.wire.peer import Cancel, Contact
 from tests.core.makers import contact, context, linked
 from tests.core.world import STREAM
 
@@ -106,3 +107,26 @@ def test_a_site_begins_sharing_and_alone() -> None:
     here = context()
     assert here.sharing
     assert here.membership.members(STREAM, 0.0) == ["me"]
+
+
+def test_whoever_is_missed_beside_this_machine_isolates_it() -> None:
+    here = context()
+    here.membership.met(contact("ann"), "so")
+    here.membership.met(Contact("eve", ("10.9.0.1",), 7688), "so")
+    assert here.is_beside("ann")
+    assert not here.is_beside("eve")
+    here.missed("eve")
+    assert not here.is_isolated(0.0)
+    here.missed("ann")
+    assert here.is_isolated(0.0)
+
+
+def test_a_dial_that_takes_too_long_is_not_waited_for() -> None:
+    here = context()
+    here.membership.met(contact("ann"), "so")
+    assert here.dial("ann", 0.0)
+    assert here.dial("ann", LINK_WAIT_S - 0.001)
+    assert not here.is_isolated(LINK_WAIT_S - 0.001)
+    assert not here.dial("ann", LINK_WAIT_S)
+    assert here.is_isolated(LINK_WAIT_S), "it is the only machine beside this one"
+    assert here.out == [Dial(contact("ann"))]
