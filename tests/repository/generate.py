@@ -17,12 +17,12 @@ import msgspec
 from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
-from tests.repository import adr, architecture
+from tests.repository import adr, architecture, lease_rules
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/helpdesk.md")
+CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/helpdesk.md", "docs/lease.md")
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -51,6 +51,8 @@ def pages() -> dict[str, str]:
         "floors": architecture.floors_picture(),
         "contracts": contracts(),
         "core": core_rooms(),
+        "ledger-rules": _rows(("", "rule", "when it answers", "answer", "why"), lease_rules.ledger_rules()),
+        "home-rules": _rows(("", "rule", "when it holds", "what is done", "why"), lease_rules.home_rules()),
     }
     found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
     return found | {"docs/protocol.md": protocol(), adr.INDEX: decisions()}
@@ -67,6 +69,10 @@ def _row(*cells: str) -> str:
 
 def _table(*head: str) -> str:
     return _row(*head) + "|" + "---|" * len(head) + "\n"
+
+
+def _rows(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return _table(*head) + "".join(_row(*cells) for cells in rows)
 
 
 def _shown(value: object) -> str:

@@ -40,7 +40,7 @@ class HomeTurn:
     """An access point seems to keep this machine from the machines beside it."""
 
     def sharing_is_off(self) -> bool:
-        """IT has switched sharing off for this machine."""
+        """Sharing is switched off for this machine."""
         return not self.context.sharing
 
     def has_no_neighbours(self) -> bool:

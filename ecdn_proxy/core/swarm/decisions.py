@@ -4,8 +4,9 @@
     FollowParents      the asker reads it from a neighbour that has it or is receiving it      wire: Follow
     ViewersGoAlone     nobody may share it: each viewer's own request goes to the origin       wire: GoAlone
 
-A ledger decides, a `LeaseRequest` ends in the decision, and between agents it travels as the wire's message of the same
-word. Each decision carries its `why`: the sentence that tests, the status page and the reports to the coordinator show.
+A ledger decides, a `LeaseRequest` ends in the decision, and between agents the decision travels as the wire's message
+of the same word. Each decision carries its `why`, the sentence that people read on the status page. The wire's `Granted`
+has no room for a sentence: there the asker says which ledger granted the lease.
 """
 
 from dataclasses import dataclass
