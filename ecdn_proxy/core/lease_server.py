@@ -1,6 +1,10 @@
-"""Answers the agents that ask this one about a key: as the home of its ledger, or as one who happens to have it.
+"""Answers the agents that ask this one who fetches a segment: as the segment's home, or as one that has the segment.
 
-LeaseServer.asked(device, ask, now)     exactly one answer goes back: Granted, Follow, Redirect or GoAlone
+LeaseServer.asked()              exactly one answer goes back; in this order of preference:
+    Follow                       this machine has or receives the segment, and its ledger says nothing of it
+    Follow, Granted              to a new home that asks its elders: whom to read from, or that nothing is known
+    Redirect                     there is a better home, which shall be asked
+    Granted, Follow, GoAlone     what the ledger of this machine decides
 """
 
 from collections.abc import Callable
@@ -16,7 +20,7 @@ from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect
 
 
 class LeaseServer:
-    """The ledger's desk."""
+    """Puts the questions of other agents to the ledger of this machine."""
 
     def __init__(
         self,
@@ -24,12 +28,13 @@ class LeaseServer:
         holds: Callable[[str], bool],
         downloading: Callable[[str], Download | None],
     ) -> None:
+        """`holds` tells whether a segment is in memory here, `downloading` how it is on its way here."""
         self._context = context
         self._holds = holds
         self._downloading = downloading
 
     def asked(self, device: str, ask: Ask, now: Instant) -> None:
-        """Answer one question."""
+        """Answer one question of a device."""
         if self._offers_itself(device, ask):
             me = self._context.me
             why = f"{me.device[:8]} has it or is receiving it"
@@ -40,7 +45,10 @@ class LeaseServer:
             self._decide(device, ask, now)
 
     def _asked_as_elder(self, device: str, ask: Ask, now: Instant) -> None:
-        """A newer home wants to know what this older one knows; if that is nothing, this one notes who fetches."""
+        """A new home asks this machine, which may have been the home before, what it knows of the segment.
+
+        If it knows nothing, it notes that the new home fetches.
+        """
         context = self._context
         known = context.ledger.known_parents(ask.key, device, now)
         if known is not None and not self._yields(device, ask.key, known):
@@ -50,7 +58,10 @@ class LeaseServer:
         context.send(device, Granted(ask.request, ask.key, 0, hedge=False))
 
     def _yields(self, device: str, key: str, known: FollowParents) -> bool:
-        """Both want to fetch and ask each other: the better rank does."""
+        """Whether this machine leaves the fetch to a home that asks it, while it asks that one.
+
+        Both hold a lease of their own and know only of that; the one of the better rank fetches.
+        """
         download = self._downloading(key)
         lease_request = None if download is None else download.lease_request()
         me = self._context.me.device
@@ -74,7 +85,7 @@ class LeaseServer:
                 context.send(device, GoAlone(ask.request, ask.key, sentence(why), int(for_s * 1000), status))
 
     def _redirected(self, device: str, ask: Ask, now: Instant) -> bool:
-        """Send the asker to a better home that it does not know or did not think of."""
+        """Send the asker to a better home that it does not know or did not think of; False when there is none."""
         if ask.reason == "home lost" or ask.hops >= HOPS_MAX:
             return False
         context = self._context
@@ -87,7 +98,11 @@ class LeaseServer:
         return home is not None
 
     def _better(self, device: str, ask: Ask, now: Instant) -> str | None:
-        """Who should be asked: the best in rank, or of an isolated machine the best whom all reach, even the asker."""
+        """Which device should be asked instead of this one; None when the asker itself is the home.
+
+        That is the best in rank. Where this machine is isolated and the asker is not, it is the best in rank that
+        everybody reaches, even if that is the asker.
+        """
         homes, isolation = self._context.membership.homes(ask.stream, ask.key, now), self._context.membership.isolation
         if isolation.holds(now) and not ask.isolated:
             me, isolated = self._context.me.device, self._context.ledger.said_isolated
@@ -100,7 +115,10 @@ class LeaseServer:
         self._context.send(device, Follow(ask.request, ask.key, following.parents, sentence(following.why)))
 
     def _offers_itself(self, device: str, ask: Ask) -> bool:
-        """The ledger here says nothing of the key, but this machine has it: that is an answer too."""
+        """Whether this machine names itself as parent: its ledger says nothing of the key, but the segment is here.
+
+        One that only relays offers itself to newcomers, as whoever found its parent slow wants better than a relay.
+        """
         context = self._context
         if context.me.device in ask.avoid or not context.membership.serves or context.ledger.knows_key(ask.key):
             return False

@@ -164,7 +164,7 @@ class Node:
                     self.context.out.append(HangUp(contact.device, "this device may not be spoken to now"))
                     return
                 self.context.membership.linked(contact, streams, serves=serves)
-                self.context.opened(contact, kind, rtt_ms)
+                self.context.link_opened(contact, kind, rtt_ms)
                 self.announcements.register(streams, now)
                 self.announcements.tell_keepers(contact.device, streams)
             case LinkClosed(device, why, misbehaved):
@@ -177,7 +177,7 @@ class Node:
         self.context.out.append(RaiseCondition("peer-misbehaved", f"{device[:8]}: {why}"))
 
     def _device_left(self, device: str, now: Instant) -> None:
-        stood = self.context.closed(device)
+        stood = self.context.link_closed(device)
         self.context.membership.unlinked(device, now)
         if stood:
             self.context.ledger.device_left(device)

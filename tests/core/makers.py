@@ -1,4 +1,4 @@
-"""Small things that the core's tests are made of: heads, contacts, vouchers, requests, sites."""
+"""Small things that the core's tests are made of: heads, contacts, vouchers, requests, contexts."""
 
 from hashlib import sha256
 
@@ -37,7 +37,7 @@ def linked(context: NodeContext, *devices: str, streams: tuple[str, ...] = (STRE
     """Links to these devices stand, and they watch."""
     for device in devices:
         context.membership.linked(contact(device), streams, serves=serves)
-        context.opened(contact(device), "lan", 1.0)
+        context.link_opened(contact(device), "lan", 1.0)
 
 
 def wanted(

@@ -194,7 +194,7 @@ def isolated() -> Desk:
     desk = Desk("me")
     for device in ("bob", "dan"):
         desk.context.membership.linked(elsewhere(device), (STREAM,), serves=True)
-        desk.context.opened(elsewhere(device), "lan", 1.0)
+        desk.context.link_opened(elsewhere(device), "lan", 1.0)
     desk.context.membership.isolation.missed("ann")
     desk.context.membership.isolation.missed("cat")
     desk.key = next(key for key in map(key_of, range(99)) if desk.homes(key)[0] == "me")

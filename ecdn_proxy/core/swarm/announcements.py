@@ -1,9 +1,11 @@
-"""Which streams are watched here, who has been told, and what new ledgers must learn.
+"""Which streams are watched here, who is told so, and what new homes must learn of this machine.
 
-look_around()  client isolation is noticed, and told
-watch()      a stream is wanted: announce it, wait once for the neighbours' names
-register()   the neighbourhood changed: tell a key's new home what this machine fetches or has
-wake()       streams nobody watches any more are announced no longer
+watch(), wake()          a stream is watched from now on, or no longer: mDNS, the coordinator and the links are told
+joining(), named()       a stream's first segment waits once, for a moment, for the neighbours' names
+completed()              a segment is here: its home learns so
+register()               the neighbourhood changed: a key's new home learns that the segment is here
+tell_keepers(), keepers_told()    while the coordinator is away, agents tell each other who keeps the ledgers
+look_around()            client isolation is noticed, and told
 """
 
 from collections import OrderedDict
@@ -14,33 +16,43 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Held, Keepers
 
 STREAMS_MAX = 64
+"""Streams that one machine watches at once, as far as it announces them."""
 RECENT_KEYS = 24
-"""The live window of two or three renditions: what a newcomer may ask for."""
+"""Of so many segments new homes are told: the live window of two or three renditions, which a newcomer may ask for."""
 
 
 class Announcements:
-    """Streams watched on this machine."""
+    """The streams that are watched on this machine, and what is told of them."""
 
     def __init__(self, context: NodeContext, share_after_watching_s: float) -> None:
+        """A stream counts as watched for `share_after_watching_s` after a viewer last wanted a segment of it."""
         self._context = context
         self._share_after_s = share_after_watching_s
         self._joined: dict[str, Instant] = {}
+        """Stream → since when it is watched."""
         self._changed: dict[str, Instant] = {}
+        """Stream → when its committee changed last."""
         self._committees: dict[str, tuple[str, ...]] = {}
+        """Stream → its committee when it changed last."""
         self._wanted_at: OrderedDict[str, Instant] = OrderedDict()
+        """Stream → when a viewer last wanted a segment of it; the longest ago first."""
         self._named: set[str] = set()
+        """Streams whose neighbours the coordinator has named."""
         self._recent: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        """Key of a segment that is here → its stream, and the home that knows so."""
         self._isolated = False
+        """Whether it was announced that this machine is isolated."""
         self._evidence = 0
-        """Of client isolation, as it was told to people."""
+        """The evidence of client isolation when people were last told of it; 0: they were told that it is over."""
         self.tracker_connected = False
+        """Whether the coordinator is there, whose tracker names the neighbours."""
 
     def watched(self) -> tuple[str, ...]:
-        """Streams watched now."""
+        """The streams that are watched now."""
         return tuple(self._wanted_at)
 
     def watch(self, stream: str, now: Instant) -> None:
-        """A viewer wants this stream."""
+        """A viewer wants a segment of this stream; a stream that is new is announced."""
         known = stream in self._wanted_at
         self._wanted_at[stream] = now
         self._wanted_at.move_to_end(stream)
@@ -56,11 +68,11 @@ class Announcements:
         return stream in self._wanted_at
 
     def announce(self) -> None:
-        """Tell mDNS, the coordinator and the links."""
+        """Tell mDNS, the coordinator and the links which streams are watched, and if this machine serves others."""
         self._context.out.append(AnnounceStreams(self.watched(), self._context.membership.serves, self._isolated))
 
     def look_around(self, now: Instant) -> None:
-        """Whether an access point seems to keep this machine from its like."""
+        """Tell people and the neighbours whether an access point seems to keep this machine from those beside it."""
         isolation, out = self._context.membership.isolation, self._context.out
         if isolation.is_sure(now):
             if self._evidence != isolation.evidence:
@@ -74,11 +86,14 @@ class Announcements:
             self.announce()
 
     def named(self, stream: str) -> None:
-        """The tracker has named the neighbours."""
+        """The coordinator's tracker has named the neighbours of a stream."""
         self._named.add(stream)
 
     def tell_keepers(self, device: str, streams: tuple[str, ...]) -> None:
-        """The coordinator is away: a neighbour that has come since would have another committee than everybody else."""
+        """Tell a neighbour, while the coordinator is away, who keeps the ledgers of the streams that it watches.
+
+        A neighbour that has come since the coordinator went would have another committee than everybody else.
+        """
         if self.tracker_connected:
             return
         for stream in streams:
@@ -92,7 +107,7 @@ class Announcements:
             self.register((told.stream,), now)
 
     def joining(self, stream: str, now: Instant) -> bool:
-        """Whether the neighbours' names may still come in a moment."""
+        """Whether a stream's segments wait, as the names of the neighbours may still come in a moment."""
         if not self._context.sharing or stream in self._named:
             return False
         return now < self._joined.get(stream, now) + self._join_wait_s()
@@ -102,11 +117,14 @@ class Announcements:
         return limits.join_wait_tracker_s if self.tracker_connected else limits.join_wait_s
 
     def is_unsettled(self, stream: str, now: Instant) -> bool:
-        """Whether the committee changed a moment ago, so that others may still ask by an older list."""
+        """Whether a stream's committee changed a moment ago, so that others may still ask by an older list."""
         return now < self._changed.get(stream, now) + self._context.limits.unsettled_s
 
     def completed(self, key: str, stream: str, now: Instant, *, fetched: bool = False) -> None:
-        """This machine has all of a segment: its home learns so, and of a fetched one the next in rank too."""
+        """This machine has all of a segment: the segment's home learns so.
+
+        If this machine `fetched` it from the origin, the next in rank after the home learns so too.
+        """
         self._recent[key] = (stream, "")
         while len(self._recent) > RECENT_KEYS:
             self._recent.popitem(last=False)
@@ -117,7 +135,7 @@ class Announcements:
                     self._context.reach(home, Held(key, stream), now)
 
     def register(self, streams: tuple[str, ...], now: Instant) -> None:
-        """Membership may have changed: recent keys of these streams whose home is new are told to it."""
+        """The neighbours of these streams may have changed: the new home of a segment that is here is told so."""
         for stream in streams:
             committee = tuple(self._context.membership.committee(stream, now)) if stream in self._wanted_at else ()
             if committee and self._committees.get(stream) != committee:
@@ -141,14 +159,14 @@ class Announcements:
             context.reach(home, Held(key, stream), now)
 
     def wake_at(self, joining: list[str]) -> Instant | None:
-        """When a wait for names ends or a stream is no longer watched."""
+        """When a wait for names ends (of the streams in `joining`), or a stream is no longer watched."""
         times = [self._joined[it] + self._join_wait_s() for it in joining if it in self._joined]
         if self._wanted_at:
             times.append(next(iter(self._wanted_at.values())) + self._share_after_s)
         return min(times, default=None)
 
     def wake(self, now: Instant) -> None:
-        """Forget streams that nobody wants any more."""
+        """Forget streams that nobody has wanted for long enough, and announce those that are left."""
         gone = [stream for stream, at in self._wanted_at.items() if at + self._share_after_s <= now]
         for stream in gone:
             self._forget(stream)

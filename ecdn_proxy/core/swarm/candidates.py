@@ -1,10 +1,12 @@
-"""Who may be somebody's parent for one key: the candidates of whom `chooser` takes the best.
+"""Who may be a device's parent for one key: the candidates, of whom `parent_choice` takes the best.
 
-    choose(entry, device, ...)       by what the ledger knows of the key, and of the machines
-    gave(), was_slow(), noted()      what it remembers of machines, whatever the key
+    choose()                                           the best parents, by what the ledger knows of key and machines
+    note_given(), note_slow(), note_isolated()         what is remembered of a machine, whatever the key
+    are_sources_slow(), may_serve(), is_isolated()     what follows from that
 
-Two that access points keep apart are not sent to each other. When all the others who have the segment are busy, an
-isolated machine is sent to one that everybody reaches, which begins to read what it has not asked for itself yet.
+Two machines that access points keep apart are not sent to each other. When everybody else who has the segment is busy,
+an isolated machine is sent to a *recruit*: a machine by cable that everybody reaches, and that begins to read the
+segment although its own viewers have not asked for it.
 """
 
 import heapq
@@ -22,14 +24,15 @@ from ecdn_proxy.sansio.machine import Instant
 CANDIDATES_MAX = 32
 """Parents looked at closely for one asker; at 200 viewers the best of all is no better, and costs a third more CPU."""
 GIVEN_HALF_LIFE_S = 10.0
+"""How long it counts against a parent that somebody was sent to it."""
 SLOW_HALF_LIFE_S = 30.0
-"""How long a parent that a child found slow is thought less of."""
+"""How long it counts against a parent that a child found it slow."""
 STARVED_LEVEL = 1.5
-"""So many children (fading) that found a source slow are believed: one alone may have a bad way to it."""
+"""A source that so many children found slow lately is believed to be slow: one alone may have a bad way to it."""
 
 
 class Candidates:
-    """See the head of this file."""
+    """Finds parents for askers, and remembers of each machine how much it was asked for and how it did."""
 
     def __init__(self, membership: Membership, limits: Limits, apart: Callable[[str, str], bool]) -> None:
         """`apart` tells whether only WebRTC is likely between two devices."""
@@ -43,8 +46,8 @@ class Candidates:
 
     # ---- what is remembered
 
-    def noted(self, device: str, *, isolated: bool) -> None:
-        """A device asked, and said whether it is isolated."""
+    def note_isolated(self, device: str, *, isolated: bool) -> None:
+        """A device asked, and said whether an access point keeps it from the machines beside it."""
         self._isolated.pop(device, None)
         if isolated:
             self._isolated[device] = None
@@ -52,33 +55,36 @@ class Candidates:
                 self._isolated.popitem(last=False)
 
     def is_isolated(self, device: str) -> bool:
-        """Whether it said so when it asked last."""
+        """Whether a device said, when it last asked, that it is isolated."""
         return device in self._isolated
 
-    def gave(self, parent: str, now: Instant) -> None:
-        """Somebody was sent to a parent."""
+    def note_given(self, parent: str, now: Instant) -> None:
+        """Somebody was sent to a parent, which gives one segment more."""
         self._given.add(parent, now)
 
-    def was_slow(self, parent: str, now: Instant) -> None:
+    def note_slow(self, parent: str, now: Instant) -> None:
         """A child found its parent slow."""
         self._slow.add(parent, now)
 
-    def starves(self, entry: KeyRecord, now: Instant) -> bool:
-        """Whether all who have the segment, or fetch it, are believed to be slow: then nobody will have it in time."""
-        return all(self._slow.level(source, now) >= STARVED_LEVEL for source in entry.sources())
+    def are_sources_slow(self, record: KeyRecord, now: Instant) -> bool:
+        """Whether all who have the segment, or fetch it, are believed to be slow; also if there are none.
+
+        Then nobody will have the segment in time.
+        """
+        return all(self._slow.level(source, now) >= STARVED_LEVEL for source in record.sources())
 
     def may_serve(self, device: str, now: Instant) -> bool:
-        """Whether a device gives anything to others."""
+        """Whether a device gives segments to others, and may be spoken to."""
         known = self._membership.known(device)
         if device == self._membership.me.device:
             return self._membership.serves
         return known is not None and known.serves and not self._membership.is_barred(device, now)
 
-    # ---- what follows
+    # ---- who is chosen
 
     def choose(
         self,
-        entry: KeyRecord,
+        record: KeyRecord,
         device: str,
         avoid: tuple[str, ...],
         fetching: set[str],
@@ -89,23 +95,23 @@ class Candidates:
         """The best parents for a device; None when there is nobody.
 
         Args:
-            entry: what is known of the key.
+            record: what the ledger knows of the key.
             device: who asks.
-            avoid: whom it does not want.
-            fetching: who is at the origin for it and counts.
+            avoid: devices that the asker does not want to read from.
+            fetching: devices at the origin for it that the asker may follow, or whose followers it may follow.
             now: the time.
-            last: nobody better was found; those that are likely out of reach may be tried.
+            last: nobody better was found, so machines that are likely to be out of the asker's reach may be tried.
         """
-        sources = fetching | entry.holders
-        pool = sources | entry.parents.keys()
+        sources = fetching | record.holders
+        pool = sources | record.parents.keys()
         if device in self._isolated:
             pool = {it for it in pool if not self._kept_apart(device, it, surely=not last)}
         chains: dict[str, Chain | None] = {device: None}
         candidates: list[ParentCandidate] = []
-        for other in self._likely(entry, pool):
+        for other in self._least_busy(record, pool):
             if other == device or other in avoid or not self.may_serve(other, now):
                 continue
-            chain = entry.chain(other, sources, chains)
+            chain = record.chain(other, sources, chains)
             contact = self._membership.contact(other)
             if chain is None or contact is None:
                 continue
@@ -114,38 +120,44 @@ class Candidates:
                 ParentCandidate(
                     other,
                     depth,
-                    entry.children[other],
+                    record.children[other],
                     self._given.level(other, now),
                     contact.link,
-                    holds=other in entry.holders,
+                    holds=other in record.holders,
                     slow=max(self._slow.level(other, now), self._slow.level(source, now)),
                     far=self._apart(device, other),
                     isolated=other in self._isolated,
                 )
             )
-        lonely = device in self._isolated and bool(sources) and not last
-        if lonely and all(is_full(it, self._limits) for it in candidates):
-            candidates += self._recruits(entry, pool | {device, *avoid}, now)
+        in_need = device in self._isolated and bool(sources) and not last
+        if in_need and all(is_full(it, self._limits) for it in candidates):
+            candidates += self._recruits(record, pool | {device, *avoid}, now)
         return choose(candidates, self._limits)
 
-    def _recruits(self, entry: KeyRecord, besides: set[str], now: Instant) -> list[ParentCandidate]:
-        """Machines that everybody reaches and that can read it for one that reaches few: by wire, this one included."""
+    def _recruits(self, record: KeyRecord, besides: set[str], now: Instant) -> list[ParentCandidate]:
+        """Machines that everybody reaches and that can read the segment for an isolated asker: by cable, even this one.
+
+        Args:
+            record: what the ledger knows of the key.
+            besides: machines that are candidates already, or must not be.
+            now: the time.
+        """
         found: list[ParentCandidate] = []
-        for other in self._membership.members(entry.stream, now):
+        for other in self._membership.members(record.stream, now):
             contact = self._membership.contact(other)
             wired = contact is not None and contact.link == "wired"
             if wired and other not in besides and other not in self._isolated and self.may_serve(other, now):
                 given = self._given.level(other, now)
-                found.append(ParentCandidate(other, 2, entry.children[other], given, "wired", holds=False, newly=True))
+                found.append(ParentCandidate(other, 2, record.children[other], given, "wired", holds=False, newly=True))
         return found
 
     @staticmethod
-    def _likely(entry: KeyRecord, pool: set[str]) -> list[str]:
-        """At most so many are looked at closely: those that were told to serve fewest."""
+    def _least_busy(record: KeyRecord, pool: set[str]) -> list[str]:
+        """The `CANDIDATES_MAX` of a pool that serve the fewest children of the key; they are looked at closely."""
         if len(pool) <= CANDIDATES_MAX:
             return sorted(pool)
         by_children: defaultdict[int, list[str]] = defaultdict(list)
-        children = entry.children.get
+        children = record.children.get
         for device in pool:
             by_children[children(device, 0)].append(device)
         found: list[str] = []
@@ -154,7 +166,7 @@ class Candidates:
         return found
 
     def _kept_apart(self, one: str, other: str, *, surely: bool) -> bool:
-        """Whether access points keep two devices apart; without `surely` only those of one network count."""
+        """Whether access points keep two devices apart; without `surely`, only if the two are beside each other."""
         if one not in self._isolated or other not in self._isolated:
             return False
         here, there = self._membership.contact(one), self._membership.contact(other)

@@ -1,9 +1,13 @@
-"""What the parts of the node share: who is near, whom links reach, what is to be done.
+"""What the rooms of the node share: who is near, which links stand, and what is to be done.
 
-NodeContext.send(device, message)    on an open link
-NodeContext.reach(device, message)   opens one if need be; the message waits for it, bounded
-NodeContext.request(device, ask)     the same for what is to be answered: not from whom an access point keeps apart
-NodeContext.out                      effects of the event in hand, in order
+membership, ledger, links    who is near; the ledger of this machine; the links that stand
+out                          the effects of the event in hand, in their order
+send()                       a message on a link that stands
+reach()                      the same, and a link is opened if need be; a bounded number of messages waits for it
+request()                    the same for what shall be answered: not to a device that an access point keeps apart
+tell_shadow()                the next home in rank learns of a lease
+is_isolated(), is_beside(), missed()         client isolation, for those who ask and fetch
+answer_wait_s(), home_answered_in()          how long a home may take to answer, and how long it took
 """
 
 from dataclasses import dataclass
@@ -24,11 +28,13 @@ WAITING_MAX = 64
 
 @dataclass(slots=True)
 class Link:
-    """An open link."""
+    """A link that stands."""
 
     kind: Literal["lan", "webrtc"]
     rtt_ms: float
+    """Round trip, measured when the link was opened."""
     full: bool = False
+    """Its buffer is full: no more pieces are handed to it for now."""
 
 
 class NodeContext:
@@ -43,9 +49,11 @@ class NodeContext:
         self.ledger = Ledger(self.membership, limits, self.apart)
         self.links: dict[str, Link] = {}
         self.sharing = True
+        """Whether policy lets this machine share at all."""
         self._answer_s = limits.home_answer_s / 4
         self._answer_varies_s = limits.home_answer_s / 2
         self._dialling: dict[str, list[PeerMessage]] = {}
+        """Device to which a link is being opened → messages that wait for it."""
         self._number = 0
         self._utc_minus_now = 0.0
 
@@ -63,24 +71,24 @@ class NodeContext:
         return self.membership.isolation.holds(now)
 
     def is_beside(self, device: str) -> bool:
-        """Whether a device hangs on the same network as this machine, by the same kind of link."""
+        """Whether a device hangs on the same network as this one, by the same kind of link."""
         return self.membership.isolation.is_beside(device)
 
     def missed(self, device: str) -> None:
-        """A device could not be reached, or lets everything go unanswered; of one beside this machine that counts."""
+        """A device could not be reached, or said nothing; if it is beside this one, this one may be isolated."""
         self.membership.isolation.missed(device)
 
     def number(self) -> int:
-        """A number not used before: requests, fetches."""
+        """A number for a request or a fetch, which no other has (until 2³² of them were made)."""
         self._number = (self._number + 1) % 2**32
         return self._number
 
     def set_utc(self, utc: float, now: Instant) -> None:
-        """An event said what time it is outside."""
+        """An event said what time it is outside, in seconds since the epoch."""
         self._utc_minus_now = utc - now
 
     def utc(self, now: Instant) -> float:
-        """Seconds since the epoch."""
+        """The time outside, in seconds since the epoch."""
         return now + self._utc_minus_now
 
     def answer_wait_s(self) -> float:
@@ -89,18 +97,18 @@ class NodeContext:
         return min(max(usual, self.limits.home_answer_s), self.limits.home_answer_max_s)
 
     def home_answered_in(self, seconds: float) -> None:
-        """A home answered, or let its time pass; a machine under load learns to wait."""
+        """A home answered after so many seconds, or let so many pass; where machines are under load, waits grow."""
         surprise = min(seconds, self.limits.home_answer_max_s) - self._answer_s
         self._answer_s += surprise / 8
         self._answer_varies_s += (abs(surprise) - self._answer_varies_s) / 4
 
     def send(self, device: str, message: PeerMessage) -> None:
-        """Send on an open link; nothing happens without one."""
+        """Send on the link to a device; nothing happens without one."""
         if device in self.links:
             self.out.append(Send(device, message))
 
     def dial(self, device: str, now: Instant) -> bool:
-        """Open a link unless there is one or one is being opened; False when the device cannot be reached."""
+        """Open a link unless one stands or is being opened; False when the device cannot be reached."""
         if device in self.links:
             return True
         if device in self._dialling:
@@ -119,14 +127,17 @@ class NodeContext:
         return stalls
 
     def request(self, device: str, message: PeerMessage, now: Instant) -> bool:
-        """Like `reach`, for what is waited for; one that seems to be cut off is only tried."""
+        """Like `reach`, for a message whose answer is waited for.
+
+        A device that an access point seems to keep apart is dialled, in case that is over, and is sent nothing.
+        """
         if self.membership.isolation.keeps_apart(device, now):
             self.dial(device, now)
             return False
         return self.reach(device, message, now)
 
     def reach(self, device: str, message: PeerMessage, now: Instant) -> bool:
-        """Send now, or as soon as a link stands; False when there will be none."""
+        """Send now, or as soon as a link stands; False when the device cannot be reached."""
         if device in self.links:
             self.out.append(Send(device, message))
             return True
@@ -137,19 +148,19 @@ class NodeContext:
             waiting.append(message)
         return True
 
-    def opened(self, contact: Contact, kind: Literal["lan", "webrtc"], rtt_ms: float) -> None:
-        """A link stands: what waited for it goes out."""
+    def link_opened(self, contact: Contact, kind: Literal["lan", "webrtc"], rtt_ms: float) -> None:
+        """A link to a device stands: what waited for it goes out."""
         self.links[contact.device] = Link(kind, rtt_ms)
         for message in self._dialling.pop(contact.device, ()):
             self.out.append(Send(contact.device, message))
 
-    def closed(self, device: str) -> bool:
-        """A link or a dial ended; says whether a link stood."""
+    def link_closed(self, device: str) -> bool:
+        """The link to a device ended or could not be opened; says whether it had stood."""
         self._dialling.pop(device, None)
         return self.links.pop(device, None) is not None
 
     def hang_up(self, device: str, why: str) -> None:
-        """Close a link from here."""
+        """Close the link to a device from here; nothing happens without one."""
         if device in self.links:
             self.out.append(HangUp(device, sentence(why)))
 

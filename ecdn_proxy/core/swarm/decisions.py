@@ -1,12 +1,12 @@
 """What is decided when an agent wants a segment: it fetches, it reads from a neighbour, or its viewers go alone.
 
-    LeaseGranted       the asker fetches the segment from the origin, for the whole office     wire: Granted
+    LeaseGranted       the asker fetches the segment from the origin, for the whole site       wire: Granted
     FollowParents      the asker reads it from a neighbour that has it or is receiving it      wire: Follow
     ViewersGoAlone     nobody may share it: each viewer's own request goes to the origin       wire: GoAlone
 
 A ledger decides, a `LeaseRequest` ends in the decision, and between agents the decision travels as the wire's message
-of the same word. Each decision carries its `why`, the sentence that people read on the status page. The wire's `Granted`
-has no room for a sentence: there the asker says which ledger granted the lease.
+of the same word. Each decision carries its `why`, the sentence that people read on the status page. The wire's
+`Granted` has no room for a sentence: there the asker says which ledger granted the lease.
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,19 @@
-"""Whether an access point seems to keep this machine from its like, by who of them answers.
+"""Whether an access point seems to keep this machine from the machines beside it, by which of those answer.
 
-    met(), forgotten()     a device beside this one: on the same network by the same kind of link
-    missed()               one of them could not be reached
-    unanswered()           one lets a question go unanswered, which counts half a second later
-    heard()                any of them spoke
-    holds(), is_sure()     what follows: for the swarm, and for people
+    met(), forgotten()     a device turns out to be beside this one, or elsewhere
+    missed()               a device beside this one could not be reached
+    unanswered()           a device beside this one lets a question go unanswered, which counts half a second later
+    heard()                a device beside this one spoke
+    holds()                whether this machine is isolated, for the swarm
+    is_sure()              the same for people, who are told only what is nearly certain
 
-Client isolation (peer-to-peer blocking) lets a station reach the router, machines on cables and other networks, and no
-other station. One that went away looks the same from here. So it takes two of them, and nobody heard since; or one, if
-there is but one or nobody was ever heard. A mistake costs little: two machines that both say that they are isolated are
-not sent to each other.
+Two machines are *beside* each other when they hang on the same network by the same kind of link. A machine is
+*isolated* when it reaches none of the machines beside it. Access points do that on purpose (client isolation,
+peer-to-peer blocking): a station reaches the router, machines on cables and other networks, and no other station.
+
+A device that went away looks the same from here as one that is kept away. So it takes two devices that are missed, and
+nobody heard since; or one, if only one is beside this machine or nobody was ever heard. A mistake costs little: two
+machines that both say that they are isolated are not sent to each other.
 """
 
 import contextlib
@@ -22,7 +26,7 @@ from ecdn_proxy.wire.peer import Contact
 BELIEVED = 2
 """So many different devices must have been missed."""
 MUTE_S = 0.5
-"""A question may go unanswered for so long without meaning anything: either machine may be busy."""
+"""A question may go unanswered for so many seconds without meaning anything: either machine may be busy."""
 
 
 def is_beside(one: Contact, other: Contact) -> bool:
@@ -42,16 +46,18 @@ def _networks(addresses: tuple[str, ...]) -> frozenset[tuple[int, int]]:
 
 
 class Isolation:
-    """See the head of this file."""
+    """Concludes from who answers whether this machine is isolated. Only devices beside this one count."""
 
     def __init__(self) -> None:
         self._beside: set[str] = set()
         self._missing: set[str] = set()
+        """Devices beside this one that could not be reached since one of them was heard last."""
         self._mute_at: dict[str, Instant] = {}
-        """Who owes an answer, and from when on that counts."""
+        """Which device owes an answer, and from when on that counts."""
         self._ever_heard = False
+        """Whether any device beside this one ever spoke."""
         self.evidence = 0
-        """How often one could not be reached."""
+        """How often a device beside this one could not be reached."""
 
     def _count(self, now: Instant) -> int:
         if not self._mute_at:
@@ -59,52 +65,52 @@ class Isolation:
         return len(self._missing | {device for device, at in self._mute_at.items() if at <= now})
 
     def holds(self, now: Instant) -> bool:
-        """Whether this machine had better not count on any of them."""
+        """Whether this machine is isolated: it had better not count on any device beside it."""
         enough = min(BELIEVED, len(self._beside)) if self._ever_heard else 1
         return self._count(now) >= max(1, enough)
 
     def is_sure(self, now: Instant) -> bool:
-        """Whether people should be told."""
+        """Whether people should be told that this machine is isolated."""
         return self._count(now) >= BELIEVED
 
     def is_beside(self, device: str) -> bool:
-        """Whether it is one of them."""
+        """Whether a device is beside this one."""
         return device in self._beside
 
     def met(self, device: str) -> None:
-        """There is one more."""
+        """A device is beside this one."""
         self._beside.add(device)
 
     def forgotten(self, device: str) -> None:
-        """One is not there any more, or not beside this one."""
+        """A device is not known any more, or not beside this one."""
         self._beside.discard(device)
         self._missing.discard(device)
         self._mute_at.pop(device, None)
 
     def unanswered(self, device: str, now: Instant) -> None:
-        """One has not answered yet; others do not count."""
+        """A device has not answered yet."""
         if device in self._beside:
             self._mute_at.setdefault(device, now + MUTE_S)
 
     def missed(self, device: str) -> None:
-        """One could not be reached; others do not count."""
+        """A device could not be reached."""
         if device in self._beside:
             self._missing.add(device)
             self.evidence += 1
 
     def heard(self, device: str) -> None:
-        """A device spoke; others do not count."""
+        """A device spoke; if it is beside this one, whoever was missed before counts no longer."""
         if device in self._beside:
             self._missing.clear()
             self._mute_at.clear()
             self._ever_heard = True
 
     def keeps_apart(self, device: str, now: Instant) -> bool:
-        """Whether this one is out of reach."""
+        """Whether an access point seems to keep a device from this one."""
         return device in self._beside and self.holds(now)
 
     def moved(self) -> None:
-        """This machine is somewhere else; who is beside it is told anew."""
+        """This machine has other addresses; which devices are beside it will be told anew."""
         self._beside.clear()
         self._missing.clear()
         self._mute_at.clear()

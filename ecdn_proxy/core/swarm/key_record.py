@@ -70,7 +70,7 @@ class KeyRecord:
         return next((lease for lease in self.at_origin() if lease.device == device), None)
 
     def sources(self) -> set[str]:
-        """Who has the segment, or gets it from elsewhere than from the office."""
+        """Who has the segment, or gets it from the origin."""
         return self.holders | {lease.device for lease in self.leases}
 
     def note_first_bytes(self, now: Instant) -> None:

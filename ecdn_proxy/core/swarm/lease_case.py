@@ -140,7 +140,7 @@ class LeaseCase:
         if not self._finds_slow() or self._keeps_up():
             return None
         self._blame_parent()
-        return self._grant(why) if self.candidates.starves(self.record, self.now) else None
+        return self._grant(why) if self.candidates.are_sources_slow(self.record, self.now) else None
 
     # ---- the asker reads from a neighbour, or fetches
 
@@ -189,7 +189,7 @@ class LeaseCase:
 
     def _follow(self, choice: ParentChoice) -> FollowParents:
         self.record.follow(self.device, choice.parents[0], self.now)
-        self.candidates.gave(choice.parents[0], self.now)
+        self.candidates.note_given(choice.parents[0], self.now)
         return self._named(choice.parents, choice.why)
 
     def _named(self, parents: tuple[str, ...], why: str) -> FollowParents:
@@ -234,4 +234,4 @@ class LeaseCase:
         """Only a source is blamed: a parent that relays may wait as much as its child does."""
         parent = self.record.parents.get(self.device)
         if parent in self.avoid and parent in self.record.sources():
-            self.candidates.was_slow(parent, self.now)
+            self.candidates.note_slow(parent, self.now)

@@ -6,7 +6,7 @@
     end_silent_leases()                         whoever asks next may be granted another
     learn_first_byte(), usual_first_byte_s()    how long a stream's origin usually takes to begin
 
-A *lease* is the right to fetch one segment from the origin for the whole office. It begins when a ledger grants it,
+A *lease* is the right to fetch one segment from the origin for the whole site. It begins when a ledger grants it,
 before any response header, and lives on the progress that its holder reports. A *hedge* is a second lease, for a device
 that cannot wait for the holder of the first. A *shadow* is the note of a lease that a home other than the granting one
 keeps, in case that one dies.

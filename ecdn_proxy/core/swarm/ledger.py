@@ -1,7 +1,7 @@
 """The ledger: what a home knows of its keys, and how it decides who fetches and who reads from whom.
 
     RULES                the order of preference: the first rule that answers wins
-    decide_lease()       a device wants a segment: one origin fetch per key and office, a second only as a hedge
+    decide_lease()       a device wants a segment: one origin fetch per key and site, a second only as a hedge
     known_parents()      what an older ledger tells a new home
 
 What the devices report:
@@ -99,7 +99,7 @@ class Ledger:
             now: the time.
             isolated: an access point seems to keep the asker from the machines beside it.
         """
-        self._candidates.noted(device, isolated=isolated)
+        self._candidates.note_isolated(device, isolated=isolated)
         record = self._record(key, stream)
         if record.alone_until <= now:
             # a segment that nobody may share rests as it is until that is over

@@ -1,12 +1,17 @@
-"""Who is near, who watches what, and which of them keeps the ledger for a key.
+"""Who is near, who watches what, and which device keeps the ledger of a key.
 
-    Membership.members(stream)       devices of this site that watch it, this one included
-    Membership.homes(stream, key)    the same devices that keep ledgers, best first
-    Membership.isolation             whether an access point seems to keep this device from its like
-    rendezvous(device, key)    highest random weight (Thaler, Ravishankar 1998): a device's leaving moves its keys only
+    members(stream)          the devices of this site that watch a stream, this one included
+    committee(stream)        those of them, seven at most, that keep the stream's ledgers
+    homes(stream, key)       the committee by rank for a key: the first is the key's home
+    elders(), substitutes()  who is asked besides the home while lists change, and where an access point isolates
+    isolation                whether an access point seems to keep this device from the devices beside it
+    rendezvous(device, key)  a device's rank for a key
 
-The coordinator names a committee; without it, it is the seven highest by rendezvous over the stream. What was refused,
-denied, banned or could not be reached is not in any answer.
+The *committee* of a stream is the list of devices that keep its ledgers. The coordinator names it; where it does not,
+the committee is the seven members by cable (without any, of all) with the highest rendezvous weight for the stream. The
+*home* of a key is the member of the committee with the highest weight for the key: its ledger decides who fetches.
+*Keepers* are the committee as agents name it to each other while the coordinator is away. An *elder* of a key is a
+device that would be its home by an older list of the committee. A device that is denied or banned is in no answer.
 """
 
 import math
@@ -23,6 +28,7 @@ STREAM_TAG_DIGITS = 8
 """mDNS carries this many leading hex digits of a stream id (32 bits: 8 streams among 256 devices do not collide)."""
 
 ELDERS_MAX = 3
+"""A new home asks at most so many elders."""
 LINK_WAIT_S = 0.4
 """A link on a LAN opens in some 10 ms, on a busy machine in 100; whoever waits for one longer goes elsewhere."""
 COMMITTEES_MAX = 64
@@ -31,7 +37,10 @@ COMMITTEES_MAX = 64
 
 @lru_cache(maxsize=4_096)
 def rendezvous(device: str, key: str) -> int:
-    """A device's weight for a key; the highest is its home."""
+    """A device's weight for a key; the device of the highest weight is the key's home.
+
+    Highest random weight (Thaler and Ravishankar, 1998): when a device leaves, no other device's keys move.
+    """
     return int.from_bytes(sha256(f"{device}|{key}".encode()).digest()[:8], "big")
 
 
@@ -41,16 +50,21 @@ class Neighbour:
 
     contact: Contact
     streams: set[str] = field(default_factory=set)
+    """What it watches, by its own word over a link."""
     tags: frozenset[str] = frozenset()
+    """What it watches, by mDNS: the leading digits of each stream."""
     linked: bool = False
+    """A link to it stands."""
     serves: bool = True
+    """It gives segments to others."""
     on_lan: bool = False
+    """mDNS shows it."""
     away_until: Instant = 0.0
-    """It could not be reached; not dialled again before."""
+    """It could not be reached, and is not dialled again before then."""
     link_due_at: Instant = math.inf
     """When the link that is being opened should stand."""
     suspect_until: Instant = 0.0
-    """It let a question go unanswered; not asked before, unless it speaks."""
+    """It let a question go unanswered, and is not asked again before then, unless it speaks."""
     why: str = ""
     """How this device came to be known, for the status page."""
 
@@ -60,21 +74,24 @@ def _stalls(known: Neighbour, now: Instant) -> bool:
 
 
 class Membership:
-    """The neighbourhood as this device sees it."""
+    """The neighbourhood, as far as this device knows it."""
 
     def __init__(self, me: Contact, limits: Limits) -> None:
         self.me = me
         self._limits = limits
         self._known: dict[str, Neighbour] = {}
-        self._committee: dict[str, tuple[str, ...]] = {}
+        self._keepers: dict[str, tuple[str, ...]] = {}
+        """Stream → its committee by the coordinator's last word, the most senior device first."""
         self._named: dict[str, dict[str, str]] = {}
+        """Stream → device → why the coordinator named it as a neighbour."""
         self._hearsay: set[str] = set()
-        """Streams whose committee a neighbour named."""
+        """Streams of whose committee this device knows by a neighbour's word only."""
         self._denied: frozenset[str] = frozenset()
         self._committees: dict[str, tuple[Instant, list[str]]] = {}
         """What `committee` found, and until when that holds unless something is learnt before."""
         self.bans: dict[str, Instant] = {}
-        """Of devices that proved who they are; nobody can push one out by inventing others."""
+        """Device → until when it is banned. Only devices that proved who they are: nobody can push one out of this
+        bounded table by inventing others."""
         self.isolation = Isolation()
         self.serves = True
         """Whether this device serves others now."""
@@ -91,25 +108,30 @@ class Membership:
         return None if known is None else known.contact
 
     def contacts(self, devices: tuple[str, ...]) -> tuple[Contact, ...]:
-        """Where they listen, as far as it is known."""
+        """Where devices listen; those of whom that is not known are left out."""
         return tuple(contact for it in devices if (contact := self.contact(it)) is not None)
 
     def reachable(self, device: str, now: Instant) -> bool:
-        """Whether it is worth trying to speak to a device now."""
+        """Whether it is worth trying to speak to a device now; of a device that was never heard of that is so too."""
         known = self._known.get(device)
         if known is None or self.is_barred(device, now):
             return known is None and device not in self._denied
         return known.suspect_until <= now and (known.linked or (known.away_until <= now and not _stalls(known, now)))
 
     def stalls(self, device: str, now: Instant) -> bool:
-        """Whether a link to it should have opened long ago."""
+        """Whether a link to a device is being opened and should have opened by now."""
         known = self._known.get(device)
         return known is not None and _stalls(known, now)
 
     # ---- what is learnt
 
     def met(self, contact: Contact, why: str) -> Neighbour:
-        """A device is heard of; its contact is brought up to date."""
+        """A device is heard of: it is known from now on, and its contact is brought up to date unless a link stands.
+
+        Args:
+            contact: where it listens.
+            why: how this device came to know it, for the status page; the first such sentence stays.
+        """
         known = self._known.get(contact.device)
         if known is None:
             self._make_room()
@@ -124,7 +146,7 @@ class Membership:
         return known
 
     def _place(self, contact: Contact) -> None:
-        """Beside this device, or elsewhere."""
+        """Note whether a device is beside this one (see `isolation.is_beside`) or elsewhere."""
         if is_beside(self.me, contact):
             self.isolation.met(contact.device)
         else:
@@ -135,7 +157,7 @@ class Membership:
         self.isolation.forgotten(device)
 
     def _make_room(self) -> None:
-        """A neighbour can name devices that do not exist; they must not fill the memory."""
+        """Forget one device when there are too many: a neighbour can name devices that do not exist."""
         if len(self._known) < self._limits.neighbours_max:
             return
         named = {device for devices in self._named.values() for device in devices}
@@ -146,7 +168,13 @@ class Membership:
         self._forget(next(iter(self._known)))
 
     def lan_seen(self, contact: Contact, tags: tuple[str, ...], *, serves: bool) -> None:
-        """A device is shown by mDNS."""
+        """A device is shown by mDNS.
+
+        Args:
+            contact: where it listens.
+            tags: what it watches, the leading digits of each stream.
+            serves: whether it gives segments to others; a linked device's own word counts more.
+        """
         known = self.met(contact, "found by mDNS on this link")
         if known.tags != (seen := frozenset(tags)):
             self._committees.clear()
@@ -156,14 +184,14 @@ class Membership:
             known.serves = serves
 
     def lan_lost(self, device: str) -> None:
-        """A device is no longer shown by mDNS."""
+        """A device is shown by mDNS no longer."""
         if (known := self._known.get(device)) is not None:
             known.on_lan, known.tags = False, frozenset()
             self._committees.clear()
             self._forget_if_unknown(device)
 
     def linked(self, contact: Contact, streams: tuple[str, ...], *, serves: bool) -> None:
-        """A link stands; the other end has said what it watches."""
+        """A link to a device stands, and the device has said what it watches and whether it serves others."""
         known = self.met(contact, "it connected to this machine")
         known.contact, known.linked, known.away_until = contact, True, 0.0
         known.link_due_at = math.inf
@@ -173,7 +201,7 @@ class Membership:
         self.watching(contact.device, streams, serves=serves)
 
     def watching(self, device: str, streams: tuple[str, ...], *, serves: bool) -> None:
-        """A linked device says what it watches now."""
+        """A linked device says what it watches now, and whether it serves others."""
         if (known := self._known.get(device)) is not None:
             known.streams, known.serves = set(streams), serves
             self._committees.clear()
@@ -202,18 +230,18 @@ class Membership:
             self.isolation.unanswered(device, now)
 
     def heard_from(self, device: str) -> None:
-        """A device spoke: it is there."""
+        """A device said something over its link, so it is there."""
         if (known := self._known.get(device)) is not None and known.suspect_until:
             known.suspect_until = 0.0
         self.isolation.heard(device)
 
     def dialled(self, device: str, now: Instant) -> None:
-        """A link is being opened."""
+        """A link to a device is being opened."""
         if (known := self._known.get(device)) is not None:
             known.link_due_at = now + LINK_WAIT_S
 
     def unlinked(self, device: str, now: Instant) -> None:
-        """A link ended or could not be made."""
+        """The link to a device ended or could not be made."""
         if (known := self._known.get(device)) is not None:
             if not known.linked:
                 self.isolation.missed(device)
@@ -223,10 +251,16 @@ class Membership:
             self._forget_if_unknown(device)
 
     def tracker_said(self, stream: str, committee: tuple[str, ...], contacts: tuple[tuple[Contact, str], ...]) -> None:
-        """The coordinator names the neighbours of a stream; replaces what it said before."""
+        """The coordinator names the committee and the neighbours of a stream, in place of what it said before.
+
+        Args:
+            stream: the stream.
+            committee: its committee, the most senior device first.
+            contacts: neighbours, each with the reason why it was named.
+        """
         before = self._named.get(stream, {})
         self._named[stream] = {contact.device: why for contact, why in contacts}
-        self._committee[stream] = committee
+        self._keepers[stream] = committee
         self._hearsay.discard(stream)
         self._committees.clear()
         for contact, why in contacts:
@@ -237,38 +271,38 @@ class Membership:
             self._forget_if_unknown(device)
 
     def keepers(self, stream: str) -> tuple[Contact, ...]:
-        """Who keeps a stream's ledgers by the coordinator's last word, as far as they are known here."""
-        return self.contacts(self._committee.get(stream, ()))
+        """Who keeps a stream's ledgers by the coordinator's last word, as far as their contacts are known here."""
+        return self.contacts(self._keepers.get(stream, ()))
 
     def keepers_told(self, stream: str, members: tuple[Contact, ...]) -> bool:
-        """A neighbour tells of the coordinator's last word; False when there was one here already."""
-        if stream in self._committee:
+        """A neighbour tells who keeps a stream's ledgers; False when this device has a word of that already."""
+        if stream in self._keepers:
             return False
         for contact in members:
             if contact.device != self.me.device:
                 self.met(contact, "keeps the ledger, by the word of a neighbour")
-        self._committee[stream] = tuple(contact.device for contact in members)
+        self._keepers[stream] = tuple(contact.device for contact in members)
         self._hearsay.add(stream)
         self._committees.clear()
         return True
 
     def keepers_silent(self, stream: str) -> None:
-        """None of them could be asked: a neighbour's word of them is not believed any longer."""
+        """No keeper of a stream's ledgers could be asked: a neighbour's word of who they are is believed no longer."""
         if stream in self._hearsay:
             self._hearsay.discard(stream)
-            del self._committee[stream]
+            del self._keepers[stream]
             self._committees.clear()
 
     def forget_stream(self, stream: str) -> None:
-        """Not watched here any more."""
-        self._committee.pop(stream, None)
+        """This device watches a stream no longer."""
+        self._keepers.pop(stream, None)
         self._hearsay.discard(stream)
         self._committees.clear()
         for device in self._named.pop(stream, {}):
             self._forget_if_unknown(device)
 
     def denied(self, devices: frozenset[str]) -> None:
-        """The coordinator's set of devices that may not be spoken to."""
+        """The coordinator says which devices may not be spoken to, in place of what it said before."""
         self._denied = devices
         self._committees.clear()
 
@@ -286,7 +320,7 @@ class Membership:
     # ---- what follows from it
 
     def members(self, stream: str, now: Instant) -> list[str]:
-        """Devices that watch the stream, this one included; sorted, so that equal views give equal answers."""
+        """Devices that watch a stream, this one included; sorted, so that equal knowledge gives equal answers."""
         named = self._named.get(stream, {})
         tag = stream[:STREAM_TAG_DIGITS]
         found = [self.me.device]
@@ -297,9 +331,9 @@ class Membership:
         return sorted(found)
 
     def committee(self, stream: str, now: Instant) -> list[str]:
-        """Devices that keep the stream's ledgers, the most senior first as far as that is known; at least this one.
+        """Devices that keep a stream's ledgers, the most senior first as far as that is known; at least one device.
 
-        Whether this machine can reach them now does not count: everybody must name the same homes.
+        Whether this machine can reach them now does not count, as everybody must name the same homes.
         """
         until, found = self._committees.get(stream, (-math.inf, []))
         if until <= now:
@@ -311,7 +345,7 @@ class Membership:
         return found
 
     def _find_committee(self, stream: str, now: Instant) -> list[str]:
-        listed = self._committee.get(stream, ())
+        listed = self._keepers.get(stream, ())
         named = [it for it in listed if it == self.me.device or (it in self._known and not self.is_barred(it, now))]
         if not named:
             members = self.members(stream, now)
@@ -319,22 +353,28 @@ class Membership:
             return sorted(eligible, key=lambda it: rendezvous(it, stream), reverse=True)[: self._limits.committee_max]
         if len(listed) >= self._limits.committee_max:
             return named
-        # a linked device that says it watches has joined since the tracker's list was made
+        # a linked device that says it watches has joined since the coordinator's list was made
         joined = sorted(it for it in self._known if it not in listed and self._linked_watcher(it, stream, now))
         return (named + joined)[: self._limits.committee_max]
 
     def homes(self, stream: str, key: str, now: Instant) -> list[str]:
-        """Devices that keep the key's ledger, best first; at least this one."""
+        """The committee by rank for a key: the first is its home, the second would be if the first were gone."""
         return sorted(self.committee(stream, now), key=lambda it: rendezvous(it, key), reverse=True)
 
     def substitutes(self, stream: str, key: str, now: Instant) -> list[str]:
-        """Whom an isolated device may ask when it reaches none of the committee: members elsewhere, best first."""
+        """Members that an isolated device may ask when it reaches nobody of the committee, by rank.
+
+        They are neither in the committee nor beside this device. A substitute decides in the committee's place.
+        """
         besides = {self.me.device, *self.committee(stream, now)}
         others = [it for it in self.members(stream, now) if it not in besides and not self.isolation.is_beside(it)]
         return sorted(others, key=lambda it: rendezvous(it, key), reverse=True)
 
     def elders(self, stream: str, key: str, now: Instant) -> list[str]:
-        """Who may have kept this key's ledger in an older view than ours: the homes among ever fewer seniors."""
+        """Who may have been the key's home by older lists of the committee, which were shorter; at most three devices.
+
+        A committee is ordered by seniority, so an older list is some first part of it. The second in rank comes last.
+        """
         committee = self.committee(stream, now)
         found: dict[str, None] = {}
         for length in range(len(committee), 0, -1):
@@ -354,6 +394,6 @@ class Membership:
         return contact is not None and contact.link == "wired"
 
     def why(self, device: str) -> str:
-        """How a device came to be known."""
+        """How this device came to know another, for the status page; "" of a stranger."""
         known = self._known.get(device)
         return "" if known is None else known.why

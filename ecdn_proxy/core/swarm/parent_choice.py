@@ -1,8 +1,12 @@
-"""Which parent, and why: least predicted finish.
+"""Which parent an asker is sent to, and why: the one of the least predicted finish.
 
-A parent's finish is predicted from what it has been given already, the children it serves of this segment, its uplink,
-how many relays stand between it and the origin, and how often children found it slow. Not fairness alone: that built
-chains 40 to 140 relays deep.
+    choose()         ranks the candidates, and says why the first is the first
+    predicted_s()    when one more child of a candidate would have a segment
+    is_full()        whether a candidate serves as many children as it should
+
+A parent's finish is predicted from what it was asked to upload lately, the children it serves of this segment, its
+uplink, how many relays stand between it and the origin, and how often children found it slow. Fairness alone is not
+enough: choosing by it built chains 40 to 140 relays deep.
 """
 
 from dataclasses import dataclass
@@ -20,23 +24,23 @@ class ParentCandidate:
 
     device: str
     depth: int
-    """Relays between it and the origin; the fetcher has 0."""
+    """How many relays stand between it and the origin, itself included; 0: it fetches the segment or has all of it."""
     children: int
     """Devices told to follow it for this segment."""
     given: float
-    """Segments that this home asked it to upload lately (decaying)."""
+    """How many segments this home asked it to upload lately; halves every 10 s."""
     link: Literal["wired", "wifi", "metered"]
     holds: bool
     """It has all of the segment."""
     slow: float = 0.0
-    """How often children found it, or the source of its chain, slow lately (decaying)."""
+    """How often children found it, or the source of its chain, slow lately; halves every 30 s."""
     far: bool = False
     """Only WebRTC, at twenty times the CPU, is likely between it and the asker."""
     isolated: bool = False
-    """An access point keeps it from its like: what it sends crosses its own weak link for one that could have it from
-    a better one."""
+    """An access point keeps it from the machines beside it. What it sends to others crosses its own weak link, and the
+    asker could have it from a better one."""
     newly: bool = False
-    """It does not read the segment yet, and would do so for the asker."""
+    """It does not read the segment yet, and would begin to do so for the asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class ParentChoice:
 
 
 def fan_out(link: str, limits: Limits) -> int:
-    """How many children a device may have for one segment."""
+    """How many children a device may have for one segment, by its kind of link; none on a metered one."""
     return {"wired": limits.fan_out_wired, "wifi": limits.fan_out_wifi}.get(link, 0)
 
 
@@ -58,7 +62,7 @@ def is_full(candidate: ParentCandidate, limits: Limits) -> bool:
 
 
 def _detours(candidate: ParentCandidate) -> bool:
-    """Whether a segment that is being relayed would leave the better machines for a Wi-Fi link, to come back by it."""
+    """Whether a segment on its way would leave the better machines for a Wi-Fi link, only to come back by that link."""
     return candidate.isolated and not candidate.holds and candidate.depth > 0
 
 
@@ -79,7 +83,16 @@ def _has(candidate: ParentCandidate) -> str:
 
 
 def choose(candidates: list[ParentCandidate], limits: Limits, *, most: int = 4) -> ParentChoice | None:
-    """Rank the candidates: by TLS before by WebRTC; those at their fan-out last, those on metered links never."""
+    """The best candidates; None when none may serve.
+
+    Candidates on metered links are left out. Those at their fan-out come last, before them isolated relays and those
+    that are likely to be reached by WebRTC only; what decides otherwise is the predicted finish.
+
+    Args:
+        candidates: who could be the parent.
+        limits: fan-outs, and what is assumed of uplinks and relays.
+        most: how many parents are named.
+    """
     usable = [candidate for candidate in candidates if candidate.link != "metered"]
     if not usable:
         return None

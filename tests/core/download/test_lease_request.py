@@ -118,7 +118,7 @@ def test_a_home_whose_link_ends_is_passed_over_at_once() -> None:
     lease_request = desk.lease_request()
     assert lease_request.begin(0.0) is None
     desk.asked()
-    desk.context.closed("ann")
+    desk.context.link_closed("ann")
     desk.context.membership.unlinked("ann", 5.0)
     assert lease_request.link_closed("cat", 0.01) is None
     assert desk.asked() == []
@@ -181,7 +181,7 @@ def test_a_better_home_is_asked_instead() -> None:
     assert lease_request.begin(0.0) is None
     ((_, ask),) = desk.asked()
     assert lease_request.home_answered("ann", desk.redirect(ask, "eve"), 0.01) is None
-    desk.context.opened(contact("eve"), "lan", 1.0)
+    desk.context.link_opened(contact("eve"), "lan", 1.0)
     ((home, second),) = desk.asked()
     assert (home, second.hops) == ("eve", 1)
     assert isinstance(lease_request.home_answered("eve", desk.granted(second), 0.02), LeaseGranted)

@@ -26,7 +26,7 @@ HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), (
 def one() -> tuple[NodeContext, OriginFetch, Assembly]:
     context = NodeContext(contact("me"), seal("me"), Limits())
     context.membership.linked(contact("home"), (STREAM,), serves=True)
-    context.opened(contact("home"), "lan", 1.0)
+    context.link_opened(contact("home"), "lan", 1.0)
     return context, OriginFetch(context, KEY, STREAM), Assembly(KEY, context.seal)
 
 

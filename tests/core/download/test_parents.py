@@ -16,7 +16,7 @@ def office() -> tuple[NodeContext, Parents]:
     context = NodeContext(contact("me"), seal("me"), Limits())
     for device in ("ann", "bob"):
         context.membership.linked(contact(device), (STREAM,), serves=True)
-        context.opened(contact(device), "lan", 1.0)
+        context.link_opened(contact(device), "lan", 1.0)
     return context, Parents(context, KEY, STREAM)
 
 
@@ -82,7 +82,7 @@ def test_one_without_a_link_is_dialled() -> None:
     parents.named((contact("cyd"),), "home")
     assert parents.request_next(0, NOW)
     assert context.out == [events.Dial(contact("cyd"))]
-    context.opened(contact("cyd"), "lan", 1.0)
+    context.link_opened(contact("cyd"), "lan", 1.0)
     assert [device for device, _ in sent(context)] == ["cyd"]
 
 

@@ -25,7 +25,7 @@ class Office:
 
     def isolated(self, *devices: str) -> None:
         for device in devices:
-            self.selection.noted(device, isolated=True)
+            self.selection.note_isolated(device, isolated=True)
 
     def parents(self, device: str, *avoid: str, last: bool = False) -> tuple[str, ...]:
         choice = self.selection.choose(self.record, device, avoid, set(), 0.0, last=last)
@@ -35,7 +35,7 @@ class Office:
 def test_who_has_it_gives_it_least_busy_first() -> None:
     office = Office(wired=3, wifi=0)
     office.record.holders |= set(office.wired)
-    office.selection.gave("cable0", 0.0)
+    office.selection.note_given("cable0", 0.0)
     assert office.parents("wifi000") == ("cable1", "cable2", "cable0")
     assert office.parents("wifi000", "cable1") == ("cable2", "cable0")
 

@@ -27,7 +27,7 @@ def test_a_link_is_opened_once_and_what_waited_goes_out_in_order() -> None:
     assert here.reach("ann", Cancel(1), 0.0)
     assert here.reach("ann", Cancel(2), 0.0)
     assert here.out == [Dial(contact("ann"))]
-    here.opened(contact("ann"), "lan", 1.0)
+    here.link_opened(contact("ann"), "lan", 1.0)
     assert here.out[1:] == [Send("ann", Cancel(1)), Send("ann", Cancel(2))]
     assert here.dial("ann", 0.0)
     assert len(here.out) == 3
@@ -38,7 +38,7 @@ def test_what_waits_for_a_link_is_bounded() -> None:
     here.membership.met(contact("ann"), "so")
     for number in range(WAITING_MAX + 5):
         assert here.reach("ann", Cancel(number), 0.0)
-    here.opened(contact("ann"), "lan", 1.0)
+    here.link_opened(contact("ann"), "lan", 1.0)
     assert here.out[1:] == [Send("ann", Cancel(number)) for number in range(WAITING_MAX)]
 
 
@@ -60,10 +60,10 @@ def test_a_dial_that_failed_forgets_what_waited() -> None:
     here = context()
     here.membership.met(contact("ann"), "so")
     assert here.reach("ann", Cancel(1), 0.0)
-    assert not here.closed("ann")
-    here.opened(contact("ann"), "lan", 1.0)
+    assert not here.link_closed("ann")
+    here.link_opened(contact("ann"), "lan", 1.0)
     assert here.out == [Dial(contact("ann"))]
-    assert here.closed("ann")
+    assert here.link_closed("ann")
 
 
 def test_hanging_up_needs_a_link_and_a_short_reason() -> None:
@@ -103,7 +103,7 @@ def test_the_time_outside() -> None:
     assert here.utc(160.0) == 1_800_000_060.0
 
 
-def test_a_site_begins_sharing_and_alone() -> None:
+def test_a_node_begins_sharing_and_without_neighbours() -> None:
     here = context()
     assert here.sharing
     assert here.membership.members(STREAM, 0.0) == ["me"]
