@@ -49,19 +49,17 @@ class Leases:
 
     def is_live(self, record: KeyRecord, lease: LeaseState, now: Instant) -> bool:
         """Whether a fetch receives, or may still wait for its first byte."""
-        return self._is_live(record, lease, now, self._lives_until(record, lease))
-
-    def is_live_here(self, record: KeyRecord, lease: LeaseState, now: Instant) -> bool:
-        """The same, where a shadow gets no more time than any other lease."""
-        longer = SHADOW_LIVES_S if lease.shadow else 0.0
-        return self._is_live(record, lease, now, self._lives_until(record, lease) - longer)
-
-    def _is_live(self, record: KeyRecord, lease: LeaseState, now: Instant, until: Instant) -> bool:
         if lease in record.late:
             return False
         if lease.received_bytes:
             return now - lease.heard_at <= self._limits.silence_s
-        return now <= until
+        return now <= self._lives_until(record, lease)
+
+    def is_live_here(self, record: KeyRecord, lease: LeaseState, now: Instant) -> bool:
+        """The same, where a shadow gets no more time than any other lease."""
+        if not lease.shadow or lease.received_bytes:
+            return self.is_live(record, lease, now)
+        return now <= self._lives_until(record, lease) - SHADOW_LIVES_S
 
     def waits_for_first_byte(self, record: KeyRecord, now: Instant) -> bool:
         """Whether all who fetch the segment may still wait for its first byte, and nobody has the segment."""

@@ -18,7 +18,7 @@ SEGMENT_BITS_GUESS = 6_000_000
 """2 s at 3 Mbit/s; only the ratio of terms matters, and it is the same for every candidate."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a home makes up to 32 for each question: a frozen one takes 0.9 µs, this one 0.2
 class ParentCandidate:
     """A device that has the segment or is receiving it."""
 
