@@ -103,11 +103,12 @@ class LeaseServer:
         That is the best in rank. Where this machine is isolated and the asker is not, it is the best in rank that
         everybody reaches, even if that is the asker.
         """
-        homes, isolation = self._context.membership.homes(ask.stream, ask.key, now), self._context.membership.isolation
-        if isolation.holds(now) and not ask.isolated:
-            me, isolated = self._context.me.device, self._context.ledger.said_isolated
+        context = self._context
+        homes = context.membership.homes(ask.stream, ask.key, now)
+        if context.is_isolated(now) and not ask.isolated:
             for home in homes:
-                if home != me and not isolation.is_beside(home) and not isolated(home):
+                elsewhere = home != context.me.device and not context.is_beside(home)
+                if elsewhere and not context.ledger.said_isolated(home):
                     return home
         return None if homes[0] == device else homes[0]
 
