@@ -128,7 +128,7 @@ def _peers(parts: StatusParts) -> tuple[PeerStatus, ...]:
             rtt_ms=round(link.rtt_ms, 2),
             bytes_in=link.bytes_in,
             bytes_out=link.bytes_out,
-            why="; ".join(it for it in (parts.node.context.membership.why(device), link.why) if it),
+            why="; ".join(it for it in (parts.node.why_known(device), link.why) if it),
             version=link.version,
             passed_over=link.passed_over,
         )

@@ -256,8 +256,8 @@ class System:
 
     def _uploads(self) -> ByteCounts:
         """What the node that runs now has given to other agents."""
-        uploads = self._running.node.uploads
-        return ByteCounts(uploaded=uploads.sent_bytes, uploaded_webrtc=uploads.sent_webrtc_bytes)
+        uploaded, by_webrtc = self._running.node.uploaded_bytes()
+        return ByteCounts(uploaded=uploaded, uploaded_webrtc=by_webrtc)
 
     def feed(self, event: events.Event) -> None:
         """Hand the node an event; what a later node must be told again is remembered."""
@@ -277,7 +277,7 @@ class System:
                 self._hub.hang_up(device, "this agent mends a fault of its own")
         former.performer.release_all("a fault of this agent's own")
         self._meter.node_ended(self._uploads())
-        self._new_node(former.node.context.membership.bans)
+        self._new_node(former.node.bans())
         seen = () if self._whereabouts is None else self._whereabouts.seen.values()
         for event in (*seen, *(() if self._denied is None else (self._denied,))):
             self._running.driver.feed(event)

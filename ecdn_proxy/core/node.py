@@ -2,10 +2,11 @@
 
     handle(event, now) -> effects        wake(now) -> effects        wake_at()
 
-It joins the parts: `acquisitions` (segments for viewers here), `ledger` and `inquiry` (who goes to the origin), `home`
-(answers other agents), `giving` (what they get), `view` (who is near), `cache`. No clock, socket, disk or log:
-the performer and the simulator do what the effects say, and tests read as timetables. `check()` holds the invariants
-that every test ends with.
+It joins the rooms below: `download` (segments on their way to viewers here), `lease_server` (answers those who ask who
+goes to the origin), `serving` and `upload` (what others read from here), and `swarm` (who is near, who keeps which
+ledger, the ledger kept here), whose shared state is `NodeContext`. No clock, socket, disk or log: the performer and the
+simulator do what the effects say, and tests read as timetables. `check()` holds the invariants that every test ends
+with.
 """
 
 from ecdn_proxy.core.download.cache import Cache
@@ -76,7 +77,7 @@ from ecdn_proxy.wire.peer import (
 
 
 class Node:
-    """One agent's decisions."""
+    """One agent's decisions: takes events and returns effects."""
 
     def __init__(
         self,
@@ -96,36 +97,42 @@ class Node:
         self._limits = limits
         self._downloads = Downloads(self.context, self.cache, self.uploads, self.announcements)
         self._serving = Serving(self.context, self.cache, self.uploads, self.announcements, self._downloads)
-        self._home = LeaseServer(self.context, lambda key: self.cache.peek(key) is not None, self._downloads.get)
+        self._lease_server = LeaseServer(
+            self.context, lambda key: self.cache.peek(key) is not None, self._downloads.get
+        )
 
     # ---- the one door
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
-        """Take one event; see `ecdn_proxy.core.events`."""
+        """Take one event, and return what is to be done, in order.
+
+        Raises:
+            Impossible: a fault of ours; the node must be replaced by a new one.
+        """
         match event:
             case Wanted():
                 self._downloads.wanted(event, now)
             case ViewerLeft(viewer):
                 self._downloads.viewer_left(viewer, now)
             case OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
-                self._downloads.origin(event, now)
+                self._downloads.origin_event(event, now)
             case Received(device, message):
                 self._received(device, message, now)
             case Loaded(key, stored):
-                self._downloads.loaded(key, stored, now)
+                self._downloads.disk_answered(key, stored, now)
             case LinkFull(device) | LinkReady(device):
                 if (link := self.context.links.get(device)) is not None:
                     link.full = isinstance(event, LinkFull)
             case LinkOpened() | LinkClosed():
-                self._link(event, now)
+                self._link_changed(event, now)
             case StreamOpened(stream):
                 self.announcements.watch(stream, now)
             case LanSeen() | LanLost() | TrackerSaid() | TrackerChanged() | DevicesDenied() | Moved() | PolicyChanged():
-                self._neighbourhood(event, now)
+                self._neighbourhood_changed(event, now)
         return self._settle(now)
 
     def wake(self, now: Instant) -> list[Effect]:
-        """Do what has become due."""
+        """Do what has become due, and return effects as `handle` does."""
         self._downloads.wake(now)
         self._serving.decide("busy", now)
         self.announcements.wake(now)
@@ -142,22 +149,57 @@ class Node:
         return earliest(times)
 
     def _settle(self, now: Instant) -> list[Effect]:
-        """What every event ends with: segments that are over, pieces that can go out, the effects."""
+        """What every event ends with: downloads that are over leave, pieces that can be sent go out."""
         self._downloads.settle(now)
         self._serving.pump(now)
         self.announcements.look_around(now)
         done, self.context.out[:] = list(self.context.out), []
         return done
 
-    # ---- viewers
+    # ---- what is asked of it from outside
+
+    @property
+    def device(self) -> str:
+        """The id of this agent's device."""
+        return self.context.me.device
 
     def in_memory(self, key: str, utc: float) -> StoredSegment | None:
         """A whole, fresh segment that can be answered at once."""
         return self.cache.get(key, utc)
 
+    def downloading(self) -> dict[str, str]:
+        """Keys of the segments on their way to this machine, and where each stands, for the status page."""
+        return {it.key: it.stage.value for it in self._downloads}
+
+    def uploaded_bytes(self) -> tuple[int, int]:
+        """Bytes of pieces sent to other agents since this node began: in all, and by WebRTC."""
+        return self.uploads.sent_bytes, self.uploads.sent_webrtc_bytes
+
+    def why_known(self, device: str) -> str:
+        """How a neighbour came to be known, for the status page; "" when it is not."""
+        return self.context.membership.why(device)
+
+    def home_of(self, stream: str, key: str, now: Instant) -> str:
+        """The device that keeps the ledger of a key, as this node sees it."""
+        return self.context.membership.homes(stream, key, now)[0]
+
+    def bans(self) -> dict[str, Instant]:
+        """Devices that broke the protocol, and until when each is not spoken to."""
+        return dict(self.context.membership.bans)
+
+    # ---- what it is told before its first event
+
+    def remember_bans(self, bans: dict[str, Instant]) -> None:
+        """Take over what an earlier node of this agent knew: see `bans`."""
+        self.context.membership.bans.update(bans)
+
+    def remember_on_disk(self, key: str, size_bytes: int) -> None:
+        """The disk holds a segment from before; called for each, the one used longest ago first."""
+        self.cache.found_on_disk(key, size_bytes)
+
     # ---- neighbours
 
-    def _link(self, event: LinkOpened | LinkClosed, now: Instant) -> None:
+    def _link_changed(self, event: LinkOpened | LinkClosed, now: Instant) -> None:
         match event:
             case LinkOpened(contact, kind, streams, serves, rtt_ms):
                 if self.context.membership.is_barred(contact.device, now):
@@ -190,7 +232,7 @@ class Node:
         self._bar(device, why, now)
         self._device_left(device, now)
 
-    def _neighbourhood(
+    def _neighbourhood_changed(
         self,
         event: LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged,
         now: Instant,
@@ -220,7 +262,7 @@ class Node:
                 membership.moved(me)
             case PolicyChanged(sharing, uploads, why):
                 self.context.sharing = sharing
-                self._serving.permitted(uploads=uploads and sharing, now=now)
+                self._serving.policy_changed(may_serve=uploads and sharing, now=now)
                 self.announcements.announce()
                 if not sharing:
                     for device in list(self.context.links):
@@ -241,17 +283,17 @@ class Node:
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
             case Noted() | Vouched() | Piece() | End() | Refused():
-                self._downloads.said(device, message, now)
+                self._downloads.peer_said(device, message, now)
             case Get():
-                self._serving.get(device, message, now)
+                self._serving.child_asks(device, message, now)
             case Cancel():
-                self._serving.cancelled(device, message, now)
+                self._serving.child_cancels(device, message, now)
             case Ask():
-                self._home.asked(device, message, now)
+                self._lease_server.asked(device, message, now)
             case Granted() | Follow() | Redirect() | GoAlone():
-                self._answered(device, message, now)
+                self._home_answered(device, message, now)
             case Progress() | Finished() | Held() | Dropped() | Shadow():
-                self._reported(device, message, now)
+                self._ledger_news(device, message, now)
             case Watching(streams, serves):
                 self.context.membership.watching(device, streams, serves=serves)
                 self.announcements.register(streams, now)
@@ -261,8 +303,8 @@ class Node:
             case Hello() | Ping() | Pong() | Bye():
                 impossible(f"{type(message).__name__} belongs to the link, not to the node")
 
-    def _reported(self, device: str, message: Progress | Finished | Held | Dropped | Shadow, now: Instant) -> None:
-        """News for the ledger kept here."""
+    def _ledger_news(self, device: str, message: Progress | Finished | Held | Dropped | Shadow, now: Instant) -> None:
+        """A neighbour tells the ledger kept here what it fetches, has, or no longer has."""
         ledger = self.context.ledger
         match message:
             case Progress(key, lease, received):
@@ -279,8 +321,9 @@ class Node:
             case Shadow():
                 pass
 
-    def _answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
-        if not self._downloads.answered(device, message, now) and isinstance(message, Granted):
+    def _home_answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> None:
+        """A home answered a question; a lease that is not waited for any more is handed back or moved."""
+        if not self._downloads.home_answered(device, message, now) and isinstance(message, Granted):
             # came too late: another home answered meanwhile
             download = self._downloads.get(message.key)
             if download is not None and download.fetching:
@@ -290,13 +333,9 @@ class Node:
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
             self.context.send(device, outcome)
 
-    # ---- for tests and the status page
+    # ---- for tests
 
     def check(self) -> None:
-        """Invariants that hold after every event."""
+        """Assert what holds after every event."""
         self._downloads.check()
         self._serving.check()
-
-    def downloading(self) -> dict[str, str]:
-        """Keys being acquired, and where each stands."""
-        return {it.key: it.stage.value for it in self._downloads}

@@ -65,8 +65,8 @@ class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"
             share_after_watching_s=self.share_after_watching_s,
         )
         for key, size in self.on_disk:
-            node.cache.found_on_disk(key, size)
-        node.context.membership.bans.update(self.bans)
+            node.remember_on_disk(key, size)
+        node.remember_bans(self.bans)
         return node
 
 

@@ -1,8 +1,8 @@
 """What other agents get from here: whether, of what, and when this machine had better not.
 
-get(), cancelled()     a child comes, and leaves; the upload itself is `upload`'s
-decide()               by policy, and by what the uplink carries (`uplink`)
-pump()                 what can be sent goes out
+child_asks(), child_cancels()    a child comes, and leaves; the sending itself is the business of `upload.uploads`
+decide()                         whether this machine serves: by policy, and by what its uplink carries
+pump()                           what can be sent goes out
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ from ecdn_proxy.wire.peer import Cancel, Get, Noted, Refused
 
 
 class Serving:
-    """See the head of this file."""
+    """Who may read segments from this machine, and what there is to be read."""
 
     def __init__(
         self, context: NodeContext, cache: Cache, uploads: Uploads, announcements: Announcements, downloads: Downloads
@@ -29,15 +29,15 @@ class Serving:
         self._uploads = uploads
         self._announcements = announcements
         self._downloads = downloads
-        self._may = True
+        self._may_serve = True
 
-    def permitted(self, *, uploads: bool, now: Instant) -> None:
+    def policy_changed(self, *, may_serve: bool, now: Instant) -> None:
         """Policy says whether this machine may serve others."""
-        self._may = uploads
+        self._may_serve = may_serve
         self.decide("policy", now)
 
-    def get(self, device: str, get: Get, now: Instant) -> None:
-        """An agent wants to read a segment from here."""
+    def child_asks(self, device: str, get: Get, now: Instant) -> None:
+        """An agent wants to read a segment from here; one that is not here may be brought here for it (an errand)."""
         context = self._context
         download = self._downloads.get(get.key)
         stored = self._cache.peek(get.key)
@@ -48,11 +48,11 @@ class Serving:
             context.send(device, Refused(get.request, "policy"))
             return
         here = stored is not None or download is not None or self._cache.on_disk(get.key)
-        if not here and get.errand is not None and self._downloads.errand(get.key, get.stream, get.errand, now):
+        if not here and get.errand is not None and self._downloads.begin_errand(get.key, get.stream, get.errand, now):
             here, download = True, self._downloads.get(get.key)
         if not here or (download is not None and download.parent == device):
             context.send(device, Refused(get.request, "unknown"))
-        elif not self._uploads.begin(device, get):
+        elif not self._uploads.begin_upload(device, get):
             context.send(device, Refused(get.request, "busy"))
         elif stored is None:
             if download is None:
@@ -61,6 +61,7 @@ class Serving:
                 context.send(device, Noted(get.request))
 
     def _offer(self, key: str) -> Servable | None:
+        """What there is of a key now: whole in memory, in part in a download, nothing yet of what the disk has."""
         stored = self._cache.peek(key)
         if stored is not None:
             body = memoryview(stored.body)
@@ -79,18 +80,18 @@ class Serving:
     def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:
         """Whether this machine serves others, by policy and by what its uplink carries."""
         membership = self._context.membership
-        before, membership.serves = membership.serves, self._may and not self._uploads.uplink.is_slow(now)
+        before, membership.serves = membership.serves, self._may_serve and not self._uploads.uplink.is_slow(now)
         if not membership.serves:
             for key in self._uploads.keys():  # noqa: SIM118 - not a dict
-                self._uploads.refuse(key, reason)
+                self._uploads.refuse_children(key, reason)
         if before != membership.serves and reason == "busy":
             self._announcements.announce()
 
-    def cancelled(self, device: str, cancel: Cancel, now: Instant) -> None:
-        """One that reads from here needs no more, or goes elsewhere."""
+    def child_cancels(self, device: str, cancel: Cancel, now: Instant) -> None:
+        """A child needs no more, or goes elsewhere because it is served too slowly."""
         have, uploads = cancel.late_with, self._uploads
         slow = have is not None and uploads.left_late(device, cancel.request, have, cancel.after_ms / 1000, now)
-        key = uploads.cancel(device, cancel.request, now)
+        key = uploads.cancel_upload(device, cancel.request, now)
         if slow:
             lasts_s = uploads.uplink.slow_until - now
             why = f"others had too little of what was sent to them; nothing is given for {lasts_s:.0f} s"
@@ -98,12 +99,12 @@ class Serving:
             self.decide("busy", now)
         download = None if key is None else self._downloads.get(key)
         if download is not None:
-            download.children = self._uploads.of(download.key)
+            download.children = self._uploads.children_of(download.key)
             download.child_left(now)
 
     def serves_again_at(self) -> Instant | None:
         """When the uplink is tried again."""
-        return self._uploads.uplink.slow_until if self._may and not self._context.membership.serves else None
+        return self._uploads.uplink.slow_until if self._may_serve and not self._context.membership.serves else None
 
     def pump(self, now: Instant) -> None:
         """Send what can be sent."""
@@ -111,7 +112,7 @@ class Serving:
             self._uploads.pump(self._offer, now)
 
     def check(self) -> None:
-        """What is being given is here."""
+        """What holds after every event: what children read is here."""
         for key in self._uploads.keys():  # noqa: SIM118 - not a dict
             here = self._downloads.get(key) is not None or self._cache.peek(key) is not None
             assert here or self._cache.on_disk(key)

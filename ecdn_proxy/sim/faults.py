@@ -110,7 +110,7 @@ class Faulting:
         office = self._office
         for host in office.hosts:
             if host.node is not None:
-                home = office.by_device[host.node.context.membership.homes(STREAM, "home", office.world.now)[0]]
+                home = office.by_device[host.node.home_of(STREAM, "home", office.world.now)]
                 self.kill(home, home.life)
                 return
 

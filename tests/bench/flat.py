@@ -43,8 +43,7 @@ class Timed(Node):
 
     def _note(self, seconds: float, now: Instant) -> None:
         if now >= BEGINS + STARTED_S:
-            me = self.context.me.device
-            Timed.spent[me] = Timed.spent.get(me, 0.0) + seconds
+            Timed.spent[self.device] = Timed.spent.get(self.device, 0.0) + seconds
 
 
 def _office(viewers: int, segments: int) -> dict[str, Any]:

@@ -115,13 +115,9 @@ def test_the_ledgers_word_counts_more_than_what_is_here() -> None:
 def test_a_relay_offers_itself_to_newcomers_only(reason: str, offered: bool) -> None:
     desk = Desk("ann", "me")
     one = desk.acquire()
-    one.ask("first", 0.0)
-    lease_request = one.lease_request()
-    assert lease_request is not None
+    one.begin(0.0, on_disk=False, joining=False)
     assert isinstance(desk.ask("bob"), Redirect), "it knows nothing yet"
-    one.found(
-        lease_request.home_answered("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0), 0.0
-    )
+    assert one.home_answered("ann", Follow(_request(desk, "ann"), desk.key, (contact("cat"),), "so"), 0.0)
     assert one.parent == "cat"
     assert isinstance(desk.ask("bob", reason), Follow) is offered
     assert not isinstance(desk.ask("cat", reason), Follow), "nobody is sent to his own child"
@@ -136,10 +132,8 @@ def _request(desk: Desk, home: str) -> int:
 def test_a_fetcher_offers_itself() -> None:
     desk = Desk("ann", "me")
     one = desk.acquire()
-    one.ask("first", 0.0)
-    lease_request = one.lease_request()
-    assert lease_request is not None
-    one.found(lease_request.home_answered("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0), 0.0)
+    one.begin(0.0, on_disk=False, joining=False)
+    assert one.home_answered("ann", Granted(_request(desk, "ann"), desk.key, 9, hedge=False), 0.0)
     assert isinstance(desk.ask("bob", "hedge"), Follow)
 
 
@@ -172,7 +166,7 @@ def test_two_homes_that_ask_each_other_the_better_rank_fetches(better: bool) -> 
     one = Download(desk.context, desk.key, STREAM, 0.0, lambda _stream, _now: True)
     one.want(wanted(key=desk.key), 1.0, 0.0)
     desk.downloads[desk.key] = one
-    one.ask("first", 0.0)
+    one.begin(0.0, on_disk=False, joining=False)
     lease_request = one.lease_request()
     if better:
         assert lease_request is None or not lease_request.asks_elder("ann")

@@ -184,6 +184,28 @@ def test_neighbours_come_and_go_by_mdns() -> None:
     assert one.node.context.membership.members(STREAM, one.now) == ["me"]
 
 
+def test_what_a_node_knows_it_says_and_the_next_node_may_be_told() -> None:
+    one = One()
+    one.feed(events.StreamOpened(STREAM))
+    one.link("eve")
+    one.feed(events.LinkClosed("eve", "wrong bytes", misbehaved=True))
+    assert (one.node.device, one.node.home_of(STREAM, KEY, one.now)) == ("me", "me")
+    assert one.node.why_known("eve") == "it connected to this machine"
+    assert one.node.why_known("nobody") == ""
+    assert one.node.bans() == {"eve": one.now + Limits().ban_s}
+    other = One(disk_bytes=1_000_000)
+    other.node.remember_bans(one.node.bans())
+    other.node.remember_on_disk(KEY, 100_000)
+    other.link("eve")
+    assert [it.device for it in other.of(events.HangUp)] == ["eve"]
+    other.feed(events.StreamOpened(STREAM), wanted(1))
+    assert other.of(events.Load) == [events.Load(KEY)]
+    other.has()
+    other.link("ann")
+    other.feed(events.Received("ann", peer.Get(1, KEY, STREAM, 0)))
+    assert other.node.uploaded_bytes() == (len(BODY), 0)
+
+
 # ---- policy and bounds
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from ecdn_proxy.core import events
 from ecdn_proxy.core.download.downloads import ERRANDS_MAX
+from ecdn_proxy.core.download.timeouts import GIVE_UP_S
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.core.upload.uplink import HOLD_FIRST_S
@@ -115,6 +116,24 @@ def test_what_nobody_watches_here_is_not_fetched_from_the_origin() -> None:
     one.feed(events.Received("bob", peer.Granted(ask.request, key, 3, hedge=False)))
     assert one.of(events.FetchOrigin) == []
     assert [(it.lease, it.outcome) for it in one.sent(peer.Finished)] == [(3, "cancelled")]
+    assert one.sent(peer.Refused) == [peer.Refused(1, "lost")]
+    assert one.node.downloading() == {}
+
+
+@pytest.mark.parametrize(("for_ms", "told"), [(60_000, "private"), (0, "lost")])
+def test_what_the_home_says_of_a_segment_read_for_a_child_the_child_hears(for_ms: int, told: str) -> None:
+    one, (key, *_) = among_others()
+    one.feed(events.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
+    (ask,) = one.sent(peer.Ask)
+    one.feed(events.Received("bob", peer.GoAlone(ask.request, key, "so", for_ms)))
+    assert [it.reason for it in one.sent(peer.Refused)] == [told]
+
+
+def test_what_nobody_watches_here_is_given_up_when_nothing_comes() -> None:
+    one, (key, *_) = among_others()
+    one.feed(events.Received("ann", peer.Get(1, key, STREAM, 0, errand="bob")))
+    one.after(2 * GIVE_UP_S + 1.0)
+    assert one.of(events.FetchOrigin) == []
     assert one.sent(peer.Refused) == [peer.Refused(1, "lost")]
     assert one.node.downloading() == {}
 

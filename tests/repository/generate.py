@@ -3,7 +3,8 @@
     python -m tests.repository.generate        (make docs)
 
 Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `core_rooms`, `contracts` (blocks
-inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; the pictures are in `architecture`) ·
+inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in `architecture` and
+`download_states`) ·
 `decisions` (their index) · `protocol` (a whole page).
 """
 
@@ -17,12 +18,12 @@ import msgspec
 from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
-from tests.repository import adr, architecture, lease_rules
+from tests.repository import adr, architecture, download_states
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/helpdesk.md", "docs/lease.md")
+CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/download.md", "docs/helpdesk.md")
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -51,8 +52,9 @@ def pages() -> dict[str, str]:
         "floors": architecture.floors_picture(),
         "contracts": contracts(),
         "core": core_rooms(),
-        "ledger-rules": _rows(("", "rule", "when it answers", "answer", "why"), lease_rules.ledger_rules()),
-        "home-rules": _rows(("", "rule", "when it holds", "what is done", "why"), lease_rules.home_rules()),
+        "download": download_states.picture(),
+        "stages": _table("stage", "in words", "under way") + "".join(_row(*it) for it in download_states.stages()),
+        "steps": _table("stage", "next stage", "why") + "".join(_row(*it) for it in download_states.steps()),
     }
     found = {name: with_blocks((ROOT / name).read_text("utf-8"), blocks) for name in CARRIED_BLOCKS}
     return found | {"docs/protocol.md": protocol(), adr.INDEX: decisions()}

@@ -1,10 +1,11 @@
 """A segment as it arrives: pieces in order, each checked before anybody gets it.
 
-    Assembly       pieces, vouchers, head; fed by one origin fetch or one parent at a time
+    Assembly       pieces, vouchers, head; filled by one origin fetch or one parent at a time
     Contradiction  two honest sources differ: the viewer must not get a mixture
 
-From the origin (`take_origin`) bytes go to this machine's viewers at once, and to others when their piece is hashed and
-signed. From a peer (`take_piece`) nothing is released before its hash, signed by the fetcher, has been checked.
+Bytes from the origin (`take_origin`) go to this machine's viewers at once, and to others when their piece is hashed and
+signed. A piece from a parent (`take_piece`) is released to nobody before it has been compared with its hash, which the
+fetcher signed.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import msgspec
 
 from ecdn_proxy.core.http.cacheability import is_strong
 from ecdn_proxy.core.seal import Seal
+from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SEGMENT_BYTES_MAX, SegmentHead, Voucher
@@ -44,17 +46,24 @@ class Assembly:
         self.pieces: list[bytes] = []
         self.vouchers: list[Voucher] = []
         self._hashes: list[bytes] = []
+        """Of pieces, in order; a parent's vouchers may run ahead of the pieces that are here."""
         self._unsigned = 0
+        """How many of the last hashes no voucher of this machine covers yet."""
         self._unsigned_since: Instant | None = None
         self._tail = bytearray()
+        """The own fetch's bytes after its last whole piece."""
         self._overlap: list[bytes] = []
+        """Pieces that are here and that the own fetch brings once more: compared, not taken."""
         self._claimed: list[bytes] = []
+        """Hashes that a neighbour vouched for and that the own fetch must now meet."""
         self._origin_at = 0
+        """The next byte of the own fetch, counted from the segment's beginning."""
         self._loose = b""
+        """The part of a piece that viewers may have had from a fetch that was given up."""
         self._agrees: set[str] = set()
         """Generations whose hashes have been compared from the first piece on."""
         self.origin_kbps = 0
-        """How fast the origin gives it to whoever fetches it; 0 while that is not known."""
+        """Kilobits a second at which the origin gives the segment to whoever fetches it; 0 while that is not known."""
         self.announced = False
         """A viewer has been told the head: another version can no longer take this one's place."""
 
@@ -62,7 +71,7 @@ class Assembly:
 
     @property
     def complete(self) -> bool:
-        """Whether every byte is here, checked, and covered by a voucher."""
+        """Whether every byte is here, checked and covered by a voucher."""
         return (
             self.total_bytes is not None
             and len(self.pieces) == piece_count(self.total_bytes)
@@ -105,6 +114,20 @@ class Assembly:
             impossible("the body of a segment that is not complete")
         return b"".join(self.pieces)
 
+    def stored(self, stream: str, utc: float) -> StoredSegment:
+        """The whole segment as it is kept from now on, `utc`."""
+        assert self.head is not None
+        body = self.body()
+        return StoredSegment(
+            key=self.key,
+            stream=stream,
+            head=msgspec.structs.replace(self.head, total_bytes=len(body)),
+            body=body,
+            vouchers=tuple(self.vouchers),
+            stored_utc=utc,
+            origin_kbps=self.origin_kbps,
+        )
+
     # ---- from the origin
 
     def begin_origin(self, head: SegmentHead, first_byte: int, utc: float) -> None:
@@ -135,7 +158,7 @@ class Assembly:
         self._origin_at = first_byte
 
     def stop_origin(self) -> None:
-        """The own fetch is given up: part of a piece may have reached a viewer, but is worth nothing to others."""
+        """The own fetch is over or given up: part of a piece may have reached a viewer, but is of no use to others."""
         if not self._overlap:
             self._loose = max(self._loose, bytes(self._tail), key=len)
         self._tail.clear()
@@ -219,7 +242,7 @@ class Assembly:
             self._sign(last=self.total_bytes == self._piece_bytes())
 
     def sign_due_at(self, wait_s: float) -> Instant | None:
-        """When a batch that is not full must be signed all the same."""
+        """When a batch that is not full must be signed all the same; None when all is signed."""
         return None if self._unsigned_since is None else self._unsigned_since + wait_s
 
     def sign_now(self) -> None:

@@ -1,6 +1,11 @@
-"""What is kept: whole segments in memory, bounded by bytes; an index of those on disk, bounded by bytes.
+"""What is kept: whole segments in memory, and an index of those on disk, each bounded by bytes.
 
-Least recently used go first. Only fresh segments are found (RFC 9111 section 4.2); a stale one is dropped when met.
+    get(), peek(), on_disk()                  a fresh segment; one of any age; whether the disk has one
+    put(), loaded()                           a segment came from neighbours or the origin; it came back from disk
+    found_on_disk(), lost_on_disk(), drop()   what the disk held at the start, what it has lost, what is void
+
+The segments that were used longest ago go first. Only fresh segments are found (RFC 9111 section 4.2); a stale one is
+dropped when it is met.
 """
 
 from collections.abc import Callable
@@ -22,7 +27,7 @@ def weight(stored: StoredSegment) -> int:
 
 
 class _LeastRecentlyUsed[V](LRUCache[str, V]):
-    """An LRU that says what it lets go."""
+    """An LRU cache that says which key it lets go."""
 
     def __init__(self, bytes_max: int, size: Callable[[V], int], gone: Callable[[str], None]) -> None:
         super().__init__(bytes_max, getsizeof=size)
@@ -82,7 +87,7 @@ class Cache:
             self._disk[key] = size_bytes
 
     def lost_on_disk(self, key: str) -> None:
-        """The disk did not have it after all."""
+        """The disk did not have the segment after all."""
         self._disk.pop(key, None)
 
     def drop(self, key: str) -> None:
@@ -93,7 +98,7 @@ class Cache:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes in use."""
+        """Bytes of memory in use."""
         return int(self._memory.currsize)
 
     def __len__(self) -> int:

@@ -1,61 +1,170 @@
-"""One segment on its way to this machine: for its viewers, and for the agents that read from it.
+"""One segment on its way to this machine: for its viewers, and for the agents that read it from here.
 
-    LOADING → JOINING → ASKING → FOLLOWING ⇄ ASKING → … → ended
-                             └→ FETCHING ──────────────↗   (silent: a neighbour in reserve → FOLLOWING)
+`Download` joins the parts and decides between them; no part knows another's business:
 
-    want(), viewer_left()                viewers come and go; nobody's leaving cancels what others wait for
-    found()                              the ledger's answer: fetch, follow, or everybody for himself
-    peer_said()                          bytes, checked and delivered in order as they come; the origin's: `atorigin`
-    wake()                               silence, soft and hard deadline (`core.patience`), a batch to be signed
+    Assembly       the bytes that are here, checked              Viewers    who waits for them on this machine
+    OriginFetch    this machine's own fetch from the origin      Parents    the neighbours that it is read from
+    LeaseRequest   the question to the ledger: fetch or read?    Timeouts   how long each source is waited for
 
-`fetching` is the own way to the origin, `parents` whom it is read from, `delivery` what is here and who waits for it.
+Where it stands is its stage. `stages.TRANSITIONS` holds every step from one stage to the next; `_enter` alone takes it.
 
-Every way to the origin leads through the ledger, also the fallback; what was received stays, only what is missing is
-asked for again.
+    begin(), begin_errand()              for a viewer here; for a neighbour that sent for it
+    want(), viewer_left(), child_left()  viewers and children come and go; no one's leaving cancels what others wait for
+    home_answered()                      the ledger's answer: fetch, follow, or everybody for himself
+    peer_said(), parent_lost()           bytes from a neighbour, checked and delivered in order as they come
+    origin_answered(), origin_sent(), origin_ended(), origin_failed()     the same from the origin
+    wake()                               silence, the viewers' deadlines, a batch of hashes to be signed
+
+Every way to the origin leads through the ledger, also the fallback. What was received stays: only what is missing is
+asked for again. Nothing that a viewer has had is ever continued with another version's bytes.
 """
 
 from collections.abc import Callable
 
-from ecdn_proxy.core.download.assembly import Contradiction
+from ecdn_proxy.core.download.assembly import Assembly, Contradiction
 from ecdn_proxy.core.download.lease_request import LeaseRequest, Reason
-from ecdn_proxy.core.download.origin_part import OriginPart
-from ecdn_proxy.core.download.outcome import Stage
-from ecdn_proxy.core.events import Wanted
+from ecdn_proxy.core.download.origin_fetch import (
+    ORIGIN_TRIES_MAX,
+    FetchBroke,
+    FetchLease,
+    FetchOutcome,
+    NotForOthers,
+    OriginFetch,
+    OtherVersion,
+)
+from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
+from ecdn_proxy.core.download.parents import Parents
+from ecdn_proxy.core.download.stages import TRANSITIONS, UNDER_WAY, Stage, Work
+from ecdn_proxy.core.download.timeouts import Timeouts
+from ecdn_proxy.core.download.viewers import Viewers
+from ecdn_proxy.core.events import AbortOrigin, Load, OriginAnswered, Wanted
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
-from ecdn_proxy.core.values import Source
-from ecdn_proxy.sansio.machine import Instant, earliest
+from ecdn_proxy.core.swarm.membership import rendezvous
+from ecdn_proxy.core.values import Source, StoredSegment
+from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.integrity import Voucher
-from ecdn_proxy.wire.peer import End, Noted, Piece, Refused, Vouched
+from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
 
 
-class Download(OriginPart):
-    """See the head of this file."""
+class Download:
+    """The download of one key. Once it has ended, `outcome` says what is left of it, and the node forgets it."""
 
     def __init__(
         self, context: NodeContext, key: str, stream: str, now: Instant, is_unsettled: Callable[[str, Instant], bool]
     ) -> None:
-        super().__init__(context, key, stream, now)
+        """Ask for nothing yet; `is_unsettled` says whether a stream's committee changed a moment ago."""
+        self._context = context
+        self.key = key
+        self.stream = stream
+        self.wanted: Wanted | None = None
+        """The first viewer's request; without any, the segment is read for others only."""
+        self.why = ""
+        """How the segment's source was chosen, for the status page."""
+        self.children = 0
+        """Agents that read this segment from here; counted by the node."""
+        self.outcome: Outcome | None = None
+        """What is left of the download; None while it goes on."""
+        self.assembly = Assembly(key, context.seal)
+        self.viewers = Viewers(context.out, key, stream)
+        self._stage = Stage.NEW
+        self._origin = OriginFetch(context, key, stream)
+        self._parents = Parents(context, key, stream)
+        self._timeouts = Timeouts(context.limits, 1.0 - rendezvous(context.me.device, key) / 2**64, now)
         self._is_unsettled = is_unsettled
         self._lease_request: LeaseRequest | None = None
-        self._reserve_why = ""
-        self._give_way_until: Instant = 0.0
         self._asks = 0
+        """How often a ledger was asked, and a neighbour in reserve taken."""
+        self._give_way_until: Instant = 0.0
+        self._reserve_why = ""
 
-    # ---- viewers
+    # ---- its stage
 
     @property
-    def parent(self) -> str | None:
-        """Whom this machine reads from now."""
-        return self._parents.current
+    def stage(self) -> Stage:
+        """Where the download stands."""
+        return self._stage
+
+    @property
+    def ended(self) -> bool:
+        """Whether the download is over."""
+        return self._stage is Stage.ENDED
+
+    def _enter(self, stage: Stage) -> None:
+        """Go on to another stage; nothing else writes the stage.
+
+        Raises:
+            Impossible: the table does not hold this step.
+        """
+        if stage not in TRANSITIONS[self._stage]:
+            impossible(f"a download that goes from {self._stage.name} to {stage.name}")
+        self._stage = stage
+
+    def _end(self, outcome: Outcome) -> None:
+        self._lease_request = None
+        self.outcome = outcome
+        self._enter(Stage.ENDED)
+
+    def under_way(self) -> frozenset[Work]:
+        """What is open now, of all that a stage may have under way."""
+        works: dict[Work, bool] = {
+            "lease request": self._lease_request is not None,
+            "parent": self.parent is not None,
+            "own fetch": self._origin.number is not None,
+        }
+        return frozenset(work for work, is_open in works.items() if is_open)
+
+    def check(self) -> None:
+        """Assert what holds after every event: what is under way fits the stage."""
+        under_way = self.under_way()
+        assert under_way in UNDER_WAY.get(self._stage, ()), f"{sorted(under_way)} under way while {self._stage.name}"
+        assert (self._origin.number is None) == (self._origin.lease is None), "each fetch has a lease, and no other has"
+        assert (self.outcome is None) != self.ended
+        assert self.parent != self._context.me.device
+        assert self.assembly.vouched <= len(self.assembly.pieces)
+
+    # ---- its beginning
+
+    def begin(self, now: Instant, *, on_disk: bool, joining: bool) -> None:
+        """Bring the segment here for a viewer; while `joining`, the neighbours' names may still come in a moment."""
+        if on_disk:
+            self._context.out.append(Load(self.key))
+            self._enter(Stage.LOADING)
+        elif joining:
+            self._enter(Stage.JOINING)
+        else:
+            self._ask("first", now)
+
+    def begin_errand(self, home: str, now: Instant) -> None:
+        """Bring the segment here for a neighbour only: the home that sent the neighbour knows whom to read it from."""
+        self._asks += 1
+        self._enter(Stage.ASKING)
+        self._request_lease("first", now, at=home, unsettled=False)
+
+    def disk_answered(self, stored: StoredSegment | None, now: Instant, *, joining: bool) -> None:
+        """The disk had the segment, or None: it has lost it; `joining` as in `begin`."""
+        if self._stage is not Stage.LOADING:
+            return
+        if stored is None:
+            self.begin(now, on_disk=False, joining=joining)
+        else:
+            self.viewers.give_stored(stored, "on this machine's disk", now)
+            self._end(Arrived(stored, from_disk=True, fetched=False))
+
+    def joining_over(self, now: Instant) -> None:
+        """The neighbours' names, for which the download stood `JOINING`, need not be waited for any more."""
+        self._ask("first", now)
+
+    # ---- viewers and children
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
-        """A viewer waits for this segment."""
+        """A viewer waits for this segment; its answer is needed in `slack_s` seconds."""
         if self.wanted is None:
-            self.wanted, self._fetch_for, self._origin = wanted, wanted.viewer, wanted.origin
+            self.wanted = wanted
+            self._origin.borrow_request(wanted.viewer, wanted.origin)
         self.viewers.join(wanted, slack_s, now)
         self._deliver(now)
 
@@ -70,42 +179,20 @@ class Download(OriginPart):
             self._cancel(now)
 
     def _cancel(self, now: Instant) -> None:
-        self._parents.drop()
+        self._parents.cancel_parent()
         self._end_fetch("cancelled", 0, "its viewer left", now)
-        self.stage = Stage.ENDED
+        self._end(GivenUp())
 
-    def reconsider(self, now: Instant) -> None:
-        """Neighbours became known while this machine fetches by its own word alone and nothing has come yet."""
-        lease = self._origin_fetch.lease
-        if lease is None or not lease.lone or self.assembly.head is not None or self.children:
-            return
-        self._end_fetch("cancelled", 0, "neighbours became known", now)
-        self._origin_fetch.tries -= 1
-        self.ask("first", now)
+    # ---- asking the ledger
 
-    # ---- the ledger's answer
-
-    def errand(self, home: str, now: Instant) -> None:
-        """Nobody here watches it: ask the home that sent somebody here whom to read it from."""
+    def _ask(self, reason: Reason, now: Instant, rather_not: str | None = None) -> None:
+        """Ask the key's home what to do; `rather_not` as `besides` in `Parents.avoided`."""
         self._asks += 1
-        self.stage = Stage.ASKING
-        self._request_lease("first", now, at=home, unsettled=False)
-
-    def ask(self, reason: Reason, now: Instant, rather_not: str | None = None) -> None:
-        """Ask the key's home what to do.
-
-        Args:
-            reason: why it is asked.
-            now: the time.
-            rather_not: a device that only this question avoids; the ledger may name it again when the fault was not
-                its own.
-        """
-        self._asks += 1
-        self.stage = Stage.ASKING
+        self._enter(Stage.ASKING)
         if self._asks > REASKS_MAX:
             self._fetch_regardless("no neighbour could serve it after many tries", now)
             return
-        # of a recording the ledgers know only what was watched lately: whoever has the rest is asked for it
+        # of a recording a ledger knows only what was watched lately: homes of older lists may know who has the rest
         unsettled = not self._is_live() or self._is_unsettled(self.stream, now)
         self._request_lease(reason, now, rather_not, unsettled=unsettled)
 
@@ -119,202 +206,317 @@ class Download(OriginPart):
         self._lease_request = LeaseRequest(
             self._context, self.key, self.stream, reason=reason, avoid=avoid, have=have, unsettled=unsettled
         )
-        self.found(self._lease_request.begin(now, at), now)
+        self._lease_answered(self._lease_request.begin(now, at), now)
 
     def lease_request(self) -> LeaseRequest | None:
-        """The open question, if any."""
+        """The open question to a ledger, if any."""
         return self._lease_request
 
-    def found(self, found: LeaseDecision | None, now: Instant) -> None:
+    def home_answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> bool:
+        """A home's answer; False when it answers no question of this download."""
+        request = self._lease_request
+        if request is None or not request.owns(device, message.request):
+            return False
+        self._lease_answered(request.home_answered(device, message, now), now)
+        return True
+
+    def device_left(self, device: str, now: Instant) -> None:
+        """No answer, no piece and no lease comes from this device any more."""
+        if self._lease_request is not None:
+            self._lease_answered(self._lease_request.link_closed(device, now), now)
+        if self.parent == device:
+            self.parent_lost(now)
+        self._origin.home_lost(device, now)
+
+    def _lease_answered(self, found: LeaseDecision | None, now: Instant) -> None:
         """What came of the question; None while it is open."""
         if found is None:
             return
         self._lease_request = None
-        if self.stage is Stage.FETCHING and not self._is_relieved(found, now):
-            return
-        self.why = found.why
+        is_fetching = self._stage is Stage.FETCHING
         match found:
-            case LeaseGranted() if self._gives_way(found):
-                self._origin_fetch.lease = found
-                self._end_fetch("cancelled", 0, "this machine cannot give it to others", now)
-                self._give_way_until = now + self._context.limits.give_way_s
-                self.stage = Stage.GIVING_WAY
-            case LeaseGranted() if self._origin is None:
-                self._origin_fetch.lease = found
-                self._end_fetch("cancelled", 0, "nobody watches it at this machine, which only passes it on", now)
-                self.stage = Stage.ENDED
             case LeaseGranted():
-                self._begin_fetch(found, now)
-            case FollowParents():
-                self._parents.named(found.parents, found.home)
-                self._follow_next(now)
+                lease = FetchLease(found.home, found.lease, found.hedge, found.lone)
+                if not is_fetching:
+                    self.why = found.why
+                    self._granted(lease, now)
+                elif self._origin.lease is not None and not self._origin.lease.number:
+                    self._origin.lease = lease
+            case FollowParents(parents, why, home):
+                if not is_fetching:
+                    self.why = why
+                    self._parents.name_parents(parents, home)
+                    self._follow_next(now)
+                elif self._fetch_quiet_from() <= now:
+                    # only in reserve: the origin may be slow for all, and then whoever asked first has it first
+                    self._reserve_why = why
+                    self._parents.name_parents(parents, home)
+                    self._request_next(now)
             case ViewersGoAlone(why, for_s, status):
-                if not status and for_s > self._context.limits.gone_s:
-                    self._keep_private(why, for_s)
-                self._release(why, status, now)
+                if is_fetching and for_s:
+                    self._end_fetch("cancelled", 0, why, now)
+                if not is_fetching or for_s:
+                    lasting = not status and for_s > self._context.limits.gone_s
+                    self._release(why, status, now, private_s=for_s if lasting else 0.0)
 
-    # ---- following
+    def _granted(self, lease: FetchLease, now: Instant) -> None:
+        if self._gives_way(lease):
+            self._origin.return_lease(lease, "cancelled", 0, "this machine cannot give it to others", now)
+            self._give_way_until = now + self._context.limits.give_way_s
+            self._enter(Stage.GIVING_WAY)
+        elif not self._origin.has_request:
+            why = "nobody watches it at this machine, which only passes it on"
+            self._origin.return_lease(lease, "cancelled", 0, why, now)
+            self._end(GivenUp())
+        else:
+            self._begin_fetch(lease, now)
+
+    def _gives_way(self, lease: FetchLease) -> bool:
+        """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
+        serves = self._context.membership.serves or not self._context.sharing
+        return not serves and self._is_live() and self._asks == 1 and not lease.lone and not lease.hedge
+
+    # ---- following a parent
+
+    @property
+    def parent(self) -> str | None:
+        """The device that this machine reads from now, or has in reserve while it fetches."""
+        return self._parents.current
 
     def _follow_next(self, now: Instant) -> None:
         if self._request_next(now):
             self._follow(now)
         else:
-            self.ask("parent lost", now)
+            self._ask("parent lost", now)
 
     def _request_next(self, now: Instant) -> bool:
         return self._parents.request_next(self.assembly.next_piece(), now)
 
     def _follow(self, now: Instant) -> None:
-        self.stage = Stage.FOLLOWING
+        self._enter(Stage.FOLLOWING)
         here = self.assembly.available_bytes
-        if self.parent == self._parents.left:
-            self._timeouts.staying(here, self._usual_first_byte_s(), now)
+        if self.parent == self._parents.left_as_slow:
+            self._timeouts.parent_kept(here, self._usual_first_byte_s(), now)
         else:
-            self._timeouts.following(here, now)
+            self._timeouts.parent_chosen(here, now)
+
+    def _follow_reserve(self, now: Instant) -> None:
+        """Go on from the neighbour that was taken in reserve."""
+        self._asks += 1
+        self.why = self._reserve_why
+        self._follow(now)
 
     def _usual_first_byte_s(self) -> float:
         return self._context.ledger.usual_first_byte_s(self.stream)
 
     def parent_lost(self, now: Instant) -> None:
         """The parent's link ended, it refused, or it broke the rules."""
-        self._parents.lost()
-        if self.stage is Stage.FOLLOWING:
+        self._parents.parent_failed()
+        if self._stage is Stage.FOLLOWING:
             self._follow_next(now)
-        elif self.stage is Stage.FETCHING:
+        else:  # it was in reserve
             self._request_next(now)
 
     def reads(self, device: str, request: int) -> bool:
         """Whether a transfer message belongs to the current parent, or to the one in reserve."""
-        return self.stage in (Stage.FOLLOWING, Stage.FETCHING) and self._parents.is_answer(device, request)
+        return self._parents.is_answer(device, request)
 
     def peer_said(self, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
-        """The parent sent something.
+        """The parent, or the neighbour in reserve, sent something.
 
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
-        self._parents.alive()
+        self._parents.parent_spoke()
         if isinstance(message, Noted):
             return
-        if self.stage is Stage.FETCHING and isinstance(message, Vouched) and not self._leads(message.voucher):
-            return
-        if self.stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
+        if self._stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
+            if isinstance(message, Vouched) and not self._leads(message.voucher):
+                return
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
-        if self.stage is Stage.FOLLOWING:  # a reserve's refusal says nothing of the origin
-            self._timeouts.heard(now)
-        self._parents.answered(now)
-        match message:
-            case Vouched(voucher=voucher, origin_kbps=kbps):
-                self.assembly.origin_kbps = kbps
-                try:
-                    self.assembly.take_voucher(voucher)
-                except Contradiction as error:
-                    self._contradicted(error.why, now)
-                    return
-            case Piece(index=index, data=data):
-                self._timeouts.began(now)
-                try:
-                    self.assembly.take_piece(index, data)
-                except Contradiction as error:
-                    self._contradicted(error.why, now)
-                    return
-                self._timeouts.steadied()
-            case End() if not self.assembly.complete:
-                self.parent_lost(now)
-                return
-            case End():
-                pass
-            case Refused(reason=reason):
-                if reason == "private":
-                    self._parents.forgive()
-                self.parent_lost(now)
-                return
+        if self._stage is Stage.FOLLOWING:  # a refusal by the one in reserve says nothing of the origin
+            self._timeouts.source_spoke(now)
+        try:
+            is_going_on = self._parents.take_message(message, self.assembly, now)
+        except Contradiction as error:
+            self._contradicted(error.why, now)
+            return
+        if not is_going_on:
+            self.parent_lost(now)
+            return
+        if isinstance(message, Piece):
+            self._timeouts.body_began(now)
+            self._timeouts.parent_was_good()
         self._deliver(now)
 
     def _leads(self, voucher: Voucher) -> bool:
-        """Whether a neighbour has or gets more than is here: hashes of what it had from this machine say nothing."""
+        """Whether a neighbour has or gets more than is here; what it had from this machine it can vouch for as well."""
         return voucher.first + voucher.count > self.assembly.next_piece()
 
-    # ---- fetching
+    # ---- fetching from the origin
 
-    def _begin_fetch(self, lease: LeaseGranted, now: Instant) -> None:
-        self._parents.drop()
-        self.fetched = True
-        self.stage = Stage.FETCHING
-        self._timeouts.fetching(now)
+    @property
+    def fetching(self) -> bool:
+        """Whether this machine fetches the segment from the origin."""
+        return self._stage is Stage.FETCHING
+
+    def fetches(self, fetch: int) -> bool:
+        """Whether an event of the origin belongs to this download."""
+        return self._origin.number == fetch
+
+    def _begin_fetch(self, lease: FetchLease, now: Instant) -> None:
+        self._parents.cancel_parent()
+        self._enter(Stage.FETCHING)
+        self._timeouts.fetch_begun(now)
         if (viewer := self.viewers.longest_waiting()) is not None:
-            self._fetch_for, self._origin = viewer.number, viewer.origin
-        assert self.wanted is not None, "only with a viewer's own request"
-        assert self._origin is not None
-        self._origin_fetch.begin(lease, self._origin, self.wanted.resource_range, self.assembly, now)
+            self._origin.borrow_request(viewer.number, viewer.origin)
+        assert self.wanted is not None, "the origin is asked for a viewer only"
+        self._origin.begin(lease, self.wanted.resource_range, self.assembly, now)
 
-    def _look_around(self, now: Instant) -> None:
-        """The own fetch says nothing: whoever has the segment, or gets it, is taken in reserve."""
-        self._timeouts.looked(now)
-        self._request_lease("parent slow", now, unsettled=False)
+    def _fetch_regardless(self, why: str, now: Instant) -> None:
+        """All waiting for others ends; a segment that nobody watches here is given up."""
+        self._timeouts.gave_up(now)
+        self._lease_request = None
+        if not self._origin.has_request:
+            self._cancel(now)
+            return
+        self.why = why
+        self._context.ledger.lease_shadowed(self.key, self.stream, self._context.me.device, 0, now)
+        self._begin_fetch(FetchLease(None, 0, hedge=True), now)
 
-    def _gives_way(self, lease: LeaseGranted) -> bool:
-        """Whether somebody else had better fetch it: this machine's copy would be of use to nobody but itself."""
-        serves = self._context.membership.serves or not self._context.sharing
-        return not serves and self._is_live() and self._asks == 1 and not lease.lone and not lease.hedge
+    def reconsider(self, now: Instant) -> None:
+        """Neighbours became known; a fetch for want of them, of which nothing has come yet, is given up for them."""
+        lease = self._origin.lease
+        if lease is None or not lease.lone or self.assembly.head is not None or self.children:
+            return
+        self._end_fetch("cancelled", 0, "neighbours became known", now)
+        self._origin.tries -= 1
+        self._ask("first", now)
 
-    def _is_relieved(self, found: LeaseDecision, now: Instant) -> bool:
-        """What a silent fetch's question led to; True when the answer takes the fetch's place at once.
+    def lease_moves(self, home: str, lease: int, now: Instant) -> None:
+        """A home that seemed silent grants the lease of what is being fetched already: all the others ask there."""
+        self._origin.move_lease(home, lease, now)
 
-        A neighbour is only taken in reserve: the origin may be slow for all, and then whoever asked first has it first.
-        """
-        match found:
-            case FollowParents() if self._quiet_from() <= now:
-                self._parents.named(found.parents, found.home)
-                self._reserve_why = found.why
-                self._request_next(now)
-            case LeaseGranted() if self._origin_fetch.lease is not None and not self._origin_fetch.lease.lease:
-                self._origin_fetch.lease = found
-            case ViewersGoAlone(why, for_s) if for_s:
-                self._end_fetch("cancelled", 0, why, now)
-                return True
-        return False
+    def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
+        """Response headers of the fetch arrived."""
+        self._parents.cancel_parent()
+        refused = self._origin.take_answer(event, self.assembly, now)
+        self._timeouts.source_spoke(now)
+        match refused:
+            case None:
+                self._deliver(now)
+            case OtherVersion(why) if self.viewers.any_sent() or self.children:
+                self._contradicted(why, now)
+            case OtherVersion(why):
+                self._end_fetch("failed", 0, why, now)
+                self.assembly = Assembly(self.key, self._context.seal)
+                self._ask("first", now)
+            case FetchBroke(status, why):
+                self._fetch_failed(why, status, now)
+            case NotForOthers():
+                self._pass_to_owner(refused, now)
 
-    def _follow_reserve(self, now: Instant) -> None:
-        self._asks += 1
-        self.why = self._reserve_why
-        self._follow(now)
+    def _pass_to_owner(self, answer: NotForOthers, now: Instant) -> None:
+        """The answer goes to the viewer whose request it was, the others go their own way."""
+        fetch = self._origin.let_go()
+        assert fetch is not None, "the answer is that of the fetch under way"
+        self._end_fetch(answer.outcome, answer.status, answer.why, now)
+        if not self.viewers.hand_over(self._origin.for_viewer, fetch, answer.why, now):
+            self._context.out.append(AbortOrigin(fetch))
+        private_s = self._context.limits.private_s if answer.lasting else 0.0
+        self._release(answer.why, answer.status if answer.status in (404, 410) else 0, now, private_s=private_s)
+
+    def origin_sent(self, data: bytes, now: Instant) -> None:
+        """Body bytes of the fetch arrived."""
+        self._parents.cancel_parent()
+        self._timeouts.body_began(now)
+        try:
+            self._origin.take_body(data, self.assembly, now)
+        except Contradiction as error:
+            self._contradicted(error.why, now)
+            return
+        self._deliver(now, data)
+
+    def origin_ended(self, now: Instant) -> None:
+        """The body ended as its headers had announced."""
+        try:
+            self._origin.end_body(self.assembly, now)
+        except Contradiction as error:
+            self._contradicted(error.why, now)
+            return
+        self._deliver(now)
+
+    def origin_failed(self, why: str, now: Instant) -> None:
+        """The connection of the fetch broke."""
+        self._origin.let_go()
+        self._fetch_failed(why, 0, now)
+
+    def _fetch_failed(self, why: str, status: int, now: Instant) -> None:
+        """Go on without this fetch; `status` if the origin said itself that it failed."""
+        self._end_fetch("failed", status, why, now)
+        if self.parent is not None:
+            self._follow_reserve(now)
+        elif self._origin.tries >= ORIGIN_TRIES_MAX:
+            self._release(why, 0, now)
+        else:
+            self._ask("first", now)
+
+    def _end_fetch(self, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+        self._origin.end(self.assembly, outcome, status, why, now)
 
     # ---- delivering
 
     def _deliver(self, now: Instant, came: bytes = b"") -> None:
-        """Give every viewer what is here and it has not had yet."""
-        if self.ended or self.assembly.head is None:
+        """Give every viewer what is here, of which the origin has just sent `came`; end when that is all."""
+        assembly, viewers = self.assembly, self.viewers
+        if assembly.head is None:
             return
-        self._timeouts.moved(self.assembly.available_bytes, now)
-        self._hand_out(self._source(), came)
-        if self.assembly.complete and self._origin_fetch.number is None:
-            self.viewers.replaced = self._asks > 1
-            self._finish(now)
-            self._parents.done()
+        self._timeouts.bytes_arrived(assembly.available_bytes, now)
+        viewers.deliver(assembly, self._source(), self.why, came)
+        assembly.announced = assembly.announced or viewers.any_answered()
+        if assembly.complete and self._origin.number is None:
+            viewers.replaced = self._asks > 1
+            stored = assembly.stored(self.stream, self._context.utc(now))
+            viewers.finish(self.why, now)
+            self._parents.parent_gave_all()
             self._end_fetch("complete", 200, "", now)
+            self._end(Arrived(stored, from_disk=False, fetched=self._origin.was_asked))
 
     def _source(self) -> Source:
         if self.parent is not None and (link := self._context.links.get(self.parent)) is not None:
             return link.kind
         return "origin"
 
+    def _release(self, why: str, status: int, now: Instant, *, private_s: float = 0.0) -> None:
+        """Everybody for himself, as in `Viewers.release`; the rendition is not shared for the next `private_s`."""
+        self.viewers.release(why, status, now)
+        self._end(Unshareable(why, private_s) if private_s else GivenUp())
+
+    def _contradicted(self, why: str, now: Instant) -> None:
+        """Honest sources differ: keep what viewers have from being mixed with anything else."""
+        self._parents.cancel_parent()
+        self._end_fetch("private", 0, why, now)
+        self._release(why, 0, now, private_s=self._context.limits.private_s)
+
     # ---- time
 
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do."""
+        stage, timeouts = self._stage, self._timeouts
         times = [self.assembly.sign_due_at(self._context.limits.batch_wait_s)]
-        if self.stage is Stage.FETCHING:
-            times += [self._timeouts.origin_silent_at(), self._looks_at()]
+        if stage is Stage.FETCHING:
+            times += [timeouts.origin_silent_at(), self._look_around_at()]
         else:
-            times.append(self._timeouts.give_up_at())
+            times.append(timeouts.give_up_at())
         if self._lease_request is not None:
             times.append(self._lease_request.due_at)
-        if self.stage is Stage.GIVING_WAY:
+        if stage is Stage.GIVING_WAY:
             times.append(self._give_way_until)
-        if self.stage is Stage.FOLLOWING:
-            times += [self._parent_silent_at(), self._timeouts.due_at(self.viewers.deadline), self._link_due_at()]
+        if stage is Stage.FOLLOWING:
+            times.append(timeouts.parent_silent_at(self._usual_first_byte_s()))
+            times.append(timeouts.deadline_at(self.viewers.deadline))
+            times.append(None if self._is_linked() else timeouts.link_due_at())
         return earliest(times)
 
     def wake(self, now: Instant) -> None:
@@ -322,68 +524,60 @@ class Download(OriginPart):
         timeouts = self._timeouts
         if (sign_at := self.assembly.sign_due_at(self._context.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
-        if self.stage is Stage.FETCHING:
+        if self._stage is Stage.FETCHING:
             self._look_at_origin(now)
         elif timeouts.give_up_at() <= now:
             self._fetch_regardless(f"nothing came from neighbours for {timeouts.give_up_s:.0f} s", now)
         elif self._lease_request is not None:
-            self.found(self._lease_request.wake(now), now)
-        elif self.stage is Stage.GIVING_WAY and self._give_way_until <= now:
-            self.ask("first", now)
-        elif self.stage is Stage.FOLLOWING:
+            self._lease_answered(self._lease_request.wake(now), now)
+        elif self._stage is Stage.GIVING_WAY and self._give_way_until <= now:
+            self._ask("first", now)
+        elif self._stage is Stage.FOLLOWING:
             self._look_at_parent(now)
 
     def _look_at_origin(self, now: Instant) -> None:
         if self._timeouts.origin_silent_at() <= now:
             self._lease_request = None
-            self._origin_fell_silent(now)
+            if self._timeouts.origin_was_silent():
+                self._origin.tries -= 1
+            self._fetch_failed("the origin fell silent", 0, now)
         elif self._lease_request is not None:
-            self.found(self._lease_request.wake(now), now)
-        elif (at := self._looks_at()) is not None and at <= now:
-            self._look_around(now)
+            self._lease_answered(self._lease_request.wake(now), now)
+        elif (at := self._look_around_at()) is not None and at <= now:
+            # the own fetch says nothing: whoever has the segment, or gets it, is taken in reserve
+            self._timeouts.looked_around(now)
+            self._request_lease("parent slow", now, unsettled=False)
 
-    def _looks_at(self) -> Instant | None:
+    def _look_around_at(self) -> Instant | None:
         """When the own fetch has been silent for so long that a neighbour is looked for; None with one in reserve."""
         if self.parent is not None or self._lease_request is not None:
             return None
-        return self._timeouts.look_again_at(self._quiet_from())
+        return self._timeouts.look_around_at(self._fetch_quiet_from())
 
-    def _quiet_from(self) -> Instant:
+    def _fetch_quiet_from(self) -> Instant:
         soft = self.viewers.deadline(self._context.limits.soft_share)
-        return self._timeouts.quiet_from(self._usual_first_byte_s(), soft)
+        return self._timeouts.fetch_quiet_from(self._usual_first_byte_s(), soft)
 
     def _look_at_parent(self, now: Instant) -> None:
-        deadline, assembly = self.viewers.deadline, self.assembly
-        if self.parent is not None and (link_due_at := self._link_due_at()) is not None and link_due_at <= now:
+        assert self.parent is not None
+        assembly = self.assembly
+        if not self._is_linked() and self._timeouts.link_due_at() <= now:
             self._context.missed(self.parent)
             self.parent_lost(now)
             return
-        due = self._timeouts.due(deadline, now)
-        if due is not None and self._timeouts.late(deadline, assembly.available_bytes, assembly.total_bytes, now):
-            self._switch("hedge" if due == "hard" else "parent slow", now)
-        elif self._parent_silent_at() <= now:
+        deadline = self.viewers.deadline
+        passed = self._timeouts.deadline_passed(deadline, now)
+        if passed is not None and self._timeouts.is_late(deadline, assembly.available_bytes, assembly.total_bytes, now):
+            self._leave_parent("hedge" if passed == "hard" else "parent slow", now)
+        elif self._timeouts.parent_silent_at(self._usual_first_byte_s()) <= now:
             self._timeouts.parent_was_silent()
-            if self.parent is not None and self._parents.is_mute():
+            if self._parents.is_mute():
                 self._context.missed(self.parent)
-            self._switch("parent slow", now)
+            self._leave_parent("parent slow", now)
 
-    def _link_due_at(self) -> Instant | None:
-        """When the link to the parent must have opened."""
-        return None if self.parent is None or self.parent in self._context.links else self._timeouts.link_due_at()
+    def _is_linked(self) -> bool:
+        return self.parent in self._context.links
 
-    def _parent_silent_at(self) -> Instant:
-        return self._timeouts.silent_at(self._usual_first_byte_s())
-
-    def _switch(self, reason: Reason, now: Instant) -> None:
-        self._parents.leave(self.assembly.next_piece(), now)
-        self.ask(reason, now, self._parents.left)
-
-    def _fetch_regardless(self, why: str, now: Instant) -> None:
-        self._timeouts.restarted(now)
-        self._lease_request = None
-        if self._origin is None:
-            self._cancel(now)
-            return
-        self.why = why
-        self._context.ledger.lease_shadowed(self.key, self.stream, self._context.me.device, 0, now)
-        self._begin_fetch(LeaseGranted(None, 0, hedge=True, why=self.why), now)
+    def _leave_parent(self, reason: Reason, now: Instant) -> None:
+        self._parents.leave_slow_parent(self.assembly.next_piece(), now)
+        self._ask(reason, now, self._parents.left_as_slow)

@@ -1,8 +1,9 @@
-"""The segments on their way to this machine: begun by its viewers, ended into its cache.
+"""The segments on their way to this machine: each begun by a viewer or a neighbour, and kept in the cache in the end.
 
-    errand()              one needs it that cannot reach whoever has it: it is read for that one
-    wanted()              a viewer asks: from memory, from disk, or an `acquisition` begins, or reads along with one
-    origin(), said(), answered()   what comes goes to the acquisition it is for
+    wanted()              a viewer asks: it is answered from memory, or a `Download` begins, or it reads along with one
+    begin_errand()        a neighbour sends for a segment that is out of its own reach
+    disk_answered()       what the disk has, and what it has lost
+    origin_event(), peer_said(), home_answered()     each goes to the download that it is for
     wake(), settle()      what has become due; what is over leaves, and its children with it if it failed
 
 Bounded: beyond so many segments or bytes at once viewers go to the origin by themselves.
@@ -13,13 +14,13 @@ from collections.abc import Iterator
 
 from ecdn_proxy.core.download.cache import Cache
 from ecdn_proxy.core.download.download import Download
-from ecdn_proxy.core.download.outcome import Stage
+from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.slack import Cadence
+from ecdn_proxy.core.download.stages import Stage
 from ecdn_proxy.core.events import (
     BeginAnswer,
     Deliver,
     Finish,
-    Load,
     OriginAnswered,
     OriginEnded,
     OriginFailed,
@@ -37,12 +38,13 @@ from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 _PRIVATE_REMEMBERED = 256
+"""Renditions that are known not to be shared; the one noted first is forgotten first."""
 ERRANDS_MAX = 16
 """Segments read at once for others only; a live stream in three renditions has one or two that are new."""
 
 
 class Downloads:
-    """See the head of this file."""
+    """All downloads of this machine, by key; finds the one that an event belongs to."""
 
     def __init__(self, context: NodeContext, cache: Cache, uploads: Uploads, announcements: Announcements) -> None:
         self._context = context
@@ -53,15 +55,12 @@ class Downloads:
         self._by_key: dict[str, Download] = {}
         self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._by_key)
-
     def __iter__(self) -> Iterator[Download]:
-        """All of them; they may end meanwhile."""
+        """All downloads; they may end meanwhile."""
         return iter(list(self._by_key.values()))
 
     def get(self, key: str) -> Download | None:
-        """The one of a key."""
+        """The download of a key, if one is under way."""
         return self._by_key.get(key)
 
     # ---- viewers
@@ -72,7 +71,7 @@ class Downloads:
         self._announcements.watch(event.stream, now)
         slack_s = self._cadence.slack_s(event.stream, event.rendition, event.number, event.duration_s, now)
         if (why := self._is_private(event, now)) is not None:
-            self._pass(event, why)
+            self._pass_on(event, why)
             return
         if (stored := self._cache.get(event.key, event.utc)) is not None:
             self._from_cache(event, stored, "in this machine's memory")
@@ -80,25 +79,33 @@ class Downloads:
         download = self._by_key.get(event.key)
         if download is None:
             if self._is_overfull():
-                self._pass(event, "too many segments are being fetched at once")
+                self._pass_on(event, "too many segments are being fetched at once")
                 return
-            download = self._begin(event.key, event.stream, now)
+            download = self._new(event.key, event.stream, now)
             download.want(event, slack_s, now)
-            self._start(download, now)
+            joining = self._announcements.joining(download.stream, now)
+            download.begin(now, on_disk=self._cache.on_disk(event.key), joining=joining)
         else:
             download.want(event, slack_s, now)
 
-    def _begin(self, key: str, stream: str, now: Instant) -> Download:
+    def _new(self, key: str, stream: str, now: Instant) -> Download:
         download = self._by_key[key] = Download(self._context, key, stream, now, self._announcements.is_unsettled)
         return download
 
-    def errand(self, key: str, stream: str, home: str, now: Instant) -> bool:
-        """Read a segment that nobody watches here yet, for one that cannot reach whoever has it; False: not now."""
+    def begin_errand(self, key: str, stream: str, home: str, now: Instant) -> bool:
+        """Read a segment that nobody watches here for a neighbour that cannot reach whoever has it; False: not now.
+
+        Args:
+            key: of the segment.
+            stream: that the segment belongs to.
+            home: the device whose ledger sent the neighbour here; it knows whom to read from.
+            now: the time.
+        """
         errands = sum(1 for it in self._by_key.values() if it.wanted is None)
         if errands >= ERRANDS_MAX or self._is_overfull():
             return False
-        download = self._begin(key, stream, now)
-        download.errand(home, now)
+        download = self._new(key, stream, now)
+        download.begin_errand(home, now)
         return not download.ended
 
     def _is_overfull(self) -> bool:
@@ -111,24 +118,15 @@ class Downloads:
         for download in self:
             download.viewer_left(viewer, now)
 
-    def _start(self, download: Download, now: Instant) -> None:
-        if self._cache.on_disk(download.key) and download.stage is Stage.JOINING:
-            download.stage = Stage.LOADING
-            self._context.out.append(Load(download.key))
-        elif self._announcements.joining(download.stream, now):
-            download.stage = Stage.JOINING
-        else:
-            download.ask("first", now)
-
     def joining(self) -> list[str]:
         """Streams of which a segment waits for the neighbours' names."""
         return [it.stream for it in self._by_key.values() if it.stage is Stage.JOINING]
 
     def join_over(self, now: Instant) -> None:
-        """Whoever need not wait for names any more asks."""
+        """Downloads that need not wait for the neighbours' names any more ask the ledger."""
         for download in self:
             if download.stage is Stage.JOINING and not self._announcements.joining(download.stream, now):
-                download.ask("first", now)
+                download.joining_over(now)
 
     def _from_cache(self, event: Wanted, stored: StoredSegment, why: str) -> None:
         self._context.out += [
@@ -147,7 +145,7 @@ class Downloads:
             ),
         ]
 
-    def _pass(self, event: Wanted, why: str) -> None:
+    def _pass_on(self, event: Wanted, why: str) -> None:
         self._context.out.append(PassOn(event.viewer, why))
         self._context.out.append(
             Served(event.key, event.stream, event.rendition, event.number, "passed", why, 0.0, bytes_by_source=())
@@ -157,8 +155,8 @@ class Downloads:
         until, why = self._private.get((event.stream, event.rendition), (0.0, ""))
         return why if until > now else None
 
-    def loaded(self, key: str, stored: StoredSegment | None, now: Instant) -> None:
-        """The disk answered."""
+    def disk_answered(self, key: str, stored: StoredSegment | None, now: Instant) -> None:
+        """The disk has the segment, or None: it has lost it."""
         download = self._by_key.get(key)
         if stored is None:
             self._cache.lost_on_disk(key)
@@ -167,13 +165,8 @@ class Downloads:
         else:
             self._cache.drop(key)
             stored = None
-        if download is None or download.stage is not Stage.LOADING:
-            return
-        if stored is None:
-            download.stage = Stage.ASKING
-            self._start(download, now)
-        else:
-            download.loaded(stored, now)
+        if download is not None:
+            download.disk_answered(stored, now, joining=self._announcements.joining(download.stream, now))
 
     def reconsider(self, stream: str, now: Instant) -> None:
         """Neighbours have become known: what is fetched alone and has not begun to come may be had from them."""
@@ -181,30 +174,31 @@ class Downloads:
             if download.stream == stream and len(self._context.membership.committee(stream, now)) > 1:
                 download.reconsider(now)
 
-    def _over(self, download: Download, now: Instant) -> None:
+    def _over(self, download: Download, outcome: Outcome, now: Instant) -> None:
+        """Forget a download, and keep what is left of it."""
         del self._by_key[download.key]
         wanted = download.wanted
-        if download.private_for_s and wanted is not None:
-            self._private[wanted.stream, wanted.rendition] = (
-                now + download.private_for_s,
-                download.private_why,
-            )
-            if len(self._private) > _PRIVATE_REMEMBERED:
-                self._private.popitem(last=False)
-        if download.finished is None:
-            self._uploads.refuse(download.key, "private" if download.private_for_s else "lost")
-            return
-        if download.from_disk:
-            return
-        if wanted is not None:
-            self._uploads.uplink.plays(len(download.finished.body), wanted.duration_s)
-        self._cache.put(download.finished)
-        self._announcements.completed(download.key, download.stream, now, fetched=download.fetched)
+        match outcome:
+            case Arrived(stored, from_disk=False, fetched=fetched):
+                if wanted is not None:
+                    self._uploads.uplink.plays(len(stored.body), wanted.duration_s)
+                self._cache.put(stored)
+                self._announcements.completed(download.key, download.stream, now, fetched=fetched)
+            case Arrived():
+                pass
+            case Unshareable(why, for_s):
+                if wanted is not None:
+                    self._private[wanted.stream, wanted.rendition] = now + for_s, why
+                    if len(self._private) > _PRIVATE_REMEMBERED:
+                        self._private.popitem(last=False)
+                self._uploads.refuse_children(download.key, "private")
+            case GivenUp():
+                self._uploads.refuse_children(download.key, "lost")
 
     # ---- what comes
 
-    def origin(self, event: OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant) -> None:
-        """News of a fetch; of one that is over nothing follows."""
+    def origin_event(self, event: OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant) -> None:
+        """News of a fetch from the origin; of a fetch that is over nothing follows."""
         download = next((it for it in self._by_key.values() if it.fetches(event.fetch)), None)
         if download is None:
             return
@@ -219,7 +213,7 @@ class Downloads:
             case OriginFailed(why=why):
                 download.origin_failed(why, now)
 
-    def said(self, device: str, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, device: str, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
         """A part of a transfer to here.
 
         Raises:
@@ -230,24 +224,14 @@ class Downloads:
                 download.peer_said(message, now)
                 break
 
-    def answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> bool:
-        """A home's answer; False when nobody waits for it any more."""
-        for download in self._by_key.values():
-            lease_request = download.lease_request()
-            if lease_request is not None and lease_request.owns(device, message.request):
-                download.found(lease_request.home_answered(device, message, now), now)
-                return True
-        return False
+    def home_answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> bool:
+        """A home answered a question about a key; False when nobody waits for the answer any more."""
+        return any(download.home_answered(device, message, now) for download in self._by_key.values())
 
     def device_left(self, device: str, now: Instant) -> None:
         """A link ended or could not be made: no answer, no piece and no lease comes from there."""
         for download in self:
-            lease_request = download.lease_request()
-            if lease_request is not None:
-                download.found(lease_request.link_closed(device, now), now)
-            if download.parent == device:
-                download.parent_lost(now)
-            download.home_lost(device, now)
+            download.device_left(device, now)
 
     # ---- time
 
@@ -260,21 +244,20 @@ class Downloads:
         self.join_over(now)
 
     def wake_at(self) -> Instant | None:
-        """When `wake` has something to do; the end of a wait for names is known to the housekeeping."""
+        """When `wake` has something to do; the end of a wait for names is known to `Announcements`."""
         return earliest([download.wake_at() for download in self._by_key.values()])
 
     def settle(self, now: Instant) -> None:
         """Those that are over leave."""
         for download in self:
-            download.children = self._uploads.of(download.key)
-            if download.ended:
-                self._over(download, now)
+            download.children = self._uploads.children_of(download.key)
+            if download.outcome is not None:
+                self._over(download, download.outcome, now)
 
     def check(self) -> None:
         """Invariants that hold after every event."""
         for key, download in self._by_key.items():
             assert key == download.key
             assert not download.ended
-            assert download.assembly.vouched <= len(download.assembly.pieces)
-            assert download.parent is None or download.parent != self._context.me.device
+            download.check()
         assert len(self._by_key) <= self._context.limits.acquisitions_max

@@ -1,19 +1,22 @@
-"""This machine's own way to the origin for one segment: one fetch at a time, under a lease that its home keeps.
+"""This machine's own fetch of one segment from the origin: one at a time, under a lease that the key's home keeps.
 
-begin()       the viewer's own request goes out, for the missing pieces only where the origin allows it
-answered()    response headers: what they say of sharing, how long the origin took
-progress()    the home hears that it has begun, and then ten times a second that it goes on
-kbps()        the speed at which the origin gave it
-end()         the fetch is over or given up, and the lease given back
+    borrow_request()         whose request the origin is asked with: a viewer's own, with its cookies and tokens
+    begin()                  it goes out, for the missing pieces only where the origin allows it
+    take_answer()            response headers: NotForOthers, FetchBroke, OtherVersion, or None: the body may be shared
+    take_body(), end_body()  the bytes, into the assembly; the home hears ten times a second that they come
+    end()                    the fetch is over or given up, and the lease goes back to its home
+    move_lease(), home_lost()   another home keeps the lease from now on
+
+What follows for the download and its viewers is `Download`'s to decide.
 """
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ecdn_proxy.core.download.assembly import Assembly
+from ecdn_proxy.core.download.assembly import Assembly, Contradiction
 from ecdn_proxy.core.events import AbortOrigin, FetchOrigin, OriginAnswered
-from ecdn_proxy.core.http.cacheability import Cacheability, Private, Shareable, judge
+from ecdn_proxy.core.http.cacheability import Broken, Cacheability, Gone, Private, Shareable, judge
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.decisions import LeaseGranted
 from ecdn_proxy.core.values import ByteRange, OriginRequest
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
@@ -21,22 +24,70 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import KBPS_MAX, Finished, Progress
 
 FetchOutcome = Literal["complete", "failed", "private", "cancelled"]
+ORIGIN_TRIES_MAX = 2
+"""A fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 KBPS_OVER_S = 0.005
-"""The least time over which a speed is reckoned; what comes at once says nothing."""
+"""The least time over which a speed is reckoned; bytes that come all at once say nothing about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLease:
+    """The right to fetch a segment from the origin."""
+
+    home: str | None
+    """The device that keeps it and is told how the fetch goes; None: this device's own ledger."""
+    number: int
+    """Of that ledger; 0 when no ledger granted it, as this machine fetches without anybody's word."""
+    hedge: bool
+    """Another device fetches the segment too, and is late."""
+    lone: bool = False
+    """Nobody was asked, for want of neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotForOthers:
+    """The origin's answer goes to the viewer whose request it was, and to nobody else."""
+
+    outcome: FetchOutcome
+    """What the home is told."""
+    status: int
+    why: str
+    lasting: bool = False
+    """The rendition's other segments will be answered in the same way."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBroke:
+    """The origin failed, and may be tried once more."""
+
+    status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """The origin has another version of the segment than the one that is here in part."""
+
+    why: str
 
 
 class OriginFetch:
-    """See the head of this file."""
+    """The fetch that is under way, if any, its lease, and how often the origin was tried."""
 
     def __init__(self, context: NodeContext, key: str, stream: str) -> None:
         self._context = context
         self._key = key
         self._stream = stream
+        self._request: OriginRequest | None = None
         self._range: ByteRange | None = None
-        self.lease: LeaseGranted | None = None
+        self.for_viewer = 0
+        """The viewer whose request it is."""
+        self.lease: FetchLease | None = None
         self.number: int | None = None
-        """Of the fetch that is under way."""
+        """Of the fetch that is under way; the origin's events carry it."""
         self.tries = 0
+        self.was_asked = False
+        """The origin was asked for this segment at least once."""
         self._resumed_from = 0
         self._began_at: Instant = 0.0
         self._authorized = False
@@ -45,21 +96,25 @@ class OriginFetch:
         self._reported_at: Instant | None = None
         """When the home was last told of the present fetch."""
 
-    def begin(
-        self,
-        lease: LeaseGranted,
-        origin: OriginRequest,
-        resource_range: ByteRange | None,
-        assembly: Assembly,
-        now: Instant,
-    ) -> None:
-        """Ask the origin for what is missing of the resource, or of a part of it."""
+    @property
+    def has_request(self) -> bool:
+        """Whether there is a viewer's request to ask the origin with."""
+        return self._request is not None
+
+    def borrow_request(self, viewer: int, request: OriginRequest) -> None:
+        """The next fetch asks with this viewer's own request."""
+        self.for_viewer, self._request = viewer, request
+
+    def begin(self, lease: FetchLease, resource_range: ByteRange | None, assembly: Assembly, now: Instant) -> None:
+        """Ask the origin for what is missing of the resource, or of a range of it."""
+        assert self._request is not None, "the origin is asked with a viewer's own request"
         self._range = resource_range
         self.lease = lease
         self.number = self._context.number()
         self.tries += 1
+        self.was_asked = True
         self._began_at, self._reported_at, self._first = now, None, None
-        self._authorized = any(name == "authorization" for name, _ in origin.headers)
+        self._authorized = any(name == "authorization" for name, _ in self._request.headers)
         have = assembly.next_piece() * PIECE_BYTES if assembly.resumable else 0
         self._resumed_from = have
         base = 0 if self._range is None else self._range.first
@@ -67,7 +122,7 @@ class OriginFetch:
         self._context.out.append(
             FetchOrigin(
                 fetch=self.number,
-                request=origin,
+                request=self._request,
                 first_byte=base + have,
                 last_byte=None if self._range is None else self._range.last,
                 ranged=bool(have) or self._range is not None,
@@ -75,8 +130,30 @@ class OriginFetch:
             )
         )
 
-    def answered(self, event: OriginAnswered, now: Instant) -> Cacheability:
-        """Response headers arrived: whether the answer may be shared."""
+    # ---- what the origin sends
+
+    def take_answer(
+        self, event: OriginAnswered, assembly: Assembly, now: Instant
+    ) -> NotForOthers | FetchBroke | OtherVersion | None:
+        """Response headers arrived. None: the body belongs to the assembly, which is ready for it."""
+        match self.judge_answer(event, now):
+            case Shareable(head, first_byte):
+                try:
+                    assembly.begin_origin(head, first_byte, event.utc)
+                except Contradiction as error:
+                    return OtherVersion(error.why)
+                return None
+            case Private(why, lasting):
+                return NotForOthers("private", event.status, why, lasting)
+            case Gone(status):
+                return NotForOthers("private", status, f"the origin answered {status}")
+            case Broken(status, why):
+                if self.tries < ORIGIN_TRIES_MAX:
+                    return FetchBroke(status, why)
+                return NotForOthers("failed", status, why)
+
+    def judge_answer(self, event: OriginAnswered, now: Instant) -> Cacheability:
+        """Whether the answer may be shared; notes how long the origin took for it."""
         if self.lease is not None and self.lease.home is not None:
             self._context.ledger.learn_first_byte(self._stream, now - self._began_at)
         verdict = judge(
@@ -91,14 +168,41 @@ class OriginFetch:
             return Private("the origin does not say where the body ends")
         return verdict
 
+    def take_body(self, data: bytes, assembly: Assembly, now: Instant) -> None:
+        """Body bytes arrived.
+
+        Raises:
+            Contradiction: they differ from what is here or was vouched for.
+        """
+        assembly.take_origin(data, now)
+        self.report_progress(assembly.available_bytes, now)
+        self._note_speed(assembly, now)
+
+    def end_body(self, assembly: Assembly, now: Instant) -> None:
+        """The body ended, and with it the fetch: all of the segment is here.
+
+        Raises:
+            Contradiction: the body did not end where what is here or was vouched for does.
+        """
+        self.let_go()
+        assembly.end_origin(now)
+        self._note_speed(assembly, now)
+        self.end(assembly, "complete", 200, "", now)
+
+    def _note_speed(self, assembly: Assembly, now: Instant) -> None:
+        """Whoever asks in the second half is given more than half of it at once; before that, little is known."""
+        here, total = assembly.available_bytes, assembly.total_bytes
+        if total is not None and 2 * here >= total:
+            assembly.origin_kbps = self.kbps(here, now)
+
     def kbps(self, received_bytes: int, now: Instant) -> int:
-        """How fast it came after its first bytes, as players reckon; 0 when too little came to tell."""
+        """How fast the body came after its first bytes, as players reckon; 0 when too little came to tell."""
         if self._first is None or (took_s := now - self._first[0]) < KBPS_OVER_S:
             return 0
         return min(KBPS_MAX, round((received_bytes - self._first[1]) * 8 / 1000 / took_s))
 
-    def progress(self, received_bytes: int, now: Instant) -> None:
-        """So much is here; the home is told when it is time."""
+    def report_progress(self, received_bytes: int, now: Instant) -> None:
+        """So much is here; the home is told at once of the first bytes, and then every `progress_s`."""
         if self._first is None:
             self._first = now, received_bytes
         lease, context = self.lease, self._context
@@ -106,46 +210,46 @@ class OriginFetch:
             return
         self._reported_at = now
         if lease.home is None:
-            context.ledger.lease_progressed(self._key, lease.lease, context.me.device, received_bytes, now)
+            context.ledger.lease_progressed(self._key, lease.number, context.me.device, received_bytes, now)
         else:
-            context.send(lease.home, Progress(self._key, lease.lease, received_bytes))
+            context.send(lease.home, Progress(self._key, lease.number, received_bytes))
 
-    def home_lost(self, device: str, now: Instant) -> None:
-        """The device that keeps this key's ledger is gone: the fetch goes on, its lease moves to the ledger here."""
-        lease = self.lease
-        if lease is not None and lease.home == device:
-            self.lease = LeaseGranted(None, lease.lease, lease.hedge, lease.why)
-            self._context.ledger.lease_shadowed(self._key, self._stream, self._context.me.device, lease.lease, now)
+    # ---- its end
 
     def let_go(self) -> int | None:
-        """The fetch under way, which is somebody else's from now on, or over."""
+        """The fetch under way is over, or somebody else's from now on; its number."""
         number, self.number = self.number, None
         return number
 
-    def abort(self, assembly: Assembly) -> None:
-        """Break the fetch off."""
+    def end(self, assembly: Assembly, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+        """Break the fetch off if it is under way, and give its lease back."""
         if (number := self.let_go()) is not None:
             self._context.out.append(AbortOrigin(number))
         assembly.stop_origin()
-
-    def move(self, home: str, lease: int, now: Instant) -> None:
-        """Another home keeps the lease from now on, and the one before is told that it need not."""
-        before = self.lease
-        if before is not None:
-            self._give_back(before, "cancelled", 0, "another home keeps the lease", now)
-            self.lease = LeaseGranted(home, lease, before.hedge, before.why)
-            self._reported_at = None
-
-    def end(self, assembly: Assembly, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
-        """Give the lease back."""
-        self.abort(assembly)
         lease, self.lease = self.lease, None
         if lease is not None:
-            self._give_back(lease, outcome, status, why, now)
+            self.return_lease(lease, outcome, status, why, now)
 
-    def _give_back(self, lease: LeaseGranted, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+    def return_lease(self, lease: FetchLease, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
+        """Tell the home that a lease is over, and how its fetch ended."""
         context = self._context
         if lease.home is None:
-            context.ledger.lease_ended(self._key, lease.lease, context.me.device, outcome, status, why, now)
+            context.ledger.lease_ended(self._key, lease.number, context.me.device, outcome, status, why, now)
         else:
-            context.send(lease.home, Finished(self._key, lease.lease, outcome, status, sentence(why)))
+            context.send(lease.home, Finished(self._key, lease.number, outcome, status, sentence(why)))
+
+    # ---- its lease
+
+    def home_lost(self, device: str, now: Instant) -> None:
+        """The device that keeps the lease is gone: the fetch goes on, and its lease moves to the ledger here."""
+        lease = self.lease
+        if lease is not None and lease.home == device:
+            self.lease = replace(lease, home=None)
+            self._context.ledger.lease_shadowed(self._key, self._stream, self._context.me.device, lease.number, now)
+
+    def move_lease(self, home: str, number: int, now: Instant) -> None:
+        """Another home keeps the lease from now on, and the one before is told that it need not."""
+        assert self.lease is not None, "each fetch has a lease"
+        self.return_lease(self.lease, "cancelled", 0, "another home keeps the lease", now)
+        self.lease = replace(self.lease, home=home, number=number, lone=False)
+        self._reported_at = None

@@ -1,16 +1,23 @@
-"""Whom this machine reads one segment from: the parents that a ledger named, tried one after the other.
+"""The neighbours that one segment is read from: the parents that a ledger named, tried one after the other.
 
-named(), request_next()   the next of them is asked for the missing pieces
-drop(), lost()            it is not needed any more; it failed, and is avoided from now on
+name_parents(), request_next()    the next of them is asked for the missing pieces
+is_answer()                       whether a message belongs to what the current one was asked
+take_message()                    what it sent goes into the assembly
+parent_failed()                   it is avoided from now on
+parent_gave_all(), cancel_parent(), leave_slow_parent()    it is not needed any more
 """
 
+from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.peer import Cancel, Contact, Get
+from ecdn_proxy.wire.peer import Cancel, Contact, End, Get, Piece, Refused, Vouched
+
+CANCEL_AFTER_MS_MAX = 3_600_000
+"""The longest time that a `Cancel` can tell."""
 
 
 class Parents:
-    """See the head of this file."""
+    """Whom one segment is read from now, who is next, and who is avoided."""
 
     def __init__(self, context: NodeContext, key: str, stream: str) -> None:
         self._context = context
@@ -19,14 +26,14 @@ class Parents:
         self._named: list[Contact] = []
         self._home = ""
         self._request = 0
-        self._avoid: dict[str, None] = {}
+        self._avoided: dict[str, None] = {}
         self.current: str | None = None
         self._is_mute = True
-        self._first_word_at: Instant | None = None
-        self.left: str | None = None
-        """The one that was found slow last; the ledger may have good reason to name it again."""
+        self._answered_at: Instant | None = None
+        self.left_as_slow: str | None = None
+        """The parent that was left last because it was slow; the ledger may have good reason to name it again."""
 
-    def named(self, contacts: tuple[Contact, ...], home: str) -> None:
+    def name_parents(self, contacts: tuple[Contact, ...], home: str) -> None:
         """A home named these, best first."""
         self._home = home
         self._named = [it for it in contacts if it.device != self._context.me.device]
@@ -34,64 +41,83 @@ class Parents:
     def request_next(self, first: int, now: Instant) -> bool:
         """Ask the next of them for the pieces from `first` on; False when there is none left."""
         context = self._context
-        self.current, self._first_word_at, self._is_mute = None, None, True
+        self.current, self._answered_at, self._is_mute = None, None, True
         while self._named and self.current is None:
             contact = self._named.pop(0)
             context.membership.met(contact, "named by a ledger")
             self._request = context.number()
             errand = self._home if context.is_isolated(now) else None
             get = Get(self._request, self._key, self._stream, first, errand=errand)
-            if contact.device not in self._avoid and context.request(contact.device, get, now):
+            if contact.device not in self._avoided and context.request(contact.device, get, now):
                 self.current = contact.device
             else:
-                self._avoid[contact.device] = None
+                self._avoided[contact.device] = None
         return self.current is not None
 
     def is_answer(self, device: str, request: int) -> bool:
-        """Whether a transfer message is the current parent's."""
+        """Whether a transfer message answers what the current parent was asked."""
         return device == self.current and request == self._request
 
-    def alive(self) -> None:
-        """The current one has said something, if only that it has heard."""
+    def parent_spoke(self) -> None:
+        """The current parent has said something, if only that it has heard the request."""
         self._is_mute = False
 
     def is_mute(self) -> bool:
-        """Whether the current one has not said a word."""
+        """Whether the current parent has not said a word."""
         return self.current is not None and self._is_mute
 
-    def lost(self) -> None:
-        """The current one failed."""
-        if self.current is not None:
-            self._avoid[self.current] = None
+    def take_message(self, message: Vouched | Piece | End | Refused, assembly: Assembly, now: Instant) -> bool:
+        """The current parent answered what it was asked; False when no more will come of it, but more is missing.
+
+        Raises:
+            PeerMisbehaved: it broke the protocol or sent wrong bytes.
+            Contradiction: it goes on with another version than the one that is here.
+        """
+        if self._answered_at is None:
+            self._answered_at = now
+        match message:
+            case Piece(index=index, data=data):
+                assembly.take_piece(index, data)
+            case Vouched(voucher=voucher, origin_kbps=kbps):
+                assembly.origin_kbps = kbps
+                assembly.take_voucher(voucher)
+            case End():
+                return assembly.complete
+            case Refused(reason=reason):
+                if reason == "private":  # the segment was the trouble: those who failed before are not to blame
+                    self._avoided.clear()
+                return False
+        return True
+
+    def parent_failed(self) -> None:
+        """The current parent failed; it is asked no more."""
+        assert self.current is not None
+        self._avoided[self.current] = None
         self.current = None
 
-    def answered(self, now: Instant) -> None:
-        """The current one answered what it was asked."""
-        if self._first_word_at is None:
-            self._first_word_at = now
-
-    def done(self) -> None:
-        """The current one gave everything: it knows, and its End is on the way."""
+    def parent_gave_all(self) -> None:
+        """The current parent gave everything: it knows, and its End is on the way."""
         self.current = None
 
-    def drop(self) -> None:
-        """The current one need not go on."""
+    def cancel_parent(self) -> None:
+        """The current parent need not go on, and is told so."""
         if self.current is not None:
             self._context.send(self.current, Cancel(self._request))
         self.current = None
 
-    def leave(self, have: int, now: Instant) -> None:
-        """The current one is too slow; it is told what came, if it has begun at all, so that it knows its uplink."""
-        self.left = self.current
-        if self.current is not None and self._first_word_at is not None:
-            after_ms = min(3_600_000, round((now - self._first_word_at) * 1000))
+    def leave_slow_parent(self, have: int, now: Instant) -> None:
+        """The current parent is too slow. If it has begun at all, it is told what came, so that it knows its uplink.
+
+        Args:
+            have: pieces that are here, from the segment's first on.
+            now: the time.
+        """
+        self.left_as_slow = self.current
+        if self.current is not None and self._answered_at is not None:
+            after_ms = min(CANCEL_AFTER_MS_MAX, round((now - self._answered_at) * 1000))
             self._context.send(self.current, Cancel(self._request, have, after_ms))
             self.current = None
-        self.drop()
-
-    def forgive(self) -> None:
-        """Whoever failed may be named again."""
-        self._avoid.clear()
+        self.cancel_parent()
 
     def avoided(self, besides: str | None = None) -> tuple[str, ...]:
         """Whom the ledger shall not name.
@@ -100,4 +126,4 @@ class Parents:
             besides: a device that only this question avoids; the ledger may name it again when the fault was not its
                 own.
         """
-        return tuple(self._avoid) if besides is None else (besides, *self._avoid)
+        return tuple(self._avoided) if besides is None else (besides, *self._avoided)

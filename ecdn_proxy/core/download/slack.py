@@ -1,9 +1,12 @@
 """How much time a viewer has, and whether a segment will come too late.
 
-A player plays since its first request (nearly), so what it has asked for since, less the time that has passed, is what
-it has in hand when it asks for the next: its slack. A new player has nothing in hand, but is not hurried either: what
-comes slower than it plays is late, what comes slower than one could wish is not, and looking for a better parent costs
-everybody bytes.
+    Cadence         how fast each rendition is asked for, and from it a request's slack in seconds
+    finishes_at()   when the rest of a segment will be here, at the rate so far
+
+A player has been playing nearly since its first request. What it has asked for since then, less the time that has
+passed, is what it has in hand when it asks for the next segment: its slack. A new player has nothing in hand, but is
+given some slack too: only a segment that comes more slowly than it plays is late, and looking for a better parent
+without need costs everybody bytes.
 """
 
 from collections import OrderedDict
@@ -12,15 +15,18 @@ from dataclasses import dataclass
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.sansio.machine import Instant
 
-_REMEMBERED = 256
+_RUNS_MAX = 256
+"""Renditions whose requests are remembered; the one asked for longest ago is forgotten first."""
 
 
 @dataclass(slots=True)
 class RequestRun:
-    """Segments asked for one after the other."""
+    """Segments of one rendition asked for one after the other."""
 
     began_at: Instant
+    """When the first of them was asked for."""
     number: int
+    """Of the last of them."""
     asked_s: float = 0.0
     """Seconds of media asked for before the last request."""
 
@@ -33,13 +39,13 @@ class Cadence:
         self._runs: OrderedDict[tuple[str, str], RequestRun] = OrderedDict()
 
     def slack_s(self, stream: str, rendition: str, number: int, duration_s: float, now: Instant) -> float:
-        """Seconds until this request's answer is needed; notes the request.
+        """Note a request, and say how many seconds there are until its answer is needed.
 
         Args:
             stream: what is watched.
             rendition: which quality or track of it.
             number: the segment's position in its rendition; a jump begins anew.
-            duration_s: the segment's.
+            duration_s: how long the segment plays, in seconds.
             now: the time.
         """
         run = self._goes_on(stream, rendition, number) or RequestRun(now, number)
@@ -51,14 +57,14 @@ class Cadence:
         run.number = number
         self._runs.pop((stream, rendition), None)
         self._runs[stream, rendition] = run
-        if len(self._runs) > _REMEMBERED:
+        if len(self._runs) > _RUNS_MAX:
             self._runs.popitem(last=False)
         limits = self._limits
         floor = max(limits.slack_floor_s, limits.slack_floor_segments * duration_s)
         return min(max(ahead, floor), limits.slack_ceiling_s)
 
     def _goes_on(self, stream: str, rendition: str, number: int) -> RequestRun | None:
-        """The run that this request continues; after a switch of rendition that of another one of the stream."""
+        """The run that this request continues; after a switch of rendition, the run of the stream's other rendition."""
         own = self._runs.get((stream, rendition))
         if own is not None and number in (own.number, own.number + 1):
             return own

@@ -1,14 +1,29 @@
 """The viewers on this machine that wait for one segment, and what each has had of it.
 
-Viewers.deliver()   every byte once and in order, to each as far as it is here
-Viewers.release()   everybody for himself: who has had nothing asks the origin, the others see a broken connection
+join(), leave()       a viewer asks, a viewer's connection ends
+deliver()             every byte once and in order, to each as far as it is here
+give_stored()         everything at once, from this machine's own store
+finish()              everybody has had everything
+hand_over()           one viewer gets the origin's own answer, as it was given to its own request
+release()             everybody for himself: who has had nothing asks the origin, the others see a broken connection
 """
 
 from dataclasses import dataclass, field
 
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.pacing import pace_kbps
-from ecdn_proxy.core.events import Abort, AnswerStatus, BeginAnswer, Deliver, Effect, Finish, PassOn, Served, Wanted
+from ecdn_proxy.core.events import (
+    Abort,
+    AnswerStatus,
+    BeginAnswer,
+    Deliver,
+    Effect,
+    Finish,
+    HandOver,
+    PassOn,
+    Served,
+    Wanted,
+)
 from ecdn_proxy.core.values import OriginRequest, Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 
@@ -17,17 +32,20 @@ _CACHE: Source = "cache"
 
 @dataclass(slots=True)
 class WaitingViewer:
-    """One waiting answer."""
+    """One viewer's answer, for which it waits."""
 
     number: int
     origin: OriginRequest
     asked_at: Instant
     slack_s: float
     first: bool
-    """This viewer caused the acquisition; others on the machine read along."""
+    """This viewer caused the download; others on the machine read along."""
     answered: bool = False
+    """It has been told the head."""
     sent: int = 0
+    """Bytes that it has had."""
     by_source: dict[Source, int] = field(default_factory=dict)
+    """The same by where they came from."""
 
 
 class Viewers:
@@ -67,13 +85,18 @@ class Viewers:
         """A viewer's connection ended; says whether it waited here."""
         return self._waiting.pop(number, None) is not None
 
-    def take(self, number: int) -> WaitingViewer | None:
-        """Hand a viewer that has had nothing yet to somebody else."""
+    def hand_over(self, number: int, fetch: int, why: str, now: Instant) -> bool:
+        """Let a viewer have the answer to its own request as the origin gives it; False when it left or had bytes."""
         viewer = self._waiting.get(number)
-        return self._waiting.pop(number) if viewer is not None and not viewer.answered else None
+        if viewer is None or viewer.answered:
+            return False
+        del self._waiting[number]
+        self._out.append(HandOver(number, fetch, why))
+        self._note_served(viewer, "passed", why, now)
+        return True
 
     def longest_waiting(self) -> WaitingViewer | None:
-        """Whose own request shall be used at the origin."""
+        """The viewer whose own request shall be used at the origin."""
         return next(iter(self._waiting.values()), None)
 
     def any_sent(self) -> bool:
@@ -81,7 +104,7 @@ class Viewers:
         return any(viewer.sent for viewer in self._waiting.values())
 
     def deadline(self, share: float) -> Instant | None:
-        """When the first of them has waited this share of its slack."""
+        """When the first of them has waited this share of its slack; None without viewers."""
         return min((it.asked_at + share * it.slack_s for it in self._waiting.values()), default=None)
 
     def deliver(self, assembly: Assembly, source: Source, why: str, came: bytes = b"") -> None:
@@ -92,7 +115,7 @@ class Viewers:
             source: where it comes from.
             why: the same in words.
             came: bytes that the origin has just sent, the last that are here: whoever had all before them gets them as
-                they came. In pieces they cost as much again.
+                they came. Cut into pieces first, they would cost as much again.
         """
         if assembly.head is None:
             return
@@ -114,7 +137,7 @@ class Viewers:
     def _pace_kbps(self, assembly: Assembly) -> int:
         return pace_kbps(assembly.origin_kbps, self._best_kbps, assembly.total_bytes, self._plays_s)
 
-    def give(self, stored: StoredSegment, why: str, now: Instant) -> None:
+    def give_stored(self, stored: StoredSegment, why: str, now: Instant) -> None:
         """Everything at once, from this machine's own store."""
         for viewer in self._waiting.values():
             self._out.append(BeginAnswer(viewer.number, stored.head, "cache", why))
@@ -127,7 +150,7 @@ class Viewers:
         for viewer in self._waiting.values():
             self._out.append(Finish(viewer.number))
             source: Source = max(viewer.by_source, key=lambda it: viewer.by_source[it], default=_CACHE)
-            self.note(viewer, source, why, now)
+            self._note_served(viewer, source, why, now)
         self._waiting.clear()
 
     def release(self, why: str, status: int, now: Instant) -> None:
@@ -139,10 +162,10 @@ class Viewers:
                 self._out.append(AnswerStatus(viewer.number, status, why))
             else:
                 self._out.append(PassOn(viewer.number, why))
-            self.note(viewer, "passed", why, now)
+            self._note_served(viewer, "passed", why, now)
         self._waiting.clear()
 
-    def note(self, viewer: WaitingViewer, source: Source, why: str, now: Instant) -> None:
+    def _note_served(self, viewer: WaitingViewer, source: Source, why: str, now: Instant) -> None:
         """The status page's row for one viewer."""
         self._out.append(
             Served(

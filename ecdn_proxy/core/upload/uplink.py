@@ -1,14 +1,15 @@
-"""Whether this machine's uplink carries a video at all, by the word of those who left because theirs came too slowly.
+"""Whether this machine's uplink carries a video at all, by the word of children that left because it was too slow.
 
     plays()         what the machine itself plays is the measure: who cannot send that much is no help to anybody
-    complained()    one left; says whether this machine had better not serve for a while
-    slow_until      no serving before; a second time in a row lasts twice as long
+    complained()    a child left; says whether this machine had better not serve for a while
+    slow_until      this machine does not serve before; a second time in a row lasts twice as long
     fair_share()    what would have arrived through an uplink of a given rate
 
-A link takes more than it carries, so that nobody here sees what arrives. Who leaves says what it had, and that is
-compared with what an uplink that carries one video would have brought until then, shared fairly by all that was sent.
-A machine that was only asked for too much is not slow. One child alone may have a bad way to here, and an uplink that
-others are well served by is not slow either: it takes two who complain, or one three times.
+The socket of a link takes more than the line carries, so this machine does not see what arrives. A child that leaves
+says what it had, and that is compared with what an uplink that carries one video would have brought until then, if all
+that was sent had shared it fairly. A machine that was only asked for too much is not slow. One child alone may have a
+bad way to here, and an uplink that serves others well is not slow either: two children must complain, or one of them
+three times.
 """
 
 from collections.abc import Sequence
@@ -17,30 +18,33 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 WINDOW_S = 16.0
-"""What was said longer ago does not count: eight segments of two seconds."""
+"""Complaints older than this do not count: it is eight segments of two seconds."""
 BELIEVED_AGENTS = 2
+"""Complaints are believed when they come from so many different agents."""
 BELIEVED_TIMES = 3
-"""So many different agents must have complained; or one so often, which may be all there is."""
+"""Or when there are so many of them: one agent may be the only child that there is."""
 DOUBT_PIECES = 1.0
-"""So much less than the fair share proves nothing: the last piece may be on its way."""
+"""A child that had so much less than its fair share proves nothing: the last piece may be on its way."""
 PROOF_PIECES = 1.0
-"""What must be missing besides, in all complaints together."""
+"""So much must be missing beyond that, in all complaints together."""
 HOLD_FIRST_S = 30.0
+"""A machine whose uplink is slow gives nothing to others for this long. Then its uplink is tried again, at the cost of
+a second for two children."""
 HOLD_MOST_S = 600.0
-"""So long nothing is given to others; then it is tried again, at the cost of a second for two of them."""
+"""That time doubles with each try that fails, up to this."""
 FORGETS = 0.9
-"""Of several tracks the one with most bytes is the measure; it fades by this with every segment played."""
+"""Of several tracks the one with most bytes is the measure; it fades by this factor with every segment played."""
 
 Sent = Sequence[tuple[Instant, int]]
-"""When how many pieces of one transfer had been sent in all."""
+"""One transfer: at each of these times, how many of its pieces had been sent in all."""
 
 
 def fair_share(transfers: Sequence[Sent], which: int, pieces_per_s: float, until: Instant) -> float:
     """Pieces of one transfer that an uplink would have brought, shared evenly by all that had something to send.
 
     Args:
-        transfers: what was sent, in order of time.
-        which: the one in question.
+        transfers: what was sent, each in order of time.
+        which: index of the transfer in question.
         pieces_per_s: what the uplink carries.
         until: the time in question.
     """
@@ -67,7 +71,7 @@ def fair_share(transfers: Sequence[Sent], which: int, pieces_per_s: float, until
 
 
 class Uplink:
-    """See the head of this file."""
+    """What the uplink must carry, who complained of it, and until when this machine does not serve."""
 
     def __init__(self) -> None:
         self._needs_bytes_per_s = 0.0
@@ -77,7 +81,7 @@ class Uplink:
 
     @property
     def needs_pieces_per_s(self) -> float:
-        """What it must carry to be of help: what is played here; 0 while that is not known."""
+        """What the uplink must carry to be of help: what is played here; 0 while that is not known."""
         return self._needs_bytes_per_s / PIECE_BYTES
 
     def plays(self, size_bytes: int, duration_s: float) -> None:
@@ -89,12 +93,12 @@ class Uplink:
         return now < self.slow_until
 
     def complained(self, device: str, missing_pieces: float, went_well: int, now: Instant) -> bool:
-        """An agent left; True when that makes the uplink a slow one.
+        """A child left because it was served too slowly; True when the uplink counts as slow from now on.
 
         Args:
             device: who left.
             missing_pieces: its fair share of an uplink that carries one video, less what it had.
-            went_well: transfers of the last seconds that nobody complained of.
+            went_well: how many transfers of the last seconds nobody complained of.
             now: the time.
         """
         proof = missing_pieces - DOUBT_PIECES

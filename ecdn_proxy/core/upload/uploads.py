@@ -1,9 +1,11 @@
-"""What this machine gives to others: vouchers and pieces as they become available, within the host's budget.
+"""What this machine sends to its children: vouchers and pieces as they become available, within the host's upload cap.
 
     Bucket      bytes that may be sent now, and when the next piece may be
-    Uploads     children and what each has had; pump() sends what can be sent; left_late() learns from those who leave
+    Servable    what there is of one segment to be sent
+    Child       one agent that reads one segment from here, and what it has had
+    Uploads     all children; pump() sends what can be sent, left_late() learns from those who leave
 
-A child whose link is full waits without holding up anybody; the host-wide cap is shared in turns, a piece at a time.
+A child whose link is full waits without holding up anybody; the cap is shared in turns, a piece at a time.
 """
 
 from collections import OrderedDict
@@ -22,14 +24,12 @@ from ecdn_proxy.wire.peer import End, Get, Piece, Refused, Vouched
 
 FAN_OUT_SLACK = 2
 """Children beyond the fan-out that are still served: homes that do not know of each other may both have sent some."""
-
-
 ARRIVES_S = 0.1
-"""So long a piece may take besides its turn: what both ends do with it, and the way."""
+"""The time that a piece may take besides its turn: what both ends do with it, and the way."""
 SETTLED_S = 2.0
-"""A transfer that nobody complained of for so long went well."""
+"""A transfer that nobody complained of for this long went well."""
 OVER_MAX = 64
-"""Transfers that are remembered when all was sent: much of it may still be on its way."""
+"""Transfers that are remembered after all was sent: much of it may still be on its way."""
 
 
 class Bucket:
@@ -61,13 +61,17 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """What there is of a segment now; pieces up to `len(pieces)` may be given away."""
+    """What there is of a segment now."""
 
     vouchers: list[Voucher] | tuple[Voucher, ...]
     piece: Callable[[int], bytes | memoryview]
+    """A piece by its index."""
     pieces: int
+    """So many, from the first on, may be sent."""
     whole: bool
+    """They are all that the segment has."""
     origin_kbps: int = 0
+    """How fast the origin gave the segment to whoever fetched it; 0 when that is not known."""
 
 
 @dataclass(slots=True)
@@ -79,17 +83,18 @@ class Child:
     key: str
     next_piece: int
     end_piece: int | None
+    """The piece after the last that it wants; None: it wants all."""
     vouchers_sent: int = 0
     first_piece: int = 0
     sent: list[tuple[Instant, int]] = field(default_factory=list)
-    """When so many pieces had been sent."""
+    """At each of these times, how many pieces had been sent to it in all."""
     over_at: Instant | None = None
-    """When the last was."""
+    """When the last piece was sent, or it left."""
     late: bool = False
-    """It left before everything was there."""
+    """It left before it had everything."""
 
-    def note(self, now: Instant) -> None:
-        """A piece was sent."""
+    def note_sent_piece(self, now: Instant) -> None:
+        """Its next piece was sent."""
         self.next_piece += 1
         if self.sent and self.sent[-1][0] == now:
             self.sent.pop()
@@ -97,7 +102,7 @@ class Child:
 
 
 class Uploads:
-    """Everything that is being given to others."""
+    """All children of this machine, and what may be sent to them now."""
 
     def __init__(self, context: NodeContext, limits: Limits, upload_mbps: float) -> None:
         self._context = context
@@ -108,23 +113,23 @@ class Uploads:
         self.uplink = Uplink()
         self.sent_bytes = 0
         self.sent_webrtc_bytes = 0
-        """The part of it that went by WebRTC."""
+        """The part of `sent_bytes` that went by WebRTC."""
         self._due_at: Instant | None = None
 
     def __len__(self) -> int:
         return len(self._children)
 
-    def of(self, key: str) -> int:
-        """Children of a segment."""
+    def children_of(self, key: str) -> int:
+        """How many children read a segment."""
         return sum(1 for child in self._children if child.key == key)
 
     def keys(self) -> set[str]:
-        """Segments that are being given to somebody."""
+        """Keys of the segments that children read."""
         return {child.key for child in self._children}
 
-    def begin(self, device: str, get: Get) -> bool:
-        """Take on a child; False when there are enough."""
-        if self.of(get.key) >= fan_out(self._context.me.link, self._limits) + FAN_OUT_SLACK:
+    def begin_upload(self, device: str, get: Get) -> bool:
+        """Take on a child; False when this segment, this device or WebRTC has as many as it may."""
+        if self.children_of(get.key) >= fan_out(self._context.me.link, self._limits) + FAN_OUT_SLACK:
             return False
         context, most = self._context, self._limits.fan_out_webrtc
         if context.by_webrtc(device) and sum(1 for it in self._children if context.by_webrtc(it.device)) >= most:
@@ -135,8 +140,8 @@ class Uploads:
         self._children.append(Child(device, get.request, get.key, get.first, end, first_piece=get.first))
         return True
 
-    def cancel(self, device: str, request: int, now: Instant) -> str | None:
-        """A child needs no more; its key."""
+    def cancel_upload(self, device: str, request: int, now: Instant) -> str | None:
+        """A child needs no more; the key that it read, None when it had everything or is not known."""
         child = self._find(device, request)
         if child is None:
             return None
@@ -147,13 +152,13 @@ class Uploads:
         return child.key
 
     def left_late(self, device: str, request: int, have: int, after_s: float, now: Instant) -> bool:
-        """An agent leaves as its pieces came too slowly; True when the uplink must be believed to be slow.
+        """A child leaves because its pieces came too slowly; True when the uplink counts as slow from now on.
 
         Args:
             device: who.
-            request: of its Get.
-            have: pieces it has from the segment's beginning on.
-            after_s: when it had them, since the first word of the answer. Its own word of that may have come late.
+            request: number of its Get.
+            have: pieces that it has, from the segment's first on.
+            after_s: how long after the first word of the answer it had them. The message that says so may come late.
             now: the time.
         """
         child = self._find(device, request)
@@ -174,7 +179,7 @@ class Uploads:
         return next(active, None) or self._over.get((device, request))
 
     def _end(self, child: Child, now: Instant) -> None:
-        """Nothing more is sent to a child; what was sent may be on its way for long."""
+        """Nothing more is sent to a child; what was sent may still be on its way for long."""
         self._children.remove(child)
         child.over_at = now
         self._over[child.device, child.request] = child
@@ -182,23 +187,23 @@ class Uploads:
             self._over.popitem(last=False)
 
     def device_left(self, device: str) -> set[str]:
-        """All children of a device are gone; their keys."""
+        """All children of a device are gone; the keys that they read."""
         keys = {child.key for child in self._children if child.device == device}
         self._children = [child for child in self._children if child.device != device]
         return keys
 
-    def refuse(self, key: str, reason: Literal["busy", "unknown", "lost", "policy", "private"]) -> None:
-        """No more of this segment will come."""
+    def refuse_children(self, key: str, reason: Literal["busy", "unknown", "lost", "policy", "private"]) -> None:
+        """Tell all children of a segment that no more of it will come, and forget them."""
         for child in [it for it in self._children if it.key == key]:
             self._context.send(child.device, Refused(child.request, reason))
             self._children.remove(child)
 
     def wake_at(self) -> Instant | None:
-        """When the budget allows more."""
+        """When the upload cap allows more."""
         return self._due_at if self._children else None
 
     def pump(self, offer: Callable[[str], Servable | None], now: Instant) -> None:
-        """Send what can be sent now.
+        """Send what can be sent now, at most `piece_burst` pieces, so that other work has its turn.
 
         Args:
             offer: what there is of a key; None when it is lost.
@@ -238,7 +243,7 @@ class Uploads:
                 return False
             out: list[Effect] = self._context.out
             out.append(Send(child.device, Piece(child.request, child.next_piece, bytes(data))))
-            child.note(now)
+            child.note_sent_piece(now)
             self.sent_bytes += len(data)
             if link.kind == "webrtc":
                 self.sent_webrtc_bytes += len(data)

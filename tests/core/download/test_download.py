@@ -7,8 +7,9 @@ import pytest
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.download import REASKS_MAX
-from ecdn_proxy.core.download.timeouts import ORIGIN_FIRST_BYTE_S
+from ecdn_proxy.core.download.timeouts import ORIGIN_FIRST_BYTE_S, PARENT_WAIT_MAX_S
 from ecdn_proxy.core.limits import Limits
+from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import contact, fetched, seal, wanted
@@ -234,6 +235,111 @@ def test_an_origin_that_falls_silent_is_left_and_the_rest_asked_for() -> None:
     assert ask.have == 2
 
 
+def test_an_origin_that_is_silent_again_and_again_is_left_to_the_viewer() -> None:
+    """The wait doubles three times; the fourth silence and the fifth count as tries that failed."""
+    desk = Desk()
+    fetch = desk.fetch()
+    for times in (1, 2, 4, 8):
+        desk.after(times * ORIGIN_FIRST_BYTE_S)
+        assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+        (ask,) = desk.sent(peer.Ask)
+        desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+        (asked,) = desk.of(events.FetchOrigin)
+        fetch = asked.fetch
+    desk.after(16 * ORIGIN_FIRST_BYTE_S)
+    assert desk.of(events.PassOn) == [events.PassOn(1, "the origin fell silent")]
+
+
+def test_another_version_for_a_viewer_that_has_had_nothing_is_fetched_from_its_beginning() -> None:
+    """The first viewer had a part of the old version, and left."""
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(
+        events.OriginAnswered(fetch, 200, desk.headers(), UTC),
+        events.OriginSent(fetch, BODY[:1_000]),
+        events.OriginFailed(fetch, "connection lost"),
+    )
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(wanted(2, key=desk.key), events.ViewerLeft(1))
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 6, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(events.OriginAnswered(asked.fetch, 200, desk.headers(etag='"v2"'), UTC))
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(asked.fetch)]
+    assert [(it.lease, it.outcome) for it in desk.sent(peer.Finished)] == [(6, "failed")]
+    (ask,) = desk.sent(peer.Ask)
+    assert ask.have == 0
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 7, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(events.OriginAnswered(asked.fetch, 200, desk.headers(etag='"v2"'), UTC))
+    desk.feed(events.OriginSent(asked.fetch, BODY[::-1]), events.OriginEnded(asked.fetch))
+    assert [it.viewer for it in desk.of(events.Finish)] == [2]
+
+
+def test_an_origin_whose_body_is_too_short_is_shared_with_nobody() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC), events.OriginSent(fetch, BODY[:-1]))
+    desk.feed(events.OriginEnded(fetch))
+    assert [it.viewer for it in desk.of(events.Abort)] == [1]
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["private"]
+
+
+def test_an_answer_that_is_not_for_others_and_whose_viewer_left_is_broken_off() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(wanted(2, key=desk.key), events.ViewerLeft(1))
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(("cache-control", "no-store")), UTC))
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+    assert [it.viewer for it in desk.of(events.PassOn)] == [2]
+
+
+def test_an_origin_that_fails_twice_answers_its_viewer_itself() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(events.OriginAnswered(fetch, 503, (), UTC))
+    assert [(it.outcome, it.status) for it in desk.sent(peer.Finished)] == [("failed", 503)]
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 6, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(events.OriginAnswered(asked.fetch, 503, (), UTC))
+    assert [(it.viewer, it.fetch) for it in desk.of(events.HandOver)] == [(1, asked.fetch)]
+
+
+def test_a_child_alone_is_fetched_for_with_the_request_of_the_viewer_that_left() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    desk.feed(events.Received("bob", peer.Get(9, desk.key, STREAM, 0)), events.ViewerLeft(1))
+    desk.feed(events.Received("ann", peer.Refused(get.request, "lost")))
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    assert asked.request == wanted(1, key=desk.key).origin
+
+
+def test_a_parent_without_a_link_is_waited_for_as_long_as_a_link_takes() -> None:
+    desk = Desk()
+    desk.want()
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact("cyd"),), "so")))
+    assert desk.of(events.Dial) == [events.Dial(contact("cyd"))]
+    desk.after(LINK_WAIT_S - 0.01)
+    assert desk.asks() == []
+    desk.after(0.01)
+    assert desk.asks() == ["parent lost"]
+    assert desk.sent(peer.Ask)[0].avoid == ("cyd",)
+
+
+def test_a_parent_that_never_says_a_word_may_be_kept_apart_from_this_machine() -> None:
+    desk = Desk()
+    desk.follow(desk.want(), "ann")
+    desk.after(0.61)  # the soft deadline says only that it is slow
+    isolation = desk.node.context.membership.isolation
+    assert (desk.asks(), isolation.evidence) == (["parent slow"], 0)
+    desk.follow(desk.sent(peer.Ask)[0], "ann")
+    desk.after(PARENT_WAIT_MAX_S)
+    assert (desk.asks(), isolation.evidence) == (["parent slow"], 1)
+
+
 # ---- an own fetch that says nothing
 
 
@@ -367,6 +473,22 @@ def test_a_silent_fetch_hears_what_the_origin_told_somebody_else() -> None:
     desk.feed(events.Received("home", peer.GoAlone(ask.request, desk.key, "the origin answered 404", 200, 404)))
     assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
     assert [it.status for it in desk.of(events.AnswerStatus)] == [404]
+
+
+def test_a_silent_fetch_that_nobody_can_relieve_goes_on() -> None:
+    desk = Desk()
+    _, ask = silent(desk)
+    desk.feed(events.Received("home", peer.GoAlone(ask.request, desk.key, "two are fetching it already", 0)))
+    assert desk.did == []
+
+
+def test_a_silent_fetch_whose_home_is_silent_too_asks_the_next() -> None:
+    desk = Desk()
+    _, ask = silent(desk)
+    desk.after(LIMITS.home_answer_max_s)
+    assert [it for it in desk.asks() if it != "parent slow"] == []
+    assert ask.request not in [it.request for it in desk.sent(peer.Ask)]
+    assert desk.of(events.AbortOrigin) == []
 
 
 def test_a_fetch_without_a_lease_takes_the_one_it_is_given() -> None:

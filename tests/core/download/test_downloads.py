@@ -1,5 +1,7 @@
 """Segments wanted here: from disk, within bounds, and what was found to be private is not asked for again."""
 
+from dataclasses import replace
+
 import pytest
 
 from ecdn_proxy.core import events
@@ -77,3 +79,27 @@ def test_events_of_a_fetch_that_is_over_change_nothing() -> None:
         events.OriginFailed(fetch, "so"),
     ):
         assert one.feed(event) == []
+
+
+def test_a_disk_that_answers_after_the_origin_was_asked_changes_nothing() -> None:
+    one = One(disk_bytes=1_000_000)
+    one.node.cache.found_on_disk(KEY, 100_000)
+    one.feed(events.StreamOpened(STREAM), wanted(1))
+    one.after(9.0)
+    assert one.of(events.FetchOrigin)
+    one.feed(events.Loaded(KEY, One().has()))
+    assert one.did == []
+
+
+def test_only_so_many_private_renditions_are_remembered() -> None:
+    one = One()
+    for number in range(257):
+        one.feed(events.StreamOpened(STREAM), replace(wanted(number, key=key_of(number)), rendition=f"v{number}"))
+        if not one.of(events.FetchOrigin):
+            one.after(1.0)
+        (asked,) = one.of(events.FetchOrigin)
+        one.feed(events.OriginAnswered(asked.fetch, 200, (*HEADERS, ("cache-control", "no-store")), UTC))
+    one.feed(replace(wanted(999, key=key_of(999)), rendition="v256"))
+    assert [it.viewer for it in one.of(events.PassOn)] == [999]
+    one.feed(replace(wanted(1_000, key=key_of(1_000)), rendition="v0"))
+    assert one.of(events.PassOn) == [], "it was noted first and is forgotten"

@@ -4,21 +4,23 @@ import pytest
 
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
-from ecdn_proxy.core.download.origin_fetch import OriginFetch
+from ecdn_proxy.core.download.origin_fetch import FetchLease, OriginFetch
 from ecdn_proxy.core.http.cacheability import Private, Shareable
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.decisions import LeaseGranted
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, contact, fetched, seal
+from tests.core.test_node_alone import BODY as SHORT
+from tests.core.test_node_alone import HEADERS as SHORT_HEADERS
+from tests.core.test_node_alone import One
 from tests.core.world import STREAM, UTC
 
 NOW = 100.0
 BODY = bytes(range(256)) * 128 * 4
-HERE = LeaseGranted(None, 3, hedge=False, why="so")
-THERE = LeaseGranted("home", 5, hedge=False, why="so")
+HERE = FetchLease(None, 3, hedge=False)
+THERE = FetchLease("home", 5, hedge=False)
 REQUEST = values.OriginRequest("https://origin.test/1", ())
 HEADERS = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
 
@@ -27,7 +29,9 @@ def one() -> tuple[NodeContext, OriginFetch, Assembly]:
     context = NodeContext(contact("me"), seal("me"), Limits())
     context.membership.linked(contact("home"), (STREAM,), serves=True)
     context.link_opened(contact("home"), "lan", 1.0)
-    return context, OriginFetch(context, KEY, STREAM), Assembly(KEY, context.seal)
+    fetching = OriginFetch(context, KEY, STREAM)
+    fetching.borrow_request(1, REQUEST)
+    return context, fetching, Assembly(KEY, context.seal)
 
 
 def did(context: NodeContext) -> list[object]:
@@ -41,7 +45,7 @@ def test_only_what_is_missing_is_asked_for(part: ByteRange | None) -> None:
     context, fetching, _ = one()
     source = fetched(seal("ann"), BODY, key=KEY, etag='"v1"')
     source.pieces = source.pieces[:2]
-    fetching.begin(THERE, REQUEST, part, source, NOW)
+    fetching.begin(THERE, part, source, NOW)
     (asked,) = did(context)
     assert isinstance(asked, events.FetchOrigin)
     base = 0 if part is None else part.first
@@ -51,11 +55,11 @@ def test_only_what_is_missing_is_asked_for(part: ByteRange | None) -> None:
 
 def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None:
     context, fetching, assembly = one()
-    fetching.progress(1, NOW)  # nothing is under way
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    fetching.report_progress(1, NOW)  # nothing is under way
+    fetching.begin(THERE, None, assembly, NOW)
     did(context)
     for at, received in ((0.03, 10), (0.05, 20), (0.12, 30), (0.131, 40)):
-        fetching.progress(received, NOW + at)
+        fetching.report_progress(received, NOW + at)
     assert did(context) == [peer.Progress(KEY, 5, 10), peer.Progress(KEY, 5, 40)]
 
 
@@ -70,18 +74,18 @@ def test_the_home_hears_of_the_beginning_at_once_and_then_now_and_then() -> None
 )
 def test_the_speed_is_what_came_after_the_first_bytes(came: list[tuple[float, int]], kbps: int) -> None:
     _, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, None, assembly, NOW - 10.0)
-    fetching.progress(1, NOW - 9.0)
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    fetching.begin(THERE, None, assembly, NOW - 10.0)
+    fetching.report_progress(1, NOW - 9.0)
+    fetching.begin(THERE, None, assembly, NOW)
     for at, received in came:
-        fetching.progress(received, NOW + at)
+        fetching.report_progress(received, NOW + at)
     at, received = came[-1]
     assert fetching.kbps(received, NOW + at) == kbps
 
 
 def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
     context, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    fetching.begin(THERE, None, assembly, NOW)
     number = fetching.number
     assert number is not None
     did(context)
@@ -93,7 +97,7 @@ def test_the_end_gives_the_lease_back_and_breaks_the_fetch_off() -> None:
 
 def test_a_fetch_that_was_let_go_is_not_broken_off() -> None:
     context, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    fetching.begin(THERE, None, assembly, NOW)
     did(context)
     assert fetching.let_go() is not None
     fetching.end(assembly, "complete", 200, "", NOW)
@@ -102,24 +106,24 @@ def test_a_fetch_that_was_let_go_is_not_broken_off() -> None:
 
 def test_a_home_that_is_lost_leaves_its_lease_to_the_ledger_here() -> None:
     context, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
+    fetching.begin(THERE, None, assembly, NOW)
     fetching.home_lost("somebody", NOW)
     assert fetching.lease == THERE
     fetching.home_lost("home", NOW)
     assert fetching.lease is not None
     assert fetching.lease.home is None
     assert context.ledger.fetchers(KEY) == ("me",)
-    fetching.progress(1, NOW + 0.1)
+    fetching.report_progress(1, NOW + 0.1)
     fetching.end(assembly, "complete", 200, "", NOW + 0.2)
     assert context.ledger.fetchers(KEY) == ()
 
 
 @pytest.mark.parametrize("lease", [HERE, THERE])
-def test_how_long_the_origin_took_is_learnt_once(lease: LeaseGranted) -> None:
+def test_how_long_the_origin_took_is_learnt_once(lease: FetchLease) -> None:
     """By the ledger from the progress, where it is kept here."""
     context, fetching, assembly = one()
-    fetching.begin(lease, REQUEST, None, assembly, NOW)
-    verdict = fetching.answered(events.OriginAnswered(1, 200, HEADERS, UTC), NOW + 0.25)
+    fetching.begin(lease, None, assembly, NOW)
+    verdict = fetching.judge_answer(events.OriginAnswered(1, 200, HEADERS, UTC), NOW + 0.25)
     assert isinstance(verdict, Shareable)
     usual = context.ledger.usual_first_byte_s(STREAM)
     assert usual == pytest.approx(0.25 if lease is THERE else Limits().first_byte_unknown_s)
@@ -127,9 +131,42 @@ def test_how_long_the_origin_took_is_learnt_once(lease: LeaseGranted) -> None:
 
 def test_what_has_no_end_of_its_own_or_is_authorized_is_not_for_others() -> None:
     context, fetching, assembly = one()
-    fetching.begin(THERE, REQUEST, None, assembly, NOW)
-    assert isinstance(fetching.answered(events.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
+    fetching.begin(THERE, None, assembly, NOW)
+    assert isinstance(fetching.judge_answer(events.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
     mine = values.OriginRequest(REQUEST.url, (("authorization", "Bearer me"),))
-    fetching.begin(THERE, mine, None, assembly, NOW)
-    assert isinstance(fetching.answered(events.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
+    fetching.borrow_request(2, mine)
+    fetching.begin(THERE, None, assembly, NOW)
+    assert isinstance(fetching.judge_answer(events.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
     assert context.out
+
+
+# ---- as a node has it
+
+
+def test_a_body_that_has_no_end_of_its_own_is_shared_with_nobody() -> None:
+    one = One()
+    fetch = one.fetch()
+    one.feed(events.OriginAnswered(fetch, 200, SHORT_HEADERS[:1], UTC, framed=False))
+    assert [it.viewer for it in one.of(events.HandOver)] == [1]
+
+
+def test_an_origin_that_breaks_twice_is_left_to_the_viewer() -> None:
+    one = One()
+    fetch = one.fetch()
+    one.feed(events.OriginFailed(fetch, "refused"))
+    (again,) = one.of(events.FetchOrigin)
+    one.feed(events.OriginFailed(again.fetch, "refused"))
+    assert one.of(events.PassOn) == [events.PassOn(1, "refused")]
+    assert one.node.downloading() == {}
+
+
+def test_an_origin_that_sends_more_than_it_announced_is_left_and_its_viewer_sees_it_break() -> None:
+    one = One()
+    fetch = one.fetch()
+    one.feed(
+        events.OriginAnswered(fetch, 200, SHORT_HEADERS, UTC),
+        events.OriginSent(fetch, SHORT),
+        events.OriginSent(fetch, b"x"),
+    )
+    assert [it.viewer for it in one.of(events.Abort)] == [1]
+    assert [it.fetch for it in one.of(events.AbortOrigin)] == [fetch]

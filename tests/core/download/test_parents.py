@@ -1,19 +1,23 @@
 """Whom a segment is read from: in the order named, each once, and nobody who failed."""
 
 from ecdn_proxy.core import events
+from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.parents import Parents
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.wire import peer
-from tests.core.makers import KEY, contact, seal
-from tests.core.world import STREAM
+from tests.core.makers import KEY, contact, fetched, seal
+from tests.core.world import STREAM, Seals
 
 NOW = 100.0
 
 
+SEALS = Seals()
+
+
 def office() -> tuple[NodeContext, Parents]:
     """This machine with links to ann and bob; cyd is unknown yet."""
-    context = NodeContext(contact("me"), seal("me"), Limits())
+    context = NodeContext(contact("me"), seal("me", SEALS), Limits())
     for device in ("ann", "bob"):
         context.membership.linked(contact(device), (STREAM,), serves=True)
         context.link_opened(contact(device), "lan", 1.0)
@@ -28,7 +32,7 @@ def sent(context: NodeContext) -> list[tuple[str, peer.PeerMessage]]:
 
 def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
     context, parents = office()
-    parents.named((contact("me"), contact("ann"), contact("bob")), "home")
+    parents.name_parents((contact("me"), contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
     assert parents.current == "ann"
     ((device, get),) = sent(context)
@@ -36,11 +40,11 @@ def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
     assert (device, get.first) == ("ann", 0)
     assert parents.is_answer("ann", get.request)
     assert not parents.is_answer("bob", get.request)
-    parents.lost()
+    parents.parent_failed()
     assert parents.request_next(3, NOW)
     ((device, again),) = sent(context)
     assert (device, again) == ("bob", peer.Get(get.request + 1, KEY, STREAM, 3))
-    parents.lost()
+    parents.parent_failed()
     assert not parents.request_next(3, NOW)
     assert parents.avoided() == ("ann", "bob")
     assert parents.avoided("cyd") == ("cyd", "ann", "bob")
@@ -48,38 +52,38 @@ def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
 
 def test_who_failed_is_not_asked_again_until_it_is_forgiven() -> None:
     context, parents = office()
-    parents.named((contact("ann"),), "home")
+    parents.name_parents((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
-    parents.lost()
-    parents.named((contact("ann"),), "home")
+    parents.parent_failed()
+    parents.name_parents((contact("ann"),), "home")
     assert not parents.request_next(0, NOW)
-    parents.forgive()
-    parents.named((contact("ann"),), "home")
+    assert not parents.take_message(peer.Refused(1, "private"), Assembly(KEY, context.seal), NOW)
+    parents.name_parents((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     assert len(sent(context)) == 2
 
 
 def test_one_that_is_not_needed_is_told_so_once() -> None:
     context, parents = office()
-    parents.named((contact("ann"),), "home")
+    parents.name_parents((contact("ann"),), "home")
     assert parents.request_next(0, NOW)
     ((_, get),) = sent(context)
     assert isinstance(get, peer.Get)
-    parents.drop()
+    parents.cancel_parent()
     assert sent(context) == [("ann", peer.Cancel(get.request))]
-    parents.drop()
+    parents.cancel_parent()
     assert sent(context) == []
-    parents.named((contact("bob"),), "home")
+    parents.name_parents((contact("bob"),), "home")
     assert parents.request_next(0, NOW)
     sent(context)
-    parents.done()
-    parents.drop()
+    parents.parent_gave_all()
+    parents.cancel_parent()
     assert sent(context) == []
 
 
 def test_one_without_a_link_is_dialled() -> None:
     context, parents = office()
-    parents.named((contact("cyd"),), "home")
+    parents.name_parents((contact("cyd"),), "home")
     assert parents.request_next(0, NOW)
     assert context.out == [events.Dial(contact("cyd"))]
     context.link_opened(contact("cyd"), "lan", 1.0)
@@ -88,18 +92,19 @@ def test_one_without_a_link_is_dialled() -> None:
 
 def test_one_that_is_too_slow_is_told_what_came_if_it_began() -> None:
     context, parents = office()
-    parents.named((contact("ann"), contact("bob")), "home")
+    parents.name_parents((contact("ann"), contact("bob")), "home")
     assert parents.request_next(0, NOW)
     ((_, get),) = sent(context)
     assert isinstance(get, peer.Get)
-    parents.answered(NOW + 0.1)
-    parents.answered(NOW + 0.5)
-    parents.leave(3, NOW + 1.1)
+    source, assembly = fetched(seal("ann", SEALS), bytes(200_000), key=KEY), Assembly(KEY, context.seal)
+    for after_s, voucher in ((0.1, source.vouchers[0]), (0.5, source.vouchers[0])):
+        assert parents.take_message(peer.Vouched(get.request, voucher), assembly, NOW + after_s)
+    parents.leave_slow_parent(3, NOW + 1.1)
     assert sent(context) == [("ann", peer.Cancel(get.request, 3, 1_000))]
-    assert (parents.current, parents.left) == (None, "ann")
+    assert (parents.current, parents.left_as_slow) == (None, "ann")
     assert parents.request_next(0, NOW)
     sent(context)
-    parents.leave(3, NOW + 9.0)  # it never said a word: its uplink may be as good as any
+    parents.leave_slow_parent(3, NOW + 9.0)  # it never said a word: its uplink may be as good as any
     assert sent(context) == [("bob", peer.Cancel(get.request + 1))]
-    parents.leave(3, NOW)
+    parents.leave_slow_parent(3, NOW)
     assert sent(context) == []

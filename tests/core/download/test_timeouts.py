@@ -8,7 +8,7 @@ from ecdn_proxy.core.download.timeouts import (
     ORIGIN_SILENCE_S,
     PARENT_TRIAL_S,
     PARENT_WAIT_MAX_S,
-    PATIENCE_MAX,
+    PARENT_WAIT_TIMES_MAX,
     Timeouts,
 )
 from ecdn_proxy.core.limits import Limits
@@ -18,7 +18,7 @@ LIMITS = Limits()
 
 def timeouts(spread: float = 0.0) -> Timeouts:
     made = Timeouts(LIMITS, spread, 0.0)
-    made.following(0, 0.0)
+    made.parent_chosen(0, 0.0)
     return made
 
 
@@ -33,68 +33,68 @@ def four_seconds(share: float) -> float:
 
 
 def test_a_parent_that_never_began_is_waited_for_as_the_origin_is() -> None:
-    assert timeouts().silent_at(0.1) == pytest.approx(0.1 + LIMITS.first_byte_grace_s)
+    assert timeouts().parent_silent_at(0.1) == pytest.approx(0.1 + LIMITS.first_byte_grace_s)
 
 
 def test_however_slow_the_origin_is_the_ledger_is_asked_again_after_a_second() -> None:
-    assert timeouts().silent_at(3.0) == PARENT_WAIT_MAX_S
+    assert timeouts().parent_silent_at(3.0) == PARENT_WAIT_MAX_S
 
 
 def test_a_parent_that_began_may_pause_a_quarter_second_and_the_next_twice_as_long() -> None:
     waiting = timeouts()
-    waiting.began(1.0)
-    assert waiting.silent_at(9.0) == 1.0 + LIMITS.silence_s
+    waiting.body_began(1.0)
+    assert waiting.parent_silent_at(9.0) == 1.0 + LIMITS.silence_s
     waiting.parent_was_silent()
-    assert waiting.silent_at(9.0) == 1.0 + 2 * LIMITS.silence_s
+    assert waiting.parent_silent_at(9.0) == 1.0 + 2 * LIMITS.silence_s
     for _ in range(9):
         waiting.parent_was_silent()
-    assert waiting.silent_at(9.0) == 1.0 + PATIENCE_MAX * LIMITS.silence_s
-    waiting.steadied()
-    assert waiting.silent_at(9.0) == 1.0 + LIMITS.silence_s
+    assert waiting.parent_silent_at(9.0) == 1.0 + PARENT_WAIT_TIMES_MAX * LIMITS.silence_s
+    waiting.parent_was_good()
+    assert waiting.parent_silent_at(9.0) == 1.0 + LIMITS.silence_s
 
 
 def test_each_deadline_is_told_once_and_in_its_order() -> None:
     waiting = timeouts()
     deadline = four_seconds
     soft, hard = 4.0 * LIMITS.soft_share, 4.0 * LIMITS.hard_share
-    assert waiting.due_at(deadline) == soft
-    assert waiting.due(deadline, soft - 0.01) is None
-    assert waiting.due(deadline, soft + 0.01) == "soft"
-    assert waiting.due(deadline, soft + 0.02) is None
-    assert waiting.due_at(deadline) == hard
-    assert waiting.due(deadline, hard + 0.01) == "hard"
-    assert waiting.due_at(deadline) is None
-    assert waiting.due(deadline, 9.0) is None
+    assert waiting.deadline_at(deadline) == soft
+    assert waiting.deadline_passed(deadline, soft - 0.01) is None
+    assert waiting.deadline_passed(deadline, soft + 0.01) == "soft"
+    assert waiting.deadline_passed(deadline, soft + 0.02) is None
+    assert waiting.deadline_at(deadline) == hard
+    assert waiting.deadline_passed(deadline, hard + 0.01) == "hard"
+    assert waiting.deadline_at(deadline) is None
+    assert waiting.deadline_passed(deadline, 9.0) is None
 
 
 def test_a_parent_that_was_only_just_chosen_has_its_time() -> None:
     waiting = timeouts()
-    waiting.following(0, 5.0)
+    waiting.parent_chosen(0, 5.0)
     deadline = two_seconds
-    assert waiting.due(deadline, 5.0 + PARENT_TRIAL_S - 0.01) is None
-    assert waiting.due(deadline, 5.0 + PARENT_TRIAL_S) == "hard"
+    assert waiting.deadline_passed(deadline, 5.0 + PARENT_TRIAL_S - 0.01) is None
+    assert waiting.deadline_passed(deadline, 5.0 + PARENT_TRIAL_S) == "hard"
 
 
 def test_without_viewers_nothing_is_late() -> None:
     waiting = timeouts()
-    assert waiting.due_at(lambda _share: None) is None
-    assert not waiting.late(lambda _share: None, 0, None, 9.0)
+    assert waiting.deadline_at(lambda _share: None) is None
+    assert not waiting.is_late(lambda _share: None, 0, None, 9.0)
 
 
 def test_late_is_what_the_rate_so_far_says() -> None:
     waiting = timeouts()
     deadline = two_seconds
-    assert waiting.late(deadline, 0, None, 0.5), "nothing has come"
-    waiting.began(0.5)
-    assert not waiting.late(deadline, 500, 1_000, 1.0), "the other half comes until 1.5"
-    assert waiting.late(deadline, 100, 1_000, 1.0), "at this rate it comes at 5.5"
+    assert waiting.is_late(deadline, 0, None, 0.5), "nothing has come"
+    waiting.body_began(0.5)
+    assert not waiting.is_late(deadline, 500, 1_000, 1.0), "the other half comes until 1.5"
+    assert waiting.is_late(deadline, 100, 1_000, 1.0), "at this rate it comes at 5.5"
 
 
 def test_an_origin_has_longer_for_its_first_byte_and_each_time_more() -> None:
     waiting = timeouts()
-    waiting.fetching(1.0)
+    waiting.fetch_begun(1.0)
     assert waiting.origin_silent_at() == 1.0 + ORIGIN_FIRST_BYTE_S
-    waiting.began(2.0)
+    waiting.body_began(2.0)
     assert waiting.origin_silent_at() == 2.0 + ORIGIN_SILENCE_S
     assert [waiting.origin_was_silent() for _ in range(4)] == [True, True, True, False]
 
@@ -103,32 +103,32 @@ def test_an_origin_has_longer_for_its_first_byte_and_each_time_more() -> None:
 def test_all_waiting_ends_and_every_new_byte_begins_it_anew(spread: float) -> None:
     waiting = timeouts(spread)
     assert waiting.give_up_at() == GIVE_UP_S * (1 + spread)
-    waiting.moved(1, 3.0)
-    waiting.moved(1, 3.5)
+    waiting.bytes_arrived(1, 3.0)
+    waiting.bytes_arrived(1, 3.5)
     assert waiting.give_up_at() == 3.0 + GIVE_UP_S * (1 + spread)
-    waiting.restarted(10.0)
+    waiting.gave_up(10.0)
     assert waiting.give_up_at() == 10.0 + GIVE_UP_S * (1 + spread)
 
 
 def test_a_parent_that_is_named_again_is_not_waited_for_as_long_as_a_new_one() -> None:
     waiting = timeouts()
-    waiting.following(0, 1.0)
-    waiting.staying(0, 0.1, 1.3)
-    assert waiting.silent_at(0.1) == pytest.approx(1.3 + 0.4 / 2)
-    waiting.staying(0, 0.1, 1.31)
-    assert waiting.silent_at(0.1) == pytest.approx(1.31 + 0.4 / 2)
-    waiting.heard(1.4)
-    waiting.staying(0, 0.1, 1.41)
-    assert waiting.silent_at(0.1) == pytest.approx(1.4 + 0.4)
+    waiting.parent_chosen(0, 1.0)
+    waiting.parent_kept(0, 0.1, 1.3)
+    assert waiting.parent_silent_at(0.1) == pytest.approx(1.3 + 0.4 / 2)
+    waiting.parent_kept(0, 0.1, 1.31)
+    assert waiting.parent_silent_at(0.1) == pytest.approx(1.31 + 0.4 / 2)
+    waiting.source_spoke(1.4)
+    waiting.parent_kept(0, 0.1, 1.41)
+    assert waiting.parent_silent_at(0.1) == pytest.approx(1.4 + 0.4)
 
 
 def test_a_fetch_is_quiet_when_its_lease_has_run_out_or_its_viewers_become_impatient() -> None:
     waiting = timeouts()
-    waiting.fetching(1.0)
-    assert waiting.quiet_from(0.1, None) == pytest.approx(1.0 + 0.1 + LIMITS.first_byte_grace_s)
-    assert waiting.quiet_from(9.0, 1.6) == 1.6
-    assert waiting.quiet_from(9.0, 0.5) == 1.0 + LIMITS.first_byte_grace_s
-    waiting.looked(1.6)
-    assert waiting.look_again_at(1.6) == pytest.approx(1.6 + LIMITS.first_byte_grace_s)
-    waiting.began(2.0)
-    assert waiting.quiet_from(9.0, 1.6) == pytest.approx(2.0 + LIMITS.silence_s + LIMITS.progress_s)
+    waiting.fetch_begun(1.0)
+    assert waiting.fetch_quiet_from(0.1, None) == pytest.approx(1.0 + 0.1 + LIMITS.first_byte_grace_s)
+    assert waiting.fetch_quiet_from(9.0, 1.6) == 1.6
+    assert waiting.fetch_quiet_from(9.0, 0.5) == 1.0 + LIMITS.first_byte_grace_s
+    waiting.looked_around(1.6)
+    assert waiting.look_around_at(1.6) == pytest.approx(1.6 + LIMITS.first_byte_grace_s)
+    waiting.body_began(2.0)
+    assert waiting.fetch_quiet_from(9.0, 1.6) == pytest.approx(2.0 + LIMITS.silence_s + LIMITS.progress_s)

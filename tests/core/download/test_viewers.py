@@ -2,7 +2,7 @@
 
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.viewers import Viewers
-from ecdn_proxy.core.events import Abort, AnswerStatus, BeginAnswer, Deliver, Effect, Finish, PassOn, Served
+from ecdn_proxy.core.events import Abort, AnswerStatus, BeginAnswer, Deliver, Effect, Finish, HandOver, PassOn, Served
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, head, seal, stored, wanted
 from tests.core.world import STREAM, UTC
@@ -97,7 +97,7 @@ def test_all_at_once_from_the_disk() -> None:
     hall = Hall()
     hall.join(1)
     hall.join(2)
-    hall.viewers.give(stored(b"segment"), "on this machine's disk", 0.25)
+    hall.viewers.give_stored(stored(b"segment"), "on this machine's disk", 0.25)
     assert hall.got(1) == hall.got(2) == b"segment"
     assert [it.viewer for it in hall.of(Finish)] == [1, 2]
     assert {it.source for it in hall.of(Served)} == {"cache"}
@@ -134,11 +134,12 @@ def test_only_one_that_has_had_nothing_can_be_handed_over() -> None:
     hall.viewers.deliver(hall.assembly, "origin", "so")
     hall.join(2)
     assert hall.viewers.any_answered()
-    assert hall.viewers.take(1) is None
-    assert hall.viewers.take(9) is None
-    taken = hall.viewers.take(2)
-    assert taken is not None
-    assert (taken.number, 2 in hall.viewers, 1 in hall.viewers) == (2, False, True)
+    assert not hall.viewers.hand_over(1, 7, "private", 1.0)
+    assert not hall.viewers.hand_over(9, 7, "private", 1.0)
+    assert hall.viewers.hand_over(2, 7, "private", 1.0)
+    assert hall.of(HandOver) == [HandOver(2, 7, "private")]
+    assert [(it.source, it.why) for it in hall.of(Served)] == [("passed", "private")]
+    assert (2 in hall.viewers, 1 in hall.viewers) == (False, True)
 
 
 def test_who_waits_longest_lends_its_request_and_leaving_passes_it_on() -> None:

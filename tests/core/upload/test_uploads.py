@@ -33,7 +33,7 @@ class Desk:
         self.offers[assembly.key] = Servable(assembly.vouchers, assembly.pieces.__getitem__, count, whole=whole)
 
     def get(self, device: str, request: int = 1, *, first: int = 0, count: int | None = None, key: str = KEY) -> bool:
-        return self.uploads.begin(device, Get(request, key, STREAM, first, count))
+        return self.uploads.begin_upload(device, Get(request, key, STREAM, first, count))
 
     def pump(self, now: float = 0.0) -> list[tuple[str, PeerMessage]]:
         self.uploads.pump(self.offers.get, now)
@@ -183,7 +183,7 @@ def test_there_are_only_so_many_children_of_one_segment() -> None:
         taken = [desk.get("ann", number) for number in range(9)]
         assert taken.count(True) == most + FAN_OUT_SLACK
         assert desk.get("ann", 10, key=key_of(2))
-        assert desk.uploads.of(KEY) == most + FAN_OUT_SLACK
+        assert desk.uploads.children_of(KEY) == most + FAN_OUT_SLACK
         assert desk.uploads.keys() == {KEY, key_of(2)}
 
 
@@ -238,7 +238,7 @@ def test_all_of_a_segment_are_refused_with_the_reason() -> None:
     assert desk.get("ann", 1)
     assert desk.get("bob", 2)
     assert desk.get("bob", 3, key=key_of(2))
-    desk.uploads.refuse(KEY, "private")
+    desk.uploads.refuse_children(KEY, "private")
     sent = [(it.device, it.message) for it in desk.context.out if isinstance(it, Send)]
     assert sent == [("ann", Refused(1, "private")), ("bob", Refused(2, "private"))]
     assert desk.uploads.keys() == {key_of(2)}
@@ -249,9 +249,9 @@ def test_one_that_needs_no_more_is_sent_no_more() -> None:
     desk.offer(fetched(seal("me"), BODY), pieces=1)
     assert desk.get("ann", 1)
     assert desk.get("bob", 1)
-    assert desk.uploads.cancel("cat", 1, 0.0) is None
-    assert desk.uploads.cancel("ann", 2, 0.0) is None
-    assert desk.uploads.cancel("ann", 1, 0.0) == KEY
+    assert desk.uploads.cancel_upload("cat", 1, 0.0) is None
+    assert desk.uploads.cancel_upload("ann", 2, 0.0) is None
+    assert desk.uploads.cancel_upload("ann", 1, 0.0) == KEY
     assert indexes(sent := desk.pump(), "ann") == []
     assert indexes(sent, "bob") == [0]
 
@@ -348,7 +348,7 @@ def test_one_that_is_cut_off_half_way_may_say_why() -> None:
     assert desk.get("ann")
     desk.pump(0.0)
     assert not desk.uploads.left_late("ann", 1, 0, 2.0, 2.1)
-    assert desk.uploads.cancel("ann", 1, 2.1) == KEY
+    assert desk.uploads.cancel_upload("ann", 1, 2.1) == KEY
     assert desk.uploads.left_late("bob", 1, 0, 2.0, 2.1)
 
 
@@ -358,6 +358,6 @@ def test_one_that_needs_no_more_is_no_praise() -> None:
     for number in range(2, 5):
         assert desk.get("cat", number)
         desk.pump(0.5)
-        assert desk.uploads.cancel("cat", number, 0.6) is None
+        assert desk.uploads.cancel_upload("cat", number, 0.6) is None
     assert not desk.uploads.left_late("ann", 1, 0, 2.0, 3.0)
     assert desk.uploads.left_late("bob", 1, 0, 2.0, 3.0)
