@@ -1,9 +1,9 @@
 """What goes wrong in a simulated office, and when.
 
-Faulting.plan()     at the start: everything that has a time
-Faulting.kill()     a host goes away, and comes back when the scenario says so
-Faulting.hidden()   split views: who does not know of whom
-Faulting.apart()    client isolation: who does not reach whom
+FaultInjector.plan()     at the start: everything that has a time
+FaultInjector.kill()     a host goes away, and comes back when the scenario says so
+FaultInjector.hidden()   split views: who does not know of whom
+FaultInjector.apart()    client isolation: who does not reach whom
 """
 
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ from zlib import crc32
 import msgspec
 
 from ecdn_proxy.core import events
-from ecdn_proxy.sim.show import STREAM
-from ecdn_proxy.sim.world import BEGINS
+from ecdn_proxy.sim.live_stream import STREAM
+from ecdn_proxy.sim.virtual_clock import BEGINS
 
 if TYPE_CHECKING:
     from ecdn_proxy.sim.host import Host
@@ -25,7 +25,7 @@ RECONNECT_S = (1.0, 10.0)
 """Agents come back to a coordinator within this, jittered."""
 
 
-class Faulting:
+class FaultInjector:
     """The disturbances of one office."""
 
     def __init__(self, office: "Office") -> None:
@@ -59,39 +59,39 @@ class Faulting:
         return bool(split) and crc32(f"{self._shy}{host.device}|{device}".encode()) / 2**32 * 100 < split
 
     def plan(self) -> None:
-        """Put everything that has a time into the world."""
+        """Put everything that has a time into the clock."""
         office, it = self._office, self._it
-        world, dice, hosts = office.world, office.dice, office.hosts
+        clock, dice, hosts = office.clock, office.dice, office.hosts
         for host in dice.sample(hosts, min(it.polluters, len(hosts))):
             host.pollutes = True
         for host in dice.sample(hosts, round(it.slow_peers_percent / 100 * len(hosts))):
             mbps = it.slow_factor * max(office.scenario.stream.bitrates_mbps)
             host.uplink.up_bytes_per_s = mbps * 1e6 / 8 / office.scenario.scale
         for after_s in it.home_crashes_at_s:
-            world.at(BEGINS + after_s, self._home_crashes)
+            clock.at(BEGINS + after_s, self._home_crashes)
         if it.coordinator_out_s is not None:
-            world.at(BEGINS + it.coordinator_out_s[0], self._coordinator_goes)
-            world.at(BEGINS + it.coordinator_out_s[1], self._coordinator_comes)
+            clock.at(BEGINS + it.coordinator_out_s[0], self._coordinator_goes)
+            clock.at(BEGINS + it.coordinator_out_s[1], self._coordinator_comes)
         if it.isolation_s is not None:
-            world.at(BEGINS + it.isolation_s[0], self._isolate)
-            world.at(BEGINS + it.isolation_s[1], self._join_again)
+            clock.at(BEGINS + it.isolation_s[0], self._isolate)
+            clock.at(BEGINS + it.isolation_s[1], self._join_again)
         if not it.peers_failing_percent and not it.fetcher_dies_every:
             return
-        first = office.show.edge(BEGINS + office.within_s) + 1
+        first = office.live_stream.edge(BEGINS + office.within_s) + 1
         for number in range(first, office.last + 1):
-            world.at(office.show.published_at(number) - 1e-6, self._segment, number)
+            clock.at(office.live_stream.published_at(number) - 1e-6, self._segment, number)
 
     def _segment(self, number: int) -> None:
         office, it = self._office, self._it
         if it.fetcher_dies_every and number % it.fetcher_dies_every == 0:
-            for rendition in range(len(office.show.bitrates_mbps)):
-                office.show.clip(rendition, number).doomed = True
+            for rendition in range(len(office.live_stream.bitrates_mbps)):
+                office.live_stream.segment(rendition, number).doomed = True
         if not it.peers_failing_percent:
             return
         for host in office.hosts:
             if host.node is not None and office.dice.random() * 100 < it.peers_failing_percent:
-                when = office.world.now + office.dice.uniform(0, office.show.segment_s)
-                office.world.at(when, self.kill, host, host.life)
+                when = office.clock.now + office.dice.uniform(0, office.live_stream.segment_s)
+                office.clock.at(when, self.kill, host, host.life)
 
     def kill(self, host: "Host", life: int) -> None:
         """A host goes away."""
@@ -99,8 +99,8 @@ class Faulting:
         if host.life != life or host.node is None:
             return
         office.stop(host, silent=self._it.failure == "silent")
-        if office.world.now + self._it.back_after_s < office.show.published_at(office.last):
-            office.world.at(office.world.now + self._it.back_after_s, self._back, host, host.life)
+        if office.clock.now + self._it.back_after_s < office.live_stream.published_at(office.last):
+            office.clock.at(office.clock.now + self._it.back_after_s, self._back, host, host.life)
 
     def _back(self, host: "Host", life: int) -> None:
         if host.life == life:
@@ -110,7 +110,7 @@ class Faulting:
         office = self._office
         for host in office.hosts:
             if host.node is not None:
-                home = office.by_device[host.node.home_of(STREAM, "home", office.world.now)]
+                home = office.by_device[host.node.home_of(STREAM, "home", office.clock.now)]
                 self.kill(home, home.life)
                 return
 
@@ -136,7 +136,7 @@ class Faulting:
         office.connected = True
         office.tracker = office.new_tracker()
         for host in office.hosts:
-            office.world.at(office.world.now + office.dice.uniform(*RECONNECT_S), self._reconnects, host, host.life)
+            office.clock.at(office.clock.now + office.dice.uniform(*RECONNECT_S), self._reconnects, host, host.life)
 
     def _reconnects(self, host: "Host", life: int) -> None:
         if host.life == life and host.node is not None:

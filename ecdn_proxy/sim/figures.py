@@ -1,6 +1,6 @@
 """What a simulated site came to, small enough to be sent between processes and added up.
 
-Spread     a distribution in bins of 2 %: percentiles of any number of values, mergeable
+Distribution     a distribution in bins of 2 %: percentiles of any number of values, mergeable
 SiteFigures   one site
 """
 
@@ -15,7 +15,7 @@ _FLOOR = 1e-4
 
 
 @dataclass(slots=True)
-class Spread:
+class Distribution:
     """Counts by size."""
 
     bins: dict[int, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Spread:
         self.total += value
         self.most = max(self.most, value)
 
-    def merge(self, other: "Spread") -> None:
+    def merge(self, other: "Distribution") -> None:
         """All of another's."""
         for at, count in other.bins.items():
             self.bins[at] = self.bins.get(at, 0) + count
@@ -81,11 +81,11 @@ class SiteFigures:
     load_bytes: list[float] = field(default_factory=list)
     """What the link carried in each `load_bin_s` since the first viewer."""
     load_bin_s: int = 1
-    took: Spread = field(default_factory=Spread)
+    took: Distribution = field(default_factory=Distribution)
     """Seconds of segments asked for at the live edge."""
-    added: Spread = field(default_factory=Spread)
+    added: Distribution = field(default_factory=Distribution)
     """The same over a lone fetch."""
-    startup: Spread = field(default_factory=Spread)
+    startup: Distribution = field(default_factory=Distribution)
     """From opening the player to its first picture."""
     outcomes: int = 0
     late: int = 0

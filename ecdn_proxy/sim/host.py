@@ -17,9 +17,9 @@ from ecdn_proxy.core.download.pacing import Pace
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Impossible, Instant
 from ecdn_proxy.sim.links import Flow, NetworkCard, Wire
-from ecdn_proxy.sim.show import STREAM, UTC_MINUS_NOW, Clip
-from ecdn_proxy.sim.viewer import Player
-from ecdn_proxy.sim.world import World
+from ecdn_proxy.sim.live_stream import STREAM, UTC_MINUS_NOW, LiveSegment
+from ecdn_proxy.sim.player import Player
+from ecdn_proxy.sim.virtual_clock import VirtualClock
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Contact, PeerMessage, Piece
 
@@ -32,7 +32,7 @@ _FRAME_BYTES = 24
 class Around(Protocol):
     """The office, as its hosts see it."""
 
-    world: World
+    clock: VirtualClock
     frames: dict[str, int]
     control_bytes: int
     strict: Callable[[PeerMessage], PeerMessage] | None
@@ -135,7 +135,7 @@ class Host:
         node = self.node
         if node is None:
             return
-        for effect in node.handle(event, self.around.world.now):
+        for effect in node.handle(event, self.around.clock.now):
             _DO[type(effect)](self, effect)
         self._arm()
 
@@ -144,7 +144,7 @@ class Host:
         node = self.node
         if node is None:
             return
-        now = self.around.world.now
+        now = self.around.clock.now
         for message in messages:
             for effect in node.handle(events.Received(device, message), now):
                 _DO[type(effect)](self, effect)
@@ -161,16 +161,16 @@ class Host:
             return
         armed_at = self.armed_at
         if armed_at is None or at < armed_at:
-            world = self.around.world
-            self.armed_at = at = max(at, world.now)
-            world.at(at, self._wake, at, self.life)
+            clock = self.around.clock
+            self.armed_at = at = max(at, clock.now)
+            clock.at(at, self._wake, at, self.life)
 
     def _wake(self, at: Instant, life: int) -> None:
         node = self.node
         if node is None or self.armed_at != at or self.life != life:
             return
         self.armed_at = None
-        now = self.around.world.now
+        now = self.around.clock.now
         due = node.wake_at()
         if due is not None and due <= now:
             for effect in node.wake(now):
@@ -183,27 +183,27 @@ class Host:
 
     # ---- the player
 
-    def ask(self, player: Player, clip: Clip) -> None:
+    def ask(self, player: Player, segment: LiveSegment) -> None:
         """The player's request."""
-        world = self.around.world
+        clock = self.around.clock
         if self.node is None or player is not self.player:
             return
-        clip.wanted += 1
+        segment.wanted += 1
         self.viewer += 1
         self.seen_bytes = 0
-        self.asked_at, self.pace_kbps = world.now, 0
+        self.asked_at, self.pace_kbps = clock.now, 0
         self.feed(
             events.Wanted(
                 viewer=self.viewer,
                 stream=STREAM,
-                rendition=clip.rendition,
-                key=clip.key,
-                number=clip.number,
+                rendition=segment.rendition,
+                key=segment.key,
+                number=segment.number,
                 duration_s=self.player_segment_s(),
                 live=True,
                 resource_range=None,
-                origin=values.OriginRequest(clip.url, ()),
-                utc=world.now + UTC_MINUS_NOW,
+                origin=values.OriginRequest(segment.url, ()),
+                utc=clock.now + UTC_MINUS_NOW,
                 best_kbps=player.best_kbps,
             )
         )
@@ -250,29 +250,29 @@ class Host:
         player = self._waits(effect.viewer)
         if player is None:
             return
-        clip = player.waiting_for
-        assert clip is not None
+        segment = player.waiting_for
+        assert segment is not None
         at, size = self.seen_bytes, len(effect.data)
-        if effect.data != clip.body[at : at + size]:
-            raise Impossible(f"{self.device} gave its player wrong bytes of segment {clip.number} at {at}")
+        if effect.data != segment.body[at : at + size]:
+            raise Impossible(f"{self.device} gave its player wrong bytes of segment {segment.number} at {at}")
         self.seen_bytes = player.got_bytes = at + size
 
     def _finish(self, effect: events.Finish) -> None:
         player = self._waits(effect.viewer)
         if player is None or self.node is None:
             return
-        clip = player.waiting_for
-        assert clip is not None
-        if self.seen_bytes != len(clip.body):
-            raise Impossible(f"{self.device} gave its player {self.seen_bytes} of {len(clip.body)} bytes")
-        stored = self.node.cache.peek(clip.key)
-        if stored is not None and stored.body is not clip.body:
+        segment = player.waiting_for
+        assert segment is not None
+        if self.seen_bytes != len(segment.body):
+            raise Impossible(f"{self.device} gave its player {self.seen_bytes} of {len(segment.body)} bytes")
+        stored = self.node.cache.peek(segment.key)
+        if stored is not None and stored.body is not segment.body:
             # every node joins its pieces to a body of its own: keep one for all, memory is what limits a site's size
-            self.node.cache.loaded(replace(stored, body=clip.body))
-        world = self.around.world
+            self.node.cache.loaded(replace(stored, body=segment.body))
+        clock = self.around.clock
         due = Pace(self.asked_at, self.pace_kbps).due(self.seen_bytes)
-        if due > world.now:
-            world.at(due, self._finished, player, effect.viewer)
+        if due > clock.now:
+            clock.at(due, self._finished, player, effect.viewer)
         else:
             player.finished()
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim.world import World
+from ecdn_proxy.sim.virtual_clock import VirtualClock
 from ecdn_proxy.wire.peer import PeerMessage
 
 CHUNK_BYTES = 32_768
@@ -63,8 +63,8 @@ class Flow:
 class SharedLink:
     """Even sharing in virtual bytes: every flow advances alike, so one heap of targets is enough."""
 
-    def __init__(self, world: World, bytes_per_s: float, cap_bytes_per_s: float = math.inf) -> None:
-        self._world = world
+    def __init__(self, clock: VirtualClock, bytes_per_s: float, cap_bytes_per_s: float = math.inf) -> None:
+        self._clock = clock
         self.bytes_per_s = bytes_per_s
         self._cap = cap_bytes_per_s
         self._heap: list[tuple[float, int, Flow]] = []
@@ -72,7 +72,7 @@ class SharedLink:
         self._count = 0
         self._served = 0.0
         """Bytes that a flow present since the beginning would have had."""
-        self._as_of: Instant = world.now
+        self._as_of: Instant = clock.now
         self._rate = 0.0
         self._turn = 0
 
@@ -101,7 +101,7 @@ class SharedLink:
         heapq.heappush(self._heap, (flow.target, self._count, flow))
 
     def _advance(self) -> None:
-        now = self._world.now
+        now = self._clock.now
         self._served += (now - self._as_of) * self._rate
         self._as_of = now
 
@@ -114,7 +114,7 @@ class SharedLink:
         if self._flows:
             self._rate = min(self._cap, self.bytes_per_s / self._flows)
             wait = max(0.0, heap[0][0] - self._served) / self._rate
-            self._world.at(self._world.now + wait, self._due, self._turn)
+            self._clock.at(self._clock.now + wait, self._due, self._turn)
         else:
             self._rate = 0.0
 
@@ -166,11 +166,11 @@ class NetworkCard:
 
     __slots__ = (
         "_busy",
+        "_clock",
         "_free_at",
         "_high_bytes",
         "_in_turn",
         "_low_bytes",
-        "_world",
         "delay_s",
         "down_bytes_per_s",
         "down_free_at",
@@ -178,9 +178,9 @@ class NetworkCard:
     )
 
     def __init__(
-        self, world: World, up_bytes_per_s: float, down_bytes_per_s: float, delay_s: float, scale: float
+        self, clock: VirtualClock, up_bytes_per_s: float, down_bytes_per_s: float, delay_s: float, scale: float
     ) -> None:
-        self._world = world
+        self._clock = clock
         self._high_bytes = BUFFER_HIGH_BYTES / scale
         self._low_bytes = BUFFER_LOW_BYTES / scale
         self.up_bytes_per_s = up_bytes_per_s
@@ -193,24 +193,24 @@ class NetworkCard:
 
     def send(self, wire: Wire, message: PeerMessage, size_bytes: int, *, bulk: bool) -> None:
         """Send one message; `bulk` ones take the uplink's time."""
-        world = self._world
+        clock = self._clock
         if not bulk and not wire.queue:
-            wire.last_arrival = max(wire.last_arrival, world.now + self.delay_s)
-            world.at(wire.last_arrival, self._arrive, wire, [message])
+            wire.last_arrival = max(wire.last_arrival, clock.now + self.delay_s)
+            clock.at(wire.last_arrival, self._arrive, wire, [message])
             return
         if not wire.queue:
             self._in_turn.append(wire)
-        wire.queue.append((message, size_bytes, bulk, world.now))
+        wire.queue.append((message, size_bytes, bulk, clock.now))
         wire.queued_bytes += size_bytes
         if wire.queued_bytes > self._high_bytes and not wire.full:
             wire.full = True
-            world.at(world.now, self._say_full, wire)
+            clock.at(clock.now, self._say_full, wire)
         if not self._busy:
             self._start()
 
     def _start(self) -> None:
         """The next wire in turn sends its small messages and one piece."""
-        world = self._world
+        clock = self._clock
         while self._in_turn:
             wire = self._in_turn.popleft()
             if not wire.is_open:
@@ -229,16 +229,16 @@ class NetworkCard:
             wire.queued_bytes -= size_bytes
             if wire.full and wire.queued_bytes < self._low_bytes:
                 wire.full = False
-                world.at(world.now, self._say_full, wire)
+                clock.at(clock.now, self._say_full, wire)
             if queue:
                 self._in_turn.append(wire)
             begins = max(begins, self._free_at)
             self._free_at = begins + size_bytes / self.up_bytes_per_s
-            across = max(self._free_at + self.delay_s, wire.last_arrival, world.now)
+            across = max(self._free_at + self.delay_s, wire.last_arrival, clock.now)
             wire.last_arrival = across
             self._busy = True
             # one event for both: that it is across and that the next begins (whose times lie `delay_s` back)
-            world.at(across, self._across_and_go_on, wire, messages, size_bytes, begins + self.delay_s)
+            clock.at(across, self._across_and_go_on, wire, messages, size_bytes, begins + self.delay_s)
             return
         self._busy = False
 
@@ -254,12 +254,12 @@ class NetworkCard:
         self._start()
         to = wire.to
         through = max(to.down_free_at, first_byte_at) + size_bytes / to.down_bytes_per_s
-        to.down_free_at = wire.held_until = max(self._world.now, through, wire.held_until)
+        to.down_free_at = wire.held_until = max(self._clock.now, through, wire.held_until)
         self._arrive(wire, messages)
 
     def _arrive(self, wire: Wire, messages: list[PeerMessage]) -> None:
-        if wire.held_until > self._world.now:
-            self._world.at(wire.held_until, self._hand, wire, messages)
+        if wire.held_until > self._clock.now:
+            self._clock.at(wire.held_until, self._hand, wire, messages)
         elif wire.is_open:
             wire.deliver(messages)
 

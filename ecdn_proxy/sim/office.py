@@ -15,17 +15,17 @@ from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim.faults import Faulting
+from ecdn_proxy.sim.faults import FaultInjector
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.links import NetworkCard, SharedLink, Wire, connection_cap
+from ecdn_proxy.sim.live_stream import STREAM, LiveStream
 from ecdn_proxy.sim.origin import Origin
+from ecdn_proxy.sim.player import PlayedSegment, Player
 from ecdn_proxy.sim.scenario import Scenario, SiteSpec
 from ecdn_proxy.sim.seal import QuickSeal
-from ecdn_proxy.sim.show import STREAM, Show
-from ecdn_proxy.sim.tracker import NeighbourList, Seniority, Tracker
-from ecdn_proxy.sim.viewer import PlayedSegment, Player
-from ecdn_proxy.sim.world import BEGINS, World
+from ecdn_proxy.sim.tracker import NeighbourList, SeniorityTracker, Tracker
+from ecdn_proxy.sim.virtual_clock import BEGINS, VirtualClock
 from ecdn_proxy.wire.peer import Contact, PeerMessage, Watching
 
 HANDSHAKE_S = 0.004
@@ -45,29 +45,29 @@ class Office:
         scenario: Scenario,
         number: int = 0,
         *,
-        tracker: Callable[[], Tracker] = Seniority,
+        tracker: Callable[[], Tracker] = SeniorityTracker,
         strict: Callable[[PeerMessage], PeerMessage] | None = None,
     ) -> None:
         self.site, self.scenario = site, scenario
-        self.world = World()
+        self.clock = VirtualClock()
         self.dice = random.Random(f"{scenario.seed} {number} {site.name}")
         self.strict = strict
         self.frames: dict[str, int] = {}
         self.control_bytes = 0
         stream, viewers = scenario.stream, scenario.viewers
-        self.show = Show(scenario, BEGINS - (viewers.behind_segments + 1) * stream.segment_s)
+        self.live_stream = LiveStream(scenario, BEGINS - (viewers.behind_segments + 1) * stream.segment_s)
         self.within_s = viewers.within_s if viewers.start == "within" else stream.segments * stream.segment_s
         started = BEGINS + (viewers.within_s if viewers.start == "within" else 0.0)
-        self.first_steady = self.show.edge(started) + 1
-        self.last = self.show.edge(started) + stream.segments
-        self.ends = self.show.published_at(self.last) + AFTERWARDS_S
+        self.first_steady = self.live_stream.edge(started) + 1
+        self.last = self.live_stream.edge(started) + stream.segments
+        self.ends = self.live_stream.published_at(self.last) + AFTERWARDS_S
         scale = scenario.scale
         loss = site.loss_percent / 100
         self.manifest_mbps = site.viewers * stream.manifest_bytes * 8 / stream.segment_s / 1e6
         media_mbps = max(site.wan_mbps * (1 - loss) - self.manifest_mbps, 0.05 * site.wan_mbps)
         cap = connection_cap(site.rtt_ms / 1e3, loss) / scale
-        wan = SharedLink(self.world, media_mbps * 1e6 / 8 / scale, cap)
-        self.origin = Origin(self.world, self.show, wan, site.first_byte_ms / 1e3, self._doomed)
+        wan = SharedLink(self.clock, media_mbps * 1e6 / 8 / scale, cap)
+        self.origin = Origin(self.clock, self.live_stream, wan, site.first_byte_ms / 1e3, self._doomed)
         self.new_tracker = tracker
         self.tracker = tracker()
         self.connected = True
@@ -76,11 +76,12 @@ class Office:
         self.by_device = {host.device: host for host in self.hosts}
         fastest = min(wan.bytes_per_s, cap)
         self.lone_s = [
-            site.first_byte_ms / 1e3 + self.show.size_bytes(at) / fastest for at in range(len(stream.bitrates_mbps))
+            site.first_byte_ms / 1e3 + self.live_stream.size_bytes(at) / fastest
+            for at in range(len(stream.bitrates_mbps))
         ]
         self.figures = SiteFigures(site.name, site.viewers, site.wan_mbps, max(self.lone_s))
         self._stalled: set[str] = set()
-        self.faults = Faulting(self)
+        self.faults = FaultInjector(self)
 
     def _host(self, at: int, number: int) -> Host:
         site, scale = self.site, self.scenario.scale
@@ -89,7 +90,7 @@ class Office:
         delay_s = (site.wifi_delay_ms if wifi else site.lan_delay_ms) / 1e3
         contact = Contact(f"s{number}-{at:05d}", ("10.0.0.1",), 7688, "wifi" if wifi else "wired")
         rate = 1e6 / 8 / scale * (1 - self.scenario.faults.lan_loss_percent / 100)
-        uplink = NetworkCard(self.world, up_mbps * rate, site.downlink_mbps * rate, delay_s, scale)
+        uplink = NetworkCard(self.clock, up_mbps * rate, site.downlink_mbps * rate, delay_s, scale)
         return Host(self, at, contact, uplink)
 
     # ---- the event
@@ -98,9 +99,9 @@ class Office:
         """Let it happen."""
         began = time.process_time()
         for host in self.hosts:
-            self.world.at(BEGINS + self.dice.uniform(0, self.within_s), self.start, host)
+            self.clock.at(BEGINS + self.dice.uniform(0, self.within_s), self.start, host)
         self.faults.plan()
-        self.world.run(self.ends)
+        self.clock.run(self.ends)
         figures = self._sum_up()
         figures.cpu_s = time.process_time() - began
         return figures
@@ -129,8 +130,8 @@ class Office:
         shares = stream.shares_percent or (1.0,) * len(stream.bitrates_mbps)
         rendition = self.dice.choices(range(len(shares)), shares)[0]
         host.player = Player(
-            self.world,
-            self.show,
+            self.clock,
+            self.live_stream,
             host.ask,
             lambda _, outcome: self._outcome(host, outcome),
             rendition=rendition,
@@ -163,14 +164,14 @@ class Office:
                 self.silence(other, host.device, back, wait)
         host.wires.clear()
         wait = self.faults.unheard_s if silent else self.scenario.agent.tracker_ms / 1e3
-        self.world.at(self.world.now + wait, self._tracker_left, host, host.life)
+        self.clock.at(self.clock.now + wait, self._tracker_left, host, host.life)
 
     def _leave(self, host: Host) -> None:
         player = host.player
         if player is None:
             return
-        self.figures.watched_s += self.world.now - player.joined_at
-        if (stalled := player.left(self.world.now)) > 0:
+        self.figures.watched_s += self.clock.now - player.joined_at
+        if (stalled := player.left(self.clock.now)) > 0:
             self._stall(host, stalled)
         host.player = None
 
@@ -179,7 +180,7 @@ class Office:
     def silence(self, host: Host, device: str, wire: Wire, noticed_s: float) -> None:
         """Nothing passes any longer; the host notices after so long."""
         wire.is_open = False
-        self.world.at(self.world.now + noticed_s, self._lost, host, host.life, device, wire, "it went away")
+        self.clock.at(self.clock.now + noticed_s, self._lost, host, host.life, device, wire, "it went away")
 
     def dial(self, host: Host, contact: Contact) -> None:
         """See `Around`."""
@@ -193,7 +194,7 @@ class Office:
             wait = CONNECT_S
         else:
             wait = 3 * (host.uplink.delay_s + other.uplink.delay_s) + HANDSHAKE_S
-        self.world.at(self.world.now + wait, self._dialled, host, host.life, device)
+        self.clock.at(self.clock.now + wait, self._dialled, host, host.life, device)
 
     def _dialled(self, host: Host, life: int, device: str) -> None:
         if host.life != life:
@@ -238,7 +239,7 @@ class Office:
             if wire is not None:
                 wire.is_open = False
                 wait = 0.0 if one is host else host.uplink.delay_s
-                self.world.at(self.world.now + wait, self._lost, one, one.life, two.device, wire, "it hung up")
+                self.clock.at(self.clock.now + wait, self._lost, one, one.life, two.device, wire, "it hung up")
 
     def _lost(self, host: Host, life: int, device: str, wire: Wire, why: str) -> None:
         if host.life == life and host.wires.get(device) is wire:
@@ -263,7 +264,7 @@ class Office:
         self.origin.hand_over(host, player, fetch)
 
     def _doomed(self, host: Host) -> None:
-        self.world.at(self.world.now, self.faults.kill, host, host.life)
+        self.clock.at(self.clock.now, self.faults.kill, host, host.life)
 
     # ---- the coordinator and mDNS
 
@@ -274,13 +275,13 @@ class Office:
             host.uplink.send(wire, Watching(host.streams, host.serves), 64, bulk=False)
         if self.connected and self.scenario.agent.sharing:
             wait = self.scenario.agent.tracker_ms / 1e3
-            self.world.at(self.world.now + wait, self.watch, host, host.life)
+            self.clock.at(self.clock.now + wait, self.watch, host, host.life)
         if self.scenario.agent.lan_discovery:
             for other in self.hosts:
                 if other is not host and other.node is not None:
-                    when = self.world.now + self.dice.uniform(0.02, 0.3)
-                    self.world.at(when, self._seen, other, other.life, host)
-                    self.world.at(when, self._seen, host, host.life, other)
+                    when = self.clock.now + self.dice.uniform(0.02, 0.3)
+                    self.clock.at(when, self._seen, other, other.life, host)
+                    self.clock.at(when, self._seen, host, host.life, other)
 
     def _seen(self, host: Host, life: int, other: Host) -> None:
         if host.life == life and other.streams and not self.faults.hidden(host, other.device):
@@ -289,26 +290,26 @@ class Office:
     def watch(self, host: Host, life: int) -> None:
         """The coordinator hears what a host watches."""
         if host.life == life and self.connected:
-            self.tracker.watch(host.contact, host.streams, self.world.now, serves=host.serves and not host.isolated)
+            self.tracker.watch(host.contact, host.streams, self.clock.now, serves=host.serves and not host.isolated)
             self.arm_tracker()
 
     def _tracker_left(self, host: Host, life: int) -> None:
         if host.life == life and self.connected:
-            self.tracker.leave(host.device, self.world.now)
+            self.tracker.leave(host.device, self.clock.now)
             self.arm_tracker()
 
     def arm_tracker(self) -> None:
         """Lists go out when they are due."""
         if (at := self.tracker.wake_at()) is not None:
-            self.world.at(at, self._flush, at)
+            self.clock.at(at, self._flush, at)
 
     def _flush(self, at: Instant) -> None:
         if not self.connected or self.tracker.wake_at() != at:
             return
         wait = self.scenario.agent.tracker_ms / 1e3
-        for told in self.tracker.wake(self.world.now):
+        for told in self.tracker.wake(self.clock.now):
             host = self.by_device[told.device]
-            self.world.at(self.world.now + wait, self._tell, host, host.life, told)
+            self.clock.at(self.clock.now + wait, self._tell, host, host.life, told)
         self.arm_tracker()
 
     def _tell(self, host: Host, life: int, told: NeighbourList) -> None:
@@ -332,17 +333,17 @@ class Office:
     def _outcome(self, host: Host, it: PlayedSegment) -> None:
         figures = self.figures
         figures.outcomes += 1
-        figures.viewer_bytes += len(it.clip.body)
+        figures.viewer_bytes += len(it.segment.body)
         if it.first:
-            figures.startup.add(self.world.now - it.joined_at)
+            figures.startup.add(self.clock.now - it.joined_at)
         if not it.startup:
             figures.took.add(it.took_s)
-            lone_s = self.lone_s[int(it.clip.rendition[1:])]
+            lone_s = self.lone_s[int(it.segment.rendition[1:])]
             figures.added.add(max(0.0, it.took_s - lone_s))
         if it.stalled_s > 0:
             figures.late += 1
             self._stall(host, it.stalled_s)
-        self.world.log(host.number, it.clip.number, it.clip.rendition, it.took_s)
+        self.clock.log(host.number, it.segment.number, it.segment.rendition, it.took_s)
 
     def _stall(self, host: Host, seconds: float) -> None:
         self.figures.stalls += 1
@@ -358,14 +359,14 @@ class Office:
             if host.node is not None:
                 host.node.check()
         figures.viewers_stalled = len(self._stalled)
-        clips = [clip for clip in self.show.clips() if clip.wanted]
-        figures.segments = len(clips)
-        figures.unique_bytes = sum(len(clip.body) for clip in clips) * scale
-        figures.origin_bytes = sum(clip.origin_bytes for clip in clips) * scale
-        steady = [clip for clip in clips if clip.number >= self.first_steady]
-        figures.steady_unique_bytes = sum(len(clip.body) for clip in steady) * scale
-        figures.steady_origin_bytes = sum(clip.origin_bytes for clip in steady) * scale
-        figures.copies_worst = max((clip.origin_bytes / len(clip.body) for clip in clips), default=0.0)
+        segments = [segment for segment in self.live_stream.segments() if segment.wanted]
+        figures.segments = len(segments)
+        figures.unique_bytes = sum(len(segment.body) for segment in segments) * scale
+        figures.origin_bytes = sum(segment.origin_bytes for segment in segments) * scale
+        steady = [segment for segment in segments if segment.number >= self.first_steady]
+        figures.steady_unique_bytes = sum(len(segment.body) for segment in steady) * scale
+        figures.steady_origin_bytes = sum(segment.origin_bytes for segment in steady) * scale
+        figures.copies_worst = max((segment.origin_bytes / len(segment.body) for segment in segments), default=0.0)
         figures.viewer_bytes *= scale
         figures.manifest_mbps = self.manifest_mbps
         watched_s = max(1.0, self.ends - AFTERWARDS_S - BEGINS)
@@ -379,8 +380,8 @@ class Office:
         figures.uploads_mb = [host.up_bytes * scale / 1e6 for host in self.hosts]
         figures.frames = self.frames
         figures.control_bytes = self.control_bytes
-        self.world.log(sorted(self.frames.items()), figures.origin_bytes, figures.uploads_mb)
-        figures.digest = self.world.digest
-        figures.events = self.world.events
-        self.world.clear()
+        self.clock.log(sorted(self.frames.items()), figures.origin_bytes, figures.uploads_mb)
+        figures.digest = self.clock.digest
+        figures.events = self.clock.events
+        self.clock.clear()
         return figures

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from xml.sax.saxutils import escape
 
 from ecdn_proxy.sim.company import Result
-from ecdn_proxy.sim.figures import SiteFigures, Spread
+from ecdn_proxy.sim.figures import Distribution, SiteFigures
 
 _WIDTH, _HEIGHT = 900, 760
 _LEFT, _RIGHT = 64, 510
@@ -130,7 +130,7 @@ def _durations(total: SiteFigures) -> list[str]:
     ]
 
 
-def _points(took: Spread, most: float) -> Iterable[tuple[float, float]]:
+def _points(took: Distribution, most: float) -> Iterable[tuple[float, float]]:
     yield _RIGHT, _UPPER + _TALL
     for percent in (*range(1, 100), 99.9, 100):
         yield _RIGHT + _WIDE * took.percentile(percent) / most, _UPPER + _TALL * (1 - percent / 100)

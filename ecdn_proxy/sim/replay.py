@@ -2,7 +2,7 @@
 
     replay(lines, say) -> Replayed     lines from a file, one after the other: memory does not grow with the file
 
-The node is the shipped one, without sockets, clock or disk. Bytes were not recorded: `StandIns` makes some for each
+The node is the shipped one, without sockets, clock or disk. Bytes were not recorded: `SubstituteBytes` makes some for each
 segment, of the recorded lengths, with hashes that match them; a piece that was wrong in the office is wrong here.
 """
 
@@ -108,7 +108,7 @@ def _hash(key: str, size: int) -> bytes:
     return sha256(_body(key, 0, size)).digest()
 
 
-class StandIns:
+class SubstituteBytes:
     """Bytes and hashes in place of those that were not recorded."""
 
     def __init__(self) -> None:
@@ -190,12 +190,12 @@ class StandIns:
         return [*it[:4], b"".join(_hash(key, size) for size in sizes), it[5], head, bytes(64), b""]
 
 
-class _Life:
+class _ReplayedNode:
     """One node from its birth on."""
 
     def __init__(self, born: Born) -> None:
         self.seal = _Seal(born.me.device, born.tenant)
-        self.stand_ins = StandIns()
+        self.stand_ins = SubstituteBytes()
         self.node = born.node(self.seal)
 
     def put(self, entry: RecordedEvent) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
         BadRecording: it cannot be replayed.
     """
     found = Replayed()
-    life: _Life | None = None
+    life: _ReplayedNode | None = None
     began: float | None = None
     number = 0
     for number, line in enumerate(lines, 1):
@@ -255,7 +255,7 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
                     f"format {FORMAT}. Replay it with that version."
                 )
             case Born():
-                life = _Life(it)
+                life = _ReplayedNode(it)
                 found.nodes += 1
                 say(f"line {number}: a node of version {it.version}, device {it.me.device}")
             case RecordingEnd():
@@ -273,7 +273,7 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
     return found
 
 
-def _same(life: _Life, entry: RecordedEvent, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
+def _same(life: _ReplayedNode, entry: RecordedEvent, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
     failed, did = "", tuple[str, ...]()
     try:
         did = life.put(entry)

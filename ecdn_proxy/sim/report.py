@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from ecdn_proxy.sim.company import Result
-from ecdn_proxy.sim.figures import SiteFigures, Spread, jain
+from ecdn_proxy.sim.figures import Distribution, SiteFigures, jain
 
 SITES_SHOWN = 15
 _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
@@ -113,7 +113,7 @@ def worst_first(sites: list[SiteFigures]) -> list[SiteFigures]:
     return sorted(sites, key=lambda it: (-it.stalled_s / it.viewers, it.offload - it.bound, -it.viewers))
 
 
-def _many(spread: Spread, percents: tuple[float, ...] = _PERCENTILES) -> str:
+def _many(spread: Distribution, percents: tuple[float, ...] = _PERCENTILES) -> str:
     return " ".join(f"{spread.percentile(it):.2f}" for it in percents) + " s"
 
 
@@ -177,6 +177,6 @@ def _plain(it: SiteFigures) -> dict[str, Any]:
     }
 
 
-def _spread(spread: Spread) -> dict[str, float]:
+def _spread(spread: Distribution) -> dict[str, float]:
     named = {f"p{it:g}": round(spread.percentile(it), 4) for it in _PERCENTILES}
     return {**named, "most": round(spread.most, 4), "mean": round(spread.mean, 4), "count": spread.count}

@@ -83,7 +83,7 @@ class CompanySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     viewers: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     sites: Annotated[int, Meta(ge=1, le=100_000)] = 267
     sigma: Annotated[float, Meta(ge=0, le=3)] = 1.2
-    """Spread of the sizes' logarithm; 1.2 puts the largest of 300 sites near twenty times the median."""
+    """Distribution of the sizes' logarithm; 1.2 puts the largest of 300 sites near twenty times the median."""
     wan_mbps_per_viewer: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
     """A larger site has a larger link: at least the site's `wan_mbps`, and this for each viewer."""
     site: SiteSpec = SiteSpec()

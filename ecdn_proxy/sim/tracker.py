@@ -1,7 +1,7 @@
 """Who is told of whom: the coordinator's part, as a plug.
 
 Tracker     what the simulator asks of one
-Seniority   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members
+SeniorityTracker   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members
             keep their seats; at most 30 neighbours, the committee first, then the next on a ring; a newcomer's list as
             soon as the swarm has settled, everybody's at most ten times a second, in big swarms less often
 
@@ -104,7 +104,7 @@ class _Swarm:
         return self.newcomers_at
 
 
-class Seniority:
+class SeniorityTracker:
     """The built-in tracker."""
 
     def __init__(self) -> None:

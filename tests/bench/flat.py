@@ -19,7 +19,7 @@ from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim import office
 from ecdn_proxy.sim.scenario import read
-from ecdn_proxy.sim.world import BEGINS
+from ecdn_proxy.sim.virtual_clock import BEGINS
 
 STARTED_S = 10.0
 
@@ -59,7 +59,7 @@ def _office(viewers: int, segments: int) -> dict[str, Any]:
         before.update(it.frames)
         control_before = it.control_bytes
 
-    it.world.at(BEGINS + STARTED_S, started)
+    it.clock.at(BEGINS + STARTED_S, started)
     figures = it.run()
     watched_s = viewers * segments * scenario.stream.segment_s
     messages = {kind: count - before.get(kind, 0) for kind, count in figures.frames.items() if kind != "Piece"}

@@ -13,8 +13,8 @@ import pytest
 
 from ecdn_proxy.sim import office
 from ecdn_proxy.sim.host import Host
+from ecdn_proxy.sim.player import PlayedSegment
 from ecdn_proxy.sim.scenario import read
-from ecdn_proxy.sim.viewer import PlayedSegment
 from tests.lab.results import record
 from tests.lab.test_scale import RTT_MS, SECONDS, event
 

@@ -67,10 +67,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/sim/plot.py": ("tests/sim/test_command.py", "pictures"),
     "ecdn_proxy/sim/report.py": ("tests/sim/test_command.py", "what is printed"),
     "ecdn_proxy/sim/seal.py": ("tests/sim/test_office.py", "signatures that cost nothing"),
-    "ecdn_proxy/sim/show.py": ("tests/sim/test_command.py", "progress"),
+    "ecdn_proxy/sim/live_stream.py": ("tests/sim/test_command.py", "progress"),
     "ecdn_proxy/sim/tracker.py": ("tests/sim/test_office.py", "the coordinator's lists"),
-    "ecdn_proxy/sim/viewer.py": ("tests/sim/test_office.py", "players"),
-    "ecdn_proxy/sim/world.py": ("tests/sim/test_links.py", "the virtual clock"),
+    "ecdn_proxy/sim/player.py": ("tests/sim/test_office.py", "players"),
+    "ecdn_proxy/sim/virtual_clock.py": ("tests/sim/test_links.py", "the virtual clock"),
     # The coordinator's shell: tried through its web server.
     "coordinator/core/neighbours.py": ("tests/coordinator/test_tracker.py", "lists and committees"),
     "coordinator/io/clock.py": ("tests/coordinator/test_cli.py", "certificates and tokens that end"),

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from ecdn_proxy.sim.figures import SiteFigures, Spread, jain
+from ecdn_proxy.sim.figures import Distribution, SiteFigures, jain
 
 
-def spread(values: list[float]) -> Spread:
-    made = Spread()
+def spread(values: list[float]) -> Distribution:
+    made = Distribution()
     for value in values:
         made.add(value)
     return made
@@ -32,8 +32,8 @@ def test_spreads_add_up() -> None:
 
 
 def test_nothing_is_nothing() -> None:
-    assert Spread().percentile(99) == 0
-    assert Spread().mean == 0
+    assert Distribution().percentile(99) == 0
+    assert Distribution().mean == 0
     empty = SiteFigures("nobody", 0, 20.0, 0.3)
     assert (empty.offload, empty.bound, empty.copies, empty.steady_copies, empty.late_rate) == (0, 0, 0, 0, 0)
     assert empty.control_per_viewer_s == 0

@@ -11,7 +11,7 @@ from ecdn_proxy.sim.company import simulate
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.office import Office
 from ecdn_proxy.sim.scenario import Scenario, load_shipped, read
-from ecdn_proxy.sim.tracker import Seniority
+from ecdn_proxy.sim.tracker import SeniorityTracker
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import PeerMessage, read_peer_message
 from tests.sim.registry import Registry
@@ -97,7 +97,7 @@ def test_alone_everybody_takes_a_copy() -> None:
 
 def test_the_coordinators_own_tracker_gives_the_same_figures() -> None:
     scenario = small()
-    built_in, real = run(scenario, tracker=Seniority), run(scenario, tracker=Registry)
+    built_in, real = run(scenario, tracker=SeniorityTracker), run(scenario, tracker=Registry)
     laws(real)
     assert real.steady_copies == pytest.approx(built_in.steady_copies)
     assert real.stalls == built_in.stalls == 0
@@ -198,7 +198,7 @@ def test_players_that_measure_leave_a_rendition_that_does_not_come_in_time() -> 
     scenario = read(text, "abr")
     office = Office(scenario.offices()[0], scenario)
     it = office.run()
-    last = office.show.clips()[-1]
+    last = office.live_stream.segments()[-1]
     assert it.outcomes > 5
     assert last.rendition == "v0"
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ecdn_proxy.sim.tracker import SWARM_MEMBERS_MAX, NeighbourList, Seniority, Tracker
+from ecdn_proxy.sim.tracker import SWARM_MEMBERS_MAX, NeighbourList, SeniorityTracker, Tracker
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 from tests.sim.registry import Registry
@@ -16,7 +16,7 @@ def contact(number: int, link: str = "wired") -> Contact:
     return Contact(f"dev-{number:03d}", ("10.0.0.1",), 7688, link)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=[Seniority, Registry])
+@pytest.fixture(params=[SeniorityTracker, Registry])
 def tracker(request: pytest.FixtureRequest) -> Tracker:
     made: Tracker = request.param()
     return made
@@ -92,7 +92,7 @@ def arrivals(tracker: Tracker) -> list[tuple[float, str, tuple[str, ...], tuple[
 
 
 def test_it_says_the_same_to_the_same_at_the_same_time_as_the_coordinators() -> None:
-    mine = arrivals(Seniority())
+    mine = arrivals(SeniorityTracker())
     assert mine == arrivals(Registry())
     first = {device: at for at, device, _, _ in reversed(mine)}
     assert len(first) == 150

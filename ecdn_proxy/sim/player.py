@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim.show import Clip, Show
-from ecdn_proxy.sim.world import World
+from ecdn_proxy.sim.live_stream import LiveSegment, LiveStream
+from ecdn_proxy.sim.virtual_clock import VirtualClock
 
 RETRY_S = 0.5
 """After a broken answer a player asks again."""
@@ -29,7 +29,7 @@ MANIFEST_S = 0.05
 class PlayedSegment:
     """One segment reached one player."""
 
-    clip: Clip
+    segment: LiveSegment
     asked_at: Instant
     took_s: float
     stalled_s: float
@@ -43,7 +43,7 @@ class PlayedSegment:
 class Asking(Protocol):
     """How a player's request reaches its proxy."""
 
-    def __call__(self, player: "Player", clip: Clip) -> None:
+    def __call__(self, player: "Player", segment: LiveSegment) -> None:
         """Ask for a segment."""
         ...
 
@@ -53,8 +53,8 @@ class Player:
 
     def __init__(
         self,
-        world: World,
-        show: Show,
+        clock: VirtualClock,
+        live_stream: LiveStream,
         ask: Asking,
         told: Callable[["Player", PlayedSegment], None],
         *,
@@ -64,8 +64,8 @@ class Player:
         behind: int,
         last: int,
     ) -> None:
-        self._world = world
-        self._show = show
+        self._clock = clock
+        self._stream = live_stream
         self._ask = ask
         self._told = told
         self.rendition = rendition
@@ -73,12 +73,12 @@ class Player:
         self._together = together
         self._behind = behind
         self._last = last
-        self.segment_s = show.segment_s
-        self.joined_at = world.now
+        self.segment_s = live_stream.segment_s
+        self.joined_at = clock.now
         self.gone = False
         self._next = 0
         self._asked_at: Instant | None = None
-        self._clip: Clip | None = None
+        self._segment: LiveSegment | None = None
         self._known = -1
         self._first = True
         self._startup = True
@@ -89,20 +89,20 @@ class Player:
 
     def join(self) -> None:
         """The player opens the stream and has its playlist."""
-        self._known = self._show.edge(self._world.now)
+        self._known = self._stream.edge(self._clock.now)
         self._next = max(0, self._known - self._behind + 1)
-        self._world.at(self._world.now + MANIFEST_S, self._go_on)
+        self._clock.at(self._clock.now + MANIFEST_S, self._go_on)
 
     @property
     def best_kbps(self) -> int:
         """Of the best picture, if it chooses among several."""
-        best = max(map(self._show.size_bytes, range(len(self._show.bitrates_mbps))))
+        best = max(map(self._stream.size_bytes, range(len(self._stream.bitrates_mbps))))
         return round(best * 8 / 1000 / self.segment_s) if self._abr else 0
 
     @property
-    def waiting_for(self) -> Clip | None:
+    def waiting_for(self) -> LiveSegment | None:
         """The segment it has asked for."""
-        return self._clip
+        return self._segment
 
     @property
     def done(self) -> bool:
@@ -112,65 +112,65 @@ class Player:
     def _reload(self) -> None:
         if self.gone:
             return
-        known, self._known = self._known, self._show.edge(self._world.now)
+        known, self._known = self._known, self._stream.edge(self._clock.now)
         if self._known == known:
-            self._world.at(self._world.now + self._show.segment_s / 2, self._reload)
+            self._clock.at(self._clock.now + self._stream.segment_s / 2, self._reload)
         else:
             self._go_on()
 
     def _go_on(self) -> None:
-        if self.gone or self.done or self._clip is not None:
+        if self.gone or self.done or self._segment is not None:
             return
-        now = self._world.now
+        now = self._clock.now
         if self._next <= self._known:
             if self._known - self._next >= WINDOW_SEGMENTS:
                 self._next = self._known - 1
-            self._clip = self._show.clip(self.rendition, self._next)
+            self._segment = self._stream.segment(self.rendition, self._next)
             self._asked_at = now
             self.got_bytes = 0
-            self._ask(self, self._clip)
+            self._ask(self, self._segment)
         elif self._together:
             self._startup = False
-            self._world.at(self._show.published_at(self._next), self._reload)
+            self._clock.at(self._stream.published_at(self._next), self._reload)
         else:
             self._startup = False
-            since = (now - self.joined_at) % self._show.segment_s
-            self._world.at(now + self._show.segment_s - since, self._reload)
+            since = (now - self.joined_at) % self._stream.segment_s
+            self._clock.at(now + self._stream.segment_s - since, self._reload)
 
     # ---- what becomes of a request
 
     def finished(self) -> None:
         """The segment is whole."""
-        clip, asked_at = self._clip, self._asked_at
-        assert clip is not None
+        segment, asked_at = self._segment, self._asked_at
+        assert segment is not None
         assert asked_at is not None
-        assert self.got_bytes == len(clip.body)
-        now = self._world.now
-        self._clip = None
+        assert self.got_bytes == len(segment.body)
+        now = self._clock.now
+        self._segment = None
         until = self._plays_until
         stalled = 0.0 if until is None else max(0.0, now - until)
-        self._plays_until = (now if until is None else max(until, now)) + self._show.segment_s
-        self._measure(len(clip.body), now - asked_at)
+        self._plays_until = (now if until is None else max(until, now)) + self._stream.segment_s
+        self._measure(len(segment.body), now - asked_at)
         self._next += 1
         self._told(
-            self, PlayedSegment(clip, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at)
+            self, PlayedSegment(segment, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at)
         )
         self._first = False
-        self._world.at(now, self._go_on)
+        self._clock.at(now, self._go_on)
 
     def broken(self) -> None:
         """The answer was cut off or refused: ask again in a moment."""
-        self._world.at(self._world.now + RETRY_S, self._again, self._clip)
+        self._clock.at(self._clock.now + RETRY_S, self._again, self._segment)
 
-    def _again(self, clip: Clip | None) -> None:
-        if not self.gone and clip is not None and self._clip is clip:
+    def _again(self, segment: LiveSegment | None) -> None:
+        if not self.gone and segment is not None and self._segment is segment:
             self.got_bytes = 0
-            self._ask(self, clip)
+            self._ask(self, segment)
 
     def left(self, now: Instant) -> float:
         """The event is over or the machine went away; seconds of standing picture that nobody was told of yet."""
         self.gone = True
-        waiting = self._clip is not None and self._plays_until is not None
+        waiting = self._segment is not None and self._plays_until is not None
         return max(0.0, now - self._plays_until) if waiting and self._plays_until is not None else 0.0
 
     def _measure(self, size: int, took_s: float) -> None:
@@ -180,7 +180,7 @@ class Player:
         self._bytes_per_s = sample if self._bytes_per_s is None else 0.7 * self._bytes_per_s + 0.3 * sample
         fits = [
             at
-            for at in range(len(self._show.bitrates_mbps))
-            if self._show.size_bytes(at) / self._show.segment_s <= SAFE_SHARE * self._bytes_per_s
+            for at in range(len(self._stream.bitrates_mbps))
+            if self._stream.size_bytes(at) / self._stream.segment_s <= SAFE_SHARE * self._bytes_per_s
         ]
         self.rendition = max(fits, default=0)

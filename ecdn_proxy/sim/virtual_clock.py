@@ -1,8 +1,8 @@
 """Virtual time: what happens next, in an order that depends on the seed only.
 
-World.at(when, what, *args)   call later
-World.run(until)              let time pass
-World.reading(text, …)        every outcome goes into one digest: same seed, same log
+VirtualClock.at(when, what, *args)   call later
+VirtualClock.run(until)              let time pass
+VirtualClock.reading(text, …)        every outcome goes into one digest: same seed, same log
 
 Nothing here reads a clock or rolls dice; events of one instant happen in the order in which they were asked for.
 """
@@ -18,7 +18,7 @@ BEGINS: Instant = 100.0
 """Virtual time does not begin at 0: nothing may take 0 for "never"."""
 
 
-class World:
+class VirtualClock:
     """A clock that jumps from event to event."""
 
     def __init__(self) -> None:

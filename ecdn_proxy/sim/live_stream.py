@@ -29,7 +29,7 @@ def _body(number: int, size: int) -> bytes:
 
 
 @dataclass(eq=False, slots=True)
-class Clip:
+class LiveSegment:
     """One segment of one rendition."""
 
     key: str
@@ -47,7 +47,7 @@ class Clip:
     """Its fetcher dies of it."""
 
 
-class Show:
+class LiveStream:
     """One live stream with a fixed cadence; segment 0 appears at `begins`."""
 
     def __init__(self, scenario: Scenario, begins: Instant) -> None:
@@ -58,9 +58,9 @@ class Show:
         self._sizes = [
             max(1_000, round(mbps * 1e6 / 8 * stream.segment_s / scenario.scale)) for mbps in stream.bitrates_mbps
         ]
-        self._clips: dict[tuple[int, int], Clip] = {}
-        self.by_key: dict[str, Clip] = {}
-        self.by_url: dict[str, Clip] = {}
+        self._segments: dict[tuple[int, int], LiveSegment] = {}
+        self.by_key: dict[str, LiveSegment] = {}
+        self.by_url: dict[str, LiveSegment] = {}
 
     def published_at(self, number: int) -> Instant:
         """When a segment is first listed."""
@@ -74,9 +74,9 @@ class Show:
         """Bytes of a segment of this rendition, scaled."""
         return self._sizes[rendition]
 
-    def clip(self, rendition: int, number: int) -> Clip:
+    def segment(self, rendition: int, number: int) -> LiveSegment:
         """One segment."""
-        found = self._clips.get((rendition, number))
+        found = self._segments.get((rendition, number))
         if found is None:
             body = _body(number, self._sizes[rendition])
             url = f"https://origin.example/v{rendition}/{number}"
@@ -87,10 +87,10 @@ class Show:
                 ("cache-control", "public, max-age=3600"),
             )
             chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
-            found = Clip(key, number, f"v{rendition}", url, body, chunks, headers)
-            self._clips[rendition, number] = self.by_key[key] = self.by_url[url] = found
+            found = LiveSegment(key, number, f"v{rendition}", url, body, chunks, headers)
+            self._segments[rendition, number] = self.by_key[key] = self.by_url[url] = found
         return found
 
-    def clips(self) -> list[Clip]:
+    def segments(self) -> list[LiveSegment]:
         """All that anybody asked for."""
-        return list(self._clips.values())
+        return list(self._segments.values())
