@@ -12,8 +12,10 @@ from zlib import crc32
 import msgspec
 
 from ecdn_proxy.core import events
-from ecdn_proxy.sim.live_stream import STREAM
+from ecdn_proxy.sim.links import Flow
+from ecdn_proxy.sim.live_stream import STREAM, LiveSegment
 from ecdn_proxy.sim.virtual_clock import BEGINS
+from ecdn_proxy.wire.peer import PeerMessage, Piece
 
 if TYPE_CHECKING:
     from ecdn_proxy.sim.host import Host
@@ -23,6 +25,12 @@ UNHEARD_S = 6.0
 """Three unanswered pings, two seconds apart (io/tls_links/connection): then a silent host's links are closed."""
 RECONNECT_S = (1.0, 10.0)
 """Agents come back to a coordinator within this, jittered."""
+
+
+def _polluted(device: str, message: PeerMessage) -> list[PeerMessage]:
+    """Zeros in place of a piece's bytes, whomever the piece is for."""
+    del device
+    return [msgspec.structs.replace(message, data=bytes(len(message.data))) if isinstance(message, Piece) else message]
 
 
 class FaultInjector:
@@ -63,7 +71,7 @@ class FaultInjector:
         office, it = self._office, self._it
         clock, dice, hosts = office.clock, office.dice, office.hosts
         for host in dice.sample(hosts, min(it.polluters, len(hosts))):
-            host.pollutes = True
+            host.tamper = _polluted
         for host in dice.sample(hosts, round(it.slow_peers_percent / 100 * len(hosts))):
             mbps = it.slow_factor * max(office.scenario.stream.bitrates_mbps)
             host.uplink.up_bytes_per_s = mbps * 1e6 / 8 / office.scenario.scale
@@ -110,35 +118,49 @@ class FaultInjector:
         office = self._office
         for host in office.hosts:
             if host.node is not None:
-                home = office.by_device[host.node.home_of(STREAM, "home", office.clock.now)]
+                home = office.lan.hosts[host.node.home_of(STREAM, "home", office.clock.now)]
                 self.kill(home, home.life)
                 return
+
+    def fetched(self, host: "Host", segment: LiveSegment, flow: Flow) -> None:
+        """A host fetches a segment; of a doomed one it dies when half of the body has come."""
+        if not segment.doomed:
+            return
+        office, arrived, size = self._office, flow.arrived, len(segment.body)
+
+        def dies_half_way(size_bytes: int) -> None:
+            arrived(size_bytes)
+            under_way = flow.left_bytes or not flow.wanted
+            if segment.doomed and under_way and 2 * flow.left_bytes <= size:
+                segment.doomed = False
+                office.clock.at(office.clock.now, self.kill, host, host.life)
+
+        flow.arrived = dies_half_way
 
     def _isolate(self) -> None:
         """Links fall silent; their ends find out as they do of a cable that was pulled."""
         self._isolates = True
         for host in self._office.hosts:
-            for device, wire in host.wires.items():
+            for device in host.wires:
                 if self.apart(host.device, device):
-                    self._office.silence(host, device, wire, self.unheard_s)
+                    self._office.lan.silence(host, device, self.unheard_s)
 
     def _join_again(self) -> None:
         self._isolates = False
 
     def _coordinator_goes(self) -> None:
         office = self._office
-        office.connected = False
+        office.coordinator.connected = False
         for host in office.hosts:
             host.feed(events.TrackerChanged(connected=False))
 
     def _coordinator_comes(self) -> None:
         office = self._office
-        office.connected = True
-        office.tracker = office.new_tracker()
+        office.coordinator.restart()
         for host in office.hosts:
             office.clock.at(office.clock.now + office.dice.uniform(*RECONNECT_S), self._reconnects, host, host.life)
 
     def _reconnects(self, host: "Host", life: int) -> None:
         if host.life == life and host.node is not None:
             host.feed(events.TrackerChanged(connected=True))
-            self._office.watch(host, life)
+            self._office.coordinator.hear(host, life)

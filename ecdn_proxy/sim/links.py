@@ -63,8 +63,16 @@ class Flow:
 class SharedLink:
     """Even sharing in virtual bytes: every flow advances alike, so one heap of targets is enough."""
 
-    def __init__(self, clock: VirtualClock, bytes_per_s: float, cap_bytes_per_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        bytes_per_s: float,
+        cap_bytes_per_s: float = math.inf,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
         self._clock = clock
+        self._chunk_bytes = chunk_bytes
         self.bytes_per_s = bytes_per_s
         self._cap = cap_bytes_per_s
         self._heap: list[tuple[float, int, Flow]] = []
@@ -95,7 +103,7 @@ class SharedLink:
         self._again()
 
     def _next_chunk(self, flow: Flow, begins: float) -> None:
-        flow.chunk_bytes = min(CHUNK_BYTES, flow.left_bytes)
+        flow.chunk_bytes = min(self._chunk_bytes, flow.left_bytes)
         flow.target = begins + flow.chunk_bytes
         self._count += 1
         heapq.heappush(self._heap, (flow.target, self._count, flow))

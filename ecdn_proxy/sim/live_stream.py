@@ -8,11 +8,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 
+from ecdn_proxy.core.values import Headers
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim.links import CHUNK_BYTES
+from ecdn_proxy.sim.origin import OriginResource
 from ecdn_proxy.sim.scenario import Scenario
 
-UTC_MINUS_NOW = 1_800_000_000.0
 STREAM = sha256(b"the stream").hexdigest()[:32]
 _KEPT_BYTES = 64_000_000
 _bodies: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -28,23 +28,18 @@ def _body(number: int, size: int) -> bytes:
     return found
 
 
-@dataclass(eq=False, slots=True)
-class LiveSegment:
+@dataclass(eq=False, slots=True, kw_only=True)
+class LiveSegment(OriginResource):
     """One segment of one rendition."""
 
     key: str
     number: int
     rendition: str
-    url: str
-    body: bytes
-    chunks: list[bytes]
-    headers: tuple[tuple[str, str], ...]
-    origin_bytes: float = 0.0
+    headers: Headers
     wanted: int = 0
     """Viewers that asked for it."""
-    fetches: int = 0
     doomed: bool = False
-    """Its fetcher dies of it."""
+    """The machine that fetches it goes away half-way."""
 
 
 class LiveStream:
@@ -59,7 +54,6 @@ class LiveStream:
             max(1_000, round(mbps * 1e6 / 8 * stream.segment_s / scenario.scale)) for mbps in stream.bitrates_mbps
         ]
         self._segments: dict[tuple[int, int], LiveSegment] = {}
-        self.by_key: dict[str, LiveSegment] = {}
         self.by_url: dict[str, LiveSegment] = {}
 
     def published_at(self, number: int) -> Instant:
@@ -86,9 +80,8 @@ class LiveStream:
                 ("etag", f'"{key[:12]}"'),
                 ("cache-control", "public, max-age=3600"),
             )
-            chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
-            found = LiveSegment(key, number, f"v{rendition}", url, body, chunks, headers)
-            self._segments[rendition, number] = self.by_key[key] = self.by_url[url] = found
+            found = LiveSegment(url=url, body=body, key=key, number=number, rendition=f"v{rendition}", headers=headers)
+            self._segments[rendition, number] = self.by_url[url] = found
         return found
 
     def segments(self) -> list[LiveSegment]:

@@ -9,7 +9,6 @@ throughput it measured.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.sim.live_stream import LiveSegment, LiveStream
@@ -40,14 +39,6 @@ class PlayedSegment:
     joined_at: Instant
 
 
-class Asking(Protocol):
-    """How a player's request reaches its proxy."""
-
-    def __call__(self, player: "Player", segment: LiveSegment) -> None:
-        """Ask for a segment."""
-        ...
-
-
 class Player:
     """One viewer."""
 
@@ -55,8 +46,8 @@ class Player:
         self,
         clock: VirtualClock,
         live_stream: LiveStream,
-        ask: Asking,
-        told: Callable[["Player", PlayedSegment], None],
+        ask: Callable[["Player", LiveSegment], None],
+        played: Callable[[PlayedSegment], None],
         *,
         rendition: int,
         abr: bool,
@@ -67,7 +58,7 @@ class Player:
         self._clock = clock
         self._stream = live_stream
         self._ask = ask
-        self._told = told
+        self._played = played
         self.rendition = rendition
         self._abr = abr
         self._together = together
@@ -85,7 +76,6 @@ class Player:
         self._plays_until: Instant | None = None
         """When the picture stops without another segment."""
         self._bytes_per_s: float | None = None
-        self.got_bytes = 0
 
     def join(self) -> None:
         """The player opens the stream and has its playlist."""
@@ -127,7 +117,6 @@ class Player:
                 self._next = self._known - 1
             self._segment = self._stream.segment(self.rendition, self._next)
             self._asked_at = now
-            self.got_bytes = 0
             self._ask(self, self._segment)
         elif self._together:
             self._startup = False
@@ -144,7 +133,6 @@ class Player:
         segment, asked_at = self._segment, self._asked_at
         assert segment is not None
         assert asked_at is not None
-        assert self.got_bytes == len(segment.body)
         now = self._clock.now
         self._segment = None
         until = self._plays_until
@@ -152,8 +140,8 @@ class Player:
         self._plays_until = (now if until is None else max(until, now)) + self._stream.segment_s
         self._measure(len(segment.body), now - asked_at)
         self._next += 1
-        self._told(
-            self, PlayedSegment(segment, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at)
+        self._played(
+            PlayedSegment(segment, asked_at, now - asked_at, stalled, self._startup, self._first, self.joined_at)
         )
         self._first = False
         self._clock.at(now, self._go_on)
@@ -164,7 +152,6 @@ class Player:
 
     def _again(self, segment: LiveSegment | None) -> None:
         if not self.gone and segment is not None and self._segment is segment:
-            self.got_bytes = 0
             self._ask(self, segment)
 
     def left(self, now: Instant) -> float:

@@ -1,32 +1,33 @@
-"""Virtual time: what happens next, in an order that depends on the seed only.
+"""Virtual time: what happens next, in an order that depends on nothing but who asked for it first.
 
-VirtualClock.at(when, what, *args)   call later
-VirtualClock.run(until)              let time pass
-VirtualClock.reading(text, …)        every outcome goes into one digest: same seed, same log
+    VirtualClock.at(when, what, *args)   call `what` later
+    VirtualClock.run(until)              let time pass
 
-Nothing here reads a clock or rolls dice; events of one instant happen in the order in which they were asked for.
+Nothing here reads a clock or rolls dice; calls that are due at one instant are made in the order in which they were
+asked for.
 """
 
 import heapq
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any
 
 from ecdn_proxy.sansio.machine import Instant
 
 BEGINS: Instant = 100.0
 """Virtual time does not begin at 0: nothing may take 0 for "never"."""
+UTC_MINUS_NOW = 1_800_000_000.0
+"""Seconds of UTC at the virtual instant 0."""
 
 
 class VirtualClock:
-    """A clock that jumps from event to event."""
+    """A clock that jumps from one call that is due to the next."""
 
     def __init__(self) -> None:
         self.now: Instant = BEGINS
         self.events = 0
+        """Calls made so far."""
         self._heap: list[tuple[Instant, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
-        self._digest = blake2b(digest_size=16)
 
     def at(self, when: Instant, what: Callable[..., None], *args: Any) -> None:
         """Call `what` at `when`, or now if that has passed."""
@@ -35,7 +36,7 @@ class VirtualClock:
         heapq.heappush(self._heap, (max(now, when), self._count, what, args))
 
     def run(self, until: Instant) -> None:
-        """Let time pass."""
+        """Make all calls that are due by then; afterwards it is `until`."""
         heap = self._heap
         pop = heapq.heappop
         events = 0
@@ -47,14 +48,5 @@ class VirtualClock:
         self.now = until
 
     def clear(self) -> None:
-        """Nothing more will happen."""
+        """Forget all calls that are not due yet."""
         self._heap.clear()
-
-    def log(self, *said: object) -> None:
-        """Note an outcome with its time."""
-        self._digest.update(f"{self.now!r} {said!r}\n".encode())
-
-    @property
-    def digest(self) -> str:
-        """Of everything noted so far."""
-        return self._digest.hexdigest()

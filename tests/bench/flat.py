@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from ecdn_proxy.core import events
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.sim import office
+from ecdn_proxy.sim.office import Office
 from ecdn_proxy.sim.scenario import read
 from ecdn_proxy.sim.virtual_clock import BEGINS
 
@@ -50,14 +50,14 @@ def _office(viewers: int, segments: int) -> dict[str, Any]:
     text = f"[stream]\nsegments = {segments}\n[viewers]\nwithin_s = {STARTED_S}\n[[sites]]\nviewers = {viewers}\n"
     scenario = read(text, f"flat-{viewers}")
     Timed.spent = {}
-    it = office.Office(scenario.offices()[0], scenario)
+    it = Office(scenario.offices()[0], scenario, new_node=Timed)
     before: dict[str, int] = {}
     control_before = 0
 
     def started() -> None:
         nonlocal control_before
-        before.update(it.frames)
-        control_before = it.control_bytes
+        before.update(it.lan.frames)
+        control_before = it.lan.control_bytes
 
     it.clock.at(BEGINS + STARTED_S, started)
     figures = it.run()
@@ -83,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--viewers", default="10,50,100,200")
     parser.add_argument("--segments", type=int, default=30)
     given = parser.parse_args(arguments)
-    setattr(office, "Node", Timed)  # noqa: B010 - the office makes its nodes with a stop watch
     rows = []
     for viewers in (int(it) for it in given.viewers.split(",")):
         rows.append(_office(viewers, given.segments))

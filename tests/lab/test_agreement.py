@@ -76,13 +76,13 @@ def simulated(viewers: int, stagger_s: float, segment_bytes: float) -> Figures:
     )
     it = office.Office(scenario.offices()[0], scenario)
     took: dict[int, list[float]] = defaultdict(list)
-    told = it._outcome
+    told = it.played
 
     def outcome(host: Host, one: PlayedSegment) -> None:
         took[host.number].append(1e3 * one.took_s)
         told(host, one)
 
-    setattr(it, "_outcome", outcome)  # noqa: B010 - also of what players ask for while they start
+    setattr(it, "played", outcome)  # noqa: B010 - also of what players ask for while they start
     seen = it.run()
     return Figures(
         copies=seen.copies,

@@ -23,7 +23,7 @@ class Watching:
             self.clock,
             self.live_stream,
             self.ask,
-            lambda _, outcome: self.outcomes.append(outcome),
+            self.outcomes.append,
             rendition=0,
             abr=False,
             together=together,
@@ -43,7 +43,6 @@ class Watching:
 
     def whole(self, segment: LiveSegment) -> None:
         if self.player.waiting_for is segment:
-            self.player.got_bytes = len(segment.body)
             self.player.finished()
 
 

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.recording import FORMAT, LINE_BYTES_MAX, Born, Recording, Witness
-from ecdn_proxy.sim import office
+from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.replay import BadRecording, command, replay
+from ecdn_proxy.sim.scenario import Scenario
 from ecdn_proxy.wire.peer import Contact
 from tests.sim.test_office import run, small
 
@@ -40,46 +41,44 @@ class Recorded:
         return getattr(self.node, name)
 
 
-@pytest.fixture(name="recorded")
-def _recorded(monkeypatch: pytest.MonkeyPatch) -> list[list[bytes]]:
-    """Each node that the simulator makes is recorded in a list of its own."""
+def recorded(scenario: Scenario) -> tuple[SiteFigures, list[list[bytes]]]:
+    """An office is run, and each of its nodes recorded in a list of its own."""
     books: list[list[bytes]] = []
 
     def made(*given: Any, **more: Any) -> Recorded:
         books.append([])
         return Recorded(books[-1], *given, **more)
 
-    monkeypatch.setattr(office, "Node", made)
-    return books
+    return run(scenario, new_node=made), books
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_node_decides_the_same_again(fault: str, recorded: list[list[bytes]]) -> None:
-    it = run(small(FAULTS[fault], viewers=8, segments=4))
+def test_every_node_decides_the_same_again(fault: str) -> None:
+    it, books = recorded(small(FAULTS[fault], viewers=8, segments=4))
     assert it.outcomes > 0
     decisions = 0
-    for book in recorded:
+    for book in books:
         found = replay(book, "book")
         assert not found.difference
         assert found.events == len(book) - 1
         decisions += found.decisions
     assert decisions > 1_000
     if fault == "a polluter":
-        assert any(b'"wrong":true' in line for book in recorded for line in book)
+        assert any(b'"wrong":true' in line for book in books for line in book)
 
 
-def test_what_is_not_recorded(recorded: list[list[bytes]]) -> None:
-    run(small(viewers=3, segments=2))
-    text = b"".join(line for book in recorded for line in book).decode()
+def test_what_is_not_recorded() -> None:
+    _, books = recorded(small(viewers=3, segments=2))
+    text = b"".join(line for book in books for line in book).decode()
     assert "origin.example" not in text
     assert "https" not in text
-    assert max(len(line) for book in recorded for line in book) < 4_096
+    assert max(len(line) for book in books for line in book) < 4_096
 
 
 @pytest.fixture(name="book")
-def _book(recorded: list[list[bytes]]) -> list[bytes]:
-    run(small(viewers=2, segments=2))
-    return recorded[0]
+def _book() -> list[bytes]:
+    _, books = recorded(small(viewers=2, segments=2))
+    return books[0]
 
 
 def test_the_first_difference_is_told_with_both_decisions(book: list[bytes]) -> None:

@@ -8,7 +8,7 @@ from coordinator.core import limits
 from ecdn_proxy.io.tls_links import connection
 from ecdn_proxy.io.tls_links import dialer as reach
 from ecdn_proxy.io.tls_links import hub as link
-from ecdn_proxy.sim import faults, links, office
+from ecdn_proxy.sim import faults, lan, links
 from ecdn_proxy.sim import tracker as sim_tracker
 from ecdn_proxy.sim.scenario import AgentSpec, BadScenario, load, load_shipped, read, shipped
 
@@ -93,4 +93,4 @@ def test_what_is_said_twice_is_the_same() -> None:
         connection.WRITE_LOW_BYTES,
     )
     assert faults.UNHEARD_S == connection.PING_S * connection.UNANSWERED_MAX
-    assert office.CONNECT_S == reach.CONNECT_S
+    assert lan.CONNECT_S == reach.CONNECT_S
