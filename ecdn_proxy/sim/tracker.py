@@ -105,9 +105,14 @@ class _Swarm:
 
 
 class SeniorityTracker:
-    """The built-in tracker."""
+    """The built-in tracker.
 
-    def __init__(self) -> None:
+    Args:
+        spacing_s: everybody's lists go out no more often.
+    """
+
+    def __init__(self, *, spacing_s: float = SPACING_S) -> None:
+        self._spacing_s = spacing_s
         self._swarms: dict[tuple[str, int], _Swarm] = {}
         """By stream, and which of its swarms."""
         self._of: dict[str, dict[str, _Swarm]] = {}
@@ -150,13 +155,12 @@ class SeniorityTracker:
         all_of_it = (self._swarms.setdefault((stream, cell), _Swarm()) for cell in count())
         return next(swarm for swarm in all_of_it if len(swarm.members) < SWARM_MEMBERS_MAX)
 
-    @staticmethod
-    def _touch(swarm: _Swarm, now: Instant) -> None:
+    def _touch(self, swarm: _Swarm, now: Instant) -> None:
         settled = now + SETTLE_S
         if swarm.full_at is None:
             swarm.full_at = settled
             if swarm.flushed_at is not None:
-                spacing = max(SPACING_S, len(swarm.members) / MEMBERS_PER_S)
+                spacing = max(self._spacing_s, len(swarm.members) / MEMBERS_PER_S)
                 swarm.full_at = max(settled, swarm.flushed_at + spacing)
         if swarm.full_at > settled and swarm.newcomers_at is None and len(swarm.members) > len(swarm.sent):
             swarm.newcomers_at = settled

@@ -1,14 +1,18 @@
-"""An office under a virtual clock: real nodes, an origin, links with delay; no socket, no sleep.
+"""One virtual world for the core's tests: the simulator's hosts and links, an origin that follows a script.
 
-    World(n)            n nodes that watch one stream, linked on demand
-    world.play(...)     a viewer at a node asks for a segment
-    world.run(until)    lets virtual time pass
-    world.answers       what each viewer got: bytes, head, how it ended
+    World(n)                  n machines on one LAN, linked on demand
+    world.play(device, …)     a viewer at a machine asks for a segment
+    world.run(seconds)        lets virtual time pass
+    world.answers             what each viewer got: bytes, source, how it ended
+    world.kill, world.pull    a machine dies, a cable is pulled
+    world.tamper              what really leaves a machine in place of a message
 
-The world performs effects as the performer does, and ends every step with `node.check()`.
+Nodes are the shipped ones, with real Ed25519 keys; the simulator's `Host` performs their effects, checks `Node.check()`
+after every event, and reads every message as its receiver would. No socket, no sleep.
 """
 
-import heapq
+import functools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,14 +24,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
+from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.sim import origin as origin_side
+from ecdn_proxy.sim.coordinator import SimulatedCoordinator
+from ecdn_proxy.sim.host import Host
+from ecdn_proxy.sim.lan import Lan
+from ecdn_proxy.sim.links import NetworkCard, SharedLink
+from ecdn_proxy.sim.origin import OriginResource, OriginResponse, respond
+from ecdn_proxy.sim.tracker import SeniorityTracker
+from ecdn_proxy.sim.virtual_clock import UTC_MINUS_NOW, VirtualClock
 from ecdn_proxy.wire import peer
-from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import Voucher
 
-UTC = 1_800_000_000.0
+UTC = UTC_MINUS_NOW
 STREAM = "ab" * 16
 TENANT = "tenant-1"
+DELAY_S = 0.001
+"""From one machine to another."""
+CHUNK_BYTES = 20_000
+"""What the origin's bytes arrive in: no multiple of a piece, as with a real origin."""
 
 
 def key_of(number: int) -> str:
@@ -73,17 +89,50 @@ class Seal:
 
 
 @dataclass
-class Got:
-    """One viewer's answer."""
+class Answer:
+    """One viewer's answer, a `HostViewer`; a byte that differs from `expected` fails the test at once."""
 
-    asked_at: float
-    head_at: float | None = None
-    ended_at: float | None = None
+    world: "World"
+    device: str
+    asked_at: Instant
+    expected: bytes | None
+    """The segment; None where the origin sends each viewer other bytes."""
+    head_at: Instant | None = None
+    ended_at: Instant | None = None
     data: bytearray = field(default_factory=bytearray)
     end: str = ""
     source: str = ""
     why: str = ""
     pace_kbps: int = 0
+
+    def answer_begins(self, effect: events.BeginAnswer) -> None:
+        assert self.head_at is None
+        self.head_at, self.source, self.why = self.world.now, effect.source, effect.why
+        self.pace_kbps = effect.pace_kbps
+
+    def bytes_came(self, data: bytes | memoryview) -> None:
+        assert self.head_at is not None
+        assert self.expected is None or self.expected.startswith(bytes(data), len(self.data))
+        self.data += data
+
+    def answer_finished(self) -> None:
+        assert self.expected is None or len(self.data) == len(self.expected)
+        self._end("finished")
+
+    def answer_failed(self, status: int, why: str) -> None:
+        self._end(f"status {status}" if status else "aborted", why)
+
+    def passed_on(self, why: str) -> None:
+        self._end("passed", why)
+
+    def handed_over(self, fetch: int, why: str) -> None:
+        self.world.origin_side.hand_over(self.world.hosts[self.device], fetch, lambda: None)
+        self._end("handed over", why)
+
+    def _end(self, how: str, why: str = "") -> None:
+        assert not self.end
+        self.end, self.ended_at = how, self.world.now
+        self.why = why or self.why
 
 
 @dataclass
@@ -93,7 +142,6 @@ class Origin:
     first_byte_s: float = 0.05
     bytes_per_s: float = 2_500_000.0
     sizes: dict[str, int] = field(default_factory=dict)
-    bodies: dict[str, bytes] = field(default_factory=dict)
     status: Callable[[str, int], int] = lambda _url, _nth: 200
     headers: dict[str, str] = field(default_factory=lambda: {"cache-control": "public, max-age=3600"})
     per_viewer: bool = False
@@ -102,95 +150,144 @@ class Origin:
     hangs_s: dict[int, float] = field(default_factory=dict)
     """So much longer does the n-th request wait for its first byte."""
     etag: bool = True
-    requests: list[tuple[float, str, str, int]] = field(default_factory=list)
-    sent: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[Instant, str, str, int]] = field(default_factory=list)
+    """When, by which device, for which URL, from which byte on."""
     at_once: dict[str, int] = field(default_factory=dict)
     """Most fetches of a URL that were under way at the same time."""
-    link_free_at: float = 0.0
+    resources: dict[tuple[str, str], OriginResource] = field(default_factory=dict)
+    """By URL and device; the device is empty unless each has bytes of its own."""
 
     def body(self, url: str) -> bytes:
-        if url not in self.bodies:
-            self.bodies[url] = body_of(int(url.rsplit("/", 1)[1]), self.sizes.get(url, 300_000))
-        return self.bodies[url]
+        return self._resource(url, "").body
+
+    def sent(self, url: str) -> float:
+        """Bytes of a URL that the office's link has carried."""
+        return sum(it.origin_bytes for it in self.resources.values() if it.url == url)
+
+    def respond(self, now: Instant, device: str, fetch: events.FetchOrigin) -> OriginResponse:
+        url, nth = fetch.request.url, len(self.requests)
+        self.requests.append((now, device, url, fetch.first_byte))
+        wait_s = self.first_byte_s + self.hangs_s.get(nth, 0.0)
+        headers = {"content-type": "video/mp2t", **self.headers}
+        if (status := self.status(url, nth)) >= 300:
+            nothing = OriginResource(url="", body=b"")
+            return OriginResponse(status, (*headers.items(), ("content-length", "0")), nothing, 0, wait_s)
+        resource = self._resource(url, device if self.per_viewer else "")
+        if self.etag:
+            headers.setdefault("etag", f'"{sha256(resource.body).hexdigest()[:12]}"')
+        response = respond(fetch, resource, tuple(headers.items()), first_byte_s=wait_s)
+        response.stalls_after_bytes = self.stall_after.get(nth)
+        return response
+
+    def _resource(self, url: str, device: str) -> OriginResource:
+        found = self.resources.get((url, device))
+        if found is None:
+            body = body_of(int(url.rsplit("/", 1)[1]), self.sizes.get(url, 300_000))
+            if device:
+                body = sha256(device.encode()).digest() + body[32:]
+            found = self.resources[url, device] = OriginResource(url=url, body=body, chunk_bytes=CHUNK_BYTES)
+        return found
+
+
+class LoggedNode(Node):
+    """The shipped node; every event and effect is a line of `log`."""
+
+    log: list[str]
+
+    def handle(self, event: events.Event, now: Instant) -> list[events.Effect]:
+        self._note(now, "", event)
+        effects = super().handle(event, now)
+        self._note(now, "  -> ", *effects)
+        return effects
+
+    def wake(self, now: Instant) -> list[events.Effect]:
+        effects = super().wake(now)
+        self._note(now, "  -> ", *effects)
+        return effects
+
+    def _note(self, now: Instant, mark: str, *what: events.Event | events.Effect) -> None:
+        self.log += [f"{now:.4f} {self.context.me.device} {mark}{it!r}"[:300] for it in what]
 
 
 class World:
+    """One office; what its hosts stand in (`HostSurroundings`).
+
+    Args:
+        count: machines, `dev000` and so on.
+        seed: of `random`, for tests that roll dice.
+        origin: what the origin has and does.
+        uploads_mbps: what each node may give to others.
+        tracker_spacing_s: the coordinator sends lists no more often.
+        address: of the machine with this number.
+    """
+
     def __init__(
         self,
         count: int,
         *,
         seed: int = 1,
-        delay_s: float = 0.001,
-        limits: Limits | None = None,
         origin: Origin | None = None,
         uploads_mbps: float = 1000.0,
-        memory_bytes: int = 64_000_000,
-        tracker: bool = True,
         tracker_spacing_s: float = 0.0,
-        links: str = "wired",
         address: Callable[[int], str] = lambda number: f"10.0.0.{number % 250 + 1}",
     ) -> None:
         self.random = random.Random(seed)
-        self.now = 100.0
-        self.delay_s = delay_s
+        self.limits = Limits()
         self.origin = origin or Origin()
-        self.limits = limits or Limits()
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
-        self.seals = Seals()
-        self.nodes: dict[str, Node] = {}
-        self.dead: set[str] = set()
-        self.open_links: set[frozenset[str]] = set()
         self.cut: set[frozenset[str]] = set()
-        self.answers: dict[int, Got] = {}
+        """Pairs between which nothing passes; links that stood before stay."""
+        self.dead: set[str] = set()
+        self.answers: dict[int, Answer] = {}
         self.numbers: dict[int, int] = {}
+        """Viewer -> the segment that it asked for."""
         self.conditions: list[tuple[str, str, str]] = []
         self.log: list[str] = []
-        self.frames: dict[str, int] = {}
-        self.served: list[tuple[str, events.Served]] = []
         self.tamper: Callable[[str, str, peer.PeerMessage], list[peer.PeerMessage]] | None = None
-        self._fetches: dict[tuple[str, int], bool] = {}
-        self._under_way: dict[str, set[tuple[str, int]]] = {}
-        self._watching: dict[str, tuple[str, ...]] = {}
-        self._tracker = tracker
-        self._spacing_s = tracker_spacing_s
-        self._told_at = 0.0
-        self._viewer = 0
+        """What really leaves a machine (the first) for another in place of a message."""
+        self.clock = VirtualClock()
+        self.lan = Lan(self.clock, links_max=2_048, apart=lambda *pair: frozenset(pair) in self.cut)
+        self.hosts = self.lan.hosts
+        link = SharedLink(self.clock, self.origin.bytes_per_s, chunk_bytes=CHUNK_BYTES)
+        self.origin_side = origin_side.Origin(self.clock, link)
+        self.coordinator = SimulatedCoordinator(
+            self.clock,
+            self.hosts,
+            lambda: SeniorityTracker(spacing_s=tracker_spacing_s),
+            one_way_s=0.0,
+            hidden=lambda _host, _device: False,
+        )
+        self.nodes: dict[str, Node] = {}
+        self._asked: dict[str, list[tuple[Host, int]]] = {}
+        seals = Seals()
         for number in range(count):
             device = f"dev{number:03d}"
-            contact = peer.Contact(device, (address(number),), 7688, links)  # type: ignore[arg-type]
-            self.nodes[device] = Node(
+            contact = peer.Contact(device, (address(number),), 7688, "wired")
+            card = NetworkCard(self.clock, math.inf, math.inf, DELAY_S, 1.0)
+            host = self.hosts[device] = Host(self, number, contact, card, checked=True)
+            host.tamper = functools.partial(self._tampered, device)
+            node = self.nodes[device] = LoggedNode(
                 contact,
-                Seal(self.seals, device),
+                Seal(seals, device),
                 limits=self.limits,
-                memory_bytes=memory_bytes,
+                memory_bytes=64_000_000,
                 disk_bytes=0,
                 upload_mbps=uploads_mbps,
                 share_after_watching_s=60.0,
             )
+            node.log = self.log
+            host.start(node)
 
     # ---- time
 
-    def at(self, when: float, what: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (max(when, self.now), self._count, what))
+    @property
+    def now(self) -> Instant:
+        return self.clock.now
+
+    def at(self, when: Instant, what: Callable[[], None]) -> None:
+        self.clock.at(when, what)
 
     def run(self, for_s: float) -> None:
-        until = self.now + for_s
-        while True:
-            due = self._events[0][0] if self._events else until + 1
-            wakes = [(at, device) for device, node in self.nodes.items() if (at := node.wake_at()) is not None
-                     and device not in self.dead]  # fmt: skip
-            wake = min(wakes, default=(until + 1, ""))
-            if min(due, wake[0]) > until:
-                break
-            if due <= wake[0]:
-                self.now = max(self.now, due)
-                heapq.heappop(self._events)[2]()
-            else:
-                self.now = max(self.now, wake[0])
-                self._perform(wake[1], self.nodes[wake[1]].wake(self.now))
-        self.now = until
+        self.clock.run(self.now + for_s)
 
     # ---- what tests do
 
@@ -202,12 +299,13 @@ class World:
         self.run(0.5)
 
     def play(self, device: str, number: int, *, duration_s: float = 2.0, best_kbps: int = 0) -> int:
-        self._viewer += 1
-        viewer = self._viewer
-        self.answers[viewer] = Got(self.now)
+        """A viewer asks for a segment; returns the viewer's number."""
+        viewer = len(self.answers) + 1
+        url = f"https://origin.test/{number}"
+        expected = None if self.origin.per_viewer else self.origin.body(url)
+        answer = self.answers[viewer] = Answer(self, device, self.now, expected)
         self.numbers[viewer] = number
-        self.feed(
-            device,
+        self.hosts[device].ask(
             events.Wanted(
                 viewer=viewer,
                 stream=STREAM,
@@ -217,10 +315,11 @@ class World:
                 duration_s=duration_s,
                 live=True,
                 resource_range=None,
-                origin=values.OriginRequest(f"https://origin.test/{number}", (("cookie", f"user={device}"),)),
+                origin=values.OriginRequest(url, (("cookie", f"user={device}"),)),
                 utc=UTC + self.now,
                 best_kbps=best_kbps,
             ),
+            answer,
         )
         return viewer
 
@@ -246,220 +345,57 @@ class World:
 
         self.at(self.now + 0.01, lambda: ask(first))
 
+    def feed(self, device: str, event: events.Event) -> None:
+        """Something happens at a machine; nothing does at a dead one."""
+        self.hosts[device].feed(event)
+
     def kill(self, device: str) -> None:
+        """A machine dies; its links break at once."""
+        host = self.hosts[device]
         self.dead.add(device)
-        for under_way in self._under_way.values():
-            under_way -= {it for it in under_way if it[0] == device}
-        for pair in [pair for pair in self.open_links if device in pair]:
-            self._close(pair, "connection lost")
+        host.stop()
+        self.lan.unplug(host, 0.0)
+        self.coordinator.left(host, 0.0)
 
     def pull(self, pair: frozenset[str]) -> None:
-        """The cable between two hosts is pulled and stays out."""
+        """The cable between two machines is pulled and stays out; both notice at once."""
         self.cut.add(pair)
-        self._close(pair, "cable pulled")
+        for device in pair:
+            (other,) = pair - {device}
+            if other in self.hosts[device].wires:
+                self.lan.silence(self.hosts[device], other, 0.0)
+
+    # ---- what came of it
 
     def copies(self, number: int) -> float:
+        """How often the origin sent a segment to this office."""
         url = f"https://origin.test/{number}"
-        return self.origin.sent.get(url, 0) / len(self.origin.body(url))
+        return self.origin.sent(url) / len(self.origin.body(url))
 
-    def feed(self, device: str, event: events.Event) -> None:
-        if device in self.dead:
-            return
-        node = self.nodes[device]
-        self.log.append(f"{self.now:.4f} {device} {event!r}"[:300])
-        self._perform(device, node.handle(event, self.now))
-        node.check()
+    @property
+    def frames(self) -> dict[str, int]:
+        """Messages between machines, by kind."""
+        return self.lan.frames
 
-    # ---- effects
+    # ---- what hosts want of their surroundings
 
-    def _perform(self, device: str, effects: list[events.Effect]) -> None:
-        for effect in effects:
-            self.log.append(f"{self.now:.4f} {device}   -> {effect!r}"[:300])
-            self._do(device, effect)
+    def fetch(self, host: Host, effect: events.FetchOrigin) -> None:
+        self.origin_side.answer(host, effect.fetch, self.origin.respond(self.now, host.device, effect))
+        url = effect.request.url
+        asked = self._asked.setdefault(url, [])
+        asked.append((host, effect.fetch))
+        under_way = sum(fetch in one.fetches for one, fetch in asked)
+        self.origin.at_once[url] = max(self.origin.at_once.get(url, 0), under_way)
 
-    def _do(self, device: str, effect: events.Effect) -> None:  # noqa: C901
-        match effect:
-            case events.BeginAnswer(viewer, _, source, why, pace_kbps):
-                got = self.answers[viewer]
-                assert got.head_at is None
-                assert not got.end
-                got.head_at, got.source, got.why, got.pace_kbps = self.now, source, why, pace_kbps
-            case events.Deliver(viewer, data):
-                got = self.answers[viewer]
-                assert got.head_at is not None
-                assert not got.end
-                got.data += data
-            case events.Finish(viewer):
-                self._end(viewer, "finished")
-            case events.Abort(viewer, why):
-                self._end(viewer, "aborted", why)
-            case events.PassOn(viewer, why):
-                self._end(viewer, "passed", why)
-            case events.HandOver(viewer, _, why):
-                self._end(viewer, "handed over", why)
-            case events.AnswerStatus(viewer, status, why):
-                self._end(viewer, f"status {status}", why)
-            case events.FetchOrigin():
-                self._fetch(device, effect)
-            case events.AbortOrigin(fetch):
-                self._fetches[device, fetch] = False
-                self._fetch_over(device, fetch)
-            case events.Dial(contact):
-                self._dial(device, contact.device)
-            case events.HangUp(other, why):
-                self._close(frozenset((device, other)), why)
-            case events.Send(other, message):
-                self._send(device, other, message)
-            case events.AnnounceStreams(streams):
-                self._announce(device, streams)
-            case events.RaiseCondition(code, detail):
-                self.conditions.append((device, code, detail))
-            case events.Served():
-                self.served.append((device, effect))
-            case events.ClearCondition() | events.Save() | events.Load() | events.Erase():
-                pass
+    def announce(self, host: Host) -> None:
+        self.lan.announce(host)
+        self.coordinator.announce(host)
 
-    def _end(self, viewer: int, how: str, why: str = "") -> None:
-        got = self.answers[viewer]
-        assert not got.end
-        got.end, got.ended_at = how, self.now
-        got.why = why or got.why
+    def served(self, host: Host, served: events.Served) -> None:
+        """Tests look at the answers themselves."""
 
-    def _fetch(self, device: str, effect: events.FetchOrigin) -> None:
-        origin = self.origin
-        nth = len(origin.requests)
-        origin.requests.append((self.now, device, effect.request.url, effect.first_byte))
-        self._fetches[device, effect.fetch] = True
-        under_way = self._under_way.setdefault(effect.request.url, set())
-        under_way.add((device, effect.fetch))
-        origin.at_once[effect.request.url] = max(origin.at_once.get(effect.request.url, 0), len(under_way))
-        body = origin.body(effect.request.url)
-        if origin.per_viewer:
-            body = sha256(device.encode()).digest() + body[32:]
-        status = origin.status(effect.request.url, nth)
-        fields = dict(origin.headers)
-        part = body[effect.first_byte :] if effect.ranged else body
-        if status == 200 and effect.ranged:
-            status = 206
-            fields["content-range"] = f"bytes {effect.first_byte}-{len(body) - 1}/{len(body)}"
-        fields["content-length"] = str(len(part))
-        fields.setdefault("content-type", "video/mp2t")
-        if origin.etag:
-            fields.setdefault("etag", f'"{sha256(body).hexdigest()[:12]}"')
-        fetch = effect.fetch
+    def condition(self, host: Host, code: str, detail: str) -> None:
+        self.conditions.append((host.device, code, detail))
 
-        def alive() -> bool:
-            return self._fetches[device, fetch] and device not in self.dead
-
-        begin = self.now + origin.first_byte_s + origin.hangs_s.get(nth, 0.0)
-        self.at(
-            begin,
-            lambda: (
-                self.feed(device, events.OriginAnswered(fetch, status, tuple(fields.items()), UTC + self.now))
-                if alive()
-                else None
-            ),
-        )
-        if status >= 300:
-            self.at(begin, lambda: self._fetch_over(device, fetch))
-            return
-        self._stream(device, fetch, effect.request.url, part, begin, origin.stall_after.get(nth), alive)
-
-    def _fetch_over(self, device: str, fetch: int) -> None:
-        for under_way in self._under_way.values():
-            under_way.discard((device, fetch))
-
-    def _stream(
-        self,
-        device: str,
-        fetch: int,
-        url: str,
-        part: bytes,
-        begin: float,
-        stall: int | None,
-        alive: Callable[[], bool],
-    ) -> None:
-        """The origin's link is shared: chunks leave it one after another."""
-        chunk = 20_000
-
-        def send(offset: int) -> None:
-            if not alive() or (stall is not None and offset >= stall):
-                return
-            data = part[offset : offset + chunk]
-            start = max(self.now, self.origin.link_free_at)
-            done = start + len(data) / self.origin.bytes_per_s
-            self.origin.link_free_at = done
-            self.origin.sent[url] = self.origin.sent.get(url, 0) + len(data)
-
-            def arrived() -> None:
-                if not alive():
-                    return
-                self.feed(device, events.OriginSent(fetch, data))
-                if offset + chunk < len(part):
-                    send(offset + chunk)
-                else:
-                    self._fetch_over(device, fetch)
-                    self.feed(device, events.OriginEnded(fetch))
-
-            self.at(done, arrived)
-
-        self.at(begin, lambda: send(0))
-
-    # ---- links
-
-    def _dial(self, device: str, other: str) -> None:
-        pair = frozenset((device, other))
-
-        def up() -> None:
-            if other in self.dead or other not in self.nodes or pair in self.cut:
-                self.feed(device, events.LinkClosed(other, "could not be reached"))
-                return
-            if pair in self.open_links:
-                return
-            self.open_links.add(pair)
-            for one, two in ((device, other), (other, device)):
-                contact = self.nodes[two].context.me
-                self.feed(one, events.LinkOpened(contact, "lan", self._watching.get(two, ()), serves=True, rtt_ms=1.0))
-
-        self.at(self.now + 3 * self.delay_s, up)
-
-    def _close(self, pair: frozenset[str], why: str) -> None:
-        if pair not in self.open_links:
-            return
-        self.open_links.discard(pair)
-        for device in pair:
-            other = next(iter(pair - {device}))
-            self.at(self.now, lambda device=device, other=other: self.feed(device, events.LinkClosed(other, why)))  # type: ignore[misc]
-
-    def _send(self, device: str, other: str, message: peer.PeerMessage) -> None:
-        encode(message)
-        self.frames[type(message).__name__] = self.frames.get(type(message).__name__, 0) + 1
-        pair = frozenset((device, other))
-        messages = [message] if self.tamper is None else self.tamper(device, other, message)
-
-        def deliver() -> None:
-            if pair in self.open_links and other not in self.dead:
-                for one in messages:
-                    if pair in self.open_links:
-                        self.feed(other, events.Received(device, one))
-
-        if pair in self.open_links:
-            self.at(self.now + self.delay_s, deliver)
-
-    def _announce(self, device: str, streams: tuple[str, ...]) -> None:
-        self._watching[device] = streams
-        for pair in list(self.open_links):
-            if device in pair:
-                self._send(device, next(iter(pair - {device})), peer.Watching(streams, serves=True))
-        if self._tracker:
-            self.at(max(self.now + 0.01, self._told_at + self._spacing_s), self._tell)
-
-    def _tell(self) -> None:
-        self._told_at = self.now
-        watching = [
-            device for device, streams in self._watching.items() if STREAM in streams and device not in self.dead
-        ]
-        committee = tuple(watching[:7])
-        for device in watching:
-            near = tuple((self.nodes[other].context.me, "same subnet") for other in watching if other != device)
-            self.feed(device, events.TrackerSaid(STREAM, committee, near[:30]))
+    def _tampered(self, sender: str, to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        return [message] if self.tamper is None else self.tamper(sender, to, message)
