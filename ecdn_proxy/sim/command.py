@@ -1,6 +1,6 @@
 """`ecdn-proxy simulate`: a scenario, or a plan for an event from a list of sites.
 
-A mistake of whoever calls is one sentence on stderr and exit code 2.
+A mistake in what is given is told in one sentence on stderr, and the exit code is 2.
 """
 
 import os
@@ -31,7 +31,7 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 PLANNING_SEGMENTS = 10
 PLANNING_PIECES = 6
-"""Pieces of a segment in a plan: enough for the figures, and thousands of viewers in a minute."""
+"""Pieces that a segment has in a plan: enough for the figures, and few enough for thousands of viewers in a minute."""
 
 
 def _stop(sentence: str) -> NoReturn:

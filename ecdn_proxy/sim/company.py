@@ -1,9 +1,9 @@
-"""Many sites, each for itself, on as many cores as are given; every site is simulated, also those that are alike.
+"""Many sites, each simulated on its own, on as many cores as are given; sites that are alike are simulated each.
 
     simulate(scenario, processes=…, progress=…) -> Result
 
-Sites do not speak to each other, so their order does not matter; figures come back in the scenario's order and the
-digest is the same on any number of cores.
+Sites do not speak to each other, so the order in which they are simulated does not matter; figures come back in the
+scenario's order, and the digest is the same on any number of cores.
 """
 
 import gc
@@ -18,14 +18,14 @@ from ecdn_proxy.sim.office import Office
 from ecdn_proxy.sim.scenario import Scenario, SiteSpec
 
 _TASK_VIEWERS = 400
-"""Small sites travel to another process together."""
+"""Small sites are given to a process together, up to this many viewers."""
 
 Task = list[tuple[int, SiteSpec, Scenario]]
 
 
 @dataclass(slots=True)
 class Result:
-    """What became of a scenario."""
+    """The figures of a scenario: of each site, and of all sites added up."""
 
     scenario: Scenario
     sites: list[SiteFigures]
@@ -39,12 +39,12 @@ def simulate(
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
-    """Simulate every site.
+    """Simulate every site of a scenario.
 
     Args:
         scenario: what is simulated.
-        processes: how many sites at once.
-        progress: told how many more viewers are done with.
+        processes: how many sites are simulated at once.
+        progress: called with the number of viewers whose site has just been finished.
     """
     jobs = [(number, site, scenario) for number, site in enumerate(scenario.offices())]
     return gather(scenario, jobs, processes=processes, progress=progress)
@@ -53,7 +53,7 @@ def simulate(
 def gather(
     scenario: Scenario, jobs: Task, *, processes: int = 1, progress: Callable[[int], None] | None = None
 ) -> Result:
-    """Simulate these sites; each may have a scenario of its own."""
+    """Simulate these sites, each in the scenario given with it; `scenario` is what the result is called after."""
     found: dict[int, SiteFigures] = {}
     for part in _done(_tasks(jobs), processes):
         found.update(part)
@@ -70,7 +70,7 @@ def gather(
 
 
 def _tasks(jobs: Task) -> list[Task]:
-    """The largest first, small ones together."""
+    """Sites to simulate one after the other in one process: the largest first, small ones together."""
     tasks: list[Task] = []
     weight = 0
     for job in sorted(jobs, key=lambda job: -job[1].viewers):
@@ -96,7 +96,7 @@ def _done(tasks: list[Task], processes: int) -> Iterator[dict[int, SiteFigures]]
 def _work(task: Task) -> dict[int, SiteFigures]:
     found: dict[int, SiteFigures] = {}
     collecting = gc.isenabled()
-    gc.disable()  # a site is a million small objects and hardly a cycle until it ends
+    gc.disable()  # a site is a million small objects and has hardly a cycle until it ends
     try:
         for number, site, scenario in task:
             found[number] = Office(site, scenario, number).run()

@@ -1,7 +1,8 @@
-"""What a simulated site came to, small enough to be sent between processes and added up.
+"""The figures of a simulated site, small enough to be sent between processes and added up.
 
-Distribution     a distribution in bins of 2 %: percentiles of any number of values, mergeable
-SiteFigures   one site
+Distribution   values in bins of 2 %: percentiles of any number of them, and two can be merged
+SiteFigures    one site, or several added up
+jain(values)   how fairly something is spread
 """
 
 import math
@@ -9,14 +10,14 @@ from dataclasses import dataclass, field
 
 _STEP = math.log(1.02)
 LOAD_BINS = 240
-"""Over an event's time; one second each until four minutes."""
+"""Bins of a link's load over the event; each is one second until the event is longer than four minutes."""
 _FLOOR = 1e-4
-"""Values below are counted as this."""
+"""Smaller values are counted as this one."""
 
 
 @dataclass(slots=True)
 class Distribution:
-    """Counts by size."""
+    """How many values fell into each bin; the bins grow by 2 %."""
 
     bins: dict[int, int] = field(default_factory=dict)
     count: int = 0
@@ -24,7 +25,7 @@ class Distribution:
     most: float = 0.0
 
     def add(self, value: float) -> None:
-        """One more."""
+        """Count a value."""
         at = int(math.log(value / _FLOOR) / _STEP) if value > _FLOOR else 0
         self.bins[at] = self.bins.get(at, 0) + 1
         self.count += 1
@@ -32,7 +33,7 @@ class Distribution:
         self.most = max(self.most, value)
 
     def merge(self, other: "Distribution") -> None:
-        """All of another's."""
+        """Count all values of another distribution."""
         for at, count in other.bins.items():
             self.bins[at] = self.bins.get(at, 0) + count
         self.count += other.count
@@ -40,7 +41,7 @@ class Distribution:
         self.most = max(self.most, other.most)
 
     def percentile(self, percent: float) -> float:
-        """The value that so many percent do not exceed; 0 without values."""
+        """The value that `percent` of the values do not exceed; 0 without values."""
         if not self.count:
             return 0.0
         rank = percent / 100 * self.count
@@ -53,40 +54,40 @@ class Distribution:
 
     @property
     def mean(self) -> float:
-        """Their mean; 0 without values."""
+        """The values' mean; 0 without values."""
         return self.total / self.count if self.count else 0.0
 
 
 @dataclass(slots=True)
 class SiteFigures:
-    """One site's event. Bytes and rates are unscaled: as the office would see them."""
+    """One site's event. Bytes and rates are those of the office, whatever the scenario's `scale`."""
 
     name: str
     viewers: int
     wan_mbps: float
     lone_s: float
-    """A fetch of a segment of the top rendition in use on the idle link takes so long."""
+    """Seconds that a fetch of a segment of the top rendition takes on the idle link."""
     segments: int = 0
-    """Pairs of segment and rendition that anybody wanted."""
+    """Segments that anybody wanted, each rendition counted."""
     viewer_bytes: float = 0.0
     unique_bytes: float = 0.0
     origin_bytes: float = 0.0
     steady_unique_bytes: float = 0.0
     steady_origin_bytes: float = 0.0
-    """Of segments that appeared after everybody had started."""
+    """`unique_bytes` and `origin_bytes` of the segments that appeared after everybody had started."""
     manifest_mbps: float = 0.0
     link_mean_mbps: float = 0.0
     link_peak_mbps: float = 0.0
-    """Busiest second."""
+    """Of the busiest second."""
     load_bytes: list[float] = field(default_factory=list)
-    """What the link carried in each `load_bin_s` since the first viewer."""
+    """What the link carried in each bin of `load_bin_s` seconds since the first viewer."""
     load_bin_s: int = 1
     took: Distribution = field(default_factory=Distribution)
-    """Seconds of segments asked for at the live edge."""
+    """Seconds from a player's request to the whole segment, of segments asked for at the live edge."""
     added: Distribution = field(default_factory=Distribution)
-    """The same over a lone fetch."""
+    """`took`, less the seconds of a lone fetch on the idle link."""
     startup: Distribution = field(default_factory=Distribution)
-    """From opening the player to its first picture."""
+    """Seconds from opening the player to its first picture."""
     outcomes: int = 0
     late: int = 0
     unfinished: int = 0
@@ -112,30 +113,30 @@ class SiteFigures:
 
     @property
     def offload(self) -> float:
-        """Part of what viewers got that did not come through the site's link."""
+        """The part of what viewers got that did not come through the site's link."""
         return 1 - self.origin_bytes / self.viewer_bytes if self.viewer_bytes else 0.0
 
     @property
     def bound(self) -> float:
-        """The same with exactly one copy of each segment that anybody wanted: 1 - R/N."""
+        """The offload with exactly one copy of each segment that anybody wanted: 1 - R/N (R renditions, N viewers)."""
         return 1 - self.unique_bytes / self.viewer_bytes if self.viewer_bytes else 0.0
 
     @property
     def copies(self) -> float:
-        """Origin copies per site and segment."""
+        """How often the origin sent a segment to the site, on average."""
         return self.origin_bytes / self.unique_bytes if self.unique_bytes else 0.0
 
     @property
     def steady_copies(self) -> float:
-        """The same for segments that appeared after everybody had started."""
+        """`copies` of the segments that appeared after everybody had started."""
         return self.steady_origin_bytes / self.steady_unique_bytes if self.steady_unique_bytes else 0.0
 
     def carried(self, by_second: dict[int, float], seconds: int) -> None:
-        """Note what the link carried.
+        """Note what the link carried in each bin.
 
         Args:
             by_second: bytes, by whole seconds since the first viewer.
-            seconds: the event's length.
+            seconds: how long the event is.
         """
         self.load_bin_s = -(-seconds // LOAD_BINS)
         self.load_bytes = [0.0] * -(-seconds // self.load_bin_s)
@@ -144,7 +145,7 @@ class SiteFigures:
                 self.load_bytes[second // self.load_bin_s] += size
 
     def load_mbps(self) -> list[float]:
-        """The same as rates."""
+        """`load_bytes` as rates."""
         return [size * 8e-6 / self.load_bin_s for size in self.load_bytes]
 
     @property
@@ -155,11 +156,11 @@ class SiteFigures:
 
     @property
     def late_rate(self) -> float:
-        """Part of the segments that came after their player had run dry, or never."""
+        """The part of the segments that came after their player had run dry, or never."""
         return (self.late + self.unfinished) / max(1, self.outcomes + self.unfinished)
 
     def merge(self, other: "SiteFigures") -> None:
-        """Add another site: counts, bytes and spreads; peaks and bests stay the larger."""
+        """Add another site: counts, bytes and distributions add up, of peaks and worst cases the larger stays."""
         for name in (
             "viewers", "wan_mbps", "segments", "viewer_bytes", "unique_bytes", "origin_bytes", "manifest_mbps",
             "steady_unique_bytes", "steady_origin_bytes",

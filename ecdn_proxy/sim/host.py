@@ -4,7 +4,7 @@
     Host.ask(wanted, viewer)  a viewer asks for a segment; what comes of it goes to `viewer`
     Host.perform(effect)      one match, as `ecdn_proxy.agent.performer` has it with sockets
 
-The simulator's offices (`ecdn_proxy.sim.office`) and the world of the core's tests (`tests.core.world`) are made of these
+The simulator's offices (`ecdn_proxy.sim.office`) and the world of the core's tests (`tests.core.world`) are made of
 hosts. What lies between hosts comes from outside: links from a `Lan`, all else from `HostSurroundings`.
 """
 
@@ -21,16 +21,19 @@ from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Contact, PeerMessage, Piece, read_peer_message
 
 IDLE_WAKES_MAX = 2_000
-"""A node that wants to be woken this often at one instant makes no progress."""
+"""A node that wants to be woken more often than this at one instant makes no progress."""
 FRAME_BYTES = 24
-"""What frames a piece's bytes on a link."""
+"""The frame around a piece's bytes on a link."""
 
 Tamper = Callable[[str, PeerMessage], list[PeerMessage]]
-"""What really leaves the host in place of a message to a device."""
+"""(device, message) -> what really leaves the host in place of this message to this device."""
 
 
 class HostViewer(Protocol):
-    """One request of a viewer, told what becomes of it; after the last four calls it is told nothing more."""
+    """A viewer that has asked for a segment: what the node does with its request is told here.
+
+    `answer_finished`, `answer_failed`, `passed_on` and `handed_over` end the request: no other call follows.
+    """
 
     def answer_begins(self, effect: events.BeginAnswer) -> None:
         """The answer's head is there."""
@@ -136,21 +139,25 @@ class Host:
         self.life = 0
         """Counts starts and stops: what was on its way to an earlier life is lost."""
         self.reachable = True
-        """Whether a machine that is off answers a dial at once (its address is free) or not at all."""
+        """Whether a dial to the machine fails at once while it is off (the port is closed), or is not answered."""
         self.wires: dict[str, Wire] = {}
         """Open links by device; each is the direction away from here."""
         self.dialling: set[str] = set()
         self.fetches: dict[int, Flow] = {}
-        """Running fetches by the node's number; those of viewers that were passed on by the viewer's number, negative."""
+        """Running fetches, by the node's number; of a viewer that was passed on, by the viewer's number, negative."""
         self.viewers: dict[int, HostViewer] = {}
+        """Whose requests have not ended, by the number in their `Wanted`."""
         self.asked = 0
         """How many viewers have asked here, in all lives."""
         self.streams: tuple[str, ...] = ()
         self.serves = True
         self.isolated = False
         self.tamper: Tamper | None = None
+        """What changes messages on their way out: a polluter's, or a test's."""
         self.armed_at: Instant | None = None
+        """When the alarm rings that was set last."""
         self.idle_wakes = 0
+        """Wakes in a row after which the node wanted to be woken at the same instant again."""
         self.up_bytes = 0
         """Bytes of pieces sent to others, with their frames."""
 
@@ -164,7 +171,7 @@ class Host:
         self.node = node
 
     def stop(self, *, reachable: bool = True) -> None:
-        """The machine is off, with all that ran on it; its links are the LAN's to end."""
+        """The machine is off, with all that ran on it; `Lan.unplug` ends its links."""
         self.node = None
         self.life += 1
         self.reachable = reachable
@@ -189,7 +196,7 @@ class Host:
         self._arm()
 
     def received(self, device: str, messages: list[PeerMessage]) -> None:
-        """Messages arrived together; what follows on one that ended the link is not read."""
+        """Hand the node messages that arrived together; those after one that ended the link are not read."""
         node = self.node
         if node is None:
             return
@@ -212,7 +219,7 @@ class Host:
         self.feed(wanted)
 
     def _arm(self) -> None:
-        """Set the alarm; one that rings too early finds nothing due and sets the next."""
+        """Set the alarm for the node's next wake; an alarm that rings too early finds nothing due and sets the next."""
         node = self.node
         if node is None:
             return
@@ -246,7 +253,11 @@ class Host:
     # ---- effects
 
     def perform(self, effect: events.Effect) -> None:  # noqa: C901, PLR0912 - the one big match
-        """Do what the node wants; the most frequent effects stand first. A viewer that had its answer is a KeyError."""
+        """Do what the node wants; the most frequent effects stand first.
+
+        Raises:
+            KeyError: the effect names a viewer whose request has ended, or never was: a fault of ours.
+        """
         match effect:
             case events.Send(device, message):
                 if (wire := self.wires.get(device)) is not None:

@@ -1,9 +1,10 @@
-"""The links between the hosts of one office: how they are opened, closed, and fall silent.
+"""The links between the hosts of one office: how a link opens, closes, and falls silent.
 
-    Lan.dial(host, device)          a link in three round trips and a handshake, or a dial that comes to nothing
+    Lan.dial(host, device)          a link after three round trips and a handshake, or LinkClosed
     Lan.hang_up(host, device)       both ends find the link closed
-    Lan.silence(host, device, …)    one end of a broken link finds out after some time
-    Lan.unplug(host, …)             all links of a machine that went away
+    Lan.silence(host, device, …)    one end of a broken link notices after some time
+    Lan.unplug(host, …)             all links of a machine that went away break
+    Lan.announce(host)              all neighbours are told what a host watches
 
 What a link carries, and how fast, is in `ecdn_proxy.sim.links`.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 HANDSHAKE_S = 0.004
 """CPU of both ends for mutual TLS 1.3 with P-256."""
 CONNECT_S = 1.5
-"""A dial to a machine that does not answer ends after this, as in io/tls_links/dialer."""
+"""A dial to a machine that does not answer ends after this time, as in io/tls_links/dialer."""
 WATCHING_BYTES = 64
 """A Watching message with one stream and its frame."""
 
@@ -59,7 +60,10 @@ class Lan:
     # ---- opening
 
     def dial(self, host: "Host", device: str) -> None:
-        """Open a link, unless a dial to this device is under way; ends in LinkOpened at both ends or LinkClosed here."""
+        """Open a link, unless a dial to this device is under way.
+
+        It ends in LinkOpened at both ends, in LinkClosed here, or in nothing where the link stands already.
+        """
         if device in host.dialling:
             return
         host.dialling.add(device)

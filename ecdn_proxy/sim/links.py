@@ -1,11 +1,13 @@
-"""Fluid links: the site's way to the internet, shared evenly; every host's uplink and downlink.
+"""Fluid links: the site's way to the internet, shared evenly, and every host's uplink and downlink.
 
-SharedLink   fetches share its rate evenly, none faster than one connection may be under loss
-Wire         one direction between two agents: messages arrive in order
-Uplink       a host's: pieces of its wires take turns; control messages wait only behind pieces of their own wire
+    SharedLink    flows share its rate evenly; none is faster than one connection can be under loss
+    Flow          one body on its way through a shared link
+    NetworkCard   a host's: pieces of its wires take turns, control messages wait only behind pieces of their own wire
+    Wire          one direction between two hosts: messages arrive in order
 
-No packets: a byte's time is its share of the rate. Loss lowers the rate of a connection (Mathis, Semke, Mahdavi, Ott
-1997) and what the link carries; it is not drawn packet by packet.
+There are no packets: a byte takes the time that its share of the rate gives it. Loss lowers the rate of a connection
+(Mathis, Semke, Mahdavi, Ott: The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm, 1997) and what the
+link carries; it is not drawn packet by packet.
 """
 
 import heapq
@@ -18,16 +20,16 @@ from ecdn_proxy.sim.virtual_clock import VirtualClock
 from ecdn_proxy.wire.peer import PeerMessage
 
 CHUNK_BYTES = 32_768
-"""What an origin's body arrives in; also the grain of even sharing."""
+"""An origin's body arrives in chunks of this size, and flows share a link chunk by chunk."""
 BUFFER_HIGH_BYTES = 1_048_576
 BUFFER_LOW_BYTES = 262_144
-"""As `io.connection` sets its write buffer."""
+"""A link is full above the one and ready again below the other, as io/tls_links/connection sets its write buffer."""
 SEGMENT_SIZE_BYTES = 1_448
-"""TCP payload of a packet."""
+"""TCP payload of one packet."""
 
 
 def connection_cap(rtt_s: float, loss: float) -> float:
-    """Bytes per second that one connection reaches under random loss."""
+    """Bytes per second that one connection reaches under random loss (Mathis et al.); infinite without loss."""
     return math.inf if loss <= 0 else SEGMENT_SIZE_BYTES * 1.22 / (max(rtt_s, 0.001) * math.sqrt(loss))
 
 
@@ -46,22 +48,34 @@ class Flow:
         self._link = link
         self.left_bytes = size_bytes
         self.arrived = arrived
-        """Told of each chunk's size; the last makes `left_bytes` 0."""
+        """Called with each chunk's size when the chunk has arrived; with the last one `left_bytes` is 0."""
         self.carried = carried
-        """Told of bytes that used the link, also those of a chunk that was cut off."""
+        """Called with the bytes that used the link, also with those of a chunk that was cut off."""
         self.chunk_bytes = 0
         self.target = 0.0
         self.on = False
+        """Whether the link carries the flow at present."""
         self.wanted = True
+        """False after `cancel`, which may come before the flow is on the link."""
 
     def cancel(self) -> None:
-        """Nobody wants it any more; also before its first byte."""
+        """Nobody wants the body any more; what the link has carried of it so far is counted."""
         self.wanted = False
         self._link.remove(self)
 
 
 class SharedLink:
-    """Even sharing in virtual bytes: every flow advances alike, so one heap of targets is enough."""
+    """A link that its flows share evenly, each advancing by the same number of bytes in the same time.
+
+    So one count, of the bytes that a flow present since the beginning would have had, tells when each flow's chunk is
+    through: flows wait in one heap, by the count at which their chunk ends.
+
+    Args:
+        clock: virtual time.
+        bytes_per_s: what the link carries.
+        cap_bytes_per_s: what one connection reaches at the most.
+        chunk_bytes: bodies arrive in chunks of this size.
+    """
 
     def __init__(
         self,
@@ -85,7 +99,7 @@ class SharedLink:
         self._turn = 0
 
     def add(self, flow: Flow) -> None:
-        """A body begins."""
+        """A flow begins."""
         self._advance()
         self._flows += 1
         flow.on = True
@@ -93,7 +107,7 @@ class SharedLink:
         self._again()
 
     def remove(self, flow: Flow) -> None:
-        """A body is not wanted any more."""
+        """A flow ends early, or stalls: nothing more of it comes."""
         if not flow.on:
             return
         self._advance()
@@ -114,7 +128,7 @@ class SharedLink:
         self._as_of = now
 
     def _again(self) -> None:
-        """The number of flows or the first of them changed."""
+        """Set the clock for the chunk that ends next: the number of flows, or the first of them, has changed."""
         heap = self._heap
         while heap and not heap[0][2].on:
             heapq.heappop(heap)
@@ -145,7 +159,7 @@ class SharedLink:
 
 
 class Wire:
-    """One direction of a link between two agents."""
+    """One direction of a link between two hosts; messages that arrive together are delivered together."""
 
     __slots__ = ("deliver", "full", "held_until", "is_open", "last_arrival", "queue", "queued_bytes", "say_full", "to")
 
@@ -155,21 +169,28 @@ class Wire:
         self.to = to
         self.deliver = deliver
         self.say_full = say_full
-        """Told when the sender's buffer is full, and when it has room again."""
+        """Called with True when the sender's buffer is full, and with False when it has room again."""
         self.full = False
         self.queue: deque[tuple[PeerMessage, int, bool, Instant]] = deque()
         self.queued_bytes = 0
         self.last_arrival: Instant = 0.0
         self.held_until: Instant = 0.0
-        """When the last of its pieces is through the receiver's downlink; nothing overtakes it."""
+        """When the last piece on this wire is through the receiver's downlink; no later message arrives before."""
         self.is_open = True
 
 
 class NetworkCard:
-    """A host's network card: what it sends leaves at its uplink's rate and arrives at the other's downlink's.
+    """A host's network card: what the host sends leaves at its uplink's rate and arrives at the receiver's downlink's.
 
-    A piece takes the receiver's downlink for no longer than that needs for it, however slowly it is sent; whom it waits
-    for there does not hold up what its sender gives to others.
+    A piece takes the receiver's downlink for no longer than the downlink needs for the piece, however slowly the piece
+    is sent. A piece that waits for the receiver's downlink does not hold up what its sender gives to others.
+
+    Args:
+        clock: virtual time.
+        up_bytes_per_s: what the host sends at the most; infinite where only delays matter.
+        down_bytes_per_s: what the host receives at the most.
+        delay_s: one way from this host to any other.
+        scale: the scenario's; buffers are divided by it, as all sizes are.
     """
 
     __slots__ = (
@@ -200,7 +221,7 @@ class NetworkCard:
         self._in_turn: deque[Wire] = deque()
 
     def send(self, wire: Wire, message: PeerMessage, size_bytes: int, *, bulk: bool) -> None:
-        """Send one message; `bulk` ones take the uplink's time."""
+        """Send one message; only `bulk` ones (pieces), and messages that wait behind them, take the uplink's time."""
         clock = self._clock
         if not bulk and not wire.queue:
             wire.last_arrival = max(wire.last_arrival, clock.now + self.delay_s)
@@ -217,7 +238,7 @@ class NetworkCard:
             self._start()
 
     def _start(self) -> None:
-        """The next wire in turn sends its small messages and one piece."""
+        """The next wire in turn sends one piece, with the small messages that wait before the piece."""
         clock = self._clock
         while self._in_turn:
             wire = self._in_turn.popleft()
@@ -245,7 +266,7 @@ class NetworkCard:
             across = max(self._free_at + self.delay_s, wire.last_arrival, clock.now)
             wire.last_arrival = across
             self._busy = True
-            # one event for both: that it is across and that the next begins (whose times lie `delay_s` back)
+            # one event for two things: this piece is across, and the next one begins (which was `delay_s` ago)
             clock.at(across, self._across_and_go_on, wire, messages, size_bytes, begins + self.delay_s)
             return
         self._busy = False
@@ -258,7 +279,7 @@ class NetworkCard:
     def _across_and_go_on(
         self, wire: Wire, messages: list[PeerMessage], size_bytes: int, first_byte_at: Instant
     ) -> None:
-        """The last byte is at the receiver's downlink, where pieces take turns in this order."""
+        """The piece's last byte is at the receiver's downlink, where pieces take turns in the order of these events."""
         self._start()
         to = wire.to
         through = max(to.down_free_at, first_byte_at) + size_bytes / to.down_bytes_per_s

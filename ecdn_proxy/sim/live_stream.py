@@ -1,6 +1,9 @@
-"""What is watched: segments' names, times and bytes.
+"""The live stream that everybody watches: its segments' names, times and bytes.
 
-Bytes are made from the seed once and shared by every node; they exist because the shipped assembly hashes them.
+    LiveStream.edge(now)                     the newest segment that is listed
+    LiveStream.segment(rendition, number)    one segment
+
+Bytes are made once and shared by every node; they exist because the shipped assembly hashes them.
 """
 
 import random
@@ -19,7 +22,7 @@ _bodies: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
 
 def _body(number: int, size: int) -> bytes:
-    """Bytes that differ between segments; kept for the next site, bounded."""
+    """Bytes that differ between segments; kept for the next site, up to `_KEPT_BYTES` of all."""
     found = _bodies.get((number, size))
     if found is None:
         found = _bodies[number, size] = random.Random(number * 1_000_003 + size).randbytes(size)
@@ -37,13 +40,13 @@ class LiveSegment(OriginResource):
     rendition: str
     headers: Headers
     wanted: int = 0
-    """Viewers that asked for it."""
+    """How often a player asked for the segment."""
     doomed: bool = False
-    """The machine that fetches it goes away half-way."""
+    """The machine that fetches the segment goes away when half of it has come (`faults`)."""
 
 
 class LiveStream:
-    """One live stream with a fixed cadence; segment 0 appears at `begins`."""
+    """One live stream; its segment 0 appears at `begins`, and every `segment_s` seconds the next one."""
 
     def __init__(self, scenario: Scenario, begins: Instant) -> None:
         stream = scenario.stream
@@ -69,7 +72,7 @@ class LiveStream:
         return self._sizes[rendition]
 
     def segment(self, rendition: int, number: int) -> LiveSegment:
-        """One segment."""
+        """One segment of one rendition, made when it is first asked for."""
         found = self._segments.get((rendition, number))
         if found is None:
             body = _body(number, self._sizes[rendition])
@@ -85,5 +88,5 @@ class LiveStream:
         return found
 
     def segments(self) -> list[LiveSegment]:
-        """All that anybody asked for."""
+        """All segments that were made."""
         return list(self._segments.values())

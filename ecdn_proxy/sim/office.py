@@ -16,7 +16,7 @@ from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sim.coordinator import SimulatedCoordinator
-from ecdn_proxy.sim.faults import FaultInjector
+from ecdn_proxy.sim.faults import UNHEARD_S, FaultInjector
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.lan import Lan
@@ -162,8 +162,8 @@ class Office:
             return
         host.stop(reachable=not silent)
         self._leave(host)
-        self.lan.unplug(host, self.faults.unheard_s if silent else host.uplink.delay_s)
-        self.coordinator.left(host, self.faults.unheard_s if silent else self.scenario.agent.tracker_ms / 1e3)
+        self.lan.unplug(host, UNHEARD_S if silent else host.uplink.delay_s)
+        self.coordinator.left(host, UNHEARD_S if silent else self.scenario.agent.tracker_ms / 1e3)
 
     def _leave(self, host: Host) -> None:
         player = self.players.pop(host.device, None)

@@ -1,11 +1,12 @@
 """Before the event: what each site's link would carry with and without sharing, and who would suffer.
 
-    read_sites(path, …) -> sites, ignored    the coordinator's site map, or any CSV with `group` (or `site`)
-    plan(sites, scenario, …) -> Plan         both are simulated, site by site
+    read_sites(path, …) -> sites, ignored    from the coordinator's site map, or any CSV with `group` (or `site`)
+    plan(sites, scenario, …) -> Plan         the event with sharing and without, both simulated site by site
+    table(plan)                              one line for each site
     words(plan)                              plain sentences
 
 Further columns that the CSV may have: viewers, wan_mbps, wifi_percent. Sites that the map forbids to share
-(p2p `off` or `leech`) are simulated without.
+(p2p `off` or `leech`) are simulated without sharing.
 """
 
 import csv
@@ -27,12 +28,12 @@ VIEWERS_MAX = 100_000
 COLUMNS = (
     "group", "site", "label", "viewers", "wan_mbps", "wifi_percent", "p2p", "subnets", "wan", "wan_peers",
 )  # fmt: skip
-"""Read here, or in the site map for other purposes."""
+"""Columns that mean something: those read here, and those that the site map has for other purposes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSite:
-    """One office of the plan."""
+    """One office of the plan, and whether the site map lets it share."""
 
     site: SiteSpec
     shares: bool
@@ -40,7 +41,7 @@ class PlannedSite:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The same event twice."""
+    """The same event with sharing (`shared`) and without (`direct`)."""
 
     sites: list[PlannedSite]
     shared: Result
@@ -48,10 +49,15 @@ class Plan:
 
 
 def read_sites(path: Path, usual: SiteSpec, viewers: int | None) -> tuple[list[PlannedSite], list[str]]:
-    """Offices from a CSV, and the columns of it that mean nothing here; rows of one group are one office.
+    """Offices from a CSV, and the names of its columns that mean nothing here; rows of one group are one office.
+
+    Args:
+        path: of the CSV.
+        usual: what holds of a site where its row says nothing.
+        viewers: at each site whose row does not say; None: every site must say.
 
     Raises:
-        BadScenario: the file cannot be used; says which line and why.
+        BadScenario: the file cannot be used; says in which line and why.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -117,7 +123,7 @@ def _number(
 def plan(
     sites: list[PlannedSite], scenario: Scenario, *, processes: int = 1, progress: Callable[[int], None] | None = None
 ) -> Plan:
-    """Simulate the event with sharing and without."""
+    """Simulate the event with sharing and without; `processes` and `progress` as in `company.simulate`."""
     alone = msgspec.structs.replace(scenario, agent=msgspec.structs.replace(scenario.agent, sharing=False))
     shared = gather(
         scenario,
@@ -160,7 +166,7 @@ def _counted(count: int, of: str) -> str:
 
 
 def _needs(it: Plan, site: SiteFigures) -> float:
-    """Mbit/s that all its viewers would draw by themselves."""
+    """Mbit/s that all viewers of a site would draw by themselves."""
     stream = it.direct.scenario.stream
     shares = stream.shares_percent or (100 / len(stream.bitrates_mbps),) * len(stream.bitrates_mbps)
     mean = sum(mbps * share / 100 for mbps, share in zip(stream.bitrates_mbps, shares, strict=True))
@@ -168,7 +174,7 @@ def _needs(it: Plan, site: SiteFigures) -> float:
 
 
 def words(it: Plan) -> list[str]:
-    """What it comes to, for somebody who has never heard of a swarm."""
+    """The plan in sentences for somebody who has never heard of a swarm."""
     said: list[str] = []
     pairs = list(zip(it.sites, it.shared.sites, it.direct.sites, strict=True))
     alone = [pair for pair in pairs if pair[2].stalls or pair[2].unfinished]

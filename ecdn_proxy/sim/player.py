@@ -1,10 +1,13 @@
 """A live player: joins behind the edge, keeps its cadence, stalls when its buffer is empty.
 
-    JOINING → asks for what the playlist lists, one segment after another → waits for the next reload → …
+    Player.join()       opens the stream; asks for what the playlist lists, one segment after another; waits for the
+                        next reload of the playlist; and so on
+    Player.finished()   the segment that it asked for is whole
+    Player.broken()     its answer was cut off or refused
 
-As hls.js does it: it begins `behind` segments from the edge, plays once the first is whole, reloads the playlist every
-target duration of its own (half of that when nothing new was listed), and chooses renditions, when it may, from the
-throughput it measured.
+The player does as hls.js does. It begins `behind` segments from the live edge and plays once the first segment is
+whole. It reloads the playlist every target duration (after half of one when nothing new was listed). Where it may
+choose the rendition, it does so by the throughput that it measured.
 """
 
 from collections.abc import Callable
@@ -15,32 +18,45 @@ from ecdn_proxy.sim.live_stream import LiveSegment, LiveStream
 from ecdn_proxy.sim.virtual_clock import VirtualClock
 
 RETRY_S = 0.5
-"""After a broken answer a player asks again."""
+"""A player asks again this long after a broken answer."""
 WINDOW_SEGMENTS = 8
 """A player further behind than this has lost its segment from the playlist and jumps to the edge."""
 SAFE_SHARE = 0.8
-"""Part of the measured throughput that a rendition may take."""
+"""The part of the measured throughput that a rendition may take."""
 MANIFEST_S = 0.05
-"""From opening the player to its first segment request: the playlist's own way."""
+"""From opening the player to its first request for a segment: the playlist is fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlayedSegment:
-    """One segment reached one player."""
+    """A segment that reached its player."""
 
     segment: LiveSegment
     asked_at: Instant
     took_s: float
     stalled_s: float
-    """How long the picture stood still for it."""
+    """How long the picture stood still before the segment came."""
     startup: bool
-    """It was asked for while the player filled its buffer, not at the live edge."""
+    """The segment was asked for while the player filled its buffer, not at the live edge."""
     first: bool
+    """The segment was the player's first."""
     joined_at: Instant
 
 
 class Player:
-    """One viewer."""
+    """One viewer's player, from opening the stream until the machine goes away or the event ends.
+
+    Args:
+        clock: virtual time.
+        live_stream: what is watched.
+        ask: called with the player and the segment that it wants next.
+        played: called with every segment that came.
+        rendition: which one is watched, or the first one where the player may choose.
+        abr: the player chooses its renditions.
+        together: the player asks for a segment at the moment when it appears, as all others do.
+        behind: how many segments from the live edge the player begins.
+        last: the number of the event's last segment.
+    """
 
     def __init__(
         self,
@@ -78,25 +94,25 @@ class Player:
         self._bytes_per_s: float | None = None
 
     def join(self) -> None:
-        """The player opens the stream and has its playlist."""
+        """Open the stream; the playlist comes after `MANIFEST_S`."""
         self._known = self._stream.edge(self._clock.now)
         self._next = max(0, self._known - self._behind + 1)
         self._clock.at(self._clock.now + MANIFEST_S, self._go_on)
 
     @property
     def best_kbps(self) -> int:
-        """Of the best picture, if it chooses among several."""
+        """kbit/s of the best rendition where the player chooses among several, else 0."""
         best = max(map(self._stream.size_bytes, range(len(self._stream.bitrates_mbps))))
         return round(best * 8 / 1000 / self.segment_s) if self._abr else 0
 
     @property
     def waiting_for(self) -> LiveSegment | None:
-        """The segment it has asked for."""
+        """The segment that the player has asked for and does not have yet."""
         return self._segment
 
     @property
     def done(self) -> bool:
-        """It has had the last segment of the event."""
+        """Whether the player has had the last segment of the event."""
         return self._next > self._last
 
     def _reload(self) -> None:
@@ -126,10 +142,10 @@ class Player:
             since = (now - self.joined_at) % self._stream.segment_s
             self._clock.at(now + self._stream.segment_s - since, self._reload)
 
-    # ---- what becomes of a request
+    # ---- what becomes of its request
 
     def finished(self) -> None:
-        """The segment is whole."""
+        """The segment is whole: play it, and ask for the next one."""
         segment, asked_at = self._segment, self._asked_at
         assert segment is not None
         assert asked_at is not None
@@ -147,7 +163,7 @@ class Player:
         self._clock.at(now, self._go_on)
 
     def broken(self) -> None:
-        """The answer was cut off or refused: ask again in a moment."""
+        """The answer was cut off or refused: ask again after `RETRY_S`."""
         self._clock.at(self._clock.now + RETRY_S, self._again, self._segment)
 
     def _again(self, segment: LiveSegment | None) -> None:
@@ -155,7 +171,7 @@ class Player:
             self._ask(self, segment)
 
     def left(self, now: Instant) -> float:
-        """The event is over or the machine went away; seconds of standing picture that nobody was told of yet."""
+        """The event is over or the machine went away; returns for how many seconds the picture stands still by now."""
         self.gone = True
         waiting = self._segment is not None and self._plays_until is not None
         return max(0.0, now - self._plays_until) if waiting and self._plays_until is not None else 0.0

@@ -1,7 +1,7 @@
-"""A picture of a result in four panels. SVG by hand, no library.
+"""A picture of a result in four panels, as SVG written by hand.
 
 offload against its bound, by size of site      how long segments took
-what all links carried, over time               what each link carried of what it can
+what all links carried, over time               what each link carried of what it can carry
 """
 
 import math
@@ -22,7 +22,7 @@ DOTS_MAX = 500
 
 
 def svg(result: Result) -> str:
-    """The picture."""
+    """The picture of a result, as an SVG document."""
     total = result.total
     title = f"{result.scenario.name}: {total.viewers} viewers, offload {total.offload:.2%} of at most {total.bound:.2%}"
     parts = [
@@ -65,7 +65,7 @@ def _frame(x: float, y: float, title: str, below: str) -> list[str]:
 
 
 def _scale_up(x: float, y: float, most: float, unit: str = "") -> list[str]:
-    """Figures on the left, from 0 to `most`."""
+    """The figures of the vertical axis, from 0 to `most`."""
     step = _step(most)
     return [
         _text(x - 6, y + _TALL * (1 - at * step / most) + 4, f"{at * step:g}{unit}", anchor="end")
@@ -74,7 +74,7 @@ def _scale_up(x: float, y: float, most: float, unit: str = "") -> list[str]:
 
 
 def _scale_along(x: float, y: float, most: float) -> list[str]:
-    """Figures below, from 0 to `most`."""
+    """The figures of the horizontal axis, from 0 to `most`."""
     step = _step(most)
     return [
         _text(x + _WIDE * at * step / most, y + _TALL + 18, f"{at * step:g}", anchor="middle")
@@ -92,7 +92,7 @@ def _step(most: float) -> float:
 
 
 def _offload(sites: list[SiteFigures]) -> list[str]:
-    """A dot for each site, in a ring where its bound is."""
+    """A dot for each site's offload, and a ring where its bound is."""
     x0, y0 = _LEFT, _UPPER
     by_size = sorted(sites, key=lambda it: it.viewers)
     most = math.log10(max(10, by_size[-1].viewers)) * 1.04
@@ -116,7 +116,7 @@ def _offload(sites: list[SiteFigures]) -> list[str]:
 
 
 def _durations(total: SiteFigures) -> list[str]:
-    """Which part of the segments had come after so many seconds."""
+    """Which part of the segments had come after how many seconds."""
     x0, y0, took = _RIGHT, _UPPER, total.took
     most = max(took.most, total.lone_s) * 1.05 or 1.0
     lone_x = x0 + _WIDE * total.lone_s / most
@@ -137,7 +137,7 @@ def _points(took: Distribution, most: float) -> Iterable[tuple[float, float]]:
 
 
 def _load(total: SiteFigures, sites: list[SiteFigures]) -> list[str]:
-    """What the links carried, second by second; for one site, beside what its link can."""
+    """What the links carried, second by second; of a single site, beside what its link can carry."""
     x0, y0 = _LEFT, _LOWER
     rates = total.load_mbps()
     alone = sites[0].wan_mbps if len(sites) == 1 else 0.0
@@ -161,7 +161,7 @@ def _load(total: SiteFigures, sites: list[SiteFigures]) -> list[str]:
 
 
 def _links(sites: list[SiteFigures]) -> list[str]:
-    """Each link's mean and busiest second against what it carries."""
+    """Each link's mean and busiest second, as parts of what the link can carry."""
     x0, y0 = _RIGHT + 90, _LOWER
     wide = _WIDE - 90 - 40
     shown = sorted(sites, key=lambda it: -it.link_mean_mbps / it.wan_mbps)[:SITES_SHOWN]

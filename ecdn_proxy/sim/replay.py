@@ -1,9 +1,12 @@
 """`ecdn-proxy replay FILE`: what a real agent recorded, put to a fresh node; its decisions with their why.
 
-    replay(lines, say) -> Replayed     lines from a file, one after the other: memory does not grow with the file
+    replay(lines, name, say) -> Replayed    line by line: memory does not grow with the recording
+    command                                 the command line
 
-The node is the shipped one, without sockets, clock or disk. Bytes were not recorded: `SubstituteBytes` makes some for each
-segment, of the recorded lengths, with hashes that match them; a piece that was wrong in the office is wrong here.
+The node is the shipped one, without sockets, clock or disk. No effect is performed here, so none of the simulator's
+hosts takes part: all events come from the recording, and the node's decisions are compared with the recorded ones.
+Bytes were not recorded: `SubstituteBytes` makes some for each segment, of the recorded lengths, with hashes that match
+them. A piece that was wrong in the office is wrong here.
 """
 
 from collections import OrderedDict
@@ -35,55 +38,66 @@ from ecdn_proxy.wire.peer import Get
 
 EVENTS: dict[str, type[Any]] = {it.__name__: it for it in events.Event.__args__}
 KEYS_REMEMBERED = 4_096
-AGAIN = "Record again with `ecdn-proxy run --record FILE`, and copy the file as it is."
+"""Of each kind of key; older ones are forgotten, so that memory does not grow with the recording."""
+RECORD_AGAIN = "Record again with `ecdn-proxy run --record FILE`, and copy the file as it is."
 _PIECE, _VOUCHED = 22, 21
+"""Tags of the messages (`ecdn_proxy.wire.peer`) that carry what was not recorded."""
 
 
 class BadRecording(Exception):
-    """The file is no recording that can be replayed; says which line, why, and what to do."""
+    """The file is no recording that can be replayed; the message says which line, why, and what to do."""
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it."""
+    """What came of a replay."""
 
     events: int = 0
+    """Events put to the nodes."""
     decisions: int = 0
     seconds: float = 0.0
+    """From the first event to the last one."""
     nodes: int = 0
+    """Births in the recording: a node that failed is followed by another."""
     notes: list[str] = field(default_factory=list)
+    """Why the replay ended before the recording did, or the recording before the agent."""
     difference: str = ""
     """The first event on which this node decided otherwise; empty when there was none."""
 
 
-class _Seal:
-    """Signs with nothing, and refuses what the real one refused."""
+class _RecordedSeal:
+    """A seal that signs with zeros, and refuses the vouchers that the real seal refused."""
 
     def __init__(self, device: str, tenant: str) -> None:
         self.device, self.tenant = device, tenant
         self.refuses = ""
+        """Why the real seal refused the voucher of the event in hand; empty when it did not."""
 
     def sign(self, data: bytes) -> bytes:
-        """See `core.segment.Seal`."""
+        """64 zeros, the length of a signature."""
         del data
         return bytes(64)
 
     def certificate(self) -> bytes:
-        """See `core.segment.Seal`."""
+        """No certificate: its bytes were not recorded."""
         return b""
 
     def check(self, voucher: Voucher) -> None:
-        """See `core.segment.Seal`."""
+        """Refuse what was refused.
+
+        Raises:
+            PeerMisbehaved: the real seal refused this event's voucher.
+        """
         del voucher
         if self.refuses:
             raise PeerMisbehaved(self.refuses)
 
 
-class _Recent(OrderedDict[Any, Any]):
-    """Forgets the oldest."""
+class _NewestEntries(OrderedDict[Any, Any]):
+    """A dictionary of the newest `KEYS_REMEMBERED` entries."""
 
     def note(self, key: object, value: object) -> None:
-        """One more."""
+        """Add an entry; the oldest one is forgotten."""
         self[key] = value
         if len(self) > KEYS_REMEMBERED:
             self.popitem(last=False)
@@ -95,7 +109,13 @@ def _pattern(key: str) -> bytes:
 
 
 def _body(key: str, at: int, size: int) -> bytes:
-    """A segment's bytes: 32 of its own, over and over, so that every whole piece of it has the same hash."""
+    """Bytes of a segment, from `at` on: 32 that are the segment's own, over and over.
+
+    So every whole piece of the segment has the same hash.
+
+    Raises:
+        ValueError: the size is none that a segment can have.
+    """
     if not 0 <= size <= SEGMENT_BYTES_MAX:
         raise ValueError(f"{size} bytes at once")
     pattern = _pattern(key)
@@ -109,17 +129,25 @@ def _hash(key: str, size: int) -> bytes:
 
 
 class SubstituteBytes:
-    """Bytes and hashes in place of those that were not recorded."""
+    """Bytes and hashes in place of those that were not recorded.
+
+    What the node asked for (`learn`) says to which segment the bytes belong that come afterwards (`event`).
+    """
 
     def __init__(self) -> None:
-        self._gets = _Recent()
-        self._fetches = _Recent()
-        self._places = _Recent()
-        self._bases = _Recent()
-        self._totals = _Recent()
+        self._gets = _NewestEntries()
+        """(device, request) -> key of the segment asked for."""
+        self._fetches = _NewestEntries()
+        """Fetch -> key of the segment fetched; events carry keys in place of URLs."""
+        self._places = _NewestEntries()
+        """Fetch -> where in the segment its next bytes belong."""
+        self._bases = _NewestEntries()
+        """Key -> where the segment begins in the origin's resource."""
+        self._totals = _NewestEntries()
+        """Key -> bytes of the segment."""
 
     def learn(self, effects: Iterable[events.Effect]) -> None:
-        """What the node asks for says what the bytes that come belong to."""
+        """Note what the node asks for: peers, and the origin."""
         for effect in effects:
             match effect:
                 case events.Send(device, Get(request, key)):
@@ -130,10 +158,10 @@ class SubstituteBytes:
                     pass
 
     def event(self, entry: RecordedEvent) -> events.Event:
-        """The event as the node takes it.
+        """A recorded event as the node takes it, with bytes.
 
         Raises:
-            ValueError: it is none.
+            ValueError: there is no such event, or its content cannot be.
         """
         kind = EVENTS.get(entry.event)
         if kind is None:
@@ -152,7 +180,7 @@ class SubstituteBytes:
                 self._places.note(what["fetch"], at + what["data"])
                 what["data"] = _body(self._fetches.get(what["fetch"], ""), at, what["data"])
             case "OriginAnswered":
-                self._begins(what)
+                self._origin_answered(what)
             case "Wanted":
                 what["origin"] = {**what["origin"], "url": what["key"]}
                 self._bases.note(what["key"], (what["resource_range"] or {"first": 0})["first"])
@@ -161,7 +189,8 @@ class SubstituteBytes:
         event: events.Event = msgspec.convert(what, kind, builtin_types=(bytes,))
         return event
 
-    def _begins(self, what: dict[str, Any]) -> None:
+    def _origin_answered(self, what: dict[str, Any]) -> None:
+        """Note where in the segment the body begins that the origin's head announces."""
         fields = dict(what["headers"])
         first = fields.get("content-range", "").removeprefix("bytes ").partition("-")[0]
         base = self._bases.get(self._fetches.get(what["fetch"], ""), 0)
@@ -177,6 +206,7 @@ class SubstituteBytes:
         return message
 
     def _voucher(self, it: list[Any]) -> list[Any]:
+        """A voucher with hashes of the bytes that stand in for the segment's."""
         _, key, _, first, hashes, total, head, _, _ = it
         if total is None and head is not None:
             total = head[0]
@@ -191,63 +221,65 @@ class SubstituteBytes:
 
 
 class _ReplayedNode:
-    """One node from its birth on."""
+    """A fresh node, as the recorded one was when it was born."""
 
     def __init__(self, born: Born) -> None:
-        self.seal = _Seal(born.me.device, born.tenant)
-        self.stand_ins = SubstituteBytes()
+        self.seal = _RecordedSeal(born.me.device, born.tenant)
+        self.bytes = SubstituteBytes()
         self.node = born.node(self.seal)
 
-    def put(self, entry: RecordedEvent) -> tuple[str, ...]:
-        """One event; what this node decided."""
+    def decide(self, entry: RecordedEvent) -> tuple[str, ...]:
+        """Put one event to the node; returns its decisions as they would be recorded."""
         if entry.event == "in_memory":
             return (answered(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
         if entry.event == "wake":
             effects = self.node.wake(entry.at)
         else:
             self.seal.refuses = entry.refused
-            effects = self.node.handle(self.stand_ins.event(entry), entry.at)
-        self.stand_ins.learn(effects)
+            effects = self.node.handle(self.bytes.event(entry), entry.at)
+        self.bytes.learn(effects)
         return tuple(decided(effect) for effect in effects)
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterable[bytes]:
-    """The lines of a file, each whole.
+    """The lines of a file.
 
     Raises:
-        BadRecording: one is too long.
+        BadRecording: a line is longer than any of a recording.
     """
     number = 0
     while line := file.readline(LINE_BYTES_MAX + 1):
         number += 1
         if len(line) > LINE_BYTES_MAX:
-            raise BadRecording(f"{name}, line {number}: longer than any line of a recording. {AGAIN}")
+            raise BadRecording(f"{name}, line {number}: longer than any line of a recording. {RECORD_AGAIN}")
         yield line
 
 
 def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambda _: None) -> Replayed:
-    """Put a recording to fresh nodes until one decides otherwise than it did.
+    """Put a recording to fresh nodes until one decides otherwise than the recorded node did.
 
     Args:
         lines: of the recording.
-        name: what to call it in words.
-        say: told every event and decision as a line.
+        name: what errors call the recording.
+        say: called with every event and every decision, each as a line of text.
 
     Raises:
-        BadRecording: it cannot be replayed.
+        BadRecording: the recording cannot be replayed.
     """
     found = Replayed()
-    life: _ReplayedNode | None = None
+    node: _ReplayedNode | None = None
     began: float | None = None
     number = 0
     for number, line in enumerate(lines, 1):
         try:
             it = read_line(line)
         except ValueError as error:
-            if not line.endswith(b"\n") and life is not None:
+            if not line.endswith(b"\n") and node is not None:
                 found.notes.append(f"Line {number} was cut off; the {number - 1} lines before it are replayed.")
                 break
-            raise BadRecording(f"{name}, line {number}: this is no line of a recording ({error}). {AGAIN}") from error
+            raise BadRecording(
+                f"{name}, line {number}: this is no line of a recording ({error}). {RECORD_AGAIN}"
+            ) from error
         match it:
             case Born(format=version) if version != FORMAT:
                 raise BadRecording(
@@ -255,30 +287,35 @@ def replay(lines: Iterable[bytes], name: str, say: Callable[[str], None] = lambd
                     f"format {FORMAT}. Replay it with that version."
                 )
             case Born():
-                life = _ReplayedNode(it)
+                node = _ReplayedNode(it)
                 found.nodes += 1
                 say(f"line {number}: a node of version {it.version}, device {it.me.device}")
             case RecordingEnd():
                 found.notes.append(f"The recording ends at line {number}: {it.why}.")
                 break
             case RecordedEvent():
-                if life is None:
-                    raise BadRecording(f"{name}, line {number}: a recording begins with a node's birth. {AGAIN}")
+                if node is None:
+                    raise BadRecording(f"{name}, line {number}: a recording begins with a node's birth. {RECORD_AGAIN}")
                 began = it.at if began is None else began
                 found.seconds = it.at - began
-                if not _same(life, it, number, found, say):
+                if not _decides_the_same(node, it, number, found, say):
                     break
-    if not number or life is None:
-        raise BadRecording(f"{name} is empty. {AGAIN}")
+    if not number or node is None:
+        raise BadRecording(f"{name} is empty. {RECORD_AGAIN}")
     return found
 
 
-def _same(life: _ReplayedNode, entry: RecordedEvent, number: int, found: Replayed, say: Callable[[str], None]) -> bool:
+def _decides_the_same(
+    node: _ReplayedNode, entry: RecordedEvent, number: int, found: Replayed, say: Callable[[str], None]
+) -> bool:
+    """Put the event of line `number` to the node; a difference is noted in `found`."""
     failed, did = "", tuple[str, ...]()
     try:
-        did = life.put(entry)
+        did = node.decide(entry)
     except (msgspec.ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise BadRecording(f"line {number}: the event {entry.event} cannot be read ({error!r}). {AGAIN}") from error
+        raise BadRecording(
+            f"line {number}: the event {entry.event} cannot be read ({error!r}). {RECORD_AGAIN}"
+        ) from error
     except (Impossible, AssertionError) as error:
         failed = f"{type(error).__name__}: {error}"[:2_000]
     found.events += 1

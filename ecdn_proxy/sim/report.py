@@ -1,8 +1,9 @@
-"""Figures for people and for programs.
+"""The figures of a result, for people and for programs.
 
-tables(result)    what a terminal shows
-as_json(result)   everything, with units in the names
-svg(result)       in `plot`
+    tables(result)    what a terminal shows
+    as_json(result)   everything, with units in the names
+
+The picture is drawn by `plot`.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 
 
 def tables(result: Result) -> Group:
-    """The whole on top, then the sites that do worst."""
+    """The figures of all sites together, then the sites that do worst."""
     total = result.total
     over = Table(title=f"{result.scenario.name}: {total.viewers} viewers at {len(result.sites)} sites", box=None)
     over.add_column("what", style="bold", no_wrap=True)
@@ -109,7 +110,7 @@ def _worst(result: Result) -> Table:
 
 
 def worst_first(sites: list[SiteFigures]) -> list[SiteFigures]:
-    """Stalled seconds per viewer, then distance to the bound, then size."""
+    """Sites by stalled seconds per viewer, then by distance to the bound, then by size."""
     return sorted(sites, key=lambda it: (-it.stalled_s / it.viewers, it.offload - it.bound, -it.viewers))
 
 
@@ -122,7 +123,7 @@ def _mean(values: list[float]) -> float:
 
 
 def as_json(result: Result) -> bytes:
-    """Everything, for programs; the scenario with it."""
+    """All figures and the scenario, as JSON with units in the names."""
     whole = {
         "scenario": result.scenario,
         "digest": result.digest,

@@ -1,6 +1,8 @@
 """What is simulated, as a TOML file says it; every mistake is one sentence that names its place.
 
-    load(path) -> Scenario          read(text, name) -> Scenario        shipped() -> names of those that come with it
+    load(path) -> Scenario           from a file
+    read(text, name) -> Scenario     from its text
+    shipped() -> names               scenarios that come with the product; load_shipped(name) reads one
 
 Sites are listed, or drawn log-normal for a company. Defaults are those of the table that the swarm was designed by:
 3 Mbit/s in 2 s segments, uplinks of 40 Mbit/s, a site link of 20 Mbit/s, the origin's first byte after 40 ms.
@@ -24,7 +26,7 @@ _SETTINGS = Settings()
 
 
 class BadScenario(Exception):
-    """The scenario cannot be used; says where and why in one sentence."""
+    """The scenario cannot be used; the message says where and why in one sentence."""
 
 
 class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,31 +34,32 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     segment_s: Annotated[float, Meta(ge=0.5, le=30)] = 2.0
     segments: Annotated[int, Meta(ge=1, le=10_000)] = 15
-    """Segments published after everybody's start."""
+    """How many segments are published after everybody has started."""
     bitrates_mbps: Annotated[tuple[Mbps, ...], Meta(min_length=1, max_length=5)] = (3.0,)
     shares_percent: tuple[Percent, ...] = ()
-    """Viewers of each rendition; without it they are spread evenly."""
+    """The part of the viewers that watches each rendition; without it the viewers are spread evenly."""
     abr: bool = False
     """Players choose the rendition by what they measure."""
     manifest_bytes: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_500
-    """Each viewer fetches the playlist from the origin once a segment; it takes its part of the site's link."""
+    """Each viewer fetches the playlist from the origin once a segment, and that takes its part of the site's link."""
 
 
 class ViewersSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How players behave."""
 
     within_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
-    """They all start within this time."""
+    """All players start within this time."""
     start: Literal["within", "throughout"] = "within"
-    """`throughout`: starts are spread over the whole event instead."""
+    """`within`: in the time above; `throughout`: starts are spread over the whole event."""
     reload: Literal["own", "together"] = "own"
-    """`together`: every player asks for a segment at the moment it appears, the worst case; `own`: at its cadence."""
+    """`own`: every player reloads the playlist at its own cadence; `together`: every player asks for a segment at the
+    moment when it appears, the worst case."""
     behind_segments: Annotated[int, Meta(ge=1, le=20)] = 3
     """How far behind the live edge a player starts."""
 
 
 class SiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One office, or several alike."""
+    """One office, or `count` that are alike."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120)] = "office"
     viewers: Annotated[int, Meta(ge=1, le=100_000)] = 50
@@ -70,20 +73,20 @@ class SiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     lan_delay_ms: Milliseconds = 0.5
     wifi_percent: Percent = 0.0
     wifi_uplink_mbps: tuple[Mbps, Mbps] = (5.0, 10.0)
-    """Each host on Wi-Fi has an uplink between these."""
+    """Each host on Wi-Fi has an uplink between these two, at random."""
     wifi_delay_ms: Milliseconds = 3.0
     isolated_percent: tuple[Percent, ...] = ()
-    """Parts of the hosts on Wi-Fi (of all hosts where none is), each behind an access point that keeps its clients
-    apart: they reach everybody but one another."""
+    """One number for each access point that keeps its clients apart: the part of the hosts on Wi-Fi (of all hosts where
+    none is on Wi-Fi) behind it. These hosts reach everybody but one another."""
 
 
 class CompanySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Many sites, log-normal in size."""
+    """Many sites; their numbers of viewers are log-normal."""
 
     viewers: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     sites: Annotated[int, Meta(ge=1, le=100_000)] = 267
     sigma: Annotated[float, Meta(ge=0, le=3)] = 1.2
-    """Distribution of the sizes' logarithm; 1.2 puts the largest of 300 sites near twenty times the median."""
+    """Standard deviation of the sizes' logarithm; 1.2 puts the largest of 300 sites near twenty times the median."""
     wan_mbps_per_viewer: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
     """A larger site has a larger link: at least the site's `wan_mbps`, and this for each viewer."""
     site: SiteSpec = SiteSpec()
@@ -93,38 +96,38 @@ class FaultsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What goes wrong."""
 
     peers_failing_percent: Percent = 0.0
-    """Hosts that go away in each segment's time, at a moment of it."""
+    """The part of the hosts that go away in each segment's time, each at a moment of its own."""
     failure: Literal["crash", "silent"] = "crash"
-    """`crash`: the others' connections break at once; `silent`: nothing more is heard (cable, sleep)."""
+    """`crash`: the others' connections break at once; `silent`: they hear nothing more (a cable was pulled, sleep)."""
     back_after_s: Annotated[float, Meta(ge=0, le=3_600)] = 4.0
     fetcher_dies_every: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    """The fetcher of every such segment dies when half of it has arrived; 0: never."""
+    """Of every segment whose number is a multiple of this, the fetcher dies when half of it has arrived; 0: of none."""
     home_crashes_at_s: tuple[float, ...] = ()
-    """A member of the committee crashes this long after the start."""
+    """Each time this long after the start a member of the committee crashes."""
     split_percent: Percent = 0.0
-    """Of each host's list of neighbours, missing."""
+    """The part of each host's list of neighbours that is missing."""
     slow_peers_percent: Percent = 0.0
     slow_factor: Annotated[float, Meta(gt=0, le=10)] = 0.3
-    """A slow peer's uplink, as a part of the bitrate."""
+    """A slow peer's uplink, as a part of the highest bitrate."""
     polluters: Annotated[int, Meta(ge=0, le=1_000)] = 0
-    """Hosts that give away wrong bytes."""
+    """How many hosts give wrong bytes to others."""
     coordinator_out_s: tuple[float, float] | None = None
-    """From and until when the coordinator is away."""
+    """From when until when the coordinator is away, in seconds after the start."""
     lan_loss_percent: Percent = 0.0
     isolation_s: tuple[float, float] | None = None
-    """From and until when access points keep their clients apart (`isolated_percent`); without it, always."""
+    """From when until when access points keep their clients apart (`isolated_percent`); without it, always."""
 
 
 class AgentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings of every agent."""
+    """The settings of every agent."""
 
     sharing: bool = True
     upload_mbps_max: Mbps = _SETTINGS.upload_mbps_max
     cache_memory_mb: Annotated[int, Meta(ge=0, le=4_096)] = _SETTINGS.cache_memory_mb
     lan_discovery: bool = False
-    """Agents find each other by mDNS too; at thousands of hosts a site this costs much time."""
+    """Agents find each other by mDNS too; with thousands of hosts at a site this takes much time to simulate."""
     links_max: Annotated[int, Meta(ge=1, le=100_000)] = 2_048
-    """Links that an agent keeps at once, as in io/tls_links/hub."""
+    """How many links an agent keeps at once, as in io/tls_links/hub."""
     tracker_ms: Milliseconds = 20.0
     """One way to the coordinator."""
 
@@ -136,8 +139,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     about: Annotated[str, Meta(max_length=2_000)] = ""
     seed: int = 1
     scale: Annotated[float, Meta(ge=1, le=64)] = 1.0
-    """Sizes and rates are divided by this: times stay, segments have fewer pieces, and the run takes less. A piece then
-    stands for `scale` times as many bytes, which makes relaying look a little slower than it is."""
+    """Sizes and rates are divided by this: times stay, segments have fewer pieces, and the run takes less time. A piece
+    then stands for `scale` times as many bytes, which makes relaying look a little slower than it is."""
     stream: StreamSpec = StreamSpec()
     viewers: ViewersSpec = ViewersSpec()
     sites: tuple[SiteSpec, ...] = ()
@@ -146,7 +149,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     agent: AgentSpec = AgentSpec()
 
     def offices(self) -> list[SiteSpec]:
-        """Every site for itself."""
+        """All sites, one by one: those listed, then those drawn."""
         found = [msgspec.structs.replace(site, count=1) for site in self.sites for _ in range(site.count)]
         if self.company is not None:
             found += _draw(self.company, random.Random(f"{self.seed} company"))
@@ -178,7 +181,7 @@ def read(text: str, name: str) -> Scenario:
     """A scenario from TOML.
 
     Raises:
-        BadScenario: it is not one; says where.
+        BadScenario: the text is no scenario; says where and why.
     """
     try:
         given: Any = msgspec.toml.decode(text)
@@ -245,7 +248,7 @@ def load(path: Path) -> Scenario:
     """A scenario from a file.
 
     Raises:
-        BadScenario: it cannot be read or is not one.
+        BadScenario: the file cannot be read, or is no scenario.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -259,12 +262,12 @@ def _folder() -> Any:
 
 
 def shipped() -> list[str]:
-    """Names of the scenarios that come with the product."""
+    """The names of the scenarios that come with the product."""
     return sorted(it.name.removesuffix(".toml") for it in _folder().iterdir() if it.name.endswith(".toml"))
 
 
 def load_shipped(name: str) -> Scenario:
-    """One of them.
+    """A scenario that comes with the product.
 
     Raises:
         BadScenario: there is none of this name.

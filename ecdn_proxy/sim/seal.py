@@ -1,6 +1,7 @@
 """A cheap seal: a keyed hash of 64 bytes where the product signs with Ed25519.
 
-Everybody could forge everybody's; no simulated host does. A polluter sends bytes that do not match its vouchers.
+Every host could forge every other's signature, and no simulated host does: a polluter sends bytes that do not match
+the vouchers which it passes on.
 """
 
 from functools import lru_cache
@@ -18,7 +19,7 @@ def _expected(signer: str, data: bytes) -> bytes:
 
 
 class QuickSeal:
-    """One device's."""
+    """One device's seal, as `ecdn_proxy.core.seal.Seal` has it."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -26,14 +27,18 @@ class QuickSeal:
         self._certificate = device.encode() + bytes(600)
 
     def sign(self, data: bytes) -> bytes:
-        """A tag of the data."""
+        """The tag of the data under the device's name, 64 bytes."""
         return _expected(self.device, data)
 
     def certificate(self) -> bytes:
-        """As long as a real one."""
+        """The device's name, padded to the length of a real certificate."""
         return self._certificate
 
     def check(self, voucher: Voucher) -> None:
-        """See `ecdn_proxy.core.download.assembly.Seal`."""
+        """Check the tag of a voucher.
+
+        Raises:
+            PeerMisbehaved: the tag is not the signer's.
+        """
         if _expected(voucher.signer, voucher.signed_bytes(TENANT)) != voucher.signature:
             raise PeerMisbehaved("a voucher with a wrong signature")

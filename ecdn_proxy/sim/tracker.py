@@ -1,11 +1,13 @@
-"""Who is told of whom: the coordinator's part, as a plug.
+"""Who is told of whom: the coordinator's tracker, as the simulator has it.
 
-Tracker     what the simulator asks of one
-SeniorityTracker   the coordinator's rules for one site: a committee of at most 7 in order of seniority, wired first, members
-            keep their seats; at most 30 neighbours, the committee first, then the next on a ring; a newcomer's list as
-            soon as the swarm has settled, everybody's at most ten times a second, in big swarms less often
+    Tracker            what the simulator needs of a tracker
+    SeniorityTracker   the coordinator's rules for one site
 
-This floor may not import the coordinator. Tests plug its own tracker in and compare.
+The rules: a committee of at most 7 in order of seniority, those with a cable first; members keep their seats. At most
+30 neighbours, the committee first, then the next on a ring. A newcomer's list goes out as soon as the swarm has
+settled; everybody's lists go out at most ten times a second, in big swarms less often.
+
+The simulator may not import the coordinator. Tests put the coordinator's own tracker in place of this one and compare.
 """
 
 import heapq
@@ -19,17 +21,22 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX, NEIGHBOURS_MAX
 
+# The values of `coordinator.core.limits`, whose reasons stand there.
 SETTLE_S = 0.05
+"""Lists go out this long after a swarm has changed."""
 SPACING_S = 0.1
+"""Everybody's lists go out no more often."""
 MEMBERS_PER_S = 2_000
+"""Lists worked out per second in one swarm: those of a big swarm go out less often than `SPACING_S` allows."""
 NEIGHBOURS_ENOUGH = 22
+"""A list of which so many are still there stays as it is."""
 SWARM_MEMBERS_MAX = 1_500
-"""As the coordinator's `limits`."""
+"""Whoever comes to a full swarm begins a second one beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeighbourList:
-    """One list for one device."""
+    """What one device is told of one stream: who keeps the ledgers, and whom to reach, each with a reason."""
 
     device: str
     stream: str
@@ -41,7 +48,7 @@ class Tracker(Protocol):
     """Membership of one site."""
 
     def watch(self, contact: Contact, streams: tuple[str, ...], now: Instant, *, serves: bool) -> None:
-        """A device watches these streams now."""
+        """A device watches these streams now, and no others."""
         ...
 
     def leave(self, device: str, now: Instant) -> None:
@@ -74,10 +81,10 @@ class _Sent:
     committee: tuple[str, ...]
     near: tuple[str, ...]
     standing: int
-    """How many of `near` are still there, as they were described."""
+    """How many of `near` are still there and as the list describes them."""
 
-    def serves(self, committee: tuple[str, ...], gone: set[str]) -> bool:
-        """May it stay as it is?"""
+    def is_good_enough(self, committee: tuple[str, ...], gone: set[str]) -> bool:
+        """Whether the list may stay as it is, when these have gone since it was sent."""
         if gone:
             self.standing -= sum(device in gone for device in self.near)
         return self.standing >= NEIGHBOURS_ENOUGH and self.committee == committee and gone.isdisjoint(committee)
@@ -89,26 +96,26 @@ class _Swarm:
         self.committee: tuple[str, ...] = ()
         self.sent: dict[str, _Sent] = {}
         self.gone: set[str] = set()
-        """Who has left or is to be described anew since everybody's lists were looked at."""
+        """Who has left, or is to be described anew, since everybody's lists were looked at."""
         self.flushed_at: Instant | None = None
         self.full_at: Instant | None = None
         """When everybody's list is due."""
         self.newcomers_at: Instant | None = None
-        """When the lists of those who have none yet are due."""
+        """When the lists of those are due who have none yet."""
 
     @property
     def due_at(self) -> Instant | None:
-        """When there are lists to send."""
+        """When lists are to be sent next."""
         if self.newcomers_at is None or (self.full_at is not None and self.full_at < self.newcomers_at):
             return self.full_at
         return self.newcomers_at
 
 
 class SeniorityTracker:
-    """The built-in tracker.
+    """The tracker of an office: the coordinator's rules for one site.
 
     Args:
-        spacing_s: everybody's lists go out no more often.
+        spacing_s: at least this long between everybody's lists.
     """
 
     def __init__(self, *, spacing_s: float = SPACING_S) -> None:
@@ -116,11 +123,11 @@ class SeniorityTracker:
         self._swarms: dict[tuple[str, int], _Swarm] = {}
         """By stream, and which of its swarms."""
         self._of: dict[str, dict[str, _Swarm]] = {}
-        """By device and stream: nobody changes swarms while it watches."""
+        """By device and stream: no device changes its swarm while it watches."""
         self._order = 0
 
     def watch(self, contact: Contact, streams: tuple[str, ...], now: Instant, *, serves: bool) -> None:
-        """See `Tracker`."""
+        """A device watches these streams now: it joins their swarms and leaves all others."""
         device = contact.device
         mine = self._of.setdefault(device, {})
         for stream in streams:
@@ -140,7 +147,7 @@ class SeniorityTracker:
             self._part(device, mine.pop(stream), now)
 
     def leave(self, device: str, now: Instant) -> None:
-        """See `Tracker`."""
+        """A device's socket ended: it leaves all its swarms."""
         for swarm in self._of.pop(device, {}).values():
             self._part(device, swarm, now)
 
@@ -151,9 +158,9 @@ class SeniorityTracker:
         self._touch(swarm, now)
 
     def _with_room(self, stream: str) -> _Swarm:
-        """The first swarm that is not full."""
-        all_of_it = (self._swarms.setdefault((stream, cell), _Swarm()) for cell in count())
-        return next(swarm for swarm in all_of_it if len(swarm.members) < SWARM_MEMBERS_MAX)
+        """The first swarm of a stream that is not full."""
+        swarms = (self._swarms.setdefault((stream, cell), _Swarm()) for cell in count())
+        return next(swarm for swarm in swarms if len(swarm.members) < SWARM_MEMBERS_MAX)
 
     def _touch(self, swarm: _Swarm, now: Instant) -> None:
         settled = now + SETTLE_S
@@ -166,11 +173,11 @@ class SeniorityTracker:
             swarm.newcomers_at = settled
 
     def wake_at(self) -> Instant | None:
-        """See `Tracker`."""
+        """When lists go out next."""
         return min((it.due_at for it in self._swarms.values() if it.due_at is not None), default=None)
 
     def wake(self, now: Instant) -> list[NeighbourList]:
-        """See `Tracker`."""
+        """The lists that are due: everybody's, or those of newcomers."""
         told: list[NeighbourList] = []
         for (stream, _), swarm in self._swarms.items():
             if swarm.due_at is None or swarm.due_at > now:
@@ -203,7 +210,7 @@ class SeniorityTracker:
         told: list[NeighbourList] = []
         for device, member in members.items():
             sent = swarm.sent.get(device)
-            if sent is not None and (not full or sent.serves(committee, gone)):
+            if sent is not None and (not full or sent.is_good_enough(committee, gone)):
                 continue
             near = self._near(device, member, keepers, rings)
             if sent is not None and (sent.committee, sent.near) == (committee, near):

@@ -137,18 +137,21 @@ class Answer:
 
 @dataclass
 class Origin:
-    """Answers with each segment's bytes; what it does wrong is set by the test."""
+    """What the origin has and does: it answers with each segment's bytes; what it does wrong is set by the test."""
 
     first_byte_s: float = 0.05
     bytes_per_s: float = 2_500_000.0
     sizes: dict[str, int] = field(default_factory=dict)
+    """By URL, where it is not 300,000 bytes."""
     status: Callable[[str, int], int] = lambda _url, _nth: 200
+    """Of the n-th request (from 0)."""
     headers: dict[str, str] = field(default_factory=lambda: {"cache-control": "public, max-age=3600"})
     per_viewer: bool = False
+    """Each device is sent other bytes (watermarks)."""
     stall_after: dict[int, int] = field(default_factory=dict)
-    """Bytes after which the n-th request (from 0) says nothing more."""
+    """Bytes after which the n-th request's answer says nothing more."""
     hangs_s: dict[int, float] = field(default_factory=dict)
-    """So much longer does the n-th request wait for its first byte."""
+    """By how much longer the n-th request waits for its first byte."""
     etag: bool = True
     requests: list[tuple[Instant, str, str, int]] = field(default_factory=list)
     """When, by which device, for which URL, from which byte on."""
@@ -360,7 +363,7 @@ class World:
     def pull(self, pair: frozenset[str]) -> None:
         """The cable between two machines is pulled and stays out; both notice at once."""
         self.cut.add(pair)
-        for device in pair:
+        for device in sorted(pair):
             (other,) = pair - {device}
             if other in self.hosts[device].wires:
                 self.lan.silence(self.hosts[device], other, 0.0)
