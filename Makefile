@@ -26,8 +26,8 @@ demo: setup ## An office on this machine: an origin, a coordinator, agents, view
 test: setup ## All tests; at the end what was skipped, and why (TEST_ARGS="tests/core -x")
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
-lab: setup ## Offices in trouble, thirty agents, overloaded lines, real players (root; about 40 minutes)
-	@$(BIN)/python -m pytest tests/lab -m "lab or lab_scale or not lab" $(TEST_ARGS)
+lab: setup ## Offices in trouble, thirty agents, overloaded lines, real players, and all that is timed (root; about 50 minutes)
+	@$(BIN)/python -m pytest -m "office or lab or lab_scale or clock" $(TEST_ARGS)
 
 check: format lint types imports repository ## Everything that needs no run: format, lint, types, floors, repository
 

@@ -1,6 +1,5 @@
 """A machine that moves: what its links, mDNS, node and coordinator are told."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -39,6 +38,7 @@ class Machine:
 
     def __init__(self, tenant: Authority, device: str, address: str) -> None:
         self.record = Record()
+        self.looks = 0
         self.now: Place | None = place(address)
         who = identity(tenant, device)
         pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
@@ -53,9 +53,15 @@ class Machine:
         self.where = NetworkMonitor(here, self._look, self.links, device, TAG, tells)
 
     def _look(self) -> tuple[Place, frozenset[str]]:
+        self.looks += 1
         if self.now is None:
             raise Unavailable("the system does not list its interfaces")
         return self.now, frozenset(self.now.addresses)
+
+    async def has_looked(self) -> None:
+        """Until it has looked once more, and done what follows from it."""
+        before = self.looks
+        await self.record.until(lambda: self.looks > before + 1)
 
     def fed(self, kind: type[events.Event]) -> list[events.Event]:
         return [event for (event,) in self.record.all("feed") if isinstance(event, kind)]
@@ -82,7 +88,7 @@ async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machin
     mine.where.announce((STREAM,), True)
     await other.record.until(lambda: "a" in other.where.seen)
     mine.now = None
-    await asyncio.sleep(0.1)
+    await mine.has_looked()
     assert not mine.fed(events.Moved), "a look that fails is no move"
     mine.now = place("127.0.0.4")
     await mine.record.until(lambda: mine.record.all("moved"))
@@ -120,7 +126,7 @@ async def test_connections_from_an_address_that_is_gone_end_at_once(machine: tup
     mine.links.dial(Contact("b", ("127.0.0.3",), other.links.port))
     await mine.record.first("opened")
     await other.record.first("opened")
-    await asyncio.sleep(0.2)  # it has looked once
+    await mine.has_looked()
     mine.now = place("127.0.0.4")
     assert (await mine.record.first("closed"))[0] == "b"
     assert (await other.record.first("closed"))[0] == "a"

@@ -97,7 +97,7 @@ async def test_readers_do_not_wait_for_a_writer(tmp_path: Path, db: Database) ->
     writer = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await db.map_revision() == 0
     finally:
         writer.close()

@@ -35,6 +35,7 @@ _ARGUMENTS = (
     "--autoplay-policy=no-user-gesture-required",
 )
 WARM_UP_SECONDS = 4.0  # the start is measured apart from steady playing
+UNTIL_SECONDS = 60.0  # a guard only: on a quiet machine it is true at once
 PROGRESS_MIN = 0.9
 FRAMES_A_SECOND_MIN = 15.0  # of 25
 
@@ -80,6 +81,11 @@ class PlayerReport:
     errors: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
     screenshot: Path | None = None
+
+    @property
+    def shown(self) -> bool:
+        """It started, pictures were shown, and nobody complained; how well, a busy machine decides: `played`."""
+        return self.startup_ms is not None and self.frames > 0 and not self.errors
 
     @property
     def trouble(self) -> list[str]:
@@ -137,13 +143,15 @@ async def play(
     resolve: dict[str, str] | None = None,
     screenshot: Path | None = None,
     acts: Sequence[Act] = (),
+    until: str = "",
     at: float = 0.0,
     flags: Sequence[str] = (),
 ) -> PlayerReport:
     """Plays `url` for some seconds. `resolve` maps host names for a browser that no PAC sends to a proxy.
 
-    After the `acts` it plays for `seconds` more, and progress is measured there. A page that starts its player `at` a
-    wall time is opened at once. `flags` are Chromium's own.
+    After the `acts` it plays for `seconds` more, and on until `until` is true of the page, whose JavaScript it is;
+    progress is measured there. A page that starts its player `at` a wall time is opened at once. `flags` are Chromium's
+    own.
     """
     if (reason := available()) is not None:
         raise Unavailable(reason)
@@ -167,7 +175,7 @@ async def play(
             ahead(*(child.pid for child in psutil.Process().children(recursive=True)))
             try:
                 page = context.pages[0] if context.pages else await context.new_page()
-                return await _watch(page, url, seconds, screenshot, acts, at)
+                return await _watch(page, url, seconds, screenshot, acts, until, at)
             finally:
                 await context.close()
     except Error as error:
@@ -177,7 +185,7 @@ async def play(
 
 
 async def _watch(
-    page: Page, url: str, duration: float, screenshot: Path | None, acts: Sequence[Act], at: float
+    page: Page, url: str, duration: float, screenshot: Path | None, acts: Sequence[Act], until: str, at: float
 ) -> PlayerReport:
     report = PlayerReport(url)
     page.on("console", lambda m: report.console.append(m.text[:200]) if m.type == "error" else None)
@@ -198,6 +206,11 @@ async def _watch(
     await asyncio.sleep(min(WARM_UP_SECONDS, duration / 2))
     first: dict[str, Any] = await page.evaluate("window.snap()")
     await asyncio.sleep(max(1.0, duration - (clock_seconds() - begun)))
+    if until:
+        try:
+            await page.wait_for_function(until, timeout=1000 * UNTIL_SECONDS, polling=250)
+        except Error:
+            report.errors.append(f"in vain for {UNTIL_SECONDS:.0f} s: {until}")
     last: dict[str, Any] = await page.evaluate("window.snap()")
     if screenshot is not None:
         await page.screenshot(path=screenshot)

@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield Served(answer["url"], answer["port"], directory / "origin-ca.pem")
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(30)
 
 
 @pytest_asyncio.fixture

@@ -271,13 +271,20 @@ class Stage(Whole):
         return f"data:application/x-ns-proxy-autoconfig;base64,{base64.b64encode(script.encode()).decode()}"
 
     async def browse(
-        self, index: int | None, duration: float, screenshot: Path | None = None, acts: Sequence[browser.Act] = ()
+        self,
+        index: int | None,
+        duration: float,
+        screenshot: Path | None = None,
+        acts: Sequence[browser.Act] = (),
+        until: str = "",
     ) -> browser.PlayerReport:
         """Plays the stream in Chromium at desk `index`: through its agent's PAC, trusting its agent's root alone.
 
         Without a desk, or where nothing stands on them, the browser goes straight to the origin.
         """
-        play = functools.partial(browser.play, self.page(), seconds=duration, screenshot=screenshot, acts=acts)
+        play = functools.partial(
+            browser.play, self.page(), seconds=duration, screenshot=screenshot, acts=acts, until=until
+        )
         if index is None or self.plan.through == "nothing":
             return await play(ca_files=[self._pki.ca], resolve={pki.ORIGIN: "127.0.0.1"})
         return await play(ca_files=[self.agents[index].ca], pac_url=self.pac_url(index))

@@ -7,14 +7,14 @@ import itertools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from tests.demo import content
-from tests.demo.clock import seconds
+from tests.demo import content, ledger
 from tests.demo.content import Content
 from tests.demo.ledger import Throttle
 from tests.demo.manifests import Smooth
@@ -267,16 +267,26 @@ async def test_what_a_proxy_must_leave_alone(client: aiohttp.ClientSession) -> N
 
 
 @pytest.mark.asyncio
-async def test_the_speed_limit_is_shared() -> None:
-    throttle = Throttle(8.0)  # a megabyte a second
-    start = seconds()
+async def test_the_speed_limit_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 kB at a megabyte a second, in turns: 0.2 s, of which the last 0.02 s may be sent ahead."""
+    throttle, now = Throttle(8.0), 5.0
+    turns: list[str] = []
 
-    async def write(slices: int) -> None:
-        for _ in range(slices):
+    async def wait(duration: float) -> None:
+        nonlocal now
+        now += duration
+        await asyncio.sleep(0)
+
+    async def write(name: str) -> None:
+        for _ in range(10):
             await throttle.take(10_000)
+            turns.append(name)
 
-    await asyncio.gather(write(10), write(10))
-    assert 0.15 < seconds() - start < 1.0
+    monkeypatch.setattr(ledger, "seconds", lambda: now)
+    monkeypatch.setattr(ledger, "asyncio", SimpleNamespace(sleep=wait))
+    await asyncio.gather(write("a"), write("b"))
+    assert now - 5.0 == pytest.approx(0.18)
+    assert "ab" * 8 in "".join(turns)
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +24,9 @@ from tests.demo.summary import Result, summarise
 from tests.demo.viewer import Checker, Figures
 
 pytestmark = pytest.mark.processes
+
+PATIENCE_SECONDS = 40.0
+"""A guard only: on a quiet machine nothing takes longer than 10 s."""
 
 
 def _agent(**bytes_from: int) -> Agent:
@@ -121,50 +125,73 @@ async def _info(stage: Stage) -> dict[str, float]:
         return info
 
 
+async def _until(holds: Callable[[], bool], what: str) -> None:
+    limit = seconds() + PATIENCE_SECONDS
+    while not holds():
+        if seconds() > limit:
+            pytest.fail(f"in vain for {PATIENCE_SECONDS:.0f} s: {what}")
+        await asyncio.sleep(0.1)
+
+
+async def _until_they_have(stage: Stage, segments: int) -> None:
+    await _until(
+        lambda: all(viewer.latest.get("segments", 0) >= segments for viewer in stage.viewers), f"{segments} segments"
+    )
+
+
 @pytest.mark.asyncio
-async def test_without_the_product_every_viewer_costs_the_origin_a_copy() -> None:
+async def test_without_the_product_every_viewer_costs_the_origin_a_copy(quiet_machine: bool) -> None:
     async with Stage(Plan(viewers=2, through="nothing", stagger_seconds=0)) as stage:
         await stage.start_viewers()
-        await asyncio.sleep(5)
+        await _until_they_have(stage, 4)
         result = await stage.finish()
     assert result.bytes_origin == result.bytes_delivered > 2_000_000
-    assert 1.8 < result.copies_per_segment <= 2.0
-    assert (result.stalls, result.sha256_mismatches, result.offload) == (0, 0, 0.0)
+    assert result.copies_per_segment <= 2.0
+    assert (result.sha256_mismatches, result.offload) == (0, 0.0)
     assert result.manifests_from_origin == result.manifests_total > 4
+    if quiet_machine:
+        assert result.copies_per_segment > 1.8, "they watch the same, at the same time"
+        assert result.stalls == 0
 
 
 @pytest.mark.asyncio
-async def test_an_origin_in_trouble_shows_as_stalls_and_its_end_as_playing_on() -> None:
+async def test_an_origin_in_trouble_shows_as_stalls_and_its_end_as_playing_on(quiet_machine: bool) -> None:
     async with Stage(Plan(viewers=1, through="nothing")) as stage:
         await stage.start_viewers()
-        await asyncio.sleep(2)
+        await _until_they_have(stage, 3)
+        before = stage.viewers[0].latest["stalls"]
         await stage.origin.fault(match=r"/720/\d+\.ts", status=503)
-        await asyncio.sleep(8)
-        assert stage.viewers[0].latest["stalls"] == 1
+        await _until(lambda: stage.viewers[0].latest["stall_seconds"] > 1, "it stalls")
+        had = stage.viewers[0].latest["segments"]
         await stage.origin.fault(clear=1)
-        await asyncio.sleep(3)
+        await _until_they_have(stage, had + 2)
+        await _until(lambda: stage.viewers[0].latest["buffer_seconds"] > 0, "it plays on")
         result = await stage.finish()
         done = stage.viewers[0].latest
     assert done["errors"]["503"] > 3
-    assert result.stalls == 1
-    assert 1 < result.stall_seconds < 8
-    assert done["buffer_seconds"] > 0
+    assert result.stalls > before
+    assert result.stall_seconds > 1
+    if quiet_machine:
+        assert (before, result.stalls) == (0, 1)
+        assert result.stall_seconds < 8
 
 
 @pytest.mark.asyncio
-async def test_a_viewer_goes_past_a_proxy_that_was_killed() -> None:
+async def test_a_viewer_goes_past_a_proxy_that_was_killed(quiet_machine: bool) -> None:
     plan = Plan(viewers=1, through="mitmdump", stream="dash", else_direct=True)
     async with Stage(plan) as stage:
         await stage.start_viewers()
-        await asyncio.sleep(4)
+        await _until(lambda: stage.viewers[0].latest.get("startup_ms") is not None, "it plays")
         before = stage.viewers[0].latest
         await stage.kill_agent(0)
-        await asyncio.sleep(5)
+        await _until_they_have(stage, before["segments"] + 2)
         result = await stage.finish()
         after = stage.viewers[0].latest
-    assert (before["direct"], before["startup_ms"] is not None) == (0, True)
+    assert before["direct"] == 0
     assert after["direct"] > 0
-    assert (result.stalls, result.sha256_mismatches) == (0, 0)
+    assert result.sha256_mismatches == 0
+    if quiet_machine:
+        assert result.stalls == 0
 
 
 def _family(parent: int) -> list[psutil.Process]:
@@ -178,15 +205,15 @@ def test_nothing_is_left_however_the_demo_ends(number: signal.Signals, tmp_path:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL) as demo:
         try:
-            limit = seconds() + 20
+            limit = seconds() + PATIENCE_SECONDS
             while len(_family(demo.pid)) < 4 and seconds() < limit:  # origin, two viewers, guard
                 time.sleep(0.1)
             time.sleep(2)
             children = _family(demo.pid)
             assert len(children) == 4
             demo.send_signal(number)
-            demo.wait(10)
-            _, alive = psutil.wait_procs(children, 8)
+            demo.wait(PATIENCE_SECONDS)
+            _, alive = psutil.wait_procs(children, PATIENCE_SECONDS)
             assert alive == []
         finally:
             demo.kill()

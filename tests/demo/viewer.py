@@ -272,6 +272,13 @@ class Viewer:
             wait = RETRY_SECONDS if failures else listing.refresh_seconds * (1 if fresh else 0.5)
             await self._pause(max(0.1, begun + wait - seconds()))
 
+    async def end_after(self, duration: float, segments: int) -> None:
+        """Set `ended` when the seconds have passed and the segments have come."""
+        await self._pause(duration)
+        while not self.ended.is_set() and self._figures.segments < segments:
+            await self._pause(0.1)
+        self.ended.set()
+
     async def _pause(self, duration: float) -> None:
         try:
             async with asyncio.timeout(duration):
@@ -320,11 +327,11 @@ async def run(options: argparse.Namespace) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, viewer.ended.set)
-        if options.seconds:
-            loop.call_later(options.seconds, viewer.ended.set)
         async with asyncio.TaskGroup() as group:
             group.create_task(viewer.play())
             group.create_task(_report(viewer, checker, figures))
+            if options.seconds:
+                group.create_task(viewer.end_after(options.seconds, options.segments))
         await checker.check()
         print(json.dumps(figures.line("done", viewer.playout, seconds())), flush=True)
 
@@ -337,6 +344,7 @@ def main() -> None:
     parser.add_argument("--origin-ca", type=Path, required=True)
     parser.add_argument("--resolve", action="append", default=[], metavar="HOST=ADDRESS")
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--segments", type=int, default=0, help="--seconds and so many segments")
     parser.add_argument("--abr", action="store_true")
     parser.add_argument("--else-direct", action="store_true")
     asyncio.run(run(parser.parse_args()))

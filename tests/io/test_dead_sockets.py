@@ -28,7 +28,7 @@ def test_readers_and_writers_of_gone_addresses_are_told(loop: Callable[[], async
         waiting = asyncio.get_running_loop().create_task(gone.read())
         await asyncio.sleep(0)
         assert end_connections({"127.0.0.7"}) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await waiting == b""
         stays_writer.write(b"x")
         await stays_writer.drain()
@@ -50,7 +50,7 @@ def test_what_listens_or_is_no_connection_is_left_alone() -> None:
     try:
         end_connections({"127.0.0.7"})
         assert end_connections(()) == 0
-        near = socket.create_connection(listener.getsockname(), timeout=5)
+        near = socket.create_connection(listener.getsockname(), timeout=20)
         far, _ = listener.accept()
         far.sendall(b"x")
         assert near.recv(1) == b"x", "it listens as before"

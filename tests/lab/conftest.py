@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import chosen
 from tests.lab import shell
 from tests.lab.net import MADE, standing
 
@@ -21,9 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in (item for item in items if _HERE in item.path.parents):
         names = {mark.name for mark in item.iter_markers()}
-        if names.intersection({"office", *_LONG}) and (reason := shell.why_not()) is not None:
+        long = names.intersection(_LONG)
+        if (long or "office" in names) and (reason := shell.why_not()) is not None:
             item.add_marker(pytest.mark.skip(reason=f"no office here: {reason}"))
-        elif names.intersection(_LONG) and not config.option.markexpr:
+        elif long and not any(chosen(config, name) for name in long):
             item.add_marker(pytest.mark.skip(reason="takes minutes: make lab"))
 
 

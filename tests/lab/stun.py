@@ -13,6 +13,8 @@ from tests.lab.inside import Inside
 from tests.lab.net import STUN, Host, Net
 
 PORT = 3478
+PATIENCE_S = 30.0
+"""A guard only: the kernel answers at once."""
 _COOKIE = 0x2112A442
 _REQUEST, _SUCCESS, _XOR_MAPPED = 0x0001, 0x0101, 0x0020
 
@@ -26,7 +28,7 @@ class Mirror:
             for address in STUN:
                 made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 made.bind((address, PORT))
-                made.settimeout(2)
+                made.settimeout(PATIENCE_S)
                 self._sockets.append(made)
 
     def close(self) -> None:
@@ -50,7 +52,7 @@ def mapped(net: Net, host: Host) -> list[tuple[str, int]]:
     seen = []
     try:
         asker.bind(("0.0.0.0", 40_000))
-        asker.settimeout(2)
+        asker.settimeout(PATIENCE_S)
         for index, address in enumerate(STUN):
             asker.sendto(struct.pack(">HHI", _REQUEST, 0, _COOKIE) + secrets.token_bytes(12), (address, PORT))
             mirror.answer(index)

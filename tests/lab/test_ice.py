@@ -24,6 +24,8 @@ from tests.lab.net import NEAR, STUN, Host, Nat, Net, NetPlan, SitePlan
 pytestmark = [pytest.mark.office, pytest.mark.asyncio]
 
 SERVER = f"{STUN[0]}:3478"
+PATIENCE_S = 60.0
+"""A guard only: on a quiet machine nothing takes longer than 12 s."""
 ENGINES: tuple[tuple[EngineName, EngineName], ...] = (("aiortc", "aiortc"), ("wrtc", "aiortc"), ("aiortc", "wrtc"))
 
 
@@ -40,8 +42,8 @@ class End:
         assert self.process.stdin is not None
         self.process.stdin.write((" ".join(words) + "\n").encode())
 
-    async def event(self, kind: str, within_s: float = 30.0) -> list[str]:
-        async with asyncio.timeout(within_s):
+    async def event(self, kind: str) -> list[str]:
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := [it for it in self.events if it[0] == kind]):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return found[0]
@@ -124,34 +126,41 @@ async def _inside(net: Net, responder: StunResponder) -> None:
 
 
 async def link(end: End, other: End) -> tuple[str, str, float]:
-    """The addresses at which the two see each other, and how long it took."""
+    """The addresses at which the two see each other, and how long it took; one offer, one answer, no second attempt."""
     begun = seconds()
     end.tell("dial", "b", other.host.address)
     seen = (await end.event("opened"))[2]
     back = (await other.event("opened"))[2]
-    return seen, back, seconds() - begun
+    took = seconds() - begun
+    assert [kind for kind, *_ in (*end.events, *other.events)] == ["opened"] * 2
+    assert (end.said, other.said) == (1, 1)
+    return seen, back, took
 
 
-async def test_one_subnet(tmp_path: Path) -> None:
+async def test_one_subnet(tmp_path: Path, quiet_machine: bool) -> None:
     async with ends(NetPlan((SitePlan("a", 2),)), tmp_path, "a1", "a2", stun=False) as (one, two):
         seen, back, took = await link(one, two)
         assert (seen, back) == (two.host.address, one.host.address)
-        assert took < 3
+        if quiet_machine:
+            assert took < 3
 
 
 @pytest.mark.parametrize("engines", ENGINES, ids="-".join)
-async def test_routed_subnets_with_tcp_blocked(tmp_path: Path, engines: tuple[EngineName, EngineName]) -> None:
+async def test_routed_subnets_with_tcp_blocked(
+    tmp_path: Path, engines: tuple[EngineName, EngineName], quiet_machine: bool
+) -> None:
     plan = NetPlan((SitePlan("a", 1), SitePlan("b", 1, on="a")))
     async with ends(plan, tmp_path, "a1", "b1", stun=False, engines=engines) as (one, two):
         seen, back, took = await link(one, two)
         assert (seen, back) == (two.host.address, one.host.address)
-        assert took < 3
+        if quiet_machine:
+            assert took < 3
 
 
 @pytest.mark.parametrize("engines", ENGINES, ids="-".join)
 @pytest.mark.parametrize("other", ["none", "independent"])
 async def test_nat_that_is_independent_of_the_endpoint_with_stun(
-    tmp_path: Path, other: Nat, engines: tuple[EngineName, EngineName]
+    tmp_path: Path, other: Nat, engines: tuple[EngineName, EngineName], quiet_machine: bool
 ) -> None:
     plan = NetPlan((SitePlan("a", 1, nat="independent"), SitePlan("b", 1, nat=other)))
     async with ends(plan, tmp_path, "a1", "b1", stun=True, engines=engines) as (one, two):
@@ -160,17 +169,19 @@ async def test_nat_that_is_independent_of_the_endpoint_with_stun(
             assert back.startswith("198.51.100."), "a's outer address"
         if engines[0] == "aiortc":
             assert seen.startswith("198.51.100." if other != "none" else "10.2.")
-        assert took < 6
+        if quiet_machine:
+            assert took < 6
 
 
-async def test_symmetric_nat_on_both_sides_has_no_way_and_makes_no_storm(tmp_path: Path) -> None:
+async def test_symmetric_nat_on_both_sides_has_no_way_and_makes_no_storm(tmp_path: Path, quiet_machine: bool) -> None:
     plan = NetPlan((SitePlan("a", 1, nat="symmetric"), SitePlan("b", 1, nat="symmetric")))
     async with ends(plan, tmp_path, "a1", "b1", stun=True) as (one, two):
         begun = seconds()
         one.tell("dial", "b", two.host.address)
         why = (await one.event("closed"))[2]
         assert "no way" in why
-        assert seconds() - begun < 12
+        if quiet_machine:
+            assert seconds() - begun < 12
         assert one.said + two.said <= 4
         assert not [it for it in one.events + two.events if it[0] == "opened"]
 

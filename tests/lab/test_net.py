@@ -1,6 +1,5 @@
 """The network itself: who reaches whom, what is counted, what each fault does, and that nothing is left."""
 
-import asyncio
 import contextlib
 import json
 import signal
@@ -8,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -27,20 +26,27 @@ pytestmark = pytest.mark.office
 
 TWO_SITES = (SitePlan("a", 3), SitePlan("b", 1), SitePlan("c", 1, on="a"))
 MDNS = ("224.0.0.251", 5353)
+PATIENCE_S = 20.0
+"""For what must come; on a quiet machine it comes at once."""
+IN_VAIN_S = 0.5
+"""For what must not come: a busy machine makes this shorter, never a failure."""
 
 
 @contextlib.contextmanager
-def _socket(namespace: str, kind: socket.SocketKind) -> Iterator[socket.socket]:
+def _socket(namespace: str, kind: socket.SocketKind, within_s: float = PATIENCE_S) -> Iterator[socket.socket]:
     with Inside(namespace).entered():
         made = socket.socket(socket.AF_INET, kind)
     with made:
-        made.settimeout(0.5)
+        made.settimeout(within_s)
         yield made
 
 
-def reaches(host: Host, address: str, namespace: str, port: int = 7688) -> bool:
-    """Whether a connection can be made, within half a second."""
-    with _socket(namespace, socket.SOCK_STREAM) as listener, _socket(host.namespace, socket.SOCK_STREAM) as caller:
+def reaches(host: Host, address: str, namespace: str, port: int = 7688, within_s: float = PATIENCE_S) -> bool:
+    """Whether a connection can be made."""
+    with (
+        _socket(namespace, socket.SOCK_STREAM) as listener,
+        _socket(host.namespace, socket.SOCK_STREAM, within_s) as caller,
+    ):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen()
@@ -51,10 +57,18 @@ def reaches(host: Host, address: str, namespace: str, port: int = 7688) -> bool:
         return True
 
 
-def hears(net: Net, speaker: str, listener: str) -> bool:
+def cut_off(host: Host, address: str, namespace: str) -> bool:
+    """Whether no connection can be made."""
+    return not reaches(host, address, namespace, within_s=IN_VAIN_S)
+
+
+def hears(net: Net, speaker: str, listener: str, within_s: float = PATIENCE_S) -> bool:
     """Whether mDNS of one host comes to another."""
     there, here = net.host(speaker), net.host(listener)
-    with _socket(there.namespace, socket.SOCK_DGRAM) as mouth, _socket(here.namespace, socket.SOCK_DGRAM) as ear:
+    with (
+        _socket(there.namespace, socket.SOCK_DGRAM) as mouth,
+        _socket(here.namespace, socket.SOCK_DGRAM, within_s) as ear,
+    ):
         ear.bind(("", MDNS[1]))
         member = socket.inet_aton(MDNS[0]) + socket.inet_aton(here.address)
         ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
@@ -67,12 +81,24 @@ def hears(net: Net, speaker: str, listener: str) -> bool:
             return False
 
 
+def deaf_to(net: Net, speaker: str, listener: str) -> bool:
+    """Whether mDNS of one host does not come to another."""
+    return not hears(net, speaker, listener, within_s=IN_VAIN_S)
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold: `link` reads its weather now and then."""
+    limit = seconds() + PATIENCE_S
+    while not (held := holds()) and seconds() < limit:
+        time.sleep(0.05)
+    return held
+
+
 def download(net: Net, host: Host, size: int) -> float:
     """Seconds to fetch `size` bytes from the internet."""
     with _socket(net.internet, socket.SOCK_STREAM) as server, _socket(host.namespace, socket.SOCK_STREAM) as client:
         server.bind((ORIGIN, 0))
         server.listen()
-        client.settimeout(10)
         client.connect(server.getsockname())
         giver, _ = server.accept()
         with giver:
@@ -98,8 +124,8 @@ async def test_sites_subnets_and_the_internet(tmp_path: Path) -> None:
         assert all(reaches(host, ORIGIN, net.internet) for host in net.hosts_of())
         assert [net.site_at(host.address) for host in (a1, b1, c1)] == ["a", "b", "a"]
         assert hears(net, "a1", "a2")
-        assert not hears(net, "a1", "c1")
-        assert not hears(net, "a1", "b1")
+        assert deaf_to(net, "a1", "c1")
+        assert deaf_to(net, "a1", "b1")
         hosts = shell.run(*shell.inside(a1.namespace, "cat", "/etc/hosts"))
         assert f"{ORIGIN} origin.demo.test" in hosts
     assert standing(net.namespaces()) == []
@@ -108,75 +134,87 @@ async def test_sites_subnets_and_the_internet(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("rtt_ms", [0.0, 20.0])
-async def test_the_line_is_as_fast_as_said_and_counts_what_it_carries(tmp_path: Path, rtt_ms: float) -> None:
+async def test_the_line_is_as_fast_as_said_and_counts_what_it_carries(
+    tmp_path: Path, rtt_ms: float, quiet_machine: bool
+) -> None:
     async with Net(NetPlan((SitePlan("a", 1),), isp_mbps=20, rtt_ms=rtt_ms), tmp_path) as net:
         before = net.line("a")
         passed = download(net, net.host("a1"), 1_000_000)
         carried = net.line("a").since(before)
-        assert 0.35 < passed < 0.9  # 0.4 s of 20 Mbit/s, and TCP's start over the round trip
+        assert passed > 0.35  # 0.4 s of 20 Mbit/s
+        if quiet_machine:
+            assert passed < 0.9  # and TCP's start over the round trip
         assert 1_030_000 < carried.down < 1_100_000  # 40 bytes of headers for each 1448
         assert carried.up < 60_000
         Faults(net).rate("a", 4)
-        assert download(net, net.host("a1"), 500_000) > 0.9
+        assert soon(lambda: download(net, net.host("a1"), 500_000) > 0.9)
 
 
 @pytest.mark.asyncio
-async def test_faults_of_cable_line_and_air(tmp_path: Path) -> None:
+async def test_faults_of_cable_line_and_air(tmp_path: Path, quiet_machine: bool) -> None:
     async with Net(NetPlan(TWO_SITES, isp_mbps=50, rtt_ms=10), tmp_path) as net:
         faults, hosts = Faults(net), net.hosts_of("a")
         a1, a2, c1 = map(net.host, ("a1", "a2", "c1"))
 
         def neighbours() -> bool:
+            """A bridge's port takes a moment to forward: TCP asks again a second later."""
             return reaches(a1, a2.address, a2.namespace)
 
-        def again() -> bool:
-            """A bridge's port takes a moment to forward."""
-            return any(neighbours() for _ in range(6))
+        def strangers() -> bool:
+            return cut_off(a1, a2.address, a2.namespace)
 
         faults.cable(a2, plugged=False)
-        assert not neighbours()
+        assert strangers()
         faults.cable(a2, plugged=True)
-        assert again()
+        assert neighbours()
         assert reaches(a2, ORIGIN, net.internet)
 
         faults.isp("a", up=False)
-        assert not reaches(a1, ORIGIN, net.internet)
+        assert cut_off(a1, ORIGIN, net.internet)
         assert neighbours()
         faults.isp("a", up=True)
         assert reaches(a1, ORIGIN, net.internet)
 
         faults.isolation(hosts, on=True)
-        assert not neighbours()
+        assert strangers()
         assert reaches(a1, ORIGIN, net.internet)
         faults.isolation(hosts, on=False)
-        assert again()
+        assert neighbours()
 
         faults.multicast(hosts, filtered=True)
-        assert not hears(net, "a1", "a2")
+        assert deaf_to(net, "a1", "a2")
         assert neighbours()
         faults.multicast(hosts, filtered=False)
         assert hears(net, "a1", "a2")
 
         faults.peer_port(blocked=True)
-        assert not reaches(a1, c1.address, c1.namespace)
+        assert cut_off(a1, c1.address, c1.namespace)
         assert neighbours()
         faults.peer_port(blocked=False)
         assert reaches(a1, c1.address, c1.namespace)
 
         faults.host_loss(a2, 100)
-        assert not neighbours()
+        assert strangers()
         faults.host_loss(a2, 0)
         assert neighbours()
 
         faults.loss("a", 100)
-        await asyncio.sleep(0.3)
-        assert not reaches(a1, ORIGIN, net.internet)
+        assert soon(lambda: cut_off(a1, ORIGIN, net.internet))
         faults.loss("a", 0)
-        faults.delay("a", 100)
-        await asyncio.sleep(0.3)
-        begun = seconds()
         assert reaches(a1, ORIGIN, net.internet)
-        assert 0.2 < seconds() - begun < 0.4
+        faults.delay("a", 100)
+        took = 0.0
+
+        def slow() -> bool:
+            nonlocal took
+            begun = seconds()
+            assert reaches(a1, ORIGIN, net.internet)
+            took = seconds() - begun
+            return took > 0.2
+
+        assert soon(slow)
+        if quiet_machine:
+            assert took < 0.4
 
 
 @pytest.mark.asyncio
@@ -189,7 +227,7 @@ async def test_address_translators_of_both_kinds(tmp_path: Path) -> None:
         one, other = mapped(net, net.host("b1"))
         assert one[0] == other[0] == "198.51.100.10"
         assert one[1] != other[1]
-        assert not reaches(net.host("a1"), net.host("b1").address, net.host("b1").namespace)
+        assert cut_off(net.host("a1"), net.host("b1").address, net.host("b1").namespace)
         assert net.site_at(one[0]) == "b"
 
 
@@ -216,8 +254,8 @@ def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path) -> None:
         names, inhabitant = json.loads(maker.stdout.readline())
         assert standing(names) == names
         maker.send_signal(signal.SIGKILL)
-        maker.wait(5)
-    limit = seconds() + 10
+        maker.wait(PATIENCE_S)
+    limit = seconds() + PATIENCE_S
     while standing(names) and seconds() < limit:
         time.sleep(0.1)
     assert standing(names) == []

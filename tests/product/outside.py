@@ -6,7 +6,7 @@ Map:
     leaf               the certificate that a host shows through a proxy
     settled            viewers that play
     Copies, per_segment  what the origin sends from a moment on
-    stalls, wrong      what the viewers' own books say
+    stalls, missed, wrong   what the viewers' own books say
 """
 
 import asyncio
@@ -109,8 +109,17 @@ async def settled(viewers: Iterable[Watched], segments: int = 4) -> None:
 
 
 def stalls(viewers: Iterable[Watched]) -> list[int]:
-    """Each viewer's interruptions so far, by its own buffer."""
+    """Each viewer's interruptions so far, by its own buffer; a busy machine makes some too (`quiet_machine`)."""
     return [int(viewer.latest.get("stalls", 0)) for viewer in viewers]
+
+
+def missed(viewers: Iterable[Watched]) -> list[dict[str, int]]:
+    """Each viewer's requests so far that brought nothing, by their reason, and the segments that it gave up."""
+    return [
+        dict(viewer.latest.get("errors", {}))
+        | ({"skipped": viewer.latest["skipped"]} if viewer.latest.get("skipped") else {})
+        for viewer in viewers
+    ]
 
 
 def wrong(viewers: Iterable[Watched]) -> list[str]:

@@ -26,6 +26,7 @@ from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Ping, Pong, read_p
 from ecdn_proxy.wire.version import PROTOCOL
 from tests.demo.parts import PEER_PORT, Agent
 from tests.demo.stage import Stage
+from tests.product.outside import WITHIN_SECONDS
 
 
 async def enrolled(stage: Stage, name: str) -> Identity:
@@ -80,7 +81,7 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             await self._writer.drain()
 
-    async def next(self, *kinds: type[msgspec.Struct], within: float = 5.0) -> PeerMessage:
+    async def next(self, *kinds: type[msgspec.Struct], within: float = WITHIN_SECONDS) -> PeerMessage:
         """The next message of one of these kinds; others are left out."""
         async with asyncio.timeout(within):
             while True:

@@ -110,21 +110,27 @@ async def test_all_of_a_recording_comes_from_the_first_viewers_agent(stage: Stag
 
 
 @in_browser
-async def test_players_seek_and_change_their_rendition(stage: Stage, record_property: Record) -> None:
+async def test_players_seek_and_change_their_rendition(
+    stage: Stage, record_property: Record, quiet_machine: bool
+) -> None:
     """hls.js and shaka-player at once, each at a desk of its own."""
     acts = (browser.Act(2.5, "window.seek(45)"), browser.Act(1.5, "window.pick(360)"))
     async with asyncio.TaskGroup() as group:
         users = []
         for index, (player, stream) in enumerate((("hls", "vod-hls"), ("shaka", "vod-dash"))):
             stage.plan.player, stage.plan.stream = player, stream  # type: ignore[assignment]
-            users.append(group.create_task(stage.browse(index, 4.0, acts=acts)))
+            changed = "window.snap().height === 360 && window.snap().position >= 45"
+            users.append(group.create_task(stage.browse(index, 4.0, acts=acts, until=changed)))
             await asyncio.sleep(0)  # the page's address is made when the task starts
     reports = [user.result() for user in users]
     record_property("figures", [(one.progress, one.startup_ms, one.position, one.height) for one in reports])
     for report in reports:
-        assert report.trouble == []
+        assert report.shown, report
         assert report.height == 360, report
-        assert 47 < report.position < 58, report
+        assert report.position >= 45, report
+        if quiet_machine:
+            assert report.trouble == []
+            assert 47 < report.position < 58, report
 
 
 # Low latency
@@ -137,6 +143,8 @@ class _LowLatency:
         self._client, self._epoch = client, epoch
         self._base = f"{stage.origin.url}/live/ll/360"
         self.late: list[float] = []
+        self.ahead = 0
+        """Playlists that came when the stream was already further."""
         self.reloads: list[str] = []
         self.parts: list[str] = []
 
@@ -155,14 +163,18 @@ class _LowLatency:
             name = f"{number}.{part}.m4s"
             query = {"_HLS_msn": str(number), "_HLS_part": str(part)}
             (playlist, came), (_, part_came) = await asyncio.gather(self._get("index.m3u8", **query), self._get(name))
-            assert f'URI="{name}"' in re.findall(r"#EXT-X-PART:.*", playlist.decode())[-1]
+            listed = re.findall(r'#EXT-X-PART:.*URI="([^"]+)"', playlist.decode())
+            assert name in listed
+            self.ahead += listed[-1] != name
             due = self._epoch + (place + 1) * PART_SECONDS
             self.late += [came - due, part_came - due]
             self.reloads.append(f"_HLS_msn={number}&_HLS_part={part}")
             self.parts.append(f"/live/ll/360/{name}")
 
 
-async def test_parts_and_blocking_reloads_reach_the_origin_without_delay(stage: Stage, record_property: Record) -> None:
+async def test_parts_and_blocking_reloads_reach_the_origin_without_delay(
+    stage: Stage, record_property: Record, quiet_machine: bool
+) -> None:
     async with stage.session.get(f"{stage.origin.url}/_demo/info") as answer:
         epoch = (await answer.json())["epoch"]
     since = len(await stage.origin.log())
@@ -177,7 +189,9 @@ async def test_parts_and_blocking_reloads_reach_the_origin_without_delay(stage: 
         assert sum(entry["path"] == part and entry["status"] == 200 for entry in log) == len(players), part
     late = [median(player.late) * 1000 for player in players]
     record_property("figures", late)
-    assert max(late[:2]) < late[2] + 100, late
+    if quiet_machine:
+        assert max(late[:2]) < late[2] + 100, late
+        assert [player.ahead for player in players] == [0, 0, 0]
 
 
 async def test_whole_segments_of_a_low_latency_stream_are_shared(stage: Stage, record_property: Record) -> None:
@@ -197,18 +211,21 @@ async def test_whole_segments_of_a_low_latency_stream_are_shared(stage: Stage, r
 
 @in_browser
 async def test_a_low_latency_player_is_as_close_to_live_as_without_an_agent(
-    stage: Stage, record_property: Record
+    stage: Stage, record_property: Record, quiet_machine: bool
 ) -> None:
     stage.plan.player, stage.plan.stream = "hls", "ll"
-    behind, direct = await asyncio.gather(stage.browse(0, 6.0), stage.browse(None, 6.0))
+    enough = "window.snap().parts > 10"
+    behind, direct = await asyncio.gather(stage.browse(0, 6.0, until=enough), stage.browse(None, 6.0, until=enough))
     figures = [(one.latency_seconds, one.parts, one.startup_ms, one.stalls) for one in (behind, direct)]
     record_property("figures", figures)
     for report in (behind, direct):
-        assert report.trouble == []
+        assert report.shown, report
         assert report.parts > 10, report
     assert behind.latency_seconds is not None
     assert direct.latency_seconds is not None
-    assert behind.latency_seconds < direct.latency_seconds + 1.0
+    if quiet_machine:
+        assert behind.trouble == direct.trouble == []
+        assert behind.latency_seconds < direct.latency_seconds + 1.0
 
 
 # Smooth Streaming
@@ -234,19 +251,22 @@ async def test_smooth_streaming_is_shared(stage: Stage, record_property: Record)
 
 @in_browser
 async def test_licences_are_each_viewers_own_and_encrypted_segments_are_shared(
-    stage: Stage, record_property: Record
+    stage: Stage, record_property: Record, quiet_machine: bool
 ) -> None:
     stage.plan.player, stage.plan.stream = "shaka", "clearkey"
     copies, lan, since = await Copies.from_now(stage), await _lan(stage), len(await stage.origin.log())
     acts = (browser.Act(2.0, "window.pick(720)"),)
-    reports = await asyncio.gather(stage.browse(0, 6.0, acts=acts), stage.browse(1, 6.0, acts=acts))
+    enough = "window.snap().height === 720 && window.snap().bytes >= 1_500_000"
+    reports = await asyncio.gather(*(stage.browse(desk, 6.0, acts=acts, until=enough) for desk in (0, 1)))
     log = [entry for entry in await stage.origin.log(since) if entry["path"] == "/licence/clearkey"]
     counted = await copies.by_path("/clearkey/")
     shared = sum(await _lan(stage)) - sum(lan)
     record_property("figures", [[(one.progress, one.startup_ms) for one in reports], per_segment(counted), shared])
     for report in reports:
-        assert report.trouble == []
+        assert report.shown, report
         assert report.height == 720, report
+        if quiet_machine:
+            assert report.trouble == []
     assert [(entry["method"], entry["status"]) for entry in log] == [("POST", 200)] * 2
     assert per_segment(counted) <= 1.2, counted  # both begin at once and leave a rendition in the middle of a segment
     assert shared > 1_000_000
@@ -264,7 +284,7 @@ async def _run(*command: str, **environment: str) -> bytes:
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"} | environment,
     )
     try:
-        out, trouble = await asyncio.wait_for(process.communicate(), 40)
+        out, trouble = await asyncio.wait_for(process.communicate(), 100)
     finally:
         if process.returncode is None:
             process.kill()

@@ -16,7 +16,7 @@ from tests.demo import pki
 from tests.demo.origin import pattern
 from tests.demo.parts import Plan
 from tests.demo.stage import Stage
-from tests.product.outside import leaf, through
+from tests.product.outside import WITHIN_SECONDS, leaf, through
 from tests.product.strange import HOST, Strange
 
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
@@ -133,10 +133,10 @@ async def test_a_websocket_echoes(office: Office, tunnelled: bool) -> None:
     async with office.client.ws_connect(url, max_msg_size=1 << 22) as socket:
         for size in (1, 70_000, 1_000_000):
             await socket.send_bytes(pattern(size))
-            answer = await socket.receive(timeout=10)
+            answer = await socket.receive(timeout=WITHIN_SECONDS)
             assert (answer.type, answer.data) == (WSMsgType.BINARY, pattern(size))
         await socket.send_str("grüezi")
-        assert await socket.receive_str(timeout=10) == "grüezi"
+        assert await socket.receive_str(timeout=WITHIN_SECONDS) == "grüezi"
 
 
 CASES: dict[str, tuple[str, str, dict[str, str]]] = {

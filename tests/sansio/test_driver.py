@@ -55,7 +55,7 @@ async def test_a_wake_comes_when_it_is_due() -> None:
     driver: Driver[str, str] = Driver(machine, lambda effect: woken.set() if effect == "woken" else None, print)
     machine.due = driver.now() + 0.01
     driver.feed("a")
-    await asyncio.wait_for(woken.wait(), 5)
+    await asyncio.wait_for(woken.wait(), 20)
     assert machine.due is None
 
 
@@ -68,7 +68,7 @@ async def test_there_is_one_timer_and_it_follows_the_machine() -> None:
     driver.feed("still later")
     machine.due = driver.now()
     driver.feed("now")
-    await asyncio.wait_for(woken.wait(), 5)
+    await asyncio.wait_for(woken.wait(), 20)
     machine.due = driver.now() + 3_600
     driver.feed("later")
     machine.due = None

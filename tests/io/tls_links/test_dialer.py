@@ -103,7 +103,7 @@ async def test_closing_breaks_off_dials_and_handshakes(start: Start) -> None:
     async with served_by_hand(None) as (contact, accepted):
         b.hub.dial(contact)
         await accepted.get()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await b.hub.close()
     a.hub.dial(b.contact)
     await a.hub.close()

@@ -40,7 +40,7 @@ async def _pair() -> AsyncIterator[tuple[asyncio.DatagramTransport, asyncio.Queu
 
 
 async def _read(got: asyncio.Queue[bytes], count: int) -> list[bytes]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [await got.get() for _ in range(count)]
 
 

@@ -3,7 +3,6 @@
 libwebrtc leaves loopback out, so these links use this machine's own address; the kernel keeps them inside it.
 """
 
-import asyncio
 import gc
 import hashlib
 import os
@@ -23,6 +22,7 @@ from ecdn_proxy.io.webrtc.wrtc_engine import WrtcPeer
 from ecdn_proxy.wire.peer import Get, Piece
 from ecdn_proxy.wire.signalling import Offer
 from tests.io.switching import RtcAgent, exchange, linked
+from tests.io.waiting import Record
 
 pytestmark = pytest.mark.asyncio
 
@@ -129,8 +129,7 @@ async def test_leaves_no_socket_behind(tenant: Authority, here: tuple[str, Netwo
         async with exchange(tenant) as made:
             await linked(made("a", address, networks, engine="wrtc"), made("b", address, networks, engine="wrtc"))
     gc.collect()
-    await asyncio.sleep(0.2)
-    assert _sockets() <= before
+    await Record().until(lambda: _sockets() <= before)
 
 
 def _sockets() -> int:
