@@ -1,11 +1,16 @@
 """Which requests are segments that this viewer may have from us; any doubt passes."""
 
+import threading
+from typing import Any
+
 import pytest
 
+from ecdn_proxy.agent import classifier
 from ecdn_proxy.agent.api import Pass, ViewerRequest
 from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, Match, asked_range, refused_manifest
 from ecdn_proxy.core.catalog.providers import Profiles
-from ecdn_proxy.core.manifest.model import ManifestError
+from ecdn_proxy.core.manifest.model import ManifestError, Presentation
+from ecdn_proxy.core.manifest.parse import parse
 from ecdn_proxy.core.values import Headers
 from tests.agent.origins import LIVE
 
@@ -44,6 +49,11 @@ async def watching(text: str = LIVE, headers: Headers = ANN) -> Classifier:
     return one
 
 
+def match(found: Pass | Match) -> Match:
+    assert isinstance(found, Match), found
+    return found
+
+
 def why(found: Pass | Match) -> str:
     assert isinstance(found, Pass), found
     return found.why
@@ -54,6 +64,7 @@ async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
     found = one.sort(get("2.ts"), UTC)
     assert isinstance(found, Match)
     assert (found.listed.number, found.listed.live, found.listed.duration_s) == (2, True, 2.0)
+    assert found.why == found.listed.why != ""
     assert "no manifest" in why(one.sort(get("99.ts"), UTC))
     assert "no manifest" in why(one.sort(get("live.m3u8"), UTC))
     assert "no manifest" in why(sorter().sort(get("2.ts"), UTC))
@@ -103,11 +114,39 @@ async def test_a_yes_to_a_segment_entitles_who_asked_for_it() -> None:
     assert isinstance(one.sort(get("2.ts", EVE), UTC), Match)
 
 
+async def test_a_viewer_that_shows_an_authorization_is_entitled_by_it() -> None:
+    bearer: Headers = (("authorization", "Bearer ann"),)
+    one = await watching(headers=bearer)
+    assert isinstance(one.sort(get("2.ts", bearer), UTC), Match)
+    assert isinstance(one.sort(get("2.ts", (("authorization", "Bearer eve"),)), UTC), Pass)
+    assert isinstance(one.sort(get("2.ts", ()), UTC), Pass)
+
+
+async def test_viewers_are_told_apart_by_their_credential_which_shows_nothing_of_them() -> None:
+    one = await watching()
+    one.passed(get("1.ts", EVE), 304, UTC)  # "not modified" is a yes too
+    ann, again, eve = (
+        match(one.sort(get(name, of), UTC)) for name, of in (("2.ts", ANN), ("3.ts", ANN), ("2.ts", EVE))
+    )
+    assert ann.credential == again.credential != eve.credential
+    assert ann.listed.key == eve.listed.key, "one segment, whoever asks"
+    assert "session" not in f"{ann}{eve}"
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_no_of_the_origin_takes_the_proof_back(status: int) -> None:
     one = await watching()
     one.passed(get("1.ts"), status, UTC)
     assert isinstance(one.sort(get("2.ts"), UTC), Pass)
+    one.passed(get("1.ts"), 200, UTC)
+    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+
+
+@pytest.mark.parametrize("status", [404, 416, 500, 503])
+async def test_a_trouble_of_the_origin_is_no_no(status: int) -> None:
+    one = await watching()
+    one.passed(get("1.ts"), status, UTC)
+    assert isinstance(one.sort(get("2.ts"), UTC), Match)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +179,7 @@ async def test_cookies_that_come_in_several_fields_are_all_the_viewers() -> None
     lang = ("cookie", "lang=en")
     one = await watching(headers=(*ANN, lang))
     assert isinstance(one.sort(get("2.ts", (*ANN, lang)), UTC), Match)
+    assert isinstance(one.sort(get("2.ts", (("cookie", "session=ann; lang=en"),)), UTC), Match), "as HTTP/1.1 has them"
     assert isinstance(one.sort(get("2.ts", (*EVE, lang)), UTC), Pass)
 
 
@@ -169,9 +209,15 @@ async def test_what_was_asked_for(value: str | None, found: object) -> None:
     assert asked_range(value) == found
 
 
-async def test_a_range_of_many_digits_is_a_range_that_nothing_has() -> None:
+@pytest.mark.parametrize("value", [f"bytes={'9' * 5_000}-", f"bytes=0-{'9' * 5_000}", f"bytes={'9' * 19}-"])
+async def test_a_range_of_many_digits_is_no_range_of_ours(value: str) -> None:
+    """Of a segment that is a whole resource it is cut, as any other; of one that is a part it is another part."""
+    asked = (*ANN, ("range", value))
+    assert asked_range(value) is None
     one = await watching()
-    one.passed(get("2.ts", (*ANN, ("range", f"bytes={'9' * 5_000}-"))), 416, UTC)
+    one.passed(get("2.ts", asked), 416, UTC)
+    assert match(one.sort(get("2.ts", asked), UTC)).listed.byte_range is None
+    assert "no manifest" in why((await watching(RANGES)).sort(get("all.ts", asked), UTC))
 
 
 async def test_a_part_of_a_resource_is_a_segment_of_its_own() -> None:
@@ -184,6 +230,9 @@ async def test_a_part_of_a_resource_is_a_segment_of_its_own() -> None:
     assert isinstance(one.sort(get("all.ts", (*ANN, ("range", "bytes=0-1999"))), UTC), Pass)
     conditional = (*ANN, ("range", "bytes=0-999"), ("if-range", '"v1"'))
     assert "conditional" in why(one.sort(get("all.ts", conditional), UTC))
+    assert isinstance((await watching()).sort(get("2.ts", conditional), UTC), Match), (
+        "what is here whole can be compared"
+    )
 
 
 @pytest.mark.parametrize("value", ["bytes=0-", "bytes=0-99", "bytes=-500", "bytes=9-5", "bytes=999999999-"])
@@ -203,6 +252,8 @@ async def test_a_range_of_a_whole_segment_is_cut_out_of_it(value: str) -> None:
         ("live.m3u8?x=1", "application/octet-stream", True),
         ("live.m3u8", "text/html", True),
         ("LIVE.M3U8", "", True),
+        ("live.m3u8", "image/png", False),
+        ("live.m3u8", "video/mp2t", False),
         ("stream.mpd", "application/dash+xml", True),
         ("vod.ism/manifest", "text/xml", True),
         ("vod.ism/Manifest(format=mpd)", "application/dash+xml", True),
@@ -229,18 +280,55 @@ async def test_a_manifest_that_cannot_be_used_says_what_is_wrong_with_it() -> No
         await sorter().manifest(get("live.m3u8"), HLS, b"#EXTM3U\n#EXT-X-TARGETDURATION:two\n", UTC)
 
 
-async def test_a_long_manifest_is_read_all_the_same() -> None:
+async def test_a_long_manifest_is_read_all_the_same_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "".join(f"#EXTINF:2.0,\n{number}.ts\n" for number in range(6_000))
     text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n{lines}#EXT-X-ENDLIST\n"
     assert len(text) > PARSED_AT_ONCE_BYTES
+    beside_the_loop: list[bool] = []
+
+    def noted(*told: Any, **more: Any) -> Presentation:
+        beside_the_loop.append(threading.current_thread() is not threading.main_thread())
+        return parse(*told, **more)
+
+    monkeypatch.setattr(classifier, "parse", noted)
     one = await watching(text)
     assert isinstance(one.sort(get("5999.ts"), UTC), Match)
+    await watching()
+    assert beside_the_loop == [True, False], "a short one is not worth a thread"
 
 
-async def test_what_is_old_is_forgotten() -> None:
-    one = await watching()
+MASTER = """#EXTM3U
+#EXT-X-DEFINE:NAME="folder",VALUE="parts"
+#EXT-X-STREAM-INF:BANDWIDTH=3000000
+live.m3u8
+"""
+
+
+async def test_who_came_late_and_who_saw_the_master_can_meet() -> None:
+    early, late = sorter(), sorter()
+    (presentation,) = await early.manifest(get("master.m3u8"), HLS, MASTER.encode(), UTC)
+    streams = await early.manifest(get("live.m3u8"), HLS, LIVE.encode(), UTC)
+    (playlist,) = await late.manifest(get("live.m3u8"), HLS, LIVE.encode(), UTC)
+    assert streams == (presentation, playlist)
+    assert presentation != playlist
+
+
+async def test_what_the_master_defines_counts_in_its_playlists() -> None:
+    imported = LIVE.replace("#EXT-X-VERSION:3\n", '#EXT-X-VERSION:8\n#EXT-X-DEFINE:IMPORT="folder"\n')
+    one = sorter()
+    await one.manifest(get("master.m3u8"), HLS, MASTER.encode(), UTC)
+    await one.manifest(get("live.m3u8"), HLS, imported.replace("2.ts", "{$folder}/2.ts").encode(), UTC)
+    assert isinstance(one.sort(get("parts/2.ts"), UTC), Match)
+
+
+async def test_what_is_old_is_forgotten_and_takes_no_room() -> None:
+    one = await watching(f"{LIVE}#EXT-X-ENDLIST\n")
+    one.tidy(UTC + 300.0)
+    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+    assert (len(one.catalog.streams()), len(one._entitled)) == (1, 1)
     one.tidy(UTC + 86_400.0)
-    assert "no manifest" in why(one.sort(get("2.ts"), UTC + 86_400.0))
+    assert "no manifest" in why(one.sort(get("2.ts"), UTC))
+    assert (len(one.catalog.streams()), len(one._entitled)) == (0, 0)
 
 
 async def test_a_refusal_shows_no_token() -> None:
