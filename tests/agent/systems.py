@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ecdn_proxy.agent.api import Pass, Route, ToGateway, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.settings import load
 from ecdn_proxy.agent.system import System
 from ecdn_proxy.core.values import Headers
@@ -59,10 +60,10 @@ async def whole(delivery: ViewerResponse) -> bytes:
 
 
 @asynccontextmanager
-async def started(state_dir: Path, **flags: object) -> AsyncIterator[Agent]:
+async def started(state_dir: Path, record: RecordFile | None = None, **flags: object) -> AsyncIterator[Agent]:
     given = {"intercept_domains": ["origin.test"], "allow_local_origins": True, "peer_listen": "127.0.0.1:0"}
     effective = load(None, {}, {**given, **flags})
-    async with serving() as origin, System(settings=effective, state_dir=state_dir) as system:
+    async with serving() as origin, System(settings=effective, state_dir=state_dir, record=record) as system:
         yield Agent(system, origin)
 
 

@@ -33,7 +33,6 @@ async def test_two_viewers_of_one_segment_are_one_fetch(tmp_path: Path) -> None:
 async def test_a_restarted_agent_has_it_on_disk(tmp_path: Path) -> None:
     async with started(tmp_path) as agent:
         await agent.watch()
-        port = agent.origin.port
         await agent.play("1.ts")
         shelf = agent.system._shelf
         assert shelf is not None
@@ -44,7 +43,6 @@ async def test_a_restarted_agent_has_it_on_disk(tmp_path: Path) -> None:
                 key = shelf.held()[0][0] if shelf.held() else ""
     async with started(tmp_path) as agent:
         assert agent.system._running.node.cache.on_disk(key)
-        assert port
 
 
 async def test_what_another_viewer_proved_does_not_count(tmp_path: Path) -> None:
@@ -142,8 +140,40 @@ async def test_a_profile_file_that_is_none_stops_the_start_and_leaves_nothing(tm
             pass
 
 
-async def test_further_profiles_are_read(tmp_path: Path) -> None:
+PROFILE = """
+[[profile]]
+name = "town-hall"
+why = "our town halls: the parameter viewer is each viewer's own"
+hosts = ["127.0.0.1"]
+%s
+[[profile.drop_query]]
+name = "viewer"
+"""
+
+
+def signed_for(viewer: str) -> str:
+    return LIVE.replace(".ts", f".ts?viewer={viewer}")
+
+
+@pytest.mark.parametrize(("text", "shared"), [(PROFILE % "", True), ("", False)], ids=["with it", "without it"])
+async def test_a_further_profile_makes_one_segment_of_what_is_signed_for_each_viewer(
+    tmp_path: Path, text: str, shared: bool
+) -> None:
     file = tmp_path / "profiles.toml"
-    file.write_text("")
+    file.write_text(text)
+    async with started(tmp_path, profiles_file=str(file)) as agent:
+        await agent.watch(text=signed_for("ann"))
+        await agent.watch(*EVE, text=signed_for("eve"))
+        assert (await agent.play("1.ts?viewer=ann"))[1] == BODY
+        route = agent.system.sort(agent.get("1.ts?viewer=eve", *EVE))
+        assert isinstance(route, FromMemory) == shared, route
+        assert agent.origin.asked[0].query_string == "viewer=ann", "the origin is asked as the viewer asked"
+        assert len(agent.origin.asked) == 1
+
+
+async def test_a_further_profile_can_leave_a_host_to_its_origin(tmp_path: Path) -> None:
+    file = tmp_path / "profiles.toml"
+    file.write_text(PROFILE % "share = false")
     async with started(tmp_path, profiles_file=str(file)) as agent:
         await agent.watch()
+        assert "no manifest" in why(agent.system.sort(agent.get("1.ts")))
