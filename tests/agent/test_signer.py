@@ -97,9 +97,15 @@ def test_a_replay_a_week_later_is_believed_and_after_it_not(authority: Authority
 
 def test_a_renewed_device_goes_on_with_its_new_keys(authority: Authority) -> None:
     ann, bob = (DeviceSeal(identity(authority, name), Clock()) for name in ("ann", "bob"))
-    bob.check(vouched(ann))
-    ann.renewed(identity(authority, "ann"))
-    bob.check(vouched(ann))
+    before = vouched(ann)
+    bob.check(before)
+    new = identity(authority, "ann")
+    ann.renewed(new)
+    after = vouched(ann)
+    assert ann.certificate() == after.certificate == new.certificate_der != before.certificate
+    bob.check(after)
+    with pytest.raises(PeerMisbehaved, match="wrong signature"):
+        bob.check(msgspec.structs.replace(after, signature=before.signature))
 
 
 def test_a_machine_that_is_not_enrolled_keeps_its_own_segments_and_believes_nobody(authority: Authority) -> None:

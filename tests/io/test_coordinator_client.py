@@ -232,7 +232,8 @@ async def test_a_coordinator_that_is_away_is_tried_again(tmp_path: Path) -> None
     for number in range(4):
         await side.until(lambda number=number: len(side.waits) == number + 1)
         side.wake()
-    assert all("cannot be reached" in why for _, why in side.states)
+    assert side.states
+    assert all(not connected and "cannot be reached" in why for connected, why in side.states)
     assert side.waits[3] > side.waits[0]
     await side.link.close()
 

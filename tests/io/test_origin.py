@@ -163,11 +163,14 @@ async def test_the_first_segment_finds_an_open_connection(server: Origin, connec
     assert (server.handshakes, len(server.asked)) == (1, 1)
 
 
-async def test_an_origin_that_cannot_be_prepared_is_nobodys_trouble(connect: Connect) -> None:
+async def test_an_origin_that_cannot_be_prepared_is_nobodys_trouble(server: Origin, connect: Connect) -> None:
     client = connect()
     for url in (f"https://{HOST}:1/", "https://unknown.invalid/", "data:,", "https://user@demo.test/"):
         await client.prepare(url)
-    await connect(allow_local=False).prepare(f"https://{HOST}:1/")
+    await connect(allow_local=False).prepare(server.url("/720/index.m3u8"))
+    assert (server.handshakes, len(server.asked)) == (0, 0), "local origins are not even greeted"
+    got = await Got(client, server.url("/segment")).over()
+    assert hashlib.sha256(got.body).digest() == hashlib.sha256(BODY).digest()
 
 
 async def test_the_viewers_headers_go_along_and_its_connections_do_not(server: Origin, connect: Connect) -> None:

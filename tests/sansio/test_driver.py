@@ -1,6 +1,7 @@
 """The driver performs in order, never enters a machine twice, and keeps exactly one wake."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -59,22 +60,58 @@ async def test_a_wake_comes_when_it_is_due() -> None:
     assert machine.due is None
 
 
+class Timers:
+    """The running loop's timers: those that are set, and neither cancelled nor over."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._set: list[tuple[float, asyncio.TimerHandle]] = []
+        self.time = self._loop.time
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        self._set.append((when, self._loop.call_at(when, callback)))
+        return self._set[-1][1]
+
+    def ever(self) -> list[float]:
+        return [when for when, _ in self._set]
+
+    def standing(self) -> list[float]:
+        now = self.time()
+        return [when for when, handle in self._set if not handle.cancelled() and when > now]
+
+
 @pytest.mark.asyncio
-async def test_there_is_one_timer_and_it_follows_the_machine() -> None:
-    machine, woken = Echo(), asyncio.Event()
-    driver: Driver[str, str] = Driver(machine, lambda effect: woken.set() if effect == "woken" else None, print)
-    machine.due = driver.now() + 3_600
+async def test_there_is_one_timer_and_it_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, woken, effects = Echo(), asyncio.Event(), list[str]()
+
+    def perform(effect: str) -> None:
+        effects.append(effect)
+        if effect == "woken":
+            woken.set()
+
+    driver: Driver[str, str] = Driver(machine, perform, print)
+    timers = Timers()
+    monkeypatch.setattr(driver, "_loop", timers)
+    machine.due = later = driver.now() + 3_600
     driver.feed("later")
     driver.feed("still later")
+    assert timers.ever() == timers.standing() == [later], "set once"
     machine.due = driver.now()
     driver.feed("now")
+    assert timers.standing() == [], "the later one is cancelled"
     await asyncio.wait_for(woken.wait(), 20)
-    machine.due = driver.now() + 3_600
+    assert effects == ["later!", "still later!", "now!", "woken"]
+    machine.due = later
     driver.feed("later")
+    assert timers.standing() == [later]
     machine.due = None
     driver.feed("never")
+    assert timers.standing() == []
+    machine.due = later
+    driver.feed("later")
     driver.close()
     driver.close()
+    assert timers.standing() == []
 
 
 @pytest.mark.asyncio

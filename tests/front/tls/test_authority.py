@@ -157,9 +157,12 @@ def test_a_running_authority_renews_its_leaves(tmp_path: Path) -> None:
 
 
 def test_damaged_files_are_replaced(tmp_path: Path) -> None:
-    opened(tmp_path)
+    before = opened(tmp_path).leaf("stream.test")
     next((tmp_path / "authority").rglob("issuer.pem")).write_text("nonsense")
-    opened(tmp_path).leaf("stream.test")
+    made = opened(tmp_path)
+    leaf = made.leaf("stream.test")
+    assert leaf.issuer.serial_number != before.issuer.serial_number
+    assert openssl_verifies(tmp_path, made.ca_file, leaf, "stream.test")
 
 
 def test_long_names_have_no_common_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Bye, Cancel, Hello, PeerMessage, Piece, Watching
 from tests.io.agents import Agent, Start, by_hand, hello_of, messages_of, served_by_hand
-from tests.io.material import Root
+from tests.io.material import Root, root
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 STREAM = "ab" * 16
@@ -126,10 +126,19 @@ async def test_links_are_counted(start: Start, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_renewed_certificate_serves_new_links(start: Start, tenant_root: Root) -> None:
-    a, b = await start("a", "127.0.0.2"), await start("b", "127.0.0.3")
-    a.hub.set_contexts(tenant_root.contexts("a"))
+    """Seen by what others say of it: a certificate of another root is refused, whichever end shows it."""
+    a, b, c = await start("a", "127.0.0.2"), await start("b", "127.0.0.3"), await start("c", "127.0.0.4")
     a.hub.dial(b.contact)
     await b.record.first("opened")
+    a.hub.set_contexts(root("Tenant Root").contexts("a", trusts=tenant_root))
+    a.hub.dial(c.contact)
+    assert (await a.record.first("closed"))[0] == "c"
+    c.hub.dial(a.contact)
+    await c.record.until(lambda: c.record.all("closed"))
+    a.hub.set_contexts(tenant_root.contexts("a"))
+    a.hub.dial(c.contact)
+    await c.record.first("opened")
+    await a.record.until(lambda: set(a.hub.stats()) == {"b", "c"})  # the link from before stays
 
 
 async def _next(reader: asyncio.StreamReader, kind: type[PeerMessage]) -> PeerMessage:
