@@ -1,10 +1,11 @@
-"""What can happen to the node, and what it can want done.
+"""All events that can happen to the node, and all effects that the node can want done.
 
     Event    past tense: a viewer asked, an origin answered, a peer spoke, a link ended
     Effect   imperative: answer that viewer, fetch from the origin, send that message
 
-The performer (`ecdn_proxy.agent.performer`) turns effects into calls and what comes of them into events; the tests and
-the simulator do the same with a virtual clock.
+The performer (`ecdn_proxy.agent.performer`) turns effects into calls, and what comes of these calls into events. Tests
+and the simulator do the same under a virtual clock. Names of events and of their fields stand in recordings: a changed
+name makes older recordings unreadable.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +20,21 @@ from ecdn_proxy.wire.peer import Contact, PeerMessage
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A viewer asked for a segment that it may have; `best_kbps` as in `Listed`."""
+    """A viewer asked for a segment, and is entitled to it.
+
+    Attributes:
+        viewer: the number by which effects name this viewer.
+        stream: the stream's id, 32 hexadecimal digits.
+        rendition: the manifest's name for the quality or track.
+        key: the segment's key, 64 hexadecimal digits.
+        number: the segment's place in its rendition.
+        duration_s: seconds of media in it, 0.0 if unknown.
+        live: whether the stream goes on.
+        resource_range: which part of the resource at the URL the key names; None is all of it.
+        origin: the viewer's own request, for the case that this machine fetches.
+        utc: now, seconds since 1970.
+        best_kbps: kilobits a second of the stream's best picture where players choose among several, else 0.
+    """
 
     viewer: int
     stream: str
@@ -28,7 +43,7 @@ class Wanted:
     number: int
     duration_s: float
     live: bool
-    resource_range: ByteRange | None  # what the key names of the resource; None is all of it
+    resource_range: ByteRange | None
     origin: OriginRequest
     utc: float
     best_kbps: int = 0
@@ -36,7 +51,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """A viewer fetched a manifest of this stream: segments will be wanted in a moment."""
+    """A viewer fetched a manifest of this stream; it will ask for segments in a moment."""
 
     stream: str
 
@@ -50,19 +65,19 @@ class ViewerLeft:
 
 @dataclass(frozen=True, slots=True)
 class OriginAnswered:
-    """Response headers of a fetch arrived."""
+    """The response headers of a fetch from the origin arrived."""
 
     fetch: int
     status: int
     headers: Headers
     utc: float
     framed: bool = True
-    """The body's end can be told from a broken connection (Content-Length or chunks)."""
+    """Whether the end of the body can be told from a broken connection (by Content-Length or chunks)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OriginSent:
-    """Body bytes of a fetch arrived."""
+    """Bytes of a fetch's body arrived."""
 
     fetch: int
     data: bytes = field(repr=False)
@@ -77,7 +92,7 @@ class OriginEnded:
 
 @dataclass(frozen=True, slots=True)
 class OriginFailed:
-    """A fetch broke: refused, timed out, truncated."""
+    """A fetch failed: the connection was refused, timed out or broke before the end of the body."""
 
     fetch: int
     why: str
@@ -85,7 +100,7 @@ class OriginFailed:
 
 @dataclass(frozen=True, slots=True)
 class LinkOpened:
-    """An authenticated link to a device stands; a Hello has been exchanged."""
+    """A link to an authenticated device is open: both ends have said Hello."""
 
     contact: Contact
     kind: Literal["lan", "webrtc"]
@@ -96,7 +111,7 @@ class LinkOpened:
 
 @dataclass(frozen=True, slots=True)
 class LinkClosed:
-    """A link ended, or a dial did not succeed."""
+    """A link ended, or could not be opened."""
 
     device: str
     why: str
@@ -105,21 +120,21 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class LinkFull:
-    """A link holds much that has not been sent; pieces wait until LinkReady."""
+    """A link holds so much unsent data that pieces for its device wait until LinkReady."""
 
     device: str
 
 
 @dataclass(frozen=True, slots=True)
 class LinkReady:
-    """A link that was full can take more."""
+    """A link that was full can send more pieces."""
 
     device: str
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A peer's message on an open link."""
+    """A peer's message arrived on an open link."""
 
     device: str
     message: PeerMessage
@@ -127,55 +142,55 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class LanSeen:
-    """mDNS shows an agent of this tenant on the link."""
+    """mDNS shows an agent of this tenant on the same network link."""
 
     contact: Contact
     tags: tuple[str, ...]
-    """The first digits of the streams that it watches."""
+    """The first digits of the ids of the streams that the agent watches."""
     serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class LanLost:
-    """mDNS no longer shows an agent."""
+    """mDNS no longer shows this agent."""
 
     device: str
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerSaid:
-    """The coordinator named the neighbours that watch a stream."""
+    """The coordinator named the neighbours that watch a stream, and the committee that keeps its ledgers."""
 
     stream: str
     committee: tuple[str, ...]
     contacts: tuple[tuple[Contact, str], ...]
-    """Each with the tracker's reason."""
+    """Each neighbour with the reason for which the coordinator named it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerChanged:
-    """The coordinator's socket opened or closed."""
+    """The socket to the coordinator opened or closed."""
 
     connected: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DevicesDenied:
-    """The coordinator's whole set of devices that may not be spoken to."""
+    """The coordinator sent the whole set of devices that may not be spoken to."""
 
     devices: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """This machine has other addresses now; `me` is how others reach it."""
+    """This machine has other addresses now; at `me` other agents reach it."""
 
     me: Contact
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyChanged:
-    """What this machine may do has changed (settings, site map, battery)."""
+    """What this machine may do has changed, by a setting or the coordinator's site map; `why` names which."""
 
     sharing: bool
     uploads: bool
@@ -184,7 +199,7 @@ class PolicyChanged:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The disk answered a Load."""
+    """The disk answered a Load; `stored` is None if the segment is not there."""
 
     key: str
     stored: StoredSegment | None
@@ -203,18 +218,19 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class BeginAnswer:
-    """Begin a viewer's answer, of some `pace`; the gateway cuts the viewer's own range out of what Deliver brings."""
+    """Begin a viewer's answer. The front cuts the range that the viewer asked for out of what Deliver brings."""
 
     viewer: int
     head: SegmentHead
     source: Source
     why: str
     pace_kbps: int = 0
+    """The speed at which the player shall get the segment, in kilobits a second; 0 is as fast as it takes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """The next bytes of the segment, in order, each byte once."""
+    """Give a viewer the next bytes of the segment; they come in order, each byte once."""
 
     viewer: int
     data: bytes | memoryview = field(repr=False)
@@ -222,14 +238,14 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The viewer has had everything."""
+    """End a viewer's answer: the viewer has had every byte."""
 
     viewer: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """The rest cannot come: break the viewer's connection, so that it sees a truncated body and asks again."""
+    """Break a viewer's connection, as the rest cannot come: by the truncated body the player knows to ask again."""
 
     viewer: int
     why: str
@@ -237,7 +253,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """Nothing was answered yet: let the viewer have the origin's own answer by its own request."""
+    """Let a viewer that has been answered nothing yet have the origin's own answer to its own request."""
 
     viewer: int
     why: str
@@ -245,7 +261,10 @@ class PassOn:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """The running fetch was this viewer's own request and its answer is not to be shared: give it as it is."""
+    """Give a viewer the answer of the running fetch as it is.
+
+    The fetch was this viewer's own request, and the origin's answer is not to be shared.
+    """
 
     viewer: int
     fetch: int
@@ -254,7 +273,7 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStatus:
-    """The origin told other agents that the segment is not there, or that it fails; tell this viewer the same."""
+    """Answer a viewer with the status that the origin gave another agent: the segment is not there, or it fails."""
 
     viewer: int
     status: int
@@ -263,7 +282,16 @@ class AnswerStatus:
 
 @dataclass(frozen=True, slots=True)
 class FetchOrigin:
-    """Ask the origin for a range, or all; `first_byte` and `last_byte` are positions in the resource, None its end."""
+    """Ask the origin for a segment or the rest of one.
+
+    Attributes:
+        fetch: the number by which events name this fetch.
+        request: the viewer's own request that is sent.
+        first_byte: position in the resource.
+        last_byte: position in the resource, inclusive; None is the resource's end.
+        ranged: whether a Range header is sent; without it the origin is asked for the whole resource.
+        if_range: the validator for If-Range (RFC 9110 section 13.1.5), None without one.
+    """
 
     fetch: int
     request: OriginRequest
@@ -275,21 +303,21 @@ class FetchOrigin:
 
 @dataclass(frozen=True, slots=True)
 class AbortOrigin:
-    """Nobody waits for this fetch any more."""
+    """End a fetch for which nobody waits any more."""
 
     fetch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Open a link; ends in LinkOpened or LinkClosed."""
+    """Open a link to a device; LinkOpened or LinkClosed follows."""
 
     contact: Contact
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close a link."""
+    """Close the link to a device."""
 
     device: str
     why: str
@@ -297,7 +325,7 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send one message on an open link; dropped if it closed meanwhile."""
+    """Send one message to a device; it is dropped if the link has closed meanwhile."""
 
     device: str
     message: PeerMessage
@@ -305,12 +333,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceStreams:
-    """The streams watched now, for mDNS and the coordinator."""
+    """Tell mDNS and the coordinator which streams are watched now, and whether this machine serves others."""
 
     streams: tuple[str, ...]
     serves: bool
     isolated: bool = False
-    """An access point seems to keep this machine from its like: let others keep the ledgers."""
+    """An access point seems to keep this machine from the others on its Wi-Fi: other machines shall keep the
+    ledgers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +351,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read a segment back; ends in Loaded."""
+    """Read a segment back from disk; Loaded follows."""
 
     key: str
 
@@ -336,7 +365,7 @@ class Erase:
 
 @dataclass(frozen=True, slots=True)
 class RaiseCondition:
-    """Something IT can cure is wrong; `code` is registered in core/report/conditions."""
+    """Show a condition: something that IT can cure is wrong. `code` is registered in core/report/conditions."""
 
     code: str
     detail: str
@@ -344,14 +373,26 @@ class RaiseCondition:
 
 @dataclass(frozen=True, slots=True)
 class ClearCondition:
-    """It is right again."""
+    """Take a condition back: what was wrong is right again."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One segment reached one viewer: the status page's row. `replaced`: a source was lost or slow, another in time."""
+    """Note that one segment reached one viewer, as a row of the status page.
+
+    Attributes:
+        key: the segment's key.
+        stream: its stream's id.
+        rendition: the manifest's name for the quality or track.
+        number: the segment's place in its rendition.
+        source: the source that is shown.
+        why: the reason for this source, in words.
+        ms: milliseconds from the viewer's request to the last byte.
+        bytes_by_source: how many bytes each source gave.
+        replaced: whether a source was lost or too slow and another one came in time, so that a stall was prevented.
+    """
 
     key: str
     stream: str

@@ -1,6 +1,8 @@
-"""Numbers of the swarm that decide something: each with its name, unit, bound and reason, declared once.
+"""The numbers by which the swarm decides, each declared once with its name, unit, bound and reason.
 
-What we measured and do not offer as a setting; what IT may set is in `settings`.
+The unit stands at the end of a name: `_s` seconds, `_bytes`, `_mbps` megabits a second; a name without a unit is a
+count or a factor. These numbers were measured and are no settings; what IT may set stands in `settings`. A recording
+holds all of them, so that it is replayed by the numbers of the agent that recorded it.
 """
 
 from dataclasses import dataclass
@@ -8,80 +10,100 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Numbers of the swarm; times in seconds. Each stands with its reason."""
+    """The numbers by which the swarm decides."""
 
     join_wait_s: float = 0.15
-    """A stream's first segment waits this long for the tracker or mDNS to name the neighbours, once."""
+    """The longest that a stream's first segment waits for mDNS or the coordinator to name the neighbours. Only the
+    first segment waits."""
     join_wait_tracker_s: float = 0.3
-    """The same while the coordinator is connected: its list is worth more than the wait, as one copy serves all."""
+    """The same while the coordinator is connected: its list is worth the longer wait, because one copy then serves
+    all."""
     home_answer_s: float = 0.04
-    """A LAN round trip is 1 ms; after 40 ms the home is presumed busy or gone and the second rank is asked too."""
+    """The shortest wait for a home's answer before the next home is asked too. A round trip in a LAN takes 1 ms, so a
+    home that has said nothing after 40 ms is taken for busy or gone."""
     home_answer_max_s: float = 0.4
-    """The same where answers are usually late (machines under load): their mean and four times its variation."""
+    """The longest wait for a home's answer. Between the two, the wait is the mean of the answers' times and four times
+    their variation, so it grows where machines are under load."""
     home_ranks: int = 3
-    """How many homes are tried before the node goes to the origin by itself."""
+    """How many homes are asked for the lease before the machine fetches from the origin without one."""
     first_byte_grace_s: float = 0.3
-    """A lease without response headers ends this long after the origin's usual first byte."""
+    """How much later than usual an origin's first byte may come. Then the lease of a fetch without response headers
+    ends."""
     first_byte_unknown_s: float = 0.7
-    """Taken as an origin's usual first byte until one has been measured."""
+    """What counts as an origin's usual time to its first byte until that has been measured."""
     silence_s: float = 0.25
-    """A parent or lease that has begun and then says nothing for this long is replaced."""
+    """How long a parent or a lease holder that has begun may say nothing. Then it is replaced."""
     slack_floor_s: float = 1.0
+    """The least slack that a viewer is taken to have, in seconds; the larger of this and the next number counts."""
     slack_floor_segments: float = 2.0
-    """The least slack, in durations of a segment. With one, an office of slow uplinks spends them on changing parents:
-    3.1 copies and 889 stalls in simulation, against 1.02 and 71."""
+    """The least slack, in durations of a segment. With one duration an office of slow uplinks spends that time on
+    changing parents: 3.1 copies and 889 stalls in simulation, against 1.02 copies and 71 stalls with two."""
     slack_ceiling_s: float = 6.0
+    """The most slack that a viewer is taken to have, however much it has asked for ahead."""
     soft_share: float = 0.15
-    """Part of the slack after which another parent is asked for, if at this rate the rest would come too late."""
+    """The part of the slack after which the soft deadline stands. At the soft deadline another parent is asked for, if
+    at the present rate the rest of the segment would come too late."""
     hard_share: float = 0.5
-    """Part of the slack after which, in the same case, the hedge lease is asked for."""
+    """The part of the slack after which the hard deadline stands. At the hard deadline the hedge lease is asked for, in
+    the same case."""
     batch_wait_s: float = 0.1
-    """Hashed pieces wait at most this long for their batch to fill before it is signed."""
+    """The longest that the fetcher keeps hashed pieces until their batch is full. Then it signs those that it has."""
     fan_out_wired: int = 3
+    """The most children that a machine on a cable has for one segment."""
     fan_out_wifi: int = 2
+    """The most children that a machine on Wi-Fi has for one segment."""
     fan_out_webrtc: int = 4
-    """Segments given over WebRTC at once, whoever gets them: at 3 Mbit/s each costs half a percent of a core, and ten
-    to twenty times what TLS costs."""
+    """The most segments that a machine sends over WebRTC at once, to all its children together. At 3 Mbit/s each of
+    them costs half a percent of a core, which is ten to twenty times what it costs over TLS."""
     webrtc_overhead: float = 1.1
-    """Bytes on the wire for each byte of a piece: SCTP, DTLS, UDP and IP around every 1,160 (1.03 over TLS)."""
+    """How many bytes go over the wire for each byte of a piece that is sent by WebRTC; the upload cap counts these.
+    SCTP, DTLS, UDP and IP stand around every 1,160 bytes. Over TLS the factor is 1.03."""
     uplink_wired_mbps: float = 100.0
+    """The uplink that the choice of a parent assumes of a machine on a cable."""
     uplink_wifi_mbps: float = 20.0
-    """What parent choice assumes of a link until it knows better."""
+    """The uplink that the choice of a parent assumes of a machine on Wi-Fi."""
     hop_s: float = 0.01
-    """Added latency per relay, measured with 32 KiB pieces."""
+    """The delay that each relay between the fetcher and a child adds, measured with pieces of 32 KiB."""
     slow_parent_s: float = 0.3
-    """Added to a parent's predicted finish for each child that found it slow lately: about the silence it cost."""
+    """What is added to a parent's predicted time for each child that found that parent slow lately. It is about the
+    silence that each of these children waited through."""
     suspect_s: float = 4.0
-    """A device that did not answer in time is asked nothing for so long; any word of it ends that at once."""
+    """How long a device that did not answer in time is asked nothing. Any word from the device ends this at once."""
     unsettled_s: float = 2.0
-    """So long after a stream's committee has changed, a home asks the homes of older lists before it fetches."""
+    """How long after a change of a stream's committee a new home asks the homes of the older lists before it fetches:
+    other machines may still ask by an older list."""
     give_way_s: float = 0.25
-    """So long a machine that gives nothing to others, but asks first, lets one fetch that does."""
+    """How long a machine that serves nobody waits after it has handed a lease back. Meanwhile another machine may
+    fetch, which then serves the first one too; otherwise the first one asks for the lease again."""
     committee_max: int = 7
-    """Seven ledgers are enough for 200 viewers and survive deaths (simulation)."""
+    """The most devices that keep one stream's ledgers. Seven are enough for 200 viewers, and some may die
+    (simulation)."""
     gone_s: float = 0.2
-    """404 and 410 are told to waiters, not remembered longer: at the live edge the segment may appear at any time."""
+    """How long a home tells its askers that the origin answered 404 or 410. The time is short because at the live edge
+    the segment may appear at any moment."""
     private_s: float = 600.0
-    """How long a rendition that the origin marked as not shareable is not asked about again."""
+    """How long no lease is asked for a rendition that the origin has marked as not to be shared."""
     ban_s: float = 600.0
     """How long a device that broke the protocol is not spoken to."""
     dial_retry_s: float = 5.0
-    """A device that could not be reached is not tried again before."""
+    """The shortest time until a device is dialled again after a link to it has ended or could not be made."""
     keys_remembered: int = 4_096
-    """Entries of a ledger; a two-hour event of 2 s segments in two tracks is 7,200, of which the oldest go first."""
+    """The most segment keys in a ledger; the oldest are forgotten first. An event of two hours in segments of 2 s and
+    two tracks has 7,200."""
     acquisitions_max: int = 256
-    """Segments being fetched at once; beyond it viewers go to the origin."""
+    """The most downloads at once. Beyond it viewers go to the origin."""
     in_flight_bytes_max: int = 256 * 1024 * 1024
-    """Bytes of unfinished segments in memory; beyond it viewers go to the origin."""
+    """The most bytes of unfinished segments in memory. Beyond it viewers go to the origin."""
     neighbours_max: int = 4_096
-    """Devices remembered; those only heard of through others go first."""
+    """The most devices that are remembered. Those that are known only from other devices' words are forgotten first."""
     gets_per_device_max: int = 64
-    """Segments that one device may be reading from here at once: a player asks for two or three."""
+    """The most segments that one device may read from here at once. A player asks for two or three."""
     recent_max: int = 50
-    """Served segments that the status page explains."""
+    """How many of the segments served last the status page explains."""
     piece_burst: int = 32
-    """Pieces (1 MiB) handed to links in one go before other work has its turn."""
+    """The most pieces (1 MiB together) that are handed to links in one go, before other work has its turn."""
     upload_burst_s: float = 2.0
-    """The host-wide upload cap may be used this far ahead: a segment must not be spread over its own duration."""
+    """How far ahead the machine's upload cap may be used, so that a segment need not be spread over its own
+    duration."""
     progress_s: float = 0.1
-    """A lease holder reports to the home this often while bytes arrive."""
+    """How often a lease holder reports to the home while bytes arrive: once in this time."""

@@ -1,13 +1,14 @@
-"""A recording of one node: every event with its time and what was decided on it, to be replayed elsewhere.
+"""A recording of one node: every event with its time and the node's decisions on it, to be replayed elsewhere.
 
-    Recording(node, witness, write)   stands before the node and notes what goes in and comes out
+    Recording(node, witness, write, born)   stands before the node and notes what goes in and comes out
     Witness(seal)                     notes which vouchers the real seal refused
-    decided(effect)                   one decision with its why, as it is recorded, printed and compared
-    read_line(line)                   Born | Entry | Ended
+    decided(effect)                   one decision with its reason, as it is recorded, printed and compared
+    read_line(line)                   one line of the file: Born | RecordedEvent | RecordingEnd
 
-It holds no segment's bytes, no URL, cookie, token, user, title or host of an origin, no key and no signature: bytes are
-recorded as their number, header fields only as far as `core.shareable` reads them. It does hold ids of devices, streams
-and segments, and addresses of neighbours, as the status page does.
+A recording holds no segment's bytes, no URL, cookie, token, user, title or host of an origin, no decryption or signing
+key and no signature: bytes are recorded as their number, and header fields only as far as `core/http/cacheability`
+reads them. It does hold the ids of devices, streams and segments and the addresses of neighbours, as the status page
+does.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +36,11 @@ _FIELDS = frozenset(
     {"age", "cache-control", "content-encoding", "content-length", "content-range", "content-type", "date", "etag",
      "expires", "last-modified", "vary"}
 )  # fmt: skip
-"""Of an origin's answer, recorded as they are. Of Set-Cookie only that there was one."""
+"""The fields of an origin's answer that are recorded as they are. Of Set-Cookie only its presence is recorded."""
 
 
 class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"):
-    """A node's beginning; a second one in a file is a node that took a failed one's place."""
+    """How a node was made. A second such line in a file is of a node that took the place of one that failed."""
 
     format: int
     version: Annotated[str, Meta(max_length=40)]
@@ -54,7 +55,7 @@ class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"
     bans: dict[str, float] = {}
 
     def node(self, seal: Seal) -> Node:
-        """A node as this one was."""
+        """A new node, made as the recorded one was."""
         node = Node(
             self.me,
             seal,
@@ -71,22 +72,26 @@ class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="event", omit_defaults=True):
-    """One call of the node; `event` is a name in `happenings`, or `wake`, or `in_memory`."""
+    """One call of the node, and what it decided."""
 
     at: float
+    """Seconds on the node's clock."""
     event: Annotated[str, Meta(max_length=40)]
+    """The name of a class in `core/events`, or `wake`, or `in_memory`."""
     what: dict[str, Any] = {}
+    """The event's fields, without what a recording must not hold."""
     did: tuple[str, ...] = ()
+    """The decisions in their order, each as `decided` says it."""
     refused: str = ""
-    """Why the seal refused this event's voucher."""
+    """Why the seal refused this event's voucher; "" if it did not."""
     wrong: bool = False
-    """The bytes of this piece were not those that were vouched for."""
+    """Whether the bytes of this event's piece were others than those that were vouched for."""
     failed: str = ""
-    """The fault of ours that ended the node."""
+    """The fault of ours that ended the node; "" without one."""
 
 
 class RecordingEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="end"):
-    """Nothing is recorded after this."""
+    """The last line of a recording, and why nothing follows."""
 
     why: Annotated[str, Meta(max_length=200)]
 
@@ -97,10 +102,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_line(line: bytes) -> Line:
-    """One line of a recording.
+    """Read one line of a recording.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it is no such line; the message says why.
     """
     try:
         return _decoder.decode(line)
@@ -109,7 +114,7 @@ def read_line(line: bytes) -> Line:
 
 
 class Witness:
-    """A seal before the real one that remembers the last refusal; see `core.segment.Seal`."""
+    """A seal (`core.seal.Seal`) that asks the real one and remembers its last refusal."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
@@ -117,15 +122,19 @@ class Witness:
         self.refused = ""
 
     def sign(self, data: bytes) -> bytes:
-        """See `Seal`."""
+        """The real seal's signature of `data`."""
         return self._seal.sign(data)
 
     def certificate(self) -> bytes:
-        """See `Seal`."""
+        """The real seal's certificate, DER."""
         return self._seal.certificate()
 
     def check(self, voucher: Voucher) -> None:
-        """See `Seal`."""
+        """Let the real seal check a voucher, and keep the reason if it refuses.
+
+        Raises:
+            PeerMisbehaved: the real seal refused the voucher.
+        """
         try:
             self._seal.check(voucher)
         except PeerMisbehaved as fault:
@@ -134,7 +143,7 @@ class Witness:
 
 
 class Recording:
-    """A machine like the node behind it."""
+    """A machine that hands every event to the node behind it, and writes each with the node's decisions."""
 
     def __init__(self, node: Node, witness: Witness, write: Callable[[bytes], None], born: Born) -> None:
         self._node = node
@@ -144,7 +153,7 @@ class Recording:
         write(_encoder.encode(born) + b"\n")
 
     def handle(self, event: events.Event, now: Instant) -> Sequence[events.Effect]:
-        """See `Node.handle`."""
+        """Hand one event to the node and write both the event and the node's decisions."""
         name, what = type(event).__name__, _scrubbed(event)
         try:
             effects = self._node.handle(event, now)
@@ -158,7 +167,7 @@ class Recording:
         return effects
 
     def wake(self, now: Instant) -> Sequence[events.Effect]:
-        """See `Node.wake`."""
+        """Wake the node and write what it decided."""
         try:
             effects = self._node.wake(now)
         except Exception as error:
@@ -168,13 +177,18 @@ class Recording:
         return effects
 
     def wake_at(self) -> Instant | None:
-        """See `Node.wake_at`."""
+        """When the node must be woken at the latest; None when nothing is due."""
         return self._node.wake_at()
 
     def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
-        """See `Node.in_memory`; looking there counts as use, so it is recorded too."""
+        """The segment with this key, if the node's memory holds it; see `Node.in_memory`.
+
+        A look counts as a use of the segment and so changes what the cache drops first. Therefore it is recorded too.
+        """
         found = self._node.in_memory(key, utc)
-        self._note(RecordedEvent(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(answered(found),)))
+        self._note(
+            RecordedEvent(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(in_memory_words(found),))
+        )
         return found
 
     def _note(self, entry: RecordedEvent) -> None:
@@ -182,8 +196,8 @@ class Recording:
         self._write(_encoder.encode(entry) + b"\n")
 
 
-def answered(found: values.StoredSegment | None) -> str:
-    """What came of looking into the memory."""
+def in_memory_words(found: values.StoredSegment | None) -> str:
+    """What a look into the memory found, in words."""
     return "not in memory" if found is None else f"{len(found.body)} bytes in memory"
 
 
@@ -222,7 +236,7 @@ def _bare(voucher: Voucher) -> Voucher:
 
 
 def _lengths(value: Any) -> Any:
-    """The same with the number of bytes in place of bytes."""
+    """The same value, with the number of bytes in place of bytes."""
     match value:
         case bytes():
             return len(value)
@@ -238,7 +252,7 @@ def _lengths(value: Any) -> Any:
 
 
 def decided(effect: events.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one match over all effects
-    """One decision with its why; nothing in it depends on bytes, keys or signatures."""
+    """One decision with its reason, in words. Nothing in it depends on bytes, on signing keys or on signatures."""
     match effect:
         case events.BeginAnswer(viewer, head, source, why, pace):
             paced = f" at {pace} kbit/s" if pace else ""

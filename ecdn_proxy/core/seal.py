@@ -1,4 +1,7 @@
-"""A device's signature and its knowledge of others', injected into the core: real keys, or a test's."""
+"""The door to signing keys, which the core is given: those of an enrolled device, or a test's.
+
+The core asks it for this device's signature and certificate, and whether another device's signature holds.
+"""
 
 from typing import Protocol
 
@@ -6,23 +9,23 @@ from ecdn_proxy.wire.integrity import Voucher
 
 
 class Seal(Protocol):
-    """Who this device is and whose signatures it can check."""
+    """Signs for this device and checks what other devices have signed. `device` and `tenant` are this device's ids."""
 
     device: str
     tenant: str
 
     def sign(self, data: bytes) -> bytes:
-        """Ed25519 signature by this device."""
+        """This device's Ed25519 signature of `data` (RFC 8032), 64 bytes."""
         ...
 
     def certificate(self) -> bytes:
-        """This device's certificate, DER."""
+        """This device's X.509 certificate, DER; it holds the public key that checks what `sign` returns."""
         ...
 
     def check(self, voucher: Voucher) -> None:
-        """Check certificate and signature of a voucher.
+        """Check the certificate and the signature of a voucher, whoever signed it.
 
         Raises:
-            PeerMisbehaved: either is wrong.
+            PeerMisbehaved: the certificate or the signature is wrong.
         """
         ...

@@ -1,8 +1,8 @@
-"""What all rooms pass on: ranges, header fields, sources of bytes, a viewer's request, a stored segment.
+"""Values that all rooms pass on: ranges, header fields, sources of bytes, a viewer's request, a stored segment.
 
 ByteRange, ANY_RANGE   which bytes of a resource
 Headers, Source        header fields in order; where a segment's bytes came from
-OriginRequest          a viewer's own request, its cookies and tokens
+OriginRequest          a viewer's own request, with its cookies and tokens
 StoredSegment          a whole segment with the vouchers of its pieces
 """
 
@@ -27,12 +27,16 @@ class ByteRange:
 
 
 ANY_RANGE: Final = ByteRange(0, None)
-"""Any sub-range of this resource: with SegmentBase only the sidx inside the resource knows the sub-segments."""
+"""Any part of a resource may be asked for: with DASH's SegmentBase only the sidx box in the resource lists the
+parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class OriginRequest:
-    """A viewer's own request, for the case that this machine fetches: its own cookies and tokens, nobody else's."""
+    """A viewer's own request, which is sent to the origin if this machine fetches the segment.
+
+    It carries that viewer's cookies and tokens and nobody else's.
+    """
 
     url: str
     headers: Headers = field(repr=False)
@@ -40,7 +44,17 @@ class OriginRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredSegment:
-    """A whole segment as it lies in memory or on disk; every piece has its hash in a voucher."""
+    """A whole segment as it lies in memory or on disk; the hash of every piece stands in one of the vouchers.
+
+    Attributes:
+        key: the segment's key, 64 hexadecimal digits.
+        stream: its stream's id, 32 hexadecimal digits.
+        head: what the origin said of it.
+        body: all of its bytes.
+        vouchers: of all its pieces.
+        stored_utc: when it was stored, seconds since 1970.
+        origin_kbps: how fast the origin sent it, in kilobits a second; 0 if that is not known.
+    """
 
     key: str
     stream: str

@@ -1,1 +1,1 @@
-"""The kernel of every machine: events in, effects out, time as an argument. Imports nothing of ours."""
+"""What every state machine is built on, and its driver on an event loop. Imports nothing of ours."""

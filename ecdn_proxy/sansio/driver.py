@@ -1,6 +1,11 @@
-"""Drives one machine from an event loop: feeds events, performs effects in order, keeps the next wake.
+"""The driver of one machine on an event loop: it feeds events, performs effects in order, and sets the timer.
 
-Effects may feed further events while they are performed; these wait their turn, so the machine is never entered twice.
+    feed(event)   the machine's `handle`, then every effect that it returned
+    the timer     the machine's `wake` at `wake_at()`; there is never more than one
+    close()       no more of either
+
+An effect may feed further events while it is performed. They wait until all effects before them are done, so the
+machine is never entered a second time while it works.
 """
 
 import asyncio
@@ -11,7 +16,13 @@ from ecdn_proxy.sansio.machine import Instant, Machine
 
 
 class Driver[Event, Effect]:
-    """One machine on one event loop; not safe from other threads."""
+    """One machine on one event loop. Only that loop's thread may call it.
+
+    Args:
+        machine: takes events and returns effects.
+        perform: does what one effect says.
+        failed: is told of an exception that the machine or an effect raised; what happens then is the owner's decision.
+    """
 
     def __init__(
         self,
@@ -30,17 +41,17 @@ class Driver[Event, Effect]:
         self._closed = False
 
     def now(self) -> Instant:
-        """The loop's own clock, the machine's `now`."""
+        """Seconds on the event loop's clock, which is the machine's clock too."""
         return self._loop.time()
 
     def feed(self, event: Event) -> None:
-        """Hand the machine an event and perform what it answers."""
+        """Hand the machine an event and perform the effects that it returns."""
         self._waiting.append(event)
         if not self._busy and not self._closed:
             self._run(woken=False)
 
     def close(self) -> None:
-        """No more wakes; later events are dropped."""
+        """Stop the timer and drop every event that comes later."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

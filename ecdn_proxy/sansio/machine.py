@@ -1,10 +1,10 @@
-"""What every machine of ours is: events in, effects out, time as an argument.
+"""What all our machines have in common: events go in, effects come out, and time is an argument.
 
-Instant      seconds on a clock that never jumps; only differences mean something
+Instant      seconds on a clock that never jumps; only differences of two mean something
 Machine      handle(event, now) -> effects;  wake_at() -> when to call wake(now)
-earliest     of several times, some of which are never
-Story        the last events and effects, kept so that an error carries them
-Impossible   a fault of ours: what the table does not hold has happened
+earliest     the first of several times, of which some are "never"
+Story        a machine's last events and effects, kept so that an error can show them
+Impossible   the error for a fault of ours: something happened that no table provides for
 """
 
 from collections import deque
@@ -15,23 +15,29 @@ Instant = float
 
 
 class Machine[Event, Effect](Protocol):
-    """A pure state machine, driven by sockets in production and by a virtual clock in tests and simulation."""
+    """A state machine without clock, socket or dice.
+
+    Sockets and a real clock drive it in production, a virtual clock in tests and in the simulator.
+    """
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
-        """Take one event and return what must be done, in order."""
+        """Take one event, which happened at `now`, and return what must be done, in order."""
         ...
 
     def wake(self, now: Instant) -> Sequence[Effect]:
-        """Do what has become due; called at or after `wake_at()`."""
+        """Do what has become due by `now`, and return what must be done. It is called at or after `wake_at()`."""
         ...
 
     def wake_at(self) -> Instant | None:
-        """When `wake` must be called at the latest; None when nothing is due ever."""
+        """When `wake` must be called at the latest; None when nothing will ever be due."""
         ...
 
 
 def earliest(times: Iterable[Instant | None]) -> Instant | None:
-    """The first of them; None is never. Asked after every event: `min` of a generator takes four times as long."""
+    """The first of these times; None stands for "never".
+
+    This is asked after every event, and `min` of a generator would take four times as long.
+    """
     first: Instant | None = None
     for at in times:
         if at is not None and (first is None or at < first):
@@ -40,7 +46,7 @@ def earliest(times: Iterable[Instant | None]) -> Instant | None:
 
 
 class Impossible(Exception):
-    """A fault of ours; carries the story that led to it."""
+    """A fault of ours. Its text holds the story that led to it, if there is one."""
 
     def __init__(self, what: str, story: "Story | None" = None) -> None:
         super().__init__(what if story is None else f"{what}\n{story}")
@@ -48,13 +54,13 @@ class Impossible(Exception):
 
 
 class Story:
-    """A ring of the last things that happened, oldest first."""
+    """The last lines that were told, 64 unless `length` says otherwise; as text, the oldest line comes first."""
 
     def __init__(self, length: int = 64) -> None:
         self._lines: deque[tuple[Instant, str]] = deque(maxlen=length)
 
     def tell(self, now: Instant, what: str) -> None:
-        """Append one line."""
+        """Append one line and forget the oldest if there are too many."""
         self._lines.append((now, what))
 
     def __str__(self) -> str:
@@ -62,5 +68,5 @@ class Story:
 
 
 def impossible(what: str) -> NoReturn:
-    """Raise Impossible; reads as an expression where a table has no entry."""
+    """Raise `Impossible`. As a function it can stand in an expression, where a table has no entry."""
     raise Impossible(what)

@@ -1,7 +1,7 @@
-"""Tasks that somebody owns.
+"""asyncio tasks that have an owner.
 
-asyncio forgets a task that nobody keeps and hides its failure; `Tasks` keeps each until it ends, reports what it
-raised, and ends all of them on close.
+asyncio may forget a task that nobody holds, and says nothing when a task fails. `Tasks` holds each task until it ends,
+reports what the task raised, and cancels all tasks when its owner closes it.
 """
 
 import asyncio
@@ -10,7 +10,11 @@ from typing import Any
 
 
 class Tasks:
-    """A group of tasks with one owner; `close()` cancels and waits for all."""
+    """All tasks of one owner.
+
+    Args:
+        report: is told the name of a task that failed, and what it raised.
+    """
 
     def __init__(self, report: Callable[[str, BaseException], None]) -> None:
         self._report = report
@@ -20,14 +24,14 @@ class Tasks:
         return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run `work`; a failure is reported with `name` and goes no further."""
+        """Run `work` as a task with this name. A failure is reported and raised nowhere else."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def begin(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """As `start`, but `work` runs at once as far as it goes without waiting: often to its end."""
+        """Run `work` as `start` does, but at once as far as it goes without waiting, which is often to its end."""
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=True)
         if task.done():
             self._ended(task)
@@ -42,8 +46,8 @@ class Tasks:
             self._report(task.get_name(), error)
 
     async def close(self) -> None:
-        """Cancel everything and wait until it has ended."""
-        # one that has ended a moment ago still stands in the set until its callback runs
+        """Cancel all tasks and wait until they have ended."""
+        # a task that has ended a moment ago still stands in the set until its callback runs
         while tasks := [task for task in self._running if not task.done()]:
             for task in tasks:
                 task.cancel()

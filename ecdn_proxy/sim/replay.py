@@ -27,8 +27,8 @@ from ecdn_proxy.core.recording import (
     Born,
     RecordedEvent,
     RecordingEnd,
-    answered,
     decided,
+    in_memory_words,
     read_line,
 )
 from ecdn_proxy.sansio.machine import Impossible
@@ -231,7 +231,7 @@ class _ReplayedNode:
     def decide(self, entry: RecordedEvent) -> tuple[str, ...]:
         """Put one event to the node; returns its decisions as they would be recorded."""
         if entry.event == "in_memory":
-            return (answered(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
+            return (in_memory_words(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
         if entry.event == "wake":
             effects = self.node.wake(entry.at)
         else:

@@ -14,8 +14,8 @@ from ecdn_proxy.core.recording import (
     Recording,
     RecordingEnd,
     Witness,
-    answered,
     decided,
+    in_memory_words,
     read_line,
 )
 from ecdn_proxy.core.values import ByteRange
@@ -127,7 +127,7 @@ def test_looking_into_the_memory_is_recorded() -> None:
     assert line == {
         "is": "event", "at": 150.0, "event": "in_memory", "what": {"key": KEY, "utc": 7.0}, "did": ["not in memory"],
     }  # fmt: skip
-    assert answered(STORED) == "3 bytes in memory"
+    assert in_memory_words(STORED) == "3 bytes in memory"
 
 
 def test_waking_is_recorded() -> None:
