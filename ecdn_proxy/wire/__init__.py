@@ -1,1 +1,1 @@
-"""Messages on the network and in files: imports nothing of ours."""
+"""All messages on the network, and the structures in files that hold them. Imports nothing of ours."""

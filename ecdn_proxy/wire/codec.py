@@ -1,13 +1,15 @@
-"""Frames on a link, and the only way in and out of them.
+"""Frames: the bytes in which one message travels, and the only code that writes and reads them.
 
-A frame is a 4-byte big-endian length and that many bytes of MessagePack. A WebRTC data channel or a WebSocket
-message carries one frame's body without the length. `FRAME_BYTES_MAX` bounds both directions, so a peer can make us
-hold at most one frame of it. A message whose tag is not known is of a later release (`UnknownMessage`: passed over);
-anything else that does not decode is `PeerMisbehaved`. Past this file all is typed.
+    encode(message) -> bytes            a frame with its length, for a byte stream (TLS)
+    pack(message) -> bytes              a frame's body without the length, for carriers that keep messages apart
+    decoder(union)                      a function that reads a body: bytes -> message
 
-    encode(message) -> bytes            with length, for TLS
-    pack(message) -> bytes              without, for a datagram-like carrier
-    decoder(union)                      body -> message
+A frame is a length of 4 bytes, big-endian, and that many bytes of MessagePack. A message on a WebRTC data channel or a
+WebSocket is one frame's body without the length. `FRAME_BYTES_MAX` bounds both directions, so a peer can make this
+machine hold no more than one frame of its bytes.
+
+A message with an unknown tag comes from a later release: the reader raises `UnknownMessage`, and the message is passed
+over. Anything else that does not decode is `PeerMisbehaved`. All other code gets typed messages only.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,8 @@ import msgspec
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
 
 FRAME_BYTES_MAX = 65_536
-"""A 32 KiB piece with its head fits with room; also the largest message that aiortc sends unfragmented with ease."""
+"""The most bytes of one frame's body. A piece of 32 KiB with what stands around it fits with room to spare, and aiortc
+easily sends a message of this size without fragments."""
 
 _LENGTH = 4
 _encoder = msgspec.msgpack.Encoder()
@@ -29,7 +32,7 @@ def pack(message: msgspec.Struct) -> bytes:
     """One frame's body.
 
     Raises:
-        ValueError: the message is ours and too large; never send it.
+        ValueError: the message is larger than a frame may be; this machine made it and must not send it.
     """
     body = _encoder.encode(message)
     if len(body) > FRAME_BYTES_MAX:
@@ -38,16 +41,20 @@ def pack(message: msgspec.Struct) -> bytes:
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """One frame with its length in front, ready for a byte stream."""
+    """One frame with its length in front, for a byte stream.
+
+    Raises:
+        ValueError: as `pack`.
+    """
     body = pack(message)
     return len(body).to_bytes(_LENGTH, "big") + body
 
 
 def decoder[M](union: type[M]) -> Callable[[bytes | memoryview], M]:
-    """A function from a frame's body to a message of `union`.
+    """A function that turns a frame's body into a message of `union`.
 
-    The function raises UnknownMessage for a whole message with a tag that none of `union` has, PeerMisbehaved for
-    anything else, and nothing else.
+    The function raises `UnknownMessage` for a whole message with a tag that no message of `union` has, and
+    `PeerMisbehaved` for anything else that is no message of `union`. It raises nothing else, whatever the bytes are.
     """
     decode: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(union)
     known = {kind.__struct_config__.tag for kind in get_args(union)}
@@ -67,7 +74,7 @@ def decoder[M](union: type[M]) -> Callable[[bytes | memoryview], M]:
 
 
 class _Tagged(msgspec.Struct, array_like=True):
-    """What every message begins with; whatever follows is read to its end and left."""
+    """The beginning of every message, its tag. Whatever follows is read to its end and ignored."""
 
     tag: int
 
@@ -76,7 +83,7 @@ _tagged = msgspec.msgpack.Decoder(_Tagged)
 
 
 def _tag(body: bytes | memoryview) -> int | None:
-    """A message's tag, None for what is no message."""
+    """A message's tag; None if these bytes are no message."""
     try:
         return _tagged.decode(body).tag
     except _UNREADABLE:

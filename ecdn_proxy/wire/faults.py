@@ -1,11 +1,12 @@
-"""Whose fault it is stands in the type; the viewer pays for none of them.
+"""Errors whose type says whose fault they are. No viewer's picture may stop for any of them.
 
-    Fault
-    ├── PeerMisbehaved   the other agent broke the protocol: hang up, ban
-    ├── UnknownMessage   nobody's fault: the other end is of a later release; pass the message over
-    └── Unavailable      nobody's fault (lost link, origin away, coordinator away): next source
+    Fault                something outside this process went wrong
+    ├── PeerMisbehaved   the other agent broke the protocol: end the link, do not speak to that device for a while
+    ├── UnknownMessage   nobody's fault, the other end runs a later release: pass the message over
+    └── Unavailable      nobody's fault, a link, origin or coordinator is away: ask the next source
 
-`ecdn_proxy.sansio.machine.Impossible` is the third kind: ours. The node restarts and the viewer goes to the origin.
+A fault of our own is another error, `ecdn_proxy.sansio.machine.Impossible`: the node is replaced by a new one, and its
+viewers go to the origin.
 """
 
 
@@ -14,7 +15,7 @@ class Fault(Exception):
 
 
 class PeerMisbehaved(Fault):
-    """The other end broke the protocol or vouched for wrong bytes; `why` is a sentence for the helpdesk."""
+    """The other end broke the protocol, or vouched for wrong bytes. `why` is a sentence for the helpdesk."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -22,7 +23,7 @@ class PeerMisbehaved(Fault):
 
 
 class UnknownMessage(Fault):
-    """A whole message whose tag this release does not know (docs/adr/0046)."""
+    """A whole message came whose tag this release does not know (docs/adr/0046)."""
 
     def __init__(self, tag: int) -> None:
         super().__init__(f"a message with the tag {tag}, which this release does not know")
@@ -30,7 +31,7 @@ class UnknownMessage(Fault):
 
 
 class Unavailable(Fault):
-    """A source cannot answer now; `why` is a sentence for the helpdesk."""
+    """A source cannot answer now. `why` is a sentence for the helpdesk."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

@@ -1,6 +1,6 @@
-"""Names that travel: who, which stream, which segment.
+"""Names in messages: of devices, tenants, streams and segments.
 
-Each is a plain string on the wire; the types keep a device from being passed where a key is meant.
+Each is a plain string on the wire. The types keep a device's name from being passed where a segment's key is meant.
 """
 
 from typing import Annotated, NewType
@@ -15,9 +15,9 @@ TenantId = NewType("TenantId", str)
 
 Device = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-z-]+$")]
 Stream = Annotated[str, Meta(min_length=32, max_length=32, pattern=r"^[0-9a-f]+$")]
-"""HMAC of a presentation's normalised manifest URL under the tenant's salt, 32 hex digits."""
+"""A stream's id: HMAC of its manifest's normalised URL under the tenant's secret, 32 hex digits."""
 Key = Annotated[str, Meta(min_length=64, max_length=64, pattern=r"^[0-9a-f]+$")]
-"""HMAC of a segment's identity and byte range under the tenant's salt, 64 hex digits."""
+"""A segment's key: HMAC of its identity and byte range under the tenant's secret, 64 hex digits."""
 Sentence = Annotated[str, Meta(max_length=300)]
 """Plain words for a status page or a log."""
 Address = Annotated[str, Meta(min_length=2, max_length=64)]
@@ -26,5 +26,5 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 def sentence(text: str) -> str:
-    """`text` cut to what a Sentence may hold."""
+    """`text`, cut to the 300 characters that a `Sentence` may have."""
     return text if len(text) <= 300 else text[:297] + "…"

@@ -1,8 +1,9 @@
-"""What an origin fetcher vouches for: hashes of pieces, signed in batches by its device.
+"""Vouchers: hashes of a segment's pieces, signed by the device that fetched the segment from the origin.
 
-A piece is 32 KiB of a segment (the last may be shorter). The fetcher signs batches of at most 8 piece hashes as the
-bytes arrive, so that they can be relayed on before the segment is whole; the first batch carries the head, the last the
-total length. Whoever holds a batch can check it against the signer's certificate, and show it to a third party.
+A piece is 32 KiB of a segment (the last one may be shorter). The fetcher signs batches of at most 8 piece hashes while
+the bytes arrive, so that pieces can be given on before the segment is whole. The first batch carries the segment's
+head, the last batch its total length. Whoever holds a voucher can check it against the signer's certificate, which it
+contains, and can show it to a third machine.
 """
 
 from typing import Annotated, Literal
@@ -13,28 +14,31 @@ from msgspec import Meta
 from ecdn_proxy.wire import ids
 
 PIECE_BYTES = 32_768
-"""Measured p99 at 200 viewers: 16 KiB 0.45 s, 32 0.52, 64 0.65; below 32 the frames' cost outweighs the gain."""
+"""Bytes of a piece. At 200 viewers the slowest 1 % of segments took 0.45 s with pieces of 16 KiB, 0.52 s with 32 KiB
+and 0.65 s with 64 KiB (p99). Below 32 KiB the frames cost more than is gained."""
 BATCH_PIECES_MAX = 8
+"""The most pieces for which one voucher speaks."""
 HASH_BYTES = 32
+"""Bytes of one SHA-256."""
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
-"""A 2 s segment at 100 Mbit/s is 25 MB; ten times that is no segment of a stream."""
+"""The most bytes of a segment. At 100 Mbit/s a segment of 2 s has 25 MB; what has ten times as many is no segment."""
 
 Header = Annotated[str, Meta(max_length=2_000)]
 
 
 class SegmentHead(msgspec.Struct, frozen=True, array_like=True):
-    """What an origin said of a segment, without anything that belongs to one viewer (RFC 9111 section 3)."""
+    """What the origin said of a segment, without anything that belongs to one viewer (RFC 9111 section 3)."""
 
     total_bytes: Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX)] | None
     content_type: Header
     etag: Header | None
     last_modified: Header | None
     date_utc: float
-    """When the origin's answer was generated, seconds since the epoch."""
+    """When the origin made its answer, seconds since 1970."""
     fresh_s: float
-    """Freshness lifetime, RFC 9111 section 4.2.1."""
+    """Freshness lifetime in seconds, RFC 9111 section 4.2.1."""
     cors: Literal["none", "any", "echo"]
-    """What the origin proved of Access-Control-Allow-Origin: nothing, `*`, or an echo of the asker."""
+    """Which Access-Control-Allow-Origin the origin has shown: none, `*`, or an echo of the page that asked."""
     headers: Annotated[tuple[tuple[Header, Header], ...], Meta(max_length=16)] = ()
     """Further response headers that are the same for everyone (cache-control, expose-headers, timing-allow-origin)."""
 
@@ -42,7 +46,8 @@ class SegmentHead(msgspec.Struct, frozen=True, array_like=True):
 class Voucher(msgspec.Struct, frozen=True, array_like=True):
     """A signed batch of piece hashes.
 
-    `signature` is Ed25519 over `signed_bytes`; `generation` tells two fetches apart that may have seen other bytes.
+    `signature` is Ed25519 (RFC 8032) over `signed_bytes`. `generation` names the fetch: two fetches of one segment may
+    have been sent different bytes.
     """
 
     signer: ids.Device
@@ -54,10 +59,10 @@ class Voucher(msgspec.Struct, frozen=True, array_like=True):
     head: SegmentHead | None
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
     certificate: Annotated[bytes, Meta(max_length=4_096)]
-    """The signer's certificate, DER: whoever holds a batch can check it and pass it on, on any link at any time."""
+    """The signer's certificate, DER. By it whoever holds the voucher can check it, on any link and at any time."""
 
     def signed_bytes(self, tenant: str) -> bytes:
-        """The bytes under the signature; the tenant keeps vouchers from crossing."""
+        """The bytes that are signed. The tenant is among them, so that no voucher counts in another tenant."""
         claim = (
             "ecdn piece hashes 1",
             tenant,
@@ -73,10 +78,10 @@ class Voucher(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def count(self) -> int:
-        """Number of pieces this batch speaks for."""
+        """How many pieces this voucher speaks for."""
         return len(self.hashes) // HASH_BYTES
 
     def hash_of(self, index: int) -> bytes:
-        """SHA-256 of piece `index`, which must lie in `first … first + count - 1`."""
+        """SHA-256 of piece number `index`, which must lie in `first … first + count - 1`."""
         at = (index - self.first) * HASH_BYTES
         return self.hashes[at : at + HASH_BYTES]

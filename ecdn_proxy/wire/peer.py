@@ -1,11 +1,11 @@
-"""What agents of one tenant say to each other; the same over TLS and over WebRTC.
+"""The messages between agents of one tenant; they are the same over TLS and over WebRTC.
 
     session   Hello Watching Ping Pong Bye
     ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
     transfer  Get → Noted? Vouched* Piece* End | Refused;  Cancel
 
-`request` numbers are chosen by whoever asks and mean something on that link only. Golden frames and shapes in
-tests/wire hold every message of protocol 1; what may be added to them without a new number stands in wire/version.
+Whoever asks chooses the `request` number; it means something on that link only. Golden frames and shapes in tests/wire
+hold every message of protocol 1. What may be added to them without a new protocol number stands in wire/version.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Contact(Message, frozen=True):
-    """Where a device of this site listens for peers."""
+    """Where a device listens for links from other agents of its site."""
 
     device: ids.Device
     addresses: Annotated[tuple[ids.Address, ...], Meta(max_length=8)]
@@ -40,7 +40,7 @@ class Contact(Message, frozen=True):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """First on every link, both ways; the device must be the one in the certificate."""
+    """The first message on every link, in both directions. `device` must be the one in the sender's certificate."""
 
     protocol: int
     device: ids.Device
@@ -48,55 +48,59 @@ class Hello(Message, frozen=True, tag=1):
     version: Annotated[str, Meta(max_length=40)]
     contact: Contact
     streams: Streams
-    """Streams watched now, those of the ledger's committee."""
+    """The streams that the sender watches now."""
     serves: bool
-    """False while policy, battery or a metered link forbids uploads."""
+    """False while a setting or the coordinator's site map forbids uploads."""
 
 
 class Watching(Message, frozen=True, tag=2):
-    """The streams watched now have changed."""
+    """The streams that the sender watches have changed; these are all of them."""
 
     streams: Streams
     serves: bool
 
 
 class Ping(Message, frozen=True, tag=3):
-    """Asks for a Pong; measures the round trip and shows that the other end lives."""
+    """Asks for a Pong, which measures the round trip and shows that the other end lives."""
 
     number: Request
 
 
 class Pong(Message, frozen=True, tag=4):
-    """Answers a Ping."""
+    """Answers the Ping with the same number."""
 
     number: Request
 
 
 class Bye(Message, frozen=True, tag=5):
-    """Last on a link that is closed on purpose."""
+    """The last message on a link that is closed on purpose, with the reason."""
 
     why: ids.Sentence
 
 
 class Ask(Message, frozen=True, tag=10):
-    """To a key's home: who fetches this segment, and from whom may I read it?"""
+    """Asks the home of a segment's key: may I fetch this segment from the origin, or from whom do I read it?"""
 
     request: Request
     key: ids.Key
     stream: ids.Stream
     reason: Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
-    """`elder`: the asker keeps this ledger itself but is new; a lease of 0 answers that nothing is known."""
+    """Why the asker asks, or asks again. `elder`: the asker is this key's home since a moment ago, and asks a home by
+    an older list what it knows; `Granted` with a lease of 0 answers that it knows nothing."""
     avoid: Annotated[tuple[ids.Device, ...], Meta(max_length=8)] = ()
     have: PieceIndex = 0
-    """Contiguous pieces that the asker has already."""
+    """How many pieces from the first one on the asker has already, without a gap."""
     hops: Annotated[int, Meta(ge=0, le=4)] = 0
-    """Redirects followed so far."""
+    """How many Redirects the asker has followed so far."""
     isolated: bool = False
-    """The asker reaches none of its own kind on its own network: an access point seems to keep its clients apart."""
+    """True if the asker reaches no other Wi-Fi machine of its own network: an access point seems to keep them apart."""
 
 
 class Granted(Message, frozen=True, tag=11):
-    """The asker shall fetch the key from the origin; `hedge` when somebody else is at it too, but late."""
+    """The asker has the lease: it shall fetch the segment from the origin.
+
+    `hedge` is true if another machine fetches it too, but so slowly that the asker's viewers would wait too long.
+    """
 
     request: Request
     key: ids.Key
@@ -105,7 +109,10 @@ class Granted(Message, frozen=True, tag=11):
 
 
 class Follow(Message, frozen=True, tag=12):
-    """Read from the first of these, or the next if it fails; `why` says how the first was chosen."""
+    """The asker shall read from the first of these parents, and from the next if that one fails.
+
+    `why` says how the first parent was chosen.
+    """
 
     request: Request
     key: ids.Key
@@ -114,7 +121,7 @@ class Follow(Message, frozen=True, tag=12):
 
 
 class Redirect(Message, frozen=True, tag=13):
-    """Not this key's home: ask that one."""
+    """The asked machine is not this key's home: the asker shall ask `home`."""
 
     request: Request
     key: ids.Key
@@ -122,18 +129,18 @@ class Redirect(Message, frozen=True, tag=13):
 
 
 class GoAlone(Message, frozen=True, tag=14):
-    """Nobody may share this key: every viewer asks the origin for itself; remembered for `for_ms`."""
+    """Nobody may share this segment: every viewer asks the origin for itself. The asker remembers it for `for_ms`."""
 
     request: Request
     key: ids.Key
     why: ids.Sentence
     for_ms: Annotated[int, Meta(ge=0, le=600_000)]
     status: Annotated[int, Meta(ge=0, le=999)] = 0
-    """404, 410 or 5xx: tell the viewer this instead of asking the origin once more; 0: ask for yourself."""
+    """404, 410 or 5xx: the viewer is answered with this status, and the origin is not asked again. 0: each asks it."""
 
 
 class Progress(Message, frozen=True, tag=15):
-    """From a lease holder to the home: still at it; keeps the lease alive."""
+    """From a lease holder to the home: bytes arrive from the origin. It keeps the lease alive."""
 
     key: ids.Key
     lease: Lease
@@ -141,7 +148,7 @@ class Progress(Message, frozen=True, tag=15):
 
 
 class Finished(Message, frozen=True, tag=16):
-    """From a lease holder to the home: how the fetch ended."""
+    """From a lease holder to the home: how its fetch from the origin ended. The lease ends with it."""
 
     key: ids.Key
     lease: Lease
@@ -158,13 +165,13 @@ class Held(Message, frozen=True, tag=17):
 
 
 class Dropped(Message, frozen=True, tag=18):
-    """To the home: the sender no longer has this segment (or not yet enough to be a parent)."""
+    """To the home: the sender no longer has this segment, or has too little of it yet to be a parent."""
 
     key: ids.Key
 
 
 class Shadow(Message, frozen=True, tag=19):
-    """From a key's home to the next in rank: who has the lease, should the home die."""
+    """From a key's home to the next in rank, which goes on if the home dies: who has the lease."""
 
     key: ids.Key
     stream: ids.Stream
@@ -173,14 +180,20 @@ class Shadow(Message, frozen=True, tag=19):
 
 
 class Keepers(Message, frozen=True, tag=26):
-    """While the coordinator is away, to one that may have come since: who keeps a stream's ledgers by its last word."""
+    """While the coordinator is away: who keeps a stream's ledgers, as the coordinator said last.
+
+    It is sent to a machine that may have joined since then.
+    """
 
     stream: ids.Stream
     members: Annotated[tuple[Contact, ...], Meta(min_length=1, max_length=16)]
 
 
 class Get(Message, frozen=True, tag=20):
-    """Send me this segment's pieces from `first` on, as they arrive; `count` limits a parallel part."""
+    """Asks for a segment's pieces from number `first` on, each as soon as the asked machine has it.
+
+    `count` is how many pieces are wanted, for an asker that reads parts from several parents at once; None is all.
+    """
 
     request: Request
     key: ids.Key
@@ -188,26 +201,27 @@ class Get(Message, frozen=True, tag=20):
     first: PieceIndex
     count: PieceIndex | None = None
     errand: ids.Device | None = None
-    """Read it for me if you have not begun, from whom this home names: access points keep me from many who have it."""
+    """Set by an isolated machine, which cannot reach most who have the segment: if the asked machine has not begun to
+    read it, it shall ask this home for a parent and read it for the asker."""
 
 
 class Noted(Message, frozen=True, tag=27):
-    """The Get is taken on, and nothing of it is here yet: whoever waits knows that the other end lives."""
+    """The Get is accepted, but none of its pieces has arrived yet. It shows the asker that the other end lives."""
 
     request: Request
 
 
 class Vouched(Message, frozen=True, tag=21):
-    """Signed hashes of the pieces that follow."""
+    """The signed hashes of pieces that follow."""
 
     request: Request
     voucher: Voucher
     origin_kbps: Annotated[int, Meta(ge=0, le=KBPS_MAX)] = 0
-    """How fast the origin gives the segment to whoever fetches it; 0 while less than half of it has come."""
+    """How fast the origin sends the segment to its fetcher, in kbit/s; 0 while less than half of it has come."""
 
 
 class Piece(Message, frozen=True, tag=22):
-    """One piece's bytes; its voucher came before."""
+    """The bytes of one piece, after the voucher that holds its hash."""
 
     request: Request
     index: PieceIndex
@@ -215,26 +229,27 @@ class Piece(Message, frozen=True, tag=22):
 
 
 class End(Message, frozen=True, tag=23):
-    """All that was asked for has been sent."""
+    """All pieces that a Get asked for have been sent."""
 
     request: Request
 
 
 class Refused(Message, frozen=True, tag=24):
-    """The sender of a Get goes elsewhere: not here, or no longer."""
+    """A Get is not served, or no longer: its sender must read from another machine."""
 
     request: Request
     reason: Literal["busy", "unknown", "lost", "policy", "private"]
 
 
 class Cancel(Message, frozen=True, tag=25):
-    """The asker needs no more of this request."""
+    """The asker needs no more pieces of this request."""
 
     request: Request
     late_with: PieceIndex | None = None
-    """Set when it came too slowly: the contiguous pieces that the asker has. What else was sent is still under way."""
+    """Set if the pieces came too slowly: how many pieces from the first on the asker has. The others that were sent are
+    still on their way, so this tells the sender how fast its uplink is."""
     after_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
-    """So long after the first word of the answer it had them."""
+    """Milliseconds from the first message of the answer until the asker had these pieces."""
 
 
 PeerMessage = (

@@ -1,14 +1,14 @@
-"""How two agents that TCP does not connect arrange a WebRTC link, through the coordinator's switchboard.
+"""The messages by which two agents arrange a WebRTC link where TCP does not connect them.
 
-    Call      the higher device id asks the lower one to dial: only the lower dials, so two offers never cross
+    Call      the device with the higher id asks the lower one to dial: only the lower dials, so two offers never cross
     Offer     from the lower id: its session description (RFC 8866), signed
-    Answer    from the higher id: the other half, signed and bound to the offer's nonce
-    Bye       either: this attempt is over, and why
-    Undeliverable   from the switchboard: the other one did not get it, and why
+    Answer    from the higher id: its own description, signed and bound to the offer's nonce
+    Bye       from either: this attempt is over, and why
+    Undeliverable   from the switchboard to a sender: the other agent did not get the message, and why
 
-They travel inside the agent's WebSocket (`wire/tracker`). The switchboard looks at `sender`, `to` and the size only and
-stores nothing. `signed_bytes` is what the device's key signs: whoever relays can drop a message, and nothing else.
-`STEPS` and `CODES` are the tables from which docs/protocol/signalling.md is made.
+The coordinator's switchboard passes them on inside the agents' WebSockets (`wire/tracker`). It looks at `sender`, `to`
+and the size only and stores nothing. The device's signing key signs `signed_bytes`: whoever passes a message on can
+drop it but cannot change it. docs/protocol/signalling.md is made from the tables `STEPS` and `CODES`.
 """
 
 from hashlib import sha256
@@ -21,11 +21,12 @@ from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.peer import Contact
 
 SDP_CHARACTERS_MAX = 16_384
-"""A data channel with eight host candidates takes 1.5 KB; a browser's with everything it knows 5."""
+"""The most characters of a session description. One for a data channel with eight host candidates has 1.5 KB; a
+browser's with everything that browsers write has 5 KB."""
 NONCE_BYTES = 16
 
 Attempt = Annotated[str, Meta(min_length=16, max_length=32, pattern="^[0-9a-f]+$")]
-"""Chosen by whoever begins; ties the messages of one attempt together."""
+"""The name of one attempt to make a link, chosen by whoever begins; all messages of the attempt carry it."""
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_CHARACTERS_MAX)]
 Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -38,18 +39,18 @@ class Signal(msgspec.Struct, frozen=True, array_like=True):
 
     to: ids.Device
     sender: ids.Device
-    """Must be the device behind the socket; the switchboard refuses anything else."""
+    """The device at whose socket the message comes in; the switchboard refuses a message with another sender."""
     attempt: Attempt
 
 
 class Call(Signal, frozen=True, tag=40):
-    """From the higher id: dial me. `contact` says where TCP may try first."""
+    """The device with the higher id asks the lower one to dial. At `contact` TCP may be tried first."""
 
     contact: Contact
 
 
 class Offer(Signal, frozen=True, tag=41):
-    """From the lower id: what it would speak, signed."""
+    """From the lower id: its session description, signed."""
 
     sdp: Sdp
     nonce: Nonce
@@ -58,12 +59,12 @@ class Offer(Signal, frozen=True, tag=41):
     certificate: Certificate
 
     def signed_bytes(self, tenant: str, fingerprint: str, ufrag: str) -> bytes:
-        """The bytes under the signature; fingerprint and ufrag are those found in `sdp`."""
+        """The bytes that are signed. `fingerprint` (DTLS) and `ufrag` (ICE) are those that stand in `sdp`."""
         return _claim("offer", tenant, self, fingerprint, ufrag)
 
 
 class Answer(Signal, frozen=True, tag=42):
-    """From the higher id: the other half; `nonce` is the offer's, so that it answers this offer and no other."""
+    """From the higher id: its session description, signed. `nonce` is the offer's, so it answers no other offer."""
 
     sdp: Sdp
     nonce: Nonce
@@ -72,18 +73,18 @@ class Answer(Signal, frozen=True, tag=42):
     certificate: Certificate
 
     def signed_bytes(self, tenant: str, fingerprint: str, ufrag: str) -> bytes:
-        """The bytes under the signature; fingerprint and ufrag are those found in `sdp`."""
+        """The bytes that are signed. `fingerprint` (DTLS) and `ufrag` (ICE) are those that stand in `sdp`."""
         return _claim("answer", tenant, self, fingerprint, ufrag)
 
 
 class Bye(Signal, frozen=True, tag=43):
-    """This attempt is over; links that stand are not touched by it."""
+    """This attempt is over. Links that are open stay open."""
 
     why: ids.Sentence
 
 
 class Undeliverable(msgspec.Struct, frozen=True, array_like=True, tag=44):
-    """From the switchboard, to the sender of a message that it does not relay."""
+    """From the switchboard, to the sender of a message that the switchboard does not pass on."""
 
     to: ids.Device
     attempt: Attempt
@@ -136,7 +137,7 @@ STEPS: tuple[tuple[str, str, str, str], ...] = (
     ("lower", "higher", "Hello", "on the data channel; before it nothing that arrives there is believed"),
     ("higher", "lower", "Hello", "the link counts now, on both sides"),
 )
-"""From, to, what, how: an attempt that succeeds. `Bye` or `Undeliverable` may end it at any line."""
+"""An attempt that succeeds, step by step: from, to, what, how. `Bye` or `Undeliverable` may end it at any step."""
 
 CODES: dict[Code, str] = {
     "unknown-device": "no such device is connected to the coordinator",
@@ -146,4 +147,4 @@ CODES: dict[Code, str] = {
     "too-many": "the sender has said more than any agent needs",
     "not-you": "the message names another sender than the device that sent it; an audit line is written",
 }
-"""What `Undeliverable.code` means."""
+"""The meaning of each `Undeliverable.code`."""

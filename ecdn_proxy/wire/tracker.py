@@ -1,10 +1,10 @@
-"""What an agent and the coordinator say over their one WebSocket (`/v1/agent`, mutual TLS, MessagePack messages).
+"""The messages between an agent and the coordinator on their one WebSocket (`/v1/agent`, mutual TLS, MessagePack).
 
     agent        Here Watch Beat Alive
     coordinator  Welcome Settings Neighbours Denied Turned Alive
     both         Call Offer Answer Bye, for another agent (wire/signalling); Undeliverable from the coordinator
 
-The socket may end at any time; both sides begin again from `Here`.
+The socket may end at any time. On the next one both sides begin again from `Here`.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,9 @@ from ecdn_proxy.wire.codec import decoder
 from ecdn_proxy.wire.peer import Contact, LinkKind
 
 NEIGHBOURS_MAX = 30
+"""The most neighbours that one message names."""
 COMMITTEE_MAX = 7
-"""Seven ledgers are enough for 200 viewers and survive deaths (simulation)."""
+"""The most devices that keep one stream's ledgers. Seven are enough for 200 viewers, and some may die (simulation)."""
 
 
 class TrackerMessage(msgspec.Struct, frozen=True, array_like=True):
@@ -27,7 +28,7 @@ class TrackerMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Network(msgspec.Struct, frozen=True, array_like=True):
-    """One interface that the agent may share on."""
+    """The network of one interface on which the agent may share."""
 
     address: ids.Address
     prefix: Annotated[int, Meta(ge=0, le=128)]
@@ -36,7 +37,7 @@ class Network(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Here(TrackerMessage, frozen=True, tag=1):
-    """First message of an agent."""
+    """The first message of an agent: which release it is, and where it is in the network."""
 
     protocol: int
     version: Annotated[str, Meta(max_length=40)]
@@ -46,12 +47,12 @@ class Here(TrackerMessage, frozen=True, tag=1):
 
 
 class Watch(TrackerMessage, frozen=True, tag=2):
-    """The streams watched now, all of them; renewed every minute and on change."""
+    """All streams that the agent watches now; sent on every change and again every minute."""
 
     streams: Annotated[tuple[ids.Stream, ...], Meta(max_length=64)]
     serves: bool
     isolated: bool = False
-    """An access point seems to keep the agent from its like, so that others had better keep the ledgers."""
+    """True if an access point seems to keep the agent from others on its Wi-Fi: others shall keep the ledgers."""
 
 
 class Beat(TrackerMessage, frozen=True, tag=3):
@@ -74,12 +75,13 @@ class Beat(TrackerMessage, frozen=True, tag=3):
     """Segments that viewers on this machine got."""
     conditions: Annotated[tuple[Annotated[str, Meta(max_length=60)], ...], Meta(max_length=32)]
     links_tls: Annotated[int, Meta(ge=0)] = 0
-    """Links that stand now."""
+    """Links by TLS that are open now."""
     links_webrtc: Annotated[int, Meta(ge=0)] = 0
+    """Links by WebRTC that are open now."""
     bytes_webrtc: Annotated[int, Meta(ge=0)] = 0
-    """Of `bytes_lan`, what came by WebRTC."""
+    """The part of `bytes_lan` that came by WebRTC."""
     bytes_up_webrtc: Annotated[int, Meta(ge=0)] = 0
-    """Of `bytes_up`, what went by WebRTC."""
+    """The part of `bytes_up` that was sent by WebRTC."""
 
 
 class Alive(TrackerMessage, frozen=True, tag=4):
@@ -91,7 +93,7 @@ class Alive(TrackerMessage, frozen=True, tag=4):
 
 
 class Welcome(TrackerMessage, frozen=True, tag=20):
-    """Answer to Here: which site this is and why."""
+    """Answers Here: in which site the agent is, why, and what it may do there."""
 
     site: Annotated[str, Meta(max_length=120)]
     label: Annotated[str, Meta(max_length=120)]
@@ -99,39 +101,39 @@ class Welcome(TrackerMessage, frozen=True, tag=20):
     why: ids.Sentence
     settings: dict[str, Any]
     networks: Annotated[tuple[Annotated[str, Meta(max_length=50)], ...], Meta(max_length=256)] = ()
-    """The site's subnets by the map (CIDR): its agents may dial each other across them."""
+    """The subnets of the site by the site map (CIDR): its agents may dial each other across them."""
 
 
 class Settings(TrackerMessage, frozen=True, tag=21):
-    """Settings have changed; by name as in agent.toml."""
+    """Settings that have changed, by their names in agent.toml."""
 
     settings: dict[str, Any]
 
 
 class Near(msgspec.Struct, frozen=True, array_like=True):
-    """A device worth knowing, and why."""
+    """A neighbour, and why the coordinator names it."""
 
     contact: Contact
     why: ids.Sentence
 
 
 class Neighbours(TrackerMessage, frozen=True, tag=22):
-    """Who of this site watches `stream`; replaces the last such message for the stream."""
+    """Who of this site watches `stream`. It replaces the last such message for the stream."""
 
     stream: ids.Stream
     committee: Annotated[tuple[ids.Device, ...], Meta(max_length=COMMITTEE_MAX)]
-    """Devices that keep the ledgers, the most senior first, each also among `near` or the receiver itself."""
+    """The devices that keep the ledgers, the most senior first. Each is the receiver itself or stands in `near` too."""
     near: Annotated[tuple[Near, ...], Meta(max_length=NEIGHBOURS_MAX)]
 
 
 class Denied(TrackerMessage, frozen=True, tag=23):
-    """Devices that may no longer be spoken to; the whole set."""
+    """All devices that may not be spoken to; it replaces the last such message."""
 
     devices: Annotated[tuple[ids.Device, ...], Meta(max_length=1_600)]
 
 
 class Turned(TrackerMessage, frozen=True, tag=24):
-    """The coordinator will close this socket; `retry_s` is the least wait before the next try."""
+    """The coordinator closes this socket. The agent waits at least `retry_s` seconds before it opens another one."""
 
     code: Annotated[str, Meta(max_length=60)]
     why: ids.Sentence
