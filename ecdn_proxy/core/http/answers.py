@@ -1,11 +1,12 @@
-"""What an answer from a shared copy owes to HTTP; both the gateway and the answer from memory are made here.
+"""How a viewer's request is answered from a copy of a segment: status, header fields, and which of the copy's bytes.
 
 Map: `answer_for` (RFC 9110: preconditions 13, ranges 14, HEAD; RFC 9111: Age; RFC 9211: Cache-Status) -> `ResponsePlan`
 · `asked_range` and `cut` (range arithmetic) · `precondition` (412, 304 or go on) · `Resource` (which bytes of which
 resource a copy is) · `end_to_end` (fields that may cross a proxy) · `http_date`, `parse_date`.
 
-A head reaches us from another machine, signed by that machine and no more. So only the fields named in `KEPT` are
-copied from it, none with a control character, and no type that a browser would run as a page or a script.
+The head of a copy may come from another machine, and only that machine's signature vouches for it. So of the head's
+header fields only those named in `KEPT` are copied, none with a control character, and no content type that a browser
+would run as a page or a script.
 """
 
 import re
@@ -21,12 +22,12 @@ HOP_BY_HOP: Final = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
 })  # fmt: skip
-"""RFC 9110 section 7.6.1, and Proxy-Connection, which some clients still send."""
+"""The fields of RFC 9110 section 7.6.1, and Proxy-Connection, which some clients still send."""
 KEPT: Final = frozenset({
     "access-control-expose-headers", "cache-control", "content-disposition", "content-language",
     "cross-origin-resource-policy", "expires", "timing-allow-origin", "x-content-type-options",
 })  # fmt: skip
-"""Response fields taken from a shared head; all others are rebuilt here or left out."""
+"""The response fields that are copied from a segment's head. All others are made anew here, or left out."""
 REASONS: Final = {
     200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Found", 410: "Gone", 412: "Precondition Failed",
     416: "Range Not Satisfiable", 502: "Bad Gateway",
@@ -40,7 +41,7 @@ _ONE_RANGE = re.compile(r"(?i)bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A single byte range as the viewer wrote it: `first-last`, `first-`, or the last `suffix` bytes."""
+    """A single byte range as a viewer asked for it: `first-last`, `first-`, or the last `suffix` bytes."""
 
     first: int | None
     last: int | None
@@ -49,7 +50,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Bytes `first` to `last` (inclusive) of a resource; empty ones do not exist."""
+    """Bytes `first` to `last` of a resource, both inclusive, so at least one byte."""
 
     first: int
     last: int
@@ -62,45 +63,52 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where the copy's bytes lie: it begins at `first` of a resource of `total` bytes; None where nobody knows."""
+    """Where in its resource a copy lies: it begins at byte `first` and has `length` of the resource's `total` bytes.
+
+    `length` and `total` are None where they are not known.
+    """
 
     first: int
     length: int | None
     total: int | None
     partial: bool
-    """The copy is a byte range of the resource, because its manifest lists it so (EXT-X-BYTERANGE, SegmentBase)."""
+    """Whether the copy is a byte range of the resource, as its manifest lists it (EXT-X-BYTERANGE, SegmentBase)."""
 
     @property
     def last(self) -> int | None:
-        """Its last byte."""
+        """The position of the copy's last byte in the resource; None if it is not known."""
         return None if self.length is None else self.first + self.length - 1
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """One response: `skip` bytes of the copy are left out, then `length` are sent (None: to its end, chunked)."""
+    """One response: of the copy `skip` bytes are left out, and then `length` bytes are sent.
+
+    If `length` is None, the copy is sent to its end, in chunks.
+    """
 
     status: int
     headers: Headers
     skip: int = 0
     length: int | None = 0
     body: bool = False
-    """Whether bytes follow; with HEAD and 304 none do, whatever Content-Length says."""
+    """Whether a body follows; after HEAD and with 304 none does, whatever Content-Length says."""
 
     @property
     def reason(self) -> str:
-        """The reason phrase."""
+        """The reason phrase of the status, "" for a status that is not made here."""
         return REASONS.get(self.status, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstance:
-    """What an answer depends on besides the request and the copy."""
+    """What an answer depends on besides the request and the copy: where the copy came from, and the time."""
 
     source: Source
     utc: float
+    """Now, seconds since 1970."""
     show_source: bool = False
-    """Settings.source_headers."""
+    """The setting `source_headers`: whether the browser is told where the copy came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +121,19 @@ class _Fields:
 
 
 def first_of(headers: Headers, name: str) -> str | None:
-    """The first value of a field, its name in lower case; None if it is absent."""
+    """The first value of a header field, whose name is given in lower case; None if the field is absent."""
     return next((value for key, value in headers if key == name), None)
 
 
 def end_to_end(headers: Headers) -> Headers:
-    """The fields that may be forwarded: without the hop-by-hop ones and those that `Connection` names."""
+    """The header fields that may be forwarded: all but the hop-by-hop fields and those that `Connection` names."""
     named = {word.strip().lower() for key, value in headers if key == "connection" for word in value.split(",")}
     drop = HOP_BY_HOP | named
     return tuple((key, value) for key, value in headers if key not in drop)
 
 
 def http_date(utc: float) -> str:
-    """IMF-fixdate, RFC 9110 section 5.6.7; "" for a time that no calendar has."""
+    """A time as an IMF-fixdate (RFC 9110 section 5.6.7); "" for a time that no calendar has."""
     try:
         return format_datetime(datetime.fromtimestamp(int(utc), UTC), usegmt=True)
     except (ValueError, OverflowError, OSError):
@@ -133,7 +141,7 @@ def http_date(utc: float) -> str:
 
 
 def parse_date(text: str) -> float | None:
-    """Seconds since the epoch; None if it is no date."""
+    """Seconds since 1970 of a date in a header field; None if the text is no date."""
     try:
         date = parsedate_to_datetime(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -142,7 +150,10 @@ def parse_date(text: str) -> float | None:
 
 
 def asked_range(value: str | None) -> Asked | None:
-    """The range of a Range field; None (ignore it, RFC 9110 section 14.2) if it is absent, malformed, or several."""
+    """The range that a Range field asks for.
+
+    None if the field is absent, malformed, or asks for several ranges; then it is ignored (RFC 9110 section 14.2).
+    """
     found = _ONE_RANGE.fullmatch(value) if value is not None else None
     if found is None:
         return None
@@ -155,7 +166,7 @@ def asked_range(value: str | None) -> Asked | None:
 
 
 def cut(asked: Asked, total: int) -> Cut | None:
-    """The bytes that a range means in a resource of `total` bytes; None: 416."""
+    """The bytes that a range means in a resource of `total` bytes; None if there are none, which is a 416."""
     if asked.suffix is not None:
         if asked.suffix == 0 or total == 0:
             return None
@@ -167,7 +178,10 @@ def cut(asked: Asked, total: int) -> Cut | None:
 
 
 def resource_of(head: SegmentHead) -> Resource:
-    """Which bytes the copy holds, by its head (`content-range` among its headers when the key names a range)."""
+    """Which bytes of its resource a copy holds, by the copy's head.
+
+    If the segment's key names a byte range, `content-range` stands among the head's fields.
+    """
     found = _CONTENT_RANGE.fullmatch((first_of(head.headers, "content-range") or "").strip())
     if found is None or int(found[2]) < int(found[1]):
         return Resource(0, head.total_bytes, head.total_bytes, partial=False)
@@ -177,7 +191,10 @@ def resource_of(head: SegmentHead) -> Resource:
 
 
 def precondition(head: SegmentHead, request: Headers) -> int | None:
-    """412 or 304 if a precondition decides the answer, else None; in the order of RFC 9110 section 13.2.2."""
+    """412 or 304 if a precondition of the request decides the answer, else None.
+
+    The preconditions are evaluated in the order of RFC 9110 section 13.2.2.
+    """
     modified = parse_date(head.last_modified) if head.last_modified else None
     if (wanted := first_of(request, "if-match")) is not None:
         if not _listed(wanted, head.etag, weak=False):
@@ -196,7 +213,18 @@ def precondition(head: SegmentHead, request: Headers) -> int | None:
 
 
 def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstance) -> ResponsePlan:
-    """Everything of a response but the bytes."""
+    """How to answer a request from a copy of a segment.
+
+    Args:
+        method: GET or HEAD.
+        request: the viewer's header fields, names in lower case.
+        head: what the origin said of the segment.
+        now: where the copy came from, and the time.
+
+    Returns:
+        Status and header fields, and which bytes of the copy follow. The status is 502 where only the origin can
+        answer, as the copy holds no byte that was asked for.
+    """
     copy = resource_of(head)
     decided = precondition(head, request)
     if decided is not None:
@@ -206,7 +234,7 @@ def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstan
         asked = None
     if copy.partial:
         return _from_partial(method, request, head, now, copy, asked)
-    if asked is None or copy.total is None:  # without a total no Content-Range can be exact: RFC 9110 allows 200
+    if asked is None or copy.total is None:  # without the total no Content-Range is exact, and RFC 9110 allows a 200
         headers = _headers(head, request, now, length=copy.length, ranges=copy.total is not None)
         return ResponsePlan(200, headers, 0, copy.length, body=method != "HEAD")
     wanted = cut(asked, copy.total)
@@ -219,7 +247,7 @@ def answer_for(method: str, request: Headers, head: SegmentHead, now: Circumstan
 def _from_partial(
     method: str, request: Headers, head: SegmentHead, now: Circumstance, copy: Resource, asked: Asked | None
 ) -> ResponsePlan:
-    """A copy of some bytes of a resource can answer no question about its other bytes, nor one about all of it."""
+    """The answer from a copy of a part of a resource: only bytes inside that part can be answered."""
     assert copy.last is not None
     if asked is not None and copy.total is not None and cut(asked, copy.total) is None:
         return _unsatisfiable(head, request, now, copy.total)
@@ -230,7 +258,7 @@ def _from_partial(
         wanted = cut(asked, copy.total) or wanted
     if not copy.first <= wanted.first <= copy.last:
         return ResponsePlan(502, _headers(head, request, now, length=0, kind=False))
-    sent = Cut(wanted.first, min(wanted.last, copy.last))  # part of a range may be sent: RFC 9110 section 15.3.7
+    sent = Cut(wanted.first, min(wanted.last, copy.last))  # a part of the range may be sent: RFC 9110 section 15.3.7
     headers = _headers(head, request, now, length=sent.length, content_range=(sent, copy.total))
     return ResponsePlan(206, headers, sent.first - copy.first, sent.length, body=method != "HEAD")
 
@@ -241,7 +269,7 @@ def _unsatisfiable(head: SegmentHead, request: Headers, now: Circumstance, total
 
 
 def _listed(value: str, etag: str | None, *, weak: bool) -> bool:
-    """Whether If-Match (strong comparison) or If-None-Match (weak) names the copy's validator."""
+    """Whether If-Match (by strong comparison) or If-None-Match (by weak comparison) names the copy's entity tag."""
     if value.strip() == "*":
         return True
     if etag is None or (not weak and etag.startswith("W/")):
@@ -295,7 +323,7 @@ def _headers(
 
 
 def _cross_origin(fields: _Fields, head: SegmentHead, request: Headers, now: Circumstance) -> None:
-    """Fetch standard section 3.2: rebuilt for each asker, and only what the origin itself proved."""
+    """Add the CORS fields (Fetch standard section 3.2): made anew for each asker, and only as the origin has shown."""
     if head.cors == "none":
         if (fixed := first_of(head.headers, "access-control-allow-origin")) is not None:
             fields.add("access-control-allow-origin", fixed)
@@ -316,7 +344,10 @@ def _cross_origin(fields: _Fields, head: SegmentHead, request: Headers, now: Cir
 
 
 def _cache_status(head: SegmentHead, now: Circumstance) -> str:
-    """RFC 9211. A neighbour's copy is a hit: for the site all agents are one cache, and nothing went to the origin."""
+    """The value of Cache-Status (RFC 9211).
+
+    A neighbour's copy counts as a hit: all agents of a site are one cache, and nothing was asked of the origin.
+    """
     if now.source in {"origin", "passed"}:
         return "ecdn; fwd=miss; fwd-status=200"
     ttl = int(head.fresh_s - max(0.0, now.utc - head.date_utc))

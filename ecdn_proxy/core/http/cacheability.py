@@ -1,9 +1,9 @@
-"""May this answer of the origin be given to others? RFC 9111 section 3 for a cache that many agents share.
+"""Whether an answer of the origin may be given to other viewers: RFC 9111 section 3, for a cache that agents share.
 
     judge(status, headers, ...) -> Shareable(head) | Private(why) | Gone(status) | Broken(status)
 
-`Private` means that every viewer asks for itself; `Gone` that the segment is not there for anybody; `Broken` that the
-origin is in trouble and another agent may try.
+`Private`: every viewer must ask the origin for itself. `Gone`: the segment is not there, for anybody. `Broken`: the
+origin is in trouble, and another agent may try.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ from ecdn_proxy.core.values import ByteRange, Headers
 from ecdn_proxy.wire.integrity import SEGMENT_BYTES_MAX, SegmentHead
 
 FRESH_BY_DEFAULT_S = 60.0
-"""Segments never change under one URL; without a word from the origin a minute covers the live edge of a site."""
+"""How long an answer is fresh if the origin says nothing of it. A segment never changes under its URL, and within a
+minute all viewers of a site have asked for a segment at the live edge."""
 KEPT_CHARACTERS_MAX = 4_000
-"""Of all kept fields together; they travel in the first voucher's frame."""
+"""The most characters of all kept header fields together; they travel in the frame of the first voucher."""
 _KEPT = frozenset(
     {"cache-control", "expires", "access-control-expose-headers", "timing-allow-origin", "cross-origin-resource-policy"}
 )
@@ -26,16 +27,16 @@ _NOT_MEDIA = ("text/html", "application/json", "text/css", "application/javascri
 
 @dataclass(frozen=True, slots=True)
 class Shareable:
-    """May be kept and given to others."""
+    """The answer may be kept and given to other viewers."""
 
     head: SegmentHead
     first_byte: int
-    """Position of the body's first byte inside the segment (a resumed fetch begins later)."""
+    """The position in the segment at which the body begins; above 0 for a fetch that goes on where one broke off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """Belongs to one viewer; `lasting` when the next segments of the rendition will be the same."""
+    """The answer belongs to one viewer. `lasting`: the same will be so of the rendition's next segments."""
 
     why: str
     lasting: bool = True
@@ -43,14 +44,14 @@ class Private:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """404 or 410: not there, for nobody."""
+    """The origin answered 404 or 410: the segment is not there, for anybody."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """5xx, 429 or an answer that contradicts itself."""
+    """The origin answered 5xx or 429, or its answer contradicts itself or what was asked."""
 
     status: int
     why: str
@@ -74,9 +75,9 @@ def judge(
         status: the origin's status code.
         headers: its header fields, names in lower case.
         wanted: the part of the resource that is the segment; None for all of it.
-        first_byte: position in the segment from which on the bytes were asked for.
-        authorized: the request carried Authorization (RFC 9111 section 3.5).
-        utc: now, seconds since the epoch.
+        first_byte: the position in the segment from which on bytes were asked for.
+        authorized: whether the request carried Authorization (RFC 9111 section 3.5).
+        utc: now, seconds since 1970.
     """
     fields = _combined(headers)
     if status in (404, 410):
@@ -119,7 +120,7 @@ def judge(
 
 
 def _combined(headers: Headers) -> dict[str, str]:
-    """Fields by name; of one that came twice all values, as a list (RFC 9110 section 5.3)."""
+    """Header fields by name. A field that came twice has both values, separated by a comma (RFC 9110 section 5.3)."""
     fields: dict[str, str] = {}
     for name, value in headers:
         fields[name] = f"{fields[name]}, {value}" if name in fields and fields[name] != value else value
@@ -127,7 +128,7 @@ def _combined(headers: Headers) -> dict[str, str]:
 
 
 def directives(value: str) -> dict[str, str]:
-    """Cache-Control directives by name in lower case; a directive without argument has an empty one."""
+    """Cache-Control's directives: argument by name in lower case; "" for a directive without an argument."""
     found: dict[str, str] = {}
     for part in value.split(","):
         name, _, argument = part.strip().partition("=")
@@ -137,12 +138,12 @@ def directives(value: str) -> dict[str, str]:
 
 
 def _short(value: str | None) -> str | None:
-    """A validator that fits a voucher's head; a longer one is as good as none."""
+    """A validator if it fits into a segment's head, else None."""
     return value if value is not None and len(value) <= 2_000 else None
 
 
 def _bounded(kept: list[tuple[str, str]]) -> Headers:
-    """What travels in a voucher's head, in one frame with the rest."""
+    """The header fields that fit into a segment's head, which travels in one frame with the first voucher."""
     room = KEPT_CHARACTERS_MAX
     fits: list[tuple[str, str]] = []
     for name, value in kept[:16]:
@@ -153,12 +154,12 @@ def _bounded(kept: list[tuple[str, str]]) -> Headers:
 
 
 def is_strong(etag: str | None) -> bool:
-    """Whether partial answers may be combined under this entity tag (RFC 9110 section 8.8.1)."""
+    """Whether an entity tag is strong, so that partial answers may be combined under it (RFC 9110 section 8.8.1)."""
     return etag is not None and etag.startswith('"') and len(etag) > 2
 
 
 def is_fresh(head: SegmentHead, utc: float) -> bool:
-    """Whether a kept answer may be used without asking (RFC 9111 section 4.2)."""
+    """Whether a kept answer may be used without asking the origin (RFC 9111 section 4.2)."""
     return utc - head.date_utc <= head.fresh_s
 
 
@@ -184,14 +185,17 @@ def _forbidden(fields: dict[str, str], headers: Headers, control: dict[str, str]
 def _place(
     status: int, fields: dict[str, str], wanted: ByteRange | None, first_byte: int
 ) -> tuple[int | None, int] | Broken | Private:
-    """Total bytes of the segment, and where in it this body begins."""
+    """Total bytes of the segment (None if unknown), and the position in the segment at which this body begins.
+
+    Instead of these: `Broken` if the answer is not what was asked for, `Private` if it cannot be shared.
+    """
     length = _whole(fields.get("content-length"))
     if length is not None and length > SEGMENT_BYTES_MAX:
         return Private(f"{length} bytes are more than a segment may have")
     if status == 200:
         if wanted is None:
             return length, 0
-        # http.md 6: never take a 200 for the range asked; the whole resource passes to this viewer alone
+        # a 200 holds the whole resource, never the range that was asked for: it passes to this viewer alone
         return Private("the origin ignores Range for a resource whose parts are segments")
     span = _content_range(fields.get("content-range"))
     if span is None:
@@ -257,10 +261,10 @@ def _fresh_s(fields: dict[str, str], control: dict[str, str], date: float) -> fl
 
 
 def _cors(fields: dict[str, str], headers: Headers) -> Literal["none", "any", "echo"]:
-    """What the origin proved of cross-origin reading.
+    """Which pages of other origins may read the answer, as far as the origin has shown it.
 
-    `*` is for anybody; one name without `Vary: Origin` is the same for everybody, and kept as it is; a name that varies
-    was given because this asker's Origin was allowed.
+    "any": the origin said `*`. "echo": it named the origin of the page that asked, with `Vary: Origin`, so each page is
+    told its own. "none": it said nothing, or named one origin for everybody, which is kept as it is.
     """
     allowed = fields.get("access-control-allow-origin")
     if not allowed:

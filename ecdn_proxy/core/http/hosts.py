@@ -1,7 +1,8 @@
-"""Which hosts are ours to intercept, and which addresses nobody may be sent to.
+"""Which hosts this agent intercepts, and to which addresses it connects nobody.
 
-Map: `HostScope` (intercepted domains minus bypassed ones) · `domain` (one domain as certificates and PAC want it) ·
-`place` (`address:port` of a setting) · `is_public` (an IP address that a viewer may be connected to).
+Map: `HostScope` (the intercepted domains without the bypassed ones) · `domain` (one domain as certificates and PAC
+files need it) · `place` (`address:port` of a setting) · `is_public` (an IP address to which a viewer may be connected)
+· `host_name` (the form in which hosts are compared).
 """
 
 import ipaddress
@@ -15,10 +16,10 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
 
 def domain(text: str) -> str:
-    """A domain in lower case, as A-labels, without the trailing dot, a leading `*.` or `.`.
+    """A domain in lower case and as A-labels (RFC 5890), without a trailing dot, a leading `*.` or a leading `.`.
 
     Raises:
-        ValueError: not a domain name; the sentence says what is allowed.
+        ValueError: the text is no domain name; the message says what is allowed.
     """
     name = text.strip().lower().removeprefix("*.").strip(".")
     if not name.isascii():
@@ -33,10 +34,10 @@ def domain(text: str) -> str:
 
 
 def place(text: str) -> tuple[str, int]:
-    """Address and port of `127.0.0.1:3128` or `[::1]:3128`.
+    """Address and port in a text such as `127.0.0.1:3128` or `[::1]:3128`.
 
     Raises:
-        ValueError: anything else; the sentence says what is allowed.
+        ValueError: the text is anything else; the message says what is allowed.
     """
     host, colon, port = text.strip().rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -51,25 +52,25 @@ def place(text: str) -> tuple[str, int]:
 
 @lru_cache(maxsize=1024)
 def is_public(address: str) -> bool:
-    """Whether an IP address is on the open internet: not this machine's, a private, link-local or reserved one."""
+    """Whether an IP address is one of the open internet: neither this machine's nor private, link-local or reserved."""
     return not is_local_target(f"http://[{address}]/" if ":" in address else f"http://{address}/")
 
 
 def host_name(host: str) -> str:
-    """A host in the form in which hosts are compared."""
+    """A host in the form in which hosts are compared: lower case, without a trailing dot."""
     return host.lower().rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
 class HostScope:
-    """The configured domains, each with all its subdomains; built with `HostScope.of`."""
+    """The configured domains, each with all its subdomains. `HostScope.of` makes one from the settings."""
 
     intercept: tuple[str, ...]
     bypass: tuple[str, ...]
 
     @staticmethod
     def of(intercept: tuple[str, ...], bypass: tuple[str, ...]) -> "HostScope":
-        """From settings.
+        """The scope of the settings `intercept_domains` and `bypass_domains`.
 
         Raises:
             ValueError: as `domain`.
@@ -77,7 +78,7 @@ class HostScope:
         return HostScope(tuple(map(domain, intercept)), tuple(map(domain, bypass)))
 
     def includes(self, host: str) -> bool:
-        """Whether a host is to be intercepted; look-alikes such as `evilstream.test` for `stream.test` are not."""
+        """Whether a host is intercepted. With `stream.test`, a look-alike such as `evilstream.test` is not."""
         name = host_name(host)
         return _below(name, self.intercept) and not _below(name, self.bypass)
 

@@ -1,16 +1,17 @@
 """URLs as a player's browser resolves and compares them.
 
-Map: `resolve` (WHATWG URL, "basic URL parser": https://url.spec.whatwg.org/#concept-basic-url-parser) · `normal` (the
-form for exact comparison) · `origin_of` · `is_local_target` (hosts no manifest may send us to) · `split` and `Parts`
-underneath.
+Map: `resolve` (a reference in a manifest -> the URL that a player asks for; WHATWG URL, "basic URL parser":
+https://url.spec.whatwg.org/#concept-basic-url-parser) · `normal` (the form in which URLs are compared exactly) ·
+`origin_of` (scheme, host and port) · `is_local_target` (hosts to which no manifest may lead us) · `split` and `Parts`
+(the parser).
 
-Why not `urllib.parse.urljoin`: it drops empty path segments (`a//b` becomes `a/b`), so the URL that we would list is
-not the one that the player asks for. Only http and https are parsed; any other scheme (`data:`, `skd:`, `urn:`) comes
-back untouched.
+`urllib.parse.urljoin` cannot be used: it drops empty path segments (`a//b` becomes `a/b`), so the catalog would list
+another URL than the one that the player asks for. Only http and https are parsed. A URL with any other scheme (`data:`,
+`skd:`, `urn:`) comes back as it is.
 
-Query strings are not inherited: browsers and the players built on them do not hand a manifest's query on to its
-segments. A player script that does add the manifest's token to every segment is met by the catalog, which compares
-identities without tokens (see `core.providers`).
+A segment's URL does not inherit the manifest's query string, because browsers, and the players built on them, do not
+inherit it. Some player scripts do add the manifest's token to every segment. The catalog finds such segments all the
+same, because it compares URLs without tokens (`core/catalog/providers`).
 """
 
 import ipaddress
@@ -21,7 +22,7 @@ from typing import Final
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 URL_CHARACTERS_MAX: Final = 16_384
-"""Characters in one URL. Real ones carry tokens of up to about 8,000; beyond twice that, servers answer 414."""
+"""The most characters of one URL. Real ones carry tokens of up to about 8,000; for twice that, servers answer 414."""
 
 _CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -32,8 +33,8 @@ _NOT_IN_USERINFO = re.compile("[^!$-.0-9A-Z_a-z~%&'()*+,-]")
 _FORBIDDEN_IN_HOST = re.compile("[\\x00-\\x20#/:<>?@\\[\\\\\\]^|%\\x7f]")
 _DOTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "broadcasthost"})
-# Spellings that parsing would not change: a lower-case name, no port, no dot segments, nothing to encode. Most segments
-# are written so; skipping the parser halves the time for listing 20,000 of them.
+# Spellings that the parser would not change: a lower-case host, no port, no dot segments, nothing to percent-encode.
+# Most segments are written so, and without the parser 20,000 of them are listed in half the time.
 _PLAIN_SEGMENTS = r"(?:/(?!\.|%2[eE])[A-Za-z0-9!$&'()*+,;=:@_~%.-]*)+"
 _PLAIN_QUERY = r"[A-Za-z0-9!$&()*+,;=:@_~%./-]*"
 _PLAIN = re.compile(
@@ -46,12 +47,12 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class BadUrl(ValueError):
-    """The text is no URL that a browser would fetch (WHATWG "failure")."""
+    """The text is no URL that a browser would fetch (the WHATWG parser returns "failure")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One http or https URL, already in WHATWG's serialised form; `port` is None when it is the scheme's own."""
+    """One http or https URL in parts, each as WHATWG serialises it. `port` is None if it is the scheme's default."""
 
     scheme: str
     userinfo: str
@@ -85,11 +86,11 @@ def resolve(base: str, reference: str) -> str:
 
     Args:
         base: an absolute http or https URL.
-        reference: what the manifest says; a scheme other than http and https is returned stripped but otherwise
-            untouched.
+        reference: what the manifest says. One with another scheme than http and https is returned as it is, without
+            the spaces around it.
 
     Raises:
-        BadUrl: if a browser could not parse it either, or it is longer than `URL_CHARACTERS_MAX`.
+        BadUrl: a browser could not parse it either, or it is longer than `URL_CHARACTERS_MAX`.
     """
     if len(reference) < URL_CHARACTERS_MAX and _PLAIN_RELATIVE.fullmatch(reference):
         return _folder(base) + reference
@@ -103,15 +104,15 @@ def resolve(base: str, reference: str) -> str:
     if scheme not in DEFAULT_PORTS:
         return cleaned
     if scheme == root.scheme and not rest[:2].replace("\\", "/").startswith("//"):
-        return _relative(root, rest).text()  # "http:other.ts": relative all the same
+        return _relative(root, rest).text()  # "http:other.ts" is relative all the same
     return _absolute(scheme, rest).text()
 
 
 def normal(url: str) -> str:
-    """The form in which two URLs are compared exactly: serialised, without default port and fragment.
+    """The form in which two URLs are compared exactly: as WHATWG serialises it, without default port and fragment.
 
     Raises:
-        BadUrl: as `resolve`; also for a scheme other than http and https.
+        BadUrl: as `resolve`; also for another scheme than http and https.
     """
     if len(url) <= URL_CHARACTERS_MAX and _PLAIN.fullmatch(url):
         return url
@@ -120,7 +121,7 @@ def normal(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port; http and https of one host are two origins.
+    """Scheme, host and port of a URL. http and https of one host are two origins.
 
     Raises:
         BadUrl: as `normal`.
@@ -146,11 +147,11 @@ def split(url: str) -> Parts:
 
 
 def is_local_target(url: str) -> bool:
-    """Whether the URL's host is, by its spelling alone, this machine or its private neighbourhood.
+    """Whether the URL's host is, by its spelling alone, this machine or an address in a private network.
 
-    Literal addresses in every spelling a browser takes (decimal, octal, hexadecimal, IPv4 inside IPv6), `localhost` and
-    its kin. Names are not looked up here: after DNS the origin client checks once more. A URL that cannot be parsed
-    counts as local, because nobody may be sent there either.
+    Such hosts are literal addresses in every spelling that a browser takes (decimal, octal, hexadecimal, IPv4 inside
+    IPv6), and `localhost` with its variants. Names are not looked up here: the origin client checks the address once
+    more after DNS. A URL that cannot be parsed counts as local, because nobody may be sent there either.
     """
     try:
         return _is_local_host(split(url).host)
@@ -160,7 +161,7 @@ def is_local_target(url: str) -> bool:
 
 @lru_cache(maxsize=512)
 def _folder(base: str) -> str:
-    """A base without everything behind its path's last slash."""
+    """A base URL up to and with the last slash of its path."""
     parts = split(base)
     return Parts(*_fields(parts)[:4], parts.path[: parts.path.rindex("/") + 1], None, None).text()
 
@@ -207,7 +208,7 @@ def _escape(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _cut(rest: str) -> tuple[str, str | None, str | None]:
-    """(before, query, fragment) with query and fragment percent-encoded as for a special scheme."""
+    """What stands before the query, the query, and the fragment; the latter two percent-encoded as for http."""
     rest, hash_mark, fragment = rest.partition("#")
     before, question, query = rest.partition("?")
     return (
@@ -244,7 +245,10 @@ def _relative(base: Parts, rest: str) -> Parts:
 
 
 def _path(kept: list[str], text: str) -> str:
-    """`text` (empty, or beginning with a slash) walked from the directory `kept`; empty segments stay."""
+    """The path to which `text` leads from the directory `kept`. `text` is empty or begins with a slash.
+
+    Empty path segments stay.
+    """
     done = list(kept)
     pieces = text[1:].split("/")
     for at, piece in enumerate(pieces):
@@ -262,7 +266,7 @@ def _place(place: str, scheme: str) -> tuple[str, int | None]:
     """Host and port of an authority.
 
     Raises:
-        BadUrl: for an empty or forbidden host, or a port beyond 65535.
+        BadUrl: the host is empty or forbidden, or the port is beyond 65535.
     """
     if place.startswith("["):
         host, bracket, tail = place.partition("]")
@@ -285,7 +289,7 @@ def _place(place: str, scheme: str) -> tuple[str, int | None]:
 
 
 def _ipv6_text(address: ipaddress.IPv6Address) -> str:
-    """As WHATWG serialises it; Python writes the IPv4-mapped ones with dots, browsers in hexadecimal."""
+    """An address as WHATWG serialises it. Python writes IPv4-mapped addresses with dots, browsers in hexadecimal."""
     if address.scope_id is not None:
         raise BadUrl("an address with a zone is no URL host")
     if address.ipv4_mapped is None:
@@ -295,7 +299,7 @@ def _ipv6_text(address: ipaddress.IPv6Address) -> str:
 
 
 _LABEL_DOTS = re.compile("[.\u3002\uff0e\uff61]")
-"""What separates labels (UTS 46 section 4.5): the full stop and its three ideographic kin."""
+"""The characters that separate labels (UTS 46 section 4.5): the full stop and its three ideographic forms."""
 
 
 def _host(name: str) -> str:
@@ -304,7 +308,7 @@ def _host(name: str) -> str:
         host = decoded.lower()
     else:
         try:
-            # label by label: browsers let empty ones stand, Python's codec refuses the whole name for them
+            # label by label: browsers accept empty labels, and Python's codec refuses a whole name that has one
             host = ".".join(part.encode("idna").decode("ascii") for part in _LABEL_DOTS.split(decoded)).lower()
         except UnicodeError as error:
             raise BadUrl(f"not a host name: {name[:80]!r}") from error
@@ -322,12 +326,12 @@ def _percent_decoded(name: str) -> str:
 
 
 def _ipv4(host: str) -> ipaddress.IPv4Address | None:
-    """The address a browser reads out of `127.1`, `2130706433`, `0x7f.1` or `0177.0.0.1`; None for a name.
+    """The address that a browser reads in `127.1`, `2130706433`, `0x7f.1` or `0177.0.0.1`; None for a name.
 
     https://url.spec.whatwg.org/#concept-ipv4-parser
 
     Raises:
-        BadUrl: if the last label is a number but the whole is no address.
+        BadUrl: the last label is a number, but the whole is no address.
     """
     labels = host.split(".")
     if labels[-1] == "" and len(labels) > 1:
