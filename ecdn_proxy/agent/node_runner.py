@@ -12,6 +12,7 @@ from typing import Self
 
 from ecdn_proxy.agent.performer import Performer, Surroundings
 from ecdn_proxy.agent.recorder import RecordFile
+from ecdn_proxy.agent.story import NodeStory
 from ecdn_proxy.core import events
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.recording import Born, Recording, Witness
@@ -43,8 +44,8 @@ class NodeRunner:
         performer = Performer(surroundings, feed)
         if record is None:
             node = born.node(seal)
-            return cls(node, node, performer, Driver(node, performer.perform, failed))
+            return cls(node, node, performer, Driver(node, performer.perform, failed, NodeStory()))
         witness = Witness(seal)
         node = born.node(witness)
         recording = Recording(node, witness, record.write, born)
-        return cls(node, recording, performer, Driver(recording, performer.perform, failed))
+        return cls(node, recording, performer, Driver(recording, performer.perform, failed, NodeStory()))

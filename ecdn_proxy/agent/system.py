@@ -269,8 +269,8 @@ class System:
 
     def _node_failed(self, error: Exception) -> None:
         """A fault of ours: nobody's viewing may end with it."""
-        log.error("the node failed and is started anew", exc_info=error)
         former = self._running
+        log.error("the node failed and is started anew", exc_info=error, story=str(former.driver.story))
         former.driver.close()
         if self._hub is not None:
             for device in self._hub.stats():

@@ -3,6 +3,7 @@
     Recording(node, witness, write, born)   stands before the node and notes what goes in and comes out
     Witness(seal)                     notes which vouchers the real seal refused
     decided(effect)                   one decision with its reason, as it is recorded, printed and compared
+    happened(event)                   one event in words, for a log
     read_line(line)                   one line of the file: Born | RecordedEvent | RecordingEnd
 
 A recording holds no segment's bytes, no URL, cookie, token, user, title or host of an origin, no decryption or signing
@@ -154,7 +155,7 @@ class Recording:
 
     def handle(self, event: events.Event, now: Instant) -> Sequence[events.Effect]:
         """Hand one event to the node and write both the event and the node's decisions."""
-        name, what = type(event).__name__, _scrubbed(event)
+        name, what = type(event).__name__, scrubbed(event)
         try:
             effects = self._node.handle(event, now)
         except Exception as error:
@@ -204,7 +205,13 @@ def in_memory_words(found: values.StoredSegment | None) -> str:
 # ---- what is left out
 
 
-def _scrubbed(event: events.Event) -> dict[str, Any]:
+def happened(event: events.Event) -> str:
+    """One event in words, without what a recording leaves out."""
+    return " ".join((type(event).__name__, *(f"{name}={value}" for name, value in scrubbed(event).items())))
+
+
+def scrubbed(event: events.Event) -> dict[str, Any]:
+    """What a recording holds of an event, as JSON has it: by the names of its fields, bytes as their number."""
     match event:
         case events.Wanted(origin=origin):
             authorized = tuple((name, "") for name, _ in origin.headers if name == "authorization")

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ecdn_proxy.sansio.machine import Instant, Machine
+from ecdn_proxy.sansio.machine import Instant, Machine, Story
 
 
 class Driver[Event, Effect]:
@@ -29,10 +29,13 @@ class Driver[Event, Effect]:
         machine: Machine[Event, Effect],
         perform: Callable[[Effect], None],
         failed: Callable[[Exception], None],
+        story: Story | None = None,
     ) -> None:
         self._machine = machine
         self._perform = perform
         self._failed = failed
+        self.story = Story() if story is None else story
+        """The machine's last events: told before each is handled, read when one of them failed."""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Event] = deque()
         self._busy = False
@@ -61,9 +64,13 @@ class Driver[Event, Effect]:
         self._busy = True
         try:
             if woken:
-                self._perform_all(self._machine.wake(self.now()))
+                now = self._loop.time()
+                self.story.tell(now, "wake")
+                self._perform_all(self._machine.wake(now))
             while self._waiting:
-                self._perform_all(self._machine.handle(self._waiting.popleft(), self.now()))
+                event, now = self._waiting.popleft(), self._loop.time()
+                self.story.tell(now, event)
+                self._perform_all(self._machine.handle(event, now))
         except Exception as error:  # the owner decides: restart the machine, send viewers to the origin
             self._failed(error)
         finally:

@@ -3,7 +3,7 @@
 Instant      seconds on a clock that never jumps; only differences of two mean something
 Machine      handle(event, now) -> effects;  wake_at() -> when to call wake(now)
 earliest     the first of several times, of which some are "never"
-Story        a machine's last events and effects, kept so that an error can show them
+Story        a machine's last events, kept so that a fault is logged with what led to it
 Impossible   the error for a fault of ours: something happened that no table provides for
 """
 
@@ -46,25 +46,25 @@ def earliest(times: Iterable[Instant | None]) -> Instant | None:
 
 
 class Impossible(Exception):
-    """A fault of ours. Its text holds the story that led to it, if there is one."""
-
-    def __init__(self, what: str, story: "Story | None" = None) -> None:
-        super().__init__(what if story is None else f"{what}\n{story}")
-        self.what = what
+    """A fault of ours; whoever logs it adds the machine's `Story`."""
 
 
 class Story:
-    """The last lines that were told, 64 unless `length` says otherwise; as text, the oldest line comes first."""
+    """The last things that happened to a machine, oldest first; its driver tells it each event before it is handled."""
 
     def __init__(self, length: int = 64) -> None:
-        self._lines: deque[tuple[Instant, str]] = deque(maxlen=length)
+        self.told: deque[tuple[Instant, object]] = deque(maxlen=length)
 
-    def tell(self, now: Instant, what: str) -> None:
-        """Append one line and forget the oldest if there are too many."""
-        self._lines.append((now, what))
+    def tell(self, now: Instant, what: object) -> None:
+        """Append one event, or the word "wake"."""
+        self.told.append((now, what))
+
+    def words(self, what: object) -> str:
+        """One event as it is logged."""
+        return str(what)
 
     def __str__(self) -> str:
-        return "\n".join(f"{now:12.3f}  {what}" for now, what in self._lines)
+        return "\n".join(f"{now:12.3f}  {self.words(what)}" for now, what in self.told)
 
 
 def impossible(what: str) -> NoReturn:

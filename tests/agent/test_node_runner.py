@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from ecdn_proxy.agent.api import Begun, FromMemory, OwnAnswer
 from ecdn_proxy.core import events
@@ -60,3 +61,23 @@ async def test_what_was_given_to_others_before_a_fault_is_still_counted_after_it
         assert "restarted-within" in agent.codes()
         assert agent.system.status().bytes.uploaded == len(BODY)
         assert agent.system.usage().reported().bytes_up == len(BODY)
+
+
+async def test_a_fault_of_ours_is_logged_with_what_had_happened_before_it(tmp_path: Path) -> None:
+    """64 events at most, and none of a viewer's secrets."""
+    async with started(tmp_path) as agent:
+        await agent.watch()
+        await agent.play("1.ts")
+        agent.system.feed(events.LinkOpened(contact("ann"), "lan", (STREAM,), serves=True, rtt_ms=1.0))
+        with capture_logs() as lines:
+            agent.system.feed(events.Received("ann", Bye("this never reaches a node")))
+    (fault,) = [line for line in lines if line["log_level"] == "error"]
+    assert isinstance(fault["exc_info"], Exception)
+    story = fault["story"].splitlines()
+    assert "Received device=ann" in story[-1], "the event that it failed at is the last"
+    assert "LinkOpened" in story[-2]
+    assert sum("OriginSent" in line for line in story) >= 1
+    assert any("Wanted viewer=1" in line for line in story)
+    assert len(story) <= 64
+    for secret in ("origin.test", "/live/", "session=ann", "http"):
+        assert secret not in fault["story"], secret

@@ -140,5 +140,14 @@ async def test_a_closed_driver_does_nothing_more() -> None:
 async def test_a_fault_of_ours_reaches_the_owner() -> None:
     faults: list[Exception] = []
     driver: Driver[str, str] = Driver(Echo(), lambda effect: None, faults.append)
+    driver.feed("before")
     driver.feed("break")
     assert isinstance(faults[0], Impossible)
+    assert [what for _, what in driver.story.told] == ["before", "break"], "the story ends with what it failed at"
+
+
+@pytest.mark.asyncio
+async def test_a_wake_is_told_too() -> None:
+    driver: Driver[str, str] = Driver(Echo(), lambda effect: None, print)
+    driver._wake()
+    assert [what for _, what in driver.story.told] == ["wake"]
