@@ -1,14 +1,20 @@
 """What the front may ask of the agent: the whole surface between a viewer's HTTP and the swarm.
 
-AgentApi.sort(request)          at requestheaders, at once: pass it, answer it from memory, or send it to the gateway
-AgentApi.manifest(...)          an origin's manifest went by: learn its segments
-AgentApi.passed(...)            a request went by untouched: proof of entitlement, bytes for the books
-AgentApi.open(ticket)           the gateway begins to answer a ticket
-Delivery                     one viewer's answer as it comes
-AgentApi.status()               everything the page, the JSON and the command line show
+    AgentApi.route(request)          where this request is answered: PassToOrigin | FromMemory | Shared
+    AgentApi.may_be_manifest(...)    must this answer of the origin be copied, so that it can be learnt?
+    AgentApi.manifest_arrived(...)   the origin's manifest went by: learn its segments
+    AgentApi.passed_to_origin(...)   a request went to the origin untouched: proof of entitlement, bytes to count
+    AgentApi.host_bypassed(...)      a host is tunnelled from now on
+
+    Shared.open_response() -> ViewerResponse      head() · body() · release()
+    StartedAgent                     an agent that runs: its `router` is the AgentApi, `status()` is for people
+
+A segment's request comes in by `route` once, and its answer goes out by one `ViewerResponse`. Whoever carries the
+request holds the `Shared` route until it answers: the lean path opens it in the same turn of the event loop, the
+loopback gateway after mitmproxy has brought the request there (`front/mitm/gateway.py`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,71 +25,22 @@ from ecdn_proxy.wire.integrity import SegmentHead
 
 @dataclass(frozen=True, slots=True)
 class ViewerRequest:
-    """A request as the browser sent it, names of fields in lower case, in order."""
+    """A request as the browser sent it. Names of header fields are in lower case, in the browser's order."""
 
     method: str
     url: str
     headers: Headers = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """Straight to the origin, untouched and streamed."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class FromMemory:
-    """The whole segment is in memory and small enough to be answered in the hook."""
-
-    segment: StoredSegment
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToGateway:
-    """Route to the gateway with this ticket; it is good for one request."""
-
-    ticket: str
-    why: str
-
-
-Route = Pass | FromMemory | ToGateway
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A shared answer begins; `head.total_bytes` may be None."""
-
-    head: SegmentHead
-    source: Source
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class OwnAnswer:
-    """The origin's answer to this viewer's own request, as it came: status, headers and body."""
-
-    status: int
-    reason: str
-    headers: Headers
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The origin said so to a neighbour a moment ago."""
-
-    status: int
-    why: str
-
-
 class ViewerResponse(Protocol):
-    """One viewer's answer. Close it in any case; closing early tells the node that the viewer left."""
+    """One viewer's response to a segment's request. Release it in any case."""
 
-    async def begin(self) -> Begun | OwnAnswer | Missing:
-        """Wait for the head."""
+    async def head(self) -> "SharedHead | OwnHead | RefusedHead":
+        """Wait for the head.
+
+        Raises:
+            Unavailable: no source can answer, not even the origin.
+        """
         ...
 
     def body(self) -> AsyncIterator[bytes | memoryview]:
@@ -94,40 +51,101 @@ class ViewerResponse(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Let go of it."""
+    async def release(self) -> None:
+        """The front takes nothing more. Before the body's end this tells the node that the viewer left."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PassToOrigin:
+    """The request goes to the origin untouched, and the answer is streamed."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromMemory:
+    """The whole segment is in this machine's memory, and small enough to be answered in one go."""
+
+    segment: StoredSegment
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A segment that this viewer may have from the agent, wherever the agent has it from."""
+
+    why: str
+    open_response: Callable[[], ViewerResponse] = field(repr=False)
+    """Begin this viewer's response; nothing is asked of anybody before. Call it once."""
+
+
+Route = PassToOrigin | FromMemory | Shared
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHead:
+    """The head of an answer that all viewers share; `head.total_bytes` is None while the length is unknown."""
+
+    head: SegmentHead
+    source: Source
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHead:
+    """The head of the origin's answer to this viewer's own request, as it came."""
+
+    status: int
+    reason: str
+    headers: Headers
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedHead:
+    """The origin refused this segment a moment ago, 404 or 410, to this machine or a neighbour; there is no body."""
+
+    status: int
+    why: str
 
 
 class AgentApi(Protocol):
-    """The agent as the front sees it."""
+    """The agent as whoever carries viewers' requests sees it."""
 
-    def sort(self, request: ViewerRequest) -> Route:
-        """Decide where a request goes. Never raises and never blocks: on any doubt, Pass."""
+    def route(self, request: ViewerRequest) -> Route:
+        """Decide where a request is answered. Never raises and never waits: on any doubt, PassToOrigin."""
         ...
 
-    def wants_body(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
-        """Whether this passing response may be a manifest, so that its body must be copied (bounded)."""
+    def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
+        """Whether the origin's answer with this head may be a manifest, so that its body must be copied (bounded)."""
         ...
 
-    async def manifest(self, request: ViewerRequest, status: int, headers: Headers, body: bytes) -> None:
-        """A whole response that may be a manifest has gone by (identity coded); learns its segments if it is one."""
-        ...
+    async def manifest_arrived(self, request: ViewerRequest, headers: Headers, body: bytes) -> None:
+        """A whole answer that may be a manifest has gone by; learn its segments if it is one.
 
-    def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
-        """A request went to the origin untouched and ended."""
-        ...
-
-    def bypassed(self, host: str, why: str) -> None:
-        """A host is tunnelled from now on: a program on this machine refuses our certificate for it."""
-        ...
-
-    def open(self, ticket: str) -> ViewerResponse:
-        """Begin to answer a ticket.
-
-        Raises:
-            KeyError: no such ticket, or used before.
+        Args:
+            request: the viewer's.
+            headers: the origin's, names in lower case.
+            body: without any content coding.
         """
+        ...
+
+    def passed_to_origin(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
+        """A request went to the origin untouched, and its answer of `received_bytes` has ended."""
+        ...
+
+    def host_bypassed(self, host: str, why: str) -> None:
+        """A host is tunnelled from now on, for a program on this machine refuses our certificate for it."""
+        ...
+
+
+class StartedAgent(Protocol):
+    """An agent that runs."""
+
+    @property
+    def router(self) -> AgentApi:
+        """Its only door for viewers' requests."""
         ...
 
     def status(self) -> Status:

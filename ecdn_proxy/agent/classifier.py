@@ -1,17 +1,19 @@
 """Which requests are segments that this viewer may have from us; everything else passes.
 
-    Classifier.sort(request)      Pass | a Match with its key, stream and place
-    Classifier.manifest(...)      an origin's manifest: its segments, and who has proven what
-    Classifier.passed(...)        an own 2xx of the origin proves a viewer, a 401 or 403 takes the proof back
+    Classifier.classify(request)         PassToOrigin | a SegmentMatch with its key, stream and place
+    Classifier.may_be_manifest(...)      whether the origin's answer must be copied, to be learnt
+    Classifier.manifest_arrived(...)     the origin's manifest: its segments, and that this viewer may have them
+    Classifier.origin_answered(...)      an own 2xx of the origin proves a viewer; a 401 or 403 takes the proof back
+    Classifier.forget_old(utc)
 
-Positive identification only: a URL is a segment because a manifest fetched on this machine listed it.
+Positive identification only: a URL is a segment because a manifest that was fetched on this machine lists it.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from ecdn_proxy.agent.api import Pass, ViewerRequest
+from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
 from ecdn_proxy.core.catalog.catalog import Catalog
 from ecdn_proxy.core.catalog.entitlement import Entitlements
 from ecdn_proxy.core.catalog.lookup import Listed
@@ -28,48 +30,47 @@ _MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", "/manifest")
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class SegmentMatch:
     """A segment that this viewer may have."""
 
     listed: Listed
-    credential: str
     why: str
 
 
 class Classifier:
-    """Catalog and entitlements of one machine."""
+    """What this machine's manifests list, and which viewer has proven to have which."""
 
     def __init__(self, *, salt: bytes, profiles: Profiles, window_s: float, allow_local: bool) -> None:
         self.catalog = Catalog(salt=salt, profiles=profiles, allow_local=allow_local)
         self._profiles = profiles
-        self._entitled = Entitlements(window_s=window_s)
+        self._entitlements = Entitlements(window_s=window_s)
 
-    def sort(self, request: ViewerRequest, utc: float) -> Pass | Match:
-        """Decide for one request."""
+    def classify(self, request: ViewerRequest, utc: float) -> PassToOrigin | SegmentMatch:
+        """Decide what a request is; `utc` in seconds since 1970."""
         if request.method != "GET":
-            return Pass(f"{request.method} passes")
+            return PassToOrigin(f"{request.method} passes")
         fields = fields_of(request.headers)
         control = directives(fields.get("cache-control", ""))
         if control.keys() & {"no-cache", "no-store"} or "no-cache" in fields.get("pragma", "").lower():
-            return Pass("the player asked for the origin's own answer (no-cache)")
+            return PassToOrigin("the player asked for the origin's own answer (no-cache)")
         if "upgrade" in fields:
-            return Pass("an upgrade passes")
+            return PassToOrigin("an upgrade passes")
         span = asked_range(fields.get("range"))
         if span == "several":
-            return Pass("several ranges at once pass")
+            return PassToOrigin("several ranges at once pass")
         listed = self.catalog.look_up(request.url, span, utc=utc)
         if listed is None:
-            return Pass("no manifest fetched here lists this as a segment")
+            return PassToOrigin("no manifest fetched here lists this as a segment")
         if "if-range" in fields and listed.byte_range is not None:
-            return Pass("a conditional range of a resource that is here only in part passes")
+            return PassToOrigin("a conditional range of a resource that is here only in part passes")
         credential = self._credential(listed.tokens, fields)
-        verdict = self._entitled.is_entitled(listed.proof, credential, utc)
+        verdict = self._entitlements.is_entitled(listed.proof, credential, utc)
         if not verdict.allowed:
-            return Pass(verdict.why)
-        return Match(listed, credential, listed.why)
+            return PassToOrigin(verdict.why)
+        return SegmentMatch(listed, listed.why)
 
-    def wants_body(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
-        """Whether a passing answer may be a manifest."""
+    def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
+        """Whether the origin's answer with this head may be a manifest."""
         if request.method != "GET" or status != 200:
             return False
         fields = dict(headers)
@@ -79,12 +80,12 @@ class Classifier:
             return sniff(kind, b"#EXTM3U") is not None
         return any(part in kind for part in _MANIFEST_TYPES) and not kind.startswith("text/html")
 
-    async def manifest(
+    async def manifest_arrived(
         self, request: ViewerRequest, content_type: str | None, body: bytes, utc: float
     ) -> tuple[str, ...]:
-        """A whole answer that may be a manifest; returns the streams under which its viewers can be met.
+        """Learn a whole answer that may be a manifest; return the streams under which its viewers can be met.
 
-        Of a media playlist these are its presentation's and its own: who came late knows only the latter.
+        A media playlist has two: its presentation's, and its own, which is all that a machine knows that came late.
 
         Raises:
             ManifestError: it is a manifest, but cannot be used.
@@ -98,7 +99,7 @@ class Classifier:
             presentation = await asyncio.to_thread(parse, request.url, body, content_type, utc, variables=variables)
         stream = self.catalog.manifest_arrived(presentation, utc=utc)
         fields = fields_of(request.headers)
-        self._entitled.manifest_fetched(
+        self._entitlements.manifest_fetched(
             self.catalog.proof_of(request.url),
             self.catalog.listed_tokens(request.url),
             url_tokens=self._profiles.canonical(request.url).tokens,
@@ -109,8 +110,8 @@ class Classifier:
         own = stream if presentation.is_master else self.catalog.own_stream_of(request.url)
         return tuple(dict.fromkeys((stream, own)))
 
-    def passed(self, request: ViewerRequest, status: int, utc: float) -> None:
-        """What the origin's own answer says of this viewer."""
+    def origin_answered(self, request: ViewerRequest, status: int, utc: float) -> None:
+        """Note what the origin's own answer says of this viewer's right to a segment."""
         if request.method != "GET":
             return
         fields = fields_of(request.headers)
@@ -120,14 +121,14 @@ class Classifier:
             return
         credential = self._credential(listed.tokens, fields)
         if status in (200, 206, 304):
-            self._entitled.proven(listed.proof, credential, utc)
+            self._entitlements.proven(listed.proof, credential, utc)
         elif status in (401, 403):
-            self._entitled.revoked(listed.proof, credential)
+            self._entitlements.revoked(listed.proof, credential)
 
-    def tidy(self, utc: float) -> None:
-        """Forget what is old."""
+    def forget_old(self, utc: float) -> None:
+        """Forget manifests that nobody fetches any more, and proofs older than the window."""
         self.catalog.forget(utc=utc)
-        self._entitled.forget(utc)
+        self._entitlements.forget(utc)
 
     @staticmethod
     def _credential(tokens: tuple[str, ...], fields: dict[str, str]) -> str:

@@ -71,7 +71,7 @@ class SessionOwner(Protocol):
         """Everything counted since the agent was started."""
         ...
 
-    def links(self) -> tuple[int, int]:
+    def standing_links(self) -> tuple[int, int]:
         """How many links to other agents stand now: by TLS, by WebRTC."""
         ...
 
@@ -213,7 +213,7 @@ class CoordinatorSession:
         report = self._reports.next(self._owner.usage().reported())
         if report is None:
             return
-        tls, webrtc = self._owner.links()
+        tls, webrtc = self._owner.standing_links()
         conditions = self._owner.conditions()[:CONDITIONS_MAX]
         if self.link.send(report.usage.beat(report.sequence, conditions, links_tls=tls, links_webrtc=webrtc)):
             self._reports.sent(report)

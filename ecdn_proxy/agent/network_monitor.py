@@ -1,21 +1,24 @@
 """Where this machine is, as it changes: links, mDNS, node and coordinator follow its addresses.
 
-    NetworkMonitor(place, look, hub, announced, tells)
-        open() close()                      site_said(networks)     announce(streams, serves)
-        seen                                who is shown by mDNS now, for a node that begins anew
+    NetworkMonitor(place, look, links, device, tenant_tag, node, follower, conditions)
+        open() close()                      allow_site_networks(networks)      announce(streams, serves)
+        place · contact · seen              where this machine is, how others reach it, whom mDNS shows
+    NodeFeed, NetworkFollower               who is told: the node, and the session with the coordinator
 
-Addresses are asked for every `LOOK_S`, which works alike on every system. When they are others (a dock, another Wi-Fi,
-an address that ended), connections from addresses that are gone and links outside the new networks end, what was
-learnt of who is reached how begins anew, mDNS moves, and the coordinator places the machine again.
+The system is asked for its addresses every `LOOK_S`, which works alike on Linux, macOS and Windows. When they have
+changed (a dock, another Wi-Fi, an address that ended), this happens in order: connections from addresses that are gone
+end; links outside the new networks end; the node hears of it; what was learnt of how each neighbour is reached is
+forgotten; the coordinator places the machine anew; mDNS starts again on the new addresses.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from ecdn_proxy.agent.addresses import Place
+from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.agent.links import Links
 from ecdn_proxy.core import events
 from ecdn_proxy.io.dead_sockets import end_connections
@@ -27,51 +30,73 @@ from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Network
 
 LOOK_S = 2.0
-"""A look takes 0.7 ms; a dock or another Wi-Fi is met within what a player has buffered."""
+"""A look takes 0.7 ms. A player has more than 2 s buffered, so a dock or another Wi-Fi is met before it runs dry."""
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkEvents:
-    """Calls that it makes."""
+class NodeFeed(Protocol):
+    """The node, as the monitor tells it what it sees."""
 
-    feed: Callable[[events.Event], None]
-    moved: Callable[[tuple[Network, ...]], None]
-    """Other networks to report to the coordinator."""
-    raise_condition: Callable[[str, str], None]
-    clear_condition: Callable[[str], None]
+    def feed(self, event: events.Event) -> None:
+        """Other agents came or went on the LAN, or this machine moved."""
+        ...
+
+
+class NetworkFollower(Protocol):
+    """Who must know in which networks this machine is."""
+
+    def moved(self, networks: tuple[Network, ...]) -> None:
+        """This machine is in these networks from now on."""
+        ...
 
 
 class NetworkMonitor:
-    """See the head of this file."""
+    """Watches this machine's addresses and the LAN; belongs to one event loop."""
 
     def __init__(
         self,
         place: Place,
         look: Callable[[], tuple[Place, frozenset[str]]],
-        hub: Links,
+        links: Links,
         device: str,
-        tag: str | None,
-        tells: NetworkEvents,
+        tenant_tag: str | None,
+        *,
+        node: NodeFeed,
+        follower: NetworkFollower,
+        conditions: ConditionSink,
     ) -> None:
-        """`look` tells the place and every address of this machine; `tag` is the tenant's for mDNS, None for none."""
+        """Watch nothing yet.
+
+        Args:
+            place: where this machine is now.
+            look: tells the place, and every address of this machine; runs in a thread.
+            links: follow the addresses.
+            device: this machine's id.
+            tenant_tag: what mDNS shows of the tenant; None switches mDNS off.
+            node: is told who is seen on the LAN, and of moves.
+            follower: is told the networks after each move.
+            conditions: is told when mDNS cannot be used.
+        """
         self.place = place
         self.seen: dict[str, events.LanSeen] = {}
+        """Whom mDNS shows now, by device."""
         self._look = look
         self._addresses: frozenset[str] = frozenset()
-        self._hub = hub
+        self._links = links
         self._device = device
-        self._tag = tag
-        self._tells = tells
+        self._tenant_tag = tenant_tag
+        self._node = node
+        self._follower = follower
+        self._conditions = conditions
         self._tasks = Tasks(lambda name, error: log.error("a task failed", task=name, exc_info=error))
-        self._lan: MdnsBrowser | None = None
+        self._mdns: MdnsBrowser | None = None
         self._announced: tuple[tuple[str, ...], bool] = ((), True)
 
     @property
     def contact(self) -> Contact:
-        """How others reach this machine."""
-        return Contact(self._device, self.place.addresses or ("127.0.0.1",), self._hub.port or 1, self.place.link)
+        """How other agents reach this machine."""
+        return Contact(self._device, self.place.addresses or ("127.0.0.1",), self._links.port or 1, self.place.link)
 
     async def open(self) -> None:
         """Announce by mDNS, and watch the addresses from now on.
@@ -79,25 +104,28 @@ class NetworkMonitor:
         Raises:
             Unavailable: the system does not tell its addresses.
         """
-        await self._open_lan()
+        await self._open_mdns()
         _, self._addresses = await asyncio.to_thread(self._look)
         self._tasks.start(self._watch(), "place")
 
     async def close(self) -> None:
-        """Stop both."""
+        """Watch no longer, and take back what mDNS announced."""
         await self._tasks.close()
-        await self._close_lan()
+        await self._close_mdns()
 
     def announce(self, streams: tuple[str, ...], serves: bool) -> None:
-        """What is watched here."""
+        """Tell the LAN what is watched here, and whether this machine serves others."""
         self._announced = (streams, serves)
-        if self._lan is not None:
-            self._lan.set_streams(streams, serves)
+        if self._mdns is not None:
+            self._mdns.set_streams(streams, serves)
 
-    def site_said(self, networks: tuple[str, ...]) -> None:
-        """The site's subnets, by IT's map over the pinned link: they may be dialled until it says otherwise."""
+    def allow_site_networks(self, networks: tuple[str, ...]) -> None:
+        """Besides its own, this machine may share in the site's subnets and in no others; the coordinator tells them.
+
+        They come from IT's site map, over TLS with the coordinator whose certificate enrolment pinned.
+        """
         self.place.allow(parse_networks(networks))
-        self._hub.confine()
+        self._links.confine()
 
     async def _watch(self) -> None:
         while True:
@@ -117,44 +145,44 @@ class NetworkMonitor:
     async def _move(self, found: Place) -> None:
         log.info("this machine's network changed", addresses=found.addresses, before=self.place.addresses)
         self.place = self.place.become(found)
-        self._hub.confine()
-        self._tells.feed(events.Moved(self.contact))
-        self._hub.moved(found.addresses, found.link)
-        self._tells.moved(found.networks)
-        await self._close_lan()
+        self._links.confine()
+        self._node.feed(events.Moved(self.contact))
+        self._links.moved(found.addresses, found.link)
+        self._follower.moved(found.networks)
+        await self._close_mdns()
         for device in list(self.seen):
-            self._lost(device)
-        await self._open_lan()
+            self._lan_lost(device)
+        await self._open_mdns()
 
     # ---- mDNS
 
-    async def _open_lan(self) -> None:
-        if self._tag is None or not self.place.addresses:
+    async def _open_mdns(self) -> None:
+        if self._tenant_tag is None or not self.place.addresses:
             return
-        lan = self._lan = MdnsBrowser(  # known before it starts: whoever ends this half-way closes its sockets
-            Announced(self._device, self._tag, self._hub.port, self.place.link),
+        browser = self._mdns = MdnsBrowser(  # set before it starts, so that a close half-way closes its sockets
+            Announced(self._device, self._tenant_tag, self._links.port, self.place.link),
             self.place.addresses,
             self.place.allowed,
-            LanEvents(seen=self._seen, lost=self._lost),
+            LanEvents(seen=self._lan_seen, lost=self._lan_lost),
         )
         try:
-            await lan.start()
+            await browser.start()
         except (Unavailable, OSError) as fault:
-            self._lan = None
-            self._tells.raise_condition("mdns-unavailable", str(fault))
+            self._mdns = None
+            self._conditions.raise_condition("mdns-unavailable", str(fault))
             return
-        lan.set_streams(*self._announced)
-        self._tells.clear_condition("mdns-unavailable")
+        browser.set_streams(*self._announced)
+        self._conditions.clear_condition("mdns-unavailable")
 
-    async def _close_lan(self) -> None:
-        if self._lan is not None:
-            await self._lan.close()
-            self._lan = None
+    async def _close_mdns(self) -> None:
+        if self._mdns is not None:
+            await self._mdns.close()
+            self._mdns = None
 
-    def _seen(self, contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
+    def _lan_seen(self, contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
         event = self.seen[contact.device] = events.LanSeen(contact, tags, serves)
-        self._tells.feed(event)
+        self._node.feed(event)
 
-    def _lost(self, device: str) -> None:
+    def _lan_lost(self, device: str) -> None:
         self.seen.pop(device, None)
-        self._tells.feed(events.LanLost(device))
+        self._node.feed(events.LanLost(device))

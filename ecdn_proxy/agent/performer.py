@@ -1,20 +1,25 @@
 """The one place that performs: what the node wants, turned into calls; what comes of them, turned into events.
 
-perform(effect)    one match, ending in assert_never
-origin callbacks   OriginAnswered OriginSent OriginEnded OriginFailed
-hub callbacks      LinkOpened LinkClosed LinkFull LinkReady Received
+    Performer.perform(effect)    one match over all effects, ending in assert_never
+    _NodeFetch                   a fetch that the node wants: its events, until it is handed over to one viewer
+    _OwnFetch                    a viewer's own request to the origin, past the node
+    Surroundings                 what is acted upon: origin, links, disk, sharing, conditions, counters
+
+A performer belongs to one node and ends with it (`agent/node_runner.py`).
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 import structlog
 
-from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer
-from ecdn_proxy.agent.links import Links
+from ecdn_proxy.agent.api import OwnHead, RefusedHead, SharedHead
+from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.agent.viewer_response import StreamedResponse
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.io.origin import Fetch, FetchEvents, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
@@ -22,81 +27,121 @@ from ecdn_proxy.wire.peer import Contact, PeerMessage
 log = structlog.get_logger(__name__)
 
 
-class Keeper(Protocol):
-    """The disk store, as the performer uses it; answers by Loaded events."""
+class NodeLinks(Protocol):
+    """The links to other agents, as a node uses them. What happens to them is told to the node's runner."""
+
+    def dial(self, contact: Contact) -> None:
+        """Open a link."""
+        ...
+
+    def hang_up(self, device: str, why: str) -> None:
+        """Close a link."""
+        ...
+
+    def send(self, device: str, message: PeerMessage) -> None:
+        """Send one message."""
+        ...
+
+    def is_full(self, device: str) -> bool:
+        """Whether a link holds more unsent bytes than it should."""
+        ...
+
+    def stats(self) -> Mapping[str, object]:
+        """Open links, by device."""
+        ...
+
+
+class SegmentDisk(Protocol):
+    """The disk cache, as a node uses it. `load` is answered by a Loaded event."""
+
+    def held(self) -> Iterable[tuple[str, int]]:
+        """What lies there: keys with their sizes in bytes."""
+        ...
 
     def save(self, stored: values.StoredSegment) -> None:
-        """Keep it."""
+        """Keep a segment."""
         ...
 
     def load(self, key: str) -> None:
-        """Read it back."""
+        """Read a segment."""
         ...
 
     def erase(self, key: str) -> None:
-        """Remove it."""
+        """Remove a segment."""
         ...
 
 
-@dataclass(slots=True)
+class StreamAnnouncer(Protocol):
+    """Who tells other agents and the coordinator what this machine watches."""
+
+    def announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
+        """These streams are watched; whether this machine serves others, and whether it reaches none of them."""
+        ...
+
+    def node_restarted(self) -> None:
+        """A new node has taken the place of a failed one: what the coordinator has said must be said again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the performer acts upon; `hub` and `keeper` are None where there is none."""
+    """What a node's performer acts upon. None stands for what this machine has not."""
 
     origin: OriginClient
-    hub: Links | None
-    keeper: Keeper | None
-    announce: Callable[[tuple[str, ...], bool, bool], None]
-    raise_condition: Callable[[str, str], None]
-    clear_condition: Callable[[str], None]
-    served: Callable[[events.Served], None]
+    links: NodeLinks | None
+    disk: SegmentDisk | None
+    announcer: StreamAnnouncer | None
+    conditions: ConditionSink
+    meter: Meter
     utc: Callable[[], float]
 
 
 class Performer:
-    """Effects in, calls out, events back through `feed`."""
+    """Performs one node's effects."""
 
-    def __init__(self, surroundings: Surroundings, feed: Callable[[events.Event], None]) -> None:
+    feed: Callable[[events.Event], None]
+    """Hands the node what came of an effect. Set by whoever makes performer and driver, for each needs the other."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
         self._on = surroundings
-        self._feed = feed
+        self._loop = asyncio.get_running_loop()
         self._viewers: dict[int, StreamedResponse] = {}
-        self._fetches: dict[int, Fetch] = {}
-        self._owners: dict[int, StreamedResponse] = {}
-        self._answers: dict[int, Response] = {}
-        self._direct: dict[int, Fetch] = {}
-        self._full: set[str] = set()
+        self._node_fetches: dict[int, _NodeFetch] = {}
+        self._own_fetches: dict[int, Fetch] = {}
+        """By the viewer's number."""
+        self._full_links: set[str] = set()
 
     # ---- viewers
 
-    def expect(self, delivery: StreamedResponse) -> None:
+    def expect(self, response: StreamedResponse) -> None:
         """A viewer waits for the effects that name it."""
-        self._viewers[delivery.viewer] = delivery
+        self._viewers[response.viewer] = response
 
-    def left(self, delivery: StreamedResponse) -> None:
-        """The gateway let go of a delivery."""
-        known = self._viewers.pop(delivery.viewer, None) is not None
-        if (fetch := self._direct.pop(delivery.viewer, None)) is not None:
-            fetch.abort()
-        for number, owner in list(self._owners.items()):
-            if owner is delivery:
-                del self._owners[number]
-                self._end_fetch(number, abort=True)
-        if known:
-            self._feed(events.ViewerLeft(delivery.viewer))
-
-    def viewers(self) -> int:
-        """How many answers are under way."""
-        return len(self._viewers)
+    def response_released(self, response: StreamedResponse) -> None:
+        """The front takes nothing more of a response; what was fetched for this viewer alone ends."""
+        waited = self._viewers.pop(response.viewer, None) is not None
+        if (own := self._own_fetches.pop(response.viewer, None)) is not None:
+            own.abort()
+        for fetch in list(self._node_fetches.values()):
+            if fetch.handed_to is response:
+                self._abort_fetch(fetch.number)
+        if waited:
+            self.feed(events.ViewerLeft(response.viewer))
 
     def release_all(self, why: str) -> None:
-        """The node is gone: whoever has had nothing goes to the origin, the others see a broken connection."""
-        for number in self._fetches.keys() - self._owners.keys():
-            self._end_fetch(number, abort=True)
-        for delivery in list(self._viewers.values()):
-            if delivery.begun:
-                delivery.failed(why)
-                self._viewers.pop(delivery.viewer, None)
+        """The node is gone: whoever has had nothing goes to the origin, the others see a broken connection.
+
+        What the origin sends to one viewer alone goes on.
+        """
+        for fetch in list(self._node_fetches.values()):
+            if fetch.handed_to is None:
+                self._abort_fetch(fetch.number)
+        for response in list(self._viewers.values()):
+            if response.has_head:
+                response.fail(why)
+                self._viewers.pop(response.viewer, None)
             else:
-                self._pass_on(delivery, why)
+                self._answer_from_origin(response, why)
 
     # ---- effects
 
@@ -104,212 +149,214 @@ class Performer:
         """Do what the node wants."""
         match effect:
             case events.BeginAnswer(viewer, head, source, why, pace_kbps):
-                if (delivery := self._viewers.get(viewer)) is not None:
-                    delivery.pace(pace_kbps)
-                    delivery.head(Begun(head, source, why))
+                if (response := self._viewers.get(viewer)) is not None:
+                    response.set_pace(pace_kbps)
+                    response.set_head(SharedHead(head, source, why))
             case events.Deliver(viewer, data):
-                if (delivery := self._viewers.get(viewer)) is not None:
-                    delivery.bytes_came(data)
+                if (response := self._viewers.get(viewer)) is not None:
+                    response.add_body(data)
             case events.Finish(viewer):
-                if (delivery := self._viewers.pop(viewer, None)) is not None:
-                    delivery.finished()
+                if (response := self._viewers.pop(viewer, None)) is not None:
+                    response.finish()
             case events.Abort(viewer, why):
-                if (delivery := self._viewers.pop(viewer, None)) is not None:
-                    delivery.failed(why)
+                if (response := self._viewers.pop(viewer, None)) is not None:
+                    response.fail(why)
             case events.PassOn(viewer, why):
-                if (delivery := self._viewers.get(viewer)) is not None:
-                    self._pass_on(delivery, why)
+                if (response := self._viewers.get(viewer)) is not None:
+                    self._answer_from_origin(response, why)
             case events.HandOver(viewer, fetch, why):
                 self._hand_over(viewer, fetch, why)
             case events.AnswerStatus(viewer, status, why):
-                if (delivery := self._viewers.pop(viewer, None)) is not None:
-                    delivery.head(Missing(status, why))
-                    delivery.finished()
+                if (response := self._viewers.pop(viewer, None)) is not None:
+                    response.set_head(RefusedHead(status, why))
+                    response.finish()
             case events.FetchOrigin():
-                self._fetch(effect)
+                self._fetch_for_node(effect)
             case events.AbortOrigin(fetch):
-                self._end_fetch(fetch, abort=True)
+                self._abort_fetch(fetch)
             case events.Dial() | events.HangUp() | events.Send():
-                self._link(effect)
+                self._use_links(effect)
             case events.AnnounceStreams(streams, serves, isolated):
-                self._on.announce(streams, serves, isolated)
+                if self._on.announcer is not None:
+                    self._on.announcer.announce(streams, serves, isolated)
             case events.Save() | events.Load() | events.Erase():
-                self._keep(effect)
+                self._use_disk(effect)
             case events.RaiseCondition(code, detail):
-                self._on.raise_condition(code, detail)
+                self._on.conditions.raise_condition(code, detail)
             case events.ClearCondition(code):
-                self._on.clear_condition(code)
+                self._on.conditions.clear_condition(code)
             case events.Served():
-                self._on.served(effect)
+                self._on.meter.served(effect, self._loop.time())
             case _:
                 assert_never(effect)
 
-    def _link(self, effect: events.Dial | events.HangUp | events.Send) -> None:
-        hub = self._on.hub
+    def _use_links(self, effect: events.Dial | events.HangUp | events.Send) -> None:
+        links = self._on.links
         match effect:
             case events.Dial(contact):
-                if hub is None:
-                    self._feed(events.LinkClosed(contact.device, "sharing is not possible on this machine"))
+                if links is None:
+                    self.feed(events.LinkClosed(contact.device, "sharing is not possible on this machine"))
                 else:
-                    hub.dial(contact)
-            case events.HangUp(device, why) if hub is not None:
-                hub.hang_up(device, why)
-            case events.Send(device, message) if hub is not None:
-                hub.send(device, message)
-                if device not in self._full and hub.is_full(device):
-                    self._full.add(device)
-                    self._feed(events.LinkFull(device))
+                    links.dial(contact)
+            case events.HangUp(device, why) if links is not None:
+                links.hang_up(device, why)
+            case events.Send(device, message) if links is not None:
+                links.send(device, message)
+                if device not in self._full_links and links.is_full(device):
+                    self._full_links.add(device)
+                    self.feed(events.LinkFull(device))
             case _:
                 pass
 
-    def _keep(self, effect: events.Save | events.Load | events.Erase) -> None:
-        keeper = self._on.keeper
+    def link_has_room(self, device: str) -> None:
+        """A link that was full can take more, or has ended; when it is full again the node must hear it again."""
+        self._full_links.discard(device)
+
+    def _use_disk(self, effect: events.Save | events.Load | events.Erase) -> None:
+        disk = self._on.disk
         match effect:
-            case events.Save(stored) if keeper is not None:
-                keeper.save(stored)
-            case events.Load(key) if keeper is not None:
-                keeper.load(key)
+            case events.Save(stored) if disk is not None:
+                disk.save(stored)
+            case events.Load(key) if disk is not None:
+                disk.load(key)
             case events.Load(key):
-                self._feed(events.Loaded(key, None))
-            case events.Erase(key) if keeper is not None:
-                keeper.erase(key)
+                self.feed(events.Loaded(key, None))
+            case events.Erase(key) if disk is not None:
+                disk.erase(key)
             case _:
                 pass
 
     # ---- the origin
 
-    def _fetch(self, effect: events.FetchOrigin) -> None:
-        number = effect.fetch
+    def _fetch_for_node(self, effect: events.FetchOrigin) -> None:
         last = "" if effect.last_byte is None else str(effect.last_byte)
-        self._fetches[number] = self._on.origin.start(
+        fetch = self._node_fetches[effect.fetch] = _NodeFetch(effect.fetch, self)
+        fetch.running = self._on.origin.start(
             effect.request.url,
             effect.request.headers,
             f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
             effect.if_range,
-            FetchEvents(
-                head=lambda response: self._answered(number, response),
-                data=lambda data: self._sent(number, data),
-                end=lambda: self._ended(number),
-                fail=lambda why: self._failed(number, why),
-            ),
+            FetchEvents(head=fetch.head, data=fetch.data, end=fetch.end, fail=fetch.fail),
         )
 
-    def _answered(self, number: int, response: Response) -> None:
-        if number in self._fetches:
-            self._answers[number] = response
-            self._feed(
-                events.OriginAnswered(number, response.status, response.headers, self._on.utc(), framed=response.framed)
-            )
+    def utc(self) -> float:
+        """The wall clock, in seconds since 1970."""
+        return self._on.utc()
 
-    def _sent(self, number: int, data: bytes) -> None:
-        if (owner := self._owners.get(number)) is not None:
-            owner.bytes_came(data)
-        elif number in self._fetches:
-            self._feed(events.OriginSent(number, data))
+    def forget_fetch(self, number: int) -> None:
+        """A fetch has ended by itself."""
+        self._node_fetches.pop(number, None)
 
-    def _ended(self, number: int) -> None:
-        owner = self._owners.pop(number, None)
-        known = self._end_fetch(number, abort=False)
-        if owner is not None:
-            owner.finished()
-        elif known:
-            self._feed(events.OriginEnded(number))
-
-    def _failed(self, number: int, why: str) -> None:
-        owner = self._owners.pop(number, None)
-        known = self._end_fetch(number, abort=False)
-        if owner is not None:
-            owner.failed(why)
-        elif known:
-            log.info("an origin fetch failed", why=why)
-            self._feed(events.OriginFailed(number, sentence(why)))
-
-    def _end_fetch(self, number: int, *, abort: bool) -> bool:
-        fetch = self._fetches.pop(number, None)
-        self._answers.pop(number, None)
-        if fetch is not None and abort:
-            fetch.abort()
-        return fetch is not None
+    def _abort_fetch(self, number: int) -> None:
+        fetch = self._node_fetches.pop(number, None)
+        if fetch is not None and fetch.running is not None:
+            fetch.running.abort()
 
     def _hand_over(self, viewer: int, number: int, why: str) -> None:
-        """This viewer's own request is what the fetch was made with: it gets the answer as it is."""
-        delivery = self._viewers.pop(viewer, None)
-        answer = self._answers.get(number)
-        fetch = self._fetches.get(number)
-        if delivery is None or answer is None or fetch is None:
-            self._end_fetch(number, abort=True)
-            if delivery is not None:
-                self._viewers[viewer] = delivery
-                self._pass_on(delivery, why)
-            return
-        asked = dict(delivery.request.headers)
-        if "range" in asked or any(name.startswith("if-") for name in asked):
-            # the fetch asked for something else than this viewer did
-            self._end_fetch(number, abort=True)
-            self._viewers[viewer] = delivery
-            self._pass_on(delivery, why)
-            return
-        self._own(delivery, fetch, answer, why)
-        self._owners[number] = delivery
+        """The node's fetch was made with this viewer's request: the viewer gets its answer as it is, if it is whole."""
+        response = self._viewers.pop(viewer, None)
+        fetch = self._node_fetches.get(number)
+        if response is not None and fetch is not None and fetch.running is not None and fetch.answer is not None:
+            asked = dict(response.request.headers)
+            if "range" not in asked and not any(name.startswith("if-") for name in asked):
+                fetch.handed_to = response
+                response.set_own_head(own_head(fetch.answer, why), fetch.running)
+                return
+        self._abort_fetch(number)  # there is no answer to hand over, or the viewer asked for a part of it
+        if response is not None:
+            self._answer_from_origin(response, why)
 
-    def _pass_on(self, delivery: StreamedResponse, why: str) -> None:
-        """The viewer's own request, to the origin, for this viewer alone."""
-        self._viewers.pop(delivery.viewer, None)
-        fields = dict(delivery.request.headers)
-        viewer = delivery.viewer
-
-        def over() -> None:
-            self._direct.pop(viewer, None)
-
-        def begun(response: Response) -> None:
-            if (fetch := self._direct.get(viewer)) is not None:
-                self._own(delivery, fetch, response, why)
-
-        def ended() -> None:
-            over()
-            delivery.finished()
-
-        def failed(what: str) -> None:
-            over()
-            delivery.failed(what)
-
-        self._direct[viewer] = self._on.origin.start(
-            delivery.request.url,
-            delivery.request.headers,
+    def _answer_from_origin(self, response: StreamedResponse, why: str) -> None:
+        """Send the viewer's own request to the origin, for this viewer alone."""
+        self._viewers.pop(response.viewer, None)
+        request = response.request
+        fields = dict(request.headers)
+        own = _OwnFetch(response, why, self)
+        own.running = self._own_fetches[response.viewer] = self._on.origin.start(
+            request.url,
+            request.headers,
             fields.get("range"),
             fields.get("if-range"),
-            FetchEvents(head=begun, data=delivery.bytes_came, end=ended, fail=failed),
+            FetchEvents(head=own.head, data=response.add_body, end=own.end, fail=own.fail),
         )
 
-    @staticmethod
-    def _own(delivery: StreamedResponse, fetch: Fetch, answer: Response, why: str) -> None:
-        delivery.hold = lambda held: fetch.pause() if held else fetch.resume()
-        delivery.head(OwnAnswer(answer.status, answer.reason, answer.headers, why))
+    def forget_own_fetch(self, viewer: int) -> None:
+        """A viewer's own fetch has ended by itself."""
+        self._own_fetches.pop(viewer, None)
 
-    # ---- links
 
-    def link_opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
-        """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        log.info("linked", device=contact.device[:8], address=contact.addresses[:1], rtt_ms=round(rtt_ms, 1))
-        self._feed(events.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
+class _NodeFetch:
+    """A fetch that the node wants, under the node's number for it."""
 
-    def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
-        """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        level = log.warning if misbehaved else log.info
-        level("a link ended", device=device[:8], why=why, misbehaved=misbehaved)
-        self._full.discard(device)
-        self._feed(events.LinkClosed(device, sentence(why), misbehaved))
+    def __init__(self, number: int, performer: Performer) -> None:
+        self.number = number
+        self.running: Fetch | None = None
+        self.answer: Response | None = None
+        """The head of the origin's answer, once it has come."""
+        self.handed_to: StreamedResponse | None = None
+        """The one viewer that gets the rest of the answer, past the node."""
+        self._performer = performer
 
-    @staticmethod
-    def link_passed_over(device: str, version: str, tag: int) -> None:
-        """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        log.info("a message of a later release is passed over", device=device[:8], version=version, tag=tag)
+    def head(self, response: Response) -> None:
+        """The origin has answered."""
+        self.answer = response
+        performer = self._performer
+        performer.feed(
+            events.OriginAnswered(
+                self.number, response.status, response.headers, performer.utc(), framed=response.framed
+            )
+        )
 
-    def link_ready(self, device: str) -> None:
-        """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        self._full.discard(device)
-        self._feed(events.LinkReady(device))
+    def data(self, data: bytes) -> None:
+        """More of the body has come."""
+        if self.handed_to is not None:
+            self.handed_to.add_body(data)
+        else:
+            self._performer.feed(events.OriginSent(self.number, data))
 
-    def link_received(self, device: str, message: PeerMessage) -> None:
-        """See `ecdn_proxy.io.tls_links.hub.Told`."""
-        self._feed(events.Received(device, message))
+    def end(self) -> None:
+        """The body is complete."""
+        self._performer.forget_fetch(self.number)
+        if self.handed_to is not None:
+            self.handed_to.finish()
+        else:
+            self._performer.feed(events.OriginEnded(self.number))
+
+    def fail(self, why: str) -> None:
+        """The rest cannot come."""
+        self._performer.forget_fetch(self.number)
+        if self.handed_to is not None:
+            self.handed_to.fail(why)
+        else:
+            log.info("an origin fetch failed", why=why)
+            self._performer.feed(events.OriginFailed(self.number, sentence(why)))
+
+
+class _OwnFetch:
+    """A viewer's own request, answered by the origin to this viewer alone."""
+
+    def __init__(self, response: StreamedResponse, why: str, performer: Performer) -> None:
+        self.running: Fetch | None = None
+        self._response = response
+        self._why = why
+        self._performer = performer
+
+    def head(self, answer: Response) -> None:
+        """The origin has answered."""
+        if self.running is not None:
+            self._response.set_own_head(own_head(answer, self._why), self.running)
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._performer.forget_own_fetch(self._response.viewer)
+        self._response.finish()
+
+    def fail(self, why: str) -> None:
+        """The rest cannot come."""
+        self._performer.forget_own_fetch(self._response.viewer)
+        self._response.fail(why)
+
+
+def own_head(answer: Response, why: str) -> OwnHead:
+    """The origin's answer as its viewer gets it."""
+    return OwnHead(answer.status, answer.reason, answer.headers, why)

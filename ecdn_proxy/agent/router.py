@@ -1,140 +1,134 @@
-"""Where the front brings requests: which are segments, from where each is answered, and what passed by.
+"""The agent's one door for viewers' requests: from where each is answered, and what is learnt of those that pass.
 
-    Router(sorter, meter, behind)    sort -> route      open(ticket) -> delivery      wants_body · manifest · passed
+    Router.route(request) -> PassToOrigin | FromMemory | Shared        once for each request
+    Router.may_be_manifest · manifest_arrived · passed_to_origin       what goes to the origin
+    Router.host_bypassed                                               a host that is tunnelled from now on
 
-A complete segment in memory is answered at once; for any other a ticket is given, good once, with which the gateway
-opens the delivery. Nothing here may fail a viewer: what cannot be understood is the origin's business.
+A request comes in by `route` and nowhere else. What the classifier does not know goes to the origin. A whole segment in
+memory is the answer itself. Any other segment becomes a `Shared` route: whoever carries the request opens it when it
+begins to answer, and only then the node hears that a viewer wants the segment.
+
+Nothing here may fail a viewer: what cannot be understood is the origin's business.
 """
 
-import secrets
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from ecdn_proxy.agent.api import FromMemory, Pass, Route, ToGateway, ViewerRequest, ViewerResponse
-from ecdn_proxy.agent.classifier import Classifier, Match, refused_manifest
-from ecdn_proxy.agent.performer import Performer
-from ecdn_proxy.agent.viewer_response import StreamedResponse
+from ecdn_proxy.agent.api import FromMemory, PassToOrigin, Route, Shared, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.classifier import Classifier, refused_manifest
+from ecdn_proxy.agent.condition_log import ConditionSink
+from ecdn_proxy.agent.node_runner import NodeRunner
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.manifest.model import ManifestError
-from ecdn_proxy.core.node import Node
-from ecdn_proxy.core.recording import Recording
 from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.io import clock
-from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.io.origin import OriginClient
+from ecdn_proxy.sansio.tasks import Tasks
 
 FROM_MEMORY_BYTES_MAX = 4 * 1024 * 1024
-"""Up to here a complete segment is answered in the proxy's hook: a third of the CPU of the gateway's way."""
-TICKETS_MAX = 1_024
+"""A segment up to this length is answered in one go: a third of the CPU of a response that is streamed."""
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """What the desk leans on; a fault of ours replaces node and performer, so they are asked for anew each time."""
-
-    machine: Callable[[], Node | Recording]
-    performer: Callable[[], Performer]
-    feed: Callable[[events.Event], None]
-    now: Callable[[], Instant]
-    prepare: Callable[[str], None]
-    """Connect to this URL's origin: a segment is soon wanted."""
-    raise_condition: Callable[[str, str], None]
-
-
 class Router:
-    """One agent's; the methods are those of `doors.Agent`."""
+    """One agent's `ecdn_proxy.agent.api.AgentApi`."""
 
-    def __init__(self, sorter: Classifier, meter: Meter, behind: Behind) -> None:
-        self._sorter = sorter
+    def __init__(
+        self,
+        classifier: Classifier,
+        meter: Meter,
+        runner: NodeRunner,
+        origin: OriginClient,
+        conditions: ConditionSink,
+        tasks: Tasks,
+    ) -> None:
+        self._classifier = classifier
         self._meter = meter
-        self._behind = behind
-        self._tickets: OrderedDict[str, tuple[Match, ViewerRequest]] = OrderedDict()
-        self._viewer = 0
+        self._runner = runner
+        self._origin = origin
+        self._conditions = conditions
+        self._tasks = tasks
+        self._viewers = 0
 
-    def sort(self, request: ViewerRequest) -> Route:
-        """See `doors.Agent`."""
+    def route(self, request: ViewerRequest) -> Route:
+        """Decide where a request is answered. Never raises and never waits: on any doubt, PassToOrigin."""
         try:
-            found = self._sorter.sort(request, clock.utc())
+            found = self._classifier.classify(request, clock.utc())
         except Exception as error:  # a request that we fail to understand is the origin's business
             log.error("a request could not be sorted", exc_info=error)
-            return Pass("a fault of this agent's own")
-        if isinstance(found, Pass):
+            return PassToOrigin("a fault of this agent's own")
+        if isinstance(found, PassToOrigin):
             return found
-        listed = found.listed
-        stored = self._behind.machine().in_memory(listed.key, clock.utc())
+        stored = self._runner.in_memory(found.listed.key, clock.utc())
         if stored is not None and len(stored.body) <= FROM_MEMORY_BYTES_MAX:
-            why = "in this machine's memory"
-            size = len(stored.body)
-            self._behind.feed(events.StreamOpened(listed.stream))
-            self._meter.served(
-                events.Served(
-                    key=listed.key,
-                    stream=listed.stream,
-                    rendition=listed.rendition,
-                    number=listed.number,
-                    source="cache",
-                    why=why,
-                    ms=0.0,
-                    bytes_by_source=(("cache", size),),
-                ),
-                self._behind.now(),
-            )
-            return FromMemory(stored, why)
-        ticket = secrets.token_urlsafe(16)
-        self._tickets[ticket] = (found, request)
-        if len(self._tickets) > TICKETS_MAX:
-            self._tickets.popitem(last=False)
-        return ToGateway(ticket, found.why)
+            return self._from_memory(found.listed, stored)
+        return Shared(found.why, partial(self._open_response, found.listed, request))
 
-    def open(self, ticket: str) -> ViewerResponse:
-        """See `doors.Agent`."""
-        found, request = self._tickets.pop(ticket)
-        self._viewer += 1
-        performer = self._behind.performer()
-        delivery = StreamedResponse(self._viewer, request, performer.left)
-        performer.expect(delivery)
-        listed = found.listed
-        self._behind.feed(
-            events.Wanted(
-                viewer=delivery.viewer,
+    def _from_memory(self, listed: Listed, stored: values.StoredSegment) -> FromMemory:
+        why = "in this machine's memory"
+        self._runner.feed(events.StreamOpened(listed.stream))
+        self._meter.served(
+            events.Served(
+                key=listed.key,
                 stream=listed.stream,
                 rendition=listed.rendition,
-                key=listed.key,
                 number=listed.number,
-                duration_s=listed.duration_s,
-                live=listed.live,
-                resource_range=listed.byte_range,
-                origin=values.OriginRequest(request.url, request.headers),
-                utc=clock.utc(),
-                best_kbps=listed.best_kbps,
-            )
+                source="cache",
+                why=why,
+                ms=0.0,
+                bytes_by_source=(("cache", len(stored.body)),),
+            ),
+            self._runner.now(),
         )
-        return delivery
+        return FromMemory(stored, why)
 
-    def wants_body(self, request: ViewerRequest, status: int, headers: values.Headers) -> bool:
-        """See `doors.Agent`."""
-        return self._sorter.wants_body(request, status, headers)
+    def _open_response(self, listed: Listed, request: ViewerRequest) -> ViewerResponse:
+        self._viewers += 1
+        wanted = events.Wanted(
+            viewer=self._viewers,
+            stream=listed.stream,
+            rendition=listed.rendition,
+            key=listed.key,
+            number=listed.number,
+            duration_s=listed.duration_s,
+            live=listed.live,
+            resource_range=listed.byte_range,
+            origin=values.OriginRequest(request.url, request.headers),
+            utc=clock.utc(),
+            best_kbps=listed.best_kbps,
+        )
+        return self._runner.open_response(request, wanted)
 
-    async def manifest(self, request: ViewerRequest, status: int, headers: values.Headers, body: bytes) -> None:
-        """See `doors.Agent`."""
+    # ---- what goes to the origin
+
+    def may_be_manifest(self, request: ViewerRequest, status: int, headers: values.Headers) -> bool:
+        """Whether the origin's answer with this head may be a manifest, so that its body must be copied (bounded)."""
+        return self._classifier.may_be_manifest(request, status, headers)
+
+    async def manifest_arrived(self, request: ViewerRequest, headers: values.Headers, body: bytes) -> None:
+        """Learn a whole answer that may be a manifest, and connect to its origin: a segment is soon wanted."""
+        content_type = dict(headers).get("content-type")
         try:
-            streams = await self._sorter.manifest(request, dict(headers).get("content-type"), body, clock.utc())
+            streams = await self._classifier.manifest_arrived(request, content_type, body, clock.utc())
         except ManifestError as error:
-            self._behind.raise_condition("manifest-refused", refused_manifest(request, error))
+            self._conditions.raise_condition("manifest-refused", refused_manifest(request, error))
             return
         except Exception as error:  # the viewer has its manifest; only sharing suffers
             log.error("a manifest could not be read", exc_info=error)
             return
         if streams:
-            self._behind.prepare(request.url)
+            self._tasks.start(self._origin.prepare(request.url), "prepare")
         for stream in streams:
-            self._behind.feed(events.StreamOpened(stream))
+            self._runner.feed(events.StreamOpened(stream))
 
-    def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
-        """See `doors.Agent`."""
+    def passed_to_origin(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
+        """Count a request that went to the origin untouched, and note what its answer says of the viewer's rights."""
         self._meter.passed(received_bytes)
-        self._sorter.passed(request, status, clock.utc())
+        self._classifier.origin_answered(request, status, clock.utc())
+
+    def host_bypassed(self, host: str, why: str) -> None:
+        """Show that a host is tunnelled from now on: a program on this machine refuses our certificate for it."""
+        self._conditions.raise_condition("host-bypassed", f"{host}: {why}")

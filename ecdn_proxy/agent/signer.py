@@ -19,20 +19,20 @@ class DeviceSeal:
     def __init__(self, identity: Identity, utc: Callable[[], float]) -> None:
         self.device = identity.device
         self.tenant = identity.tenant
-        self._identity = identity
+        self.identity = identity
         self._utc = utc
 
     def renewed(self, identity: Identity) -> None:
         """Go on with new keys."""
-        self._identity = identity
+        self.identity = identity
 
     def sign(self, data: bytes) -> bytes:
         """Ed25519 (RFC 8032), 64 bytes."""
-        return self._identity.sign(data)
+        return self.identity.sign(data)
 
     def certificate(self) -> bytes:
         """This device's certificate, DER."""
-        return self._identity.certificate_der
+        return self.identity.certificate_der
 
     def check(self, voucher: Voucher) -> None:
         """See `ecdn_proxy.core.download.assembly.Seal`."""
@@ -44,7 +44,7 @@ class DeviceSeal:
 
     def _signer(self, voucher: Voucher) -> Ed25519PublicKey:
         device, key = signing_key_of(
-            voucher.certificate, self._identity.tenant_root_der, self._utc(), grace_s=VOUCHER_GRACE_S
+            voucher.certificate, self.identity.tenant_root_der, self._utc(), grace_s=VOUCHER_GRACE_S
         )
         if device != voucher.signer:
             raise PeerMisbehaved(f"a voucher of {voucher.signer[:8]} with the certificate of {device[:8]}")

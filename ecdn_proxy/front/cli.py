@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecdn_proxy.agent import settings as agent_settings
-from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.agent.api import StartedAgent
 from ecdn_proxy.agent.recorder import RECORD_MB, RecordFile
 from ecdn_proxy.agent.status import Status
 from ecdn_proxy.core.http.hosts import HostScope
@@ -124,7 +124,7 @@ def run(
     service.set_up_logs(effective.settings.log_level)
     raise_descriptor_limit(DESCRIPTORS)
 
-    def system() -> AbstractAsyncContextManager[AgentApi]:
+    def system() -> AbstractAsyncContextManager[StartedAgent]:
         from ecdn_proxy.agent.system import System  # noqa: PLC0415 - the other commands do without it
 
         return System(settings=effective, state_dir=state_dir, record=recording)

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -57,15 +57,13 @@ class Proxy:
         state_dir: Path,
         gateway: Gateway,
         authority: Authority,
-        *,
-        bypassed: Callable[[str, str], None],
     ) -> None:
         self._agent = agent
         self._settings = settings
         self._state_dir = state_dir
         self._gateway = gateway
         self._scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
-        self._interception = interception.Interception(self._scope, authority, bypassed)
+        self._interception = interception.Interception(self._scope, authority, agent.host_bypassed)
         self.targets = Targets(settings)
         self._passages = ObservedAnswers(agent, self._interception)
         self._addon: Addon | None = None

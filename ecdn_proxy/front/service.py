@@ -17,7 +17,7 @@ from typing import Final, TextIO
 import msgspec
 import structlog
 
-from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.agent.api import StartedAgent
 from ecdn_proxy.agent.settings import EffectiveSettings
 from ecdn_proxy.core.catalog.providers import BadProfile
 from ecdn_proxy.core.http.hosts import HostScope
@@ -42,7 +42,7 @@ class CannotStart(Exception):
 async def serve(
     effective: EffectiveSettings,
     state_dir: Path,
-    system: Callable[[], AbstractAsyncContextManager[AgentApi]],
+    system: Callable[[], AbstractAsyncContextManager[StartedAgent]],
     ready_file: Path | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -95,14 +95,16 @@ def prepare_state(state_dir: Path) -> None:
         ) from error
 
 
-async def _listen(stack: AsyncExitStack, agent: AgentApi, settings: Settings, state_dir: Path) -> tuple[Proxy, Page]:
+async def _listen(
+    stack: AsyncExitStack, agent: StartedAgent, settings: Settings, state_dir: Path
+) -> tuple[Proxy, Page]:
     try:
         scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         authority = Authority.open(state_dir, scope, clock.utc)
-        gateway = Gateway(agent, source_headers=settings.source_headers, clock=clock.utc)
+        gateway = Gateway(source_headers=settings.source_headers, clock=clock.utc)
         await gateway.start()
         stack.push_async_callback(gateway.close)
-        proxy = Proxy(agent, settings, state_dir, gateway, authority, bypassed=agent.bypassed)
+        proxy = Proxy(agent.router, settings, state_dir, gateway, authority)
         await proxy.start()
         stack.push_async_callback(proxy.drain_and_close, 0.0)
     except CannotListen as error:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ecdn_proxy.agent.api import Pass, Route, ToGateway, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.api import PassToOrigin, Route, Shared, ViewerRequest, ViewerResponse
 from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.settings import load
 from ecdn_proxy.agent.system import System
@@ -33,30 +33,30 @@ class Agent:
     async def watch(self, *headers: tuple[str, str], text: str = LIVE) -> None:
         """The manifest went by."""
         request = self.get("live.m3u8", *headers)
-        assert self.system.wants_body(request, 200, HLS)
-        await self.system.manifest(request, 200, HLS, text.encode())
-        self.system.passed(request, 200, len(text))
+        assert self.system.router.may_be_manifest(request, 200, HLS)
+        await self.system.router.manifest_arrived(request, HLS, text.encode())
+        self.system.router.passed_to_origin(request, 200, len(text))
 
     def open(self, name: str, *headers: tuple[str, str]) -> ViewerResponse:
-        route = self.system.sort(self.get(name, *headers))
-        assert isinstance(route, ToGateway), route
-        return self.system.open(route.ticket)
+        route = self.system.router.route(self.get(name, *headers))
+        assert isinstance(route, Shared), route
+        return route.open_response()
 
     async def play(self, name: str, *headers: tuple[str, str]) -> tuple[object, bytes]:
-        """Through the gateway: the head and the body."""
-        delivery = self.open(name, *headers)
+        """The head and the body."""
+        response = self.open(name, *headers)
         try:
             async with asyncio.timeout(20):
-                return await delivery.begin(), await whole(delivery)
+                return await response.head(), await whole(response)
         finally:
-            await delivery.close()
+            await response.release()
 
     def codes(self) -> set[str]:
         return {it.code for it in self.system.status().conditions}
 
 
-async def whole(delivery: ViewerResponse) -> bytes:
-    return b"".join([bytes(part) async for part in delivery.body()])
+async def whole(response: ViewerResponse) -> bytes:
+    return b"".join([bytes(part) async for part in response.body()])
 
 
 @asynccontextmanager
@@ -68,5 +68,5 @@ async def started(state_dir: Path, record: RecordFile | None = None, **flags: ob
 
 
 def why(route: Route) -> str:
-    assert isinstance(route, Pass), route
+    assert isinstance(route, PassToOrigin), route
     return route.why

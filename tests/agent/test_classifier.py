@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ecdn_proxy.agent import classifier
-from ecdn_proxy.agent.api import Pass, ViewerRequest
-from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, Match, asked_range, refused_manifest
+from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
+from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, SegmentMatch, asked_range, refused_manifest
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.manifest.model import ManifestError, Presentation
 from ecdn_proxy.core.manifest.parse import parse
@@ -45,29 +45,29 @@ def sorter() -> Classifier:
 async def watching(text: str = LIVE, headers: Headers = ANN) -> Classifier:
     """Ann has fetched the manifest."""
     one = sorter()
-    assert await one.manifest(get("live.m3u8", headers), HLS, text.encode(), UTC)
+    assert await one.manifest_arrived(get("live.m3u8", headers), HLS, text.encode(), UTC)
     return one
 
 
-def match(found: Pass | Match) -> Match:
-    assert isinstance(found, Match), found
+def match(found: PassToOrigin | SegmentMatch) -> SegmentMatch:
+    assert isinstance(found, SegmentMatch), found
     return found
 
 
-def why(found: Pass | Match) -> str:
-    assert isinstance(found, Pass), found
+def why(found: PassToOrigin | SegmentMatch) -> str:
+    assert isinstance(found, PassToOrigin), found
     return found.why
 
 
 async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
     one = await watching()
-    found = one.sort(get("2.ts"), UTC)
-    assert isinstance(found, Match)
+    found = one.classify(get("2.ts"), UTC)
+    assert isinstance(found, SegmentMatch)
     assert (found.listed.number, found.listed.live, found.listed.duration_s) == (2, True, 2.0)
     assert found.why == found.listed.why != ""
-    assert "no manifest" in why(one.sort(get("99.ts"), UTC))
-    assert "no manifest" in why(one.sort(get("live.m3u8"), UTC))
-    assert "no manifest" in why(sorter().sort(get("2.ts"), UTC))
+    assert "no manifest" in why(one.classify(get("99.ts"), UTC))
+    assert "no manifest" in why(one.classify(get("live.m3u8"), UTC))
+    assert "no manifest" in why(sorter().classify(get("2.ts"), UTC))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,13 @@ async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
     ],
 )
 async def test_what_the_origin_must_answer_itself(request_: ViewerRequest, about: str) -> None:
-    assert about in why((await watching()).sort(request_, UTC))
+    assert about in why((await watching()).classify(request_, UTC))
 
 
 async def test_a_reload_that_asks_for_fresh_bytes_only_is_no_reason_to_pass() -> None:
-    assert isinstance((await watching()).sort(get("2.ts", (*ANN, ("cache-control", "max-age=0"))), UTC), Match)
+    assert isinstance(
+        (await watching()).classify(get("2.ts", (*ANN, ("cache-control", "max-age=0"))), UTC), SegmentMatch
+    )
 
 
 # ---- whose
@@ -95,40 +97,38 @@ async def test_a_reload_that_asks_for_fresh_bytes_only_is_no_reason_to_pass() ->
 
 async def test_another_viewer_of_this_machine_is_not_entitled_by_the_first() -> None:
     one = await watching()
-    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+    assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
     for stranger in (EVE, (), (*ANN, ("authorization", "Bearer x"))):
-        assert "not yet answered" in why(one.sort(get("2.ts", stranger), UTC))
+        assert "not yet answered" in why(one.classify(get("2.ts", stranger), UTC))
 
 
 async def test_a_proof_ends_and_any_yes_of_the_origin_renews_it() -> None:
     one = await watching(f"{LIVE}#EXT-X-ENDLIST\n")
-    assert isinstance(one.sort(get("2.ts"), UTC + 300.0), Match)
-    assert "300 s count" in why(one.sort(get("2.ts"), UTC + 301.0))
-    one.passed(get("2.ts"), 206, UTC + 301.0)
-    assert isinstance(one.sort(get("3.ts"), UTC + 600.0), Match)
+    assert isinstance(one.classify(get("2.ts"), UTC + 300.0), SegmentMatch)
+    assert "300 s count" in why(one.classify(get("2.ts"), UTC + 301.0))
+    one.origin_answered(get("2.ts"), 206, UTC + 301.0)
+    assert isinstance(one.classify(get("3.ts"), UTC + 600.0), SegmentMatch)
 
 
 async def test_a_yes_to_a_segment_entitles_who_asked_for_it() -> None:
     one = await watching()
-    one.passed(get("1.ts", EVE), 200, UTC)
-    assert isinstance(one.sort(get("2.ts", EVE), UTC), Match)
+    one.origin_answered(get("1.ts", EVE), 200, UTC)
+    assert isinstance(one.classify(get("2.ts", EVE), UTC), SegmentMatch)
 
 
 async def test_a_viewer_that_shows_an_authorization_is_entitled_by_it() -> None:
     bearer: Headers = (("authorization", "Bearer ann"),)
     one = await watching(headers=bearer)
-    assert isinstance(one.sort(get("2.ts", bearer), UTC), Match)
-    assert isinstance(one.sort(get("2.ts", (("authorization", "Bearer eve"),)), UTC), Pass)
-    assert isinstance(one.sort(get("2.ts", ()), UTC), Pass)
+    assert isinstance(one.classify(get("2.ts", bearer), UTC), SegmentMatch)
+    assert isinstance(one.classify(get("2.ts", (("authorization", "Bearer eve"),)), UTC), PassToOrigin)
+    assert isinstance(one.classify(get("2.ts", ()), UTC), PassToOrigin)
 
 
-async def test_viewers_are_told_apart_by_their_credential_which_shows_nothing_of_them() -> None:
+async def test_two_viewers_have_one_segment_and_what_is_found_shows_nothing_of_them() -> None:
     one = await watching()
-    one.passed(get("1.ts", EVE), 304, UTC)  # "not modified" is a yes too
-    ann, again, eve = (
-        match(one.sort(get(name, of), UTC)) for name, of in (("2.ts", ANN), ("3.ts", ANN), ("2.ts", EVE))
-    )
-    assert ann.credential == again.credential != eve.credential
+    assert isinstance(one.classify(get("2.ts", EVE), UTC), PassToOrigin), "the one's proof is not the other's"
+    one.origin_answered(get("1.ts", EVE), 304, UTC)  # "not modified" is a yes too
+    ann, eve = (match(one.classify(get("2.ts", of), UTC)) for of in (ANN, EVE))
     assert ann.listed.key == eve.listed.key, "one segment, whoever asks"
     assert "session" not in f"{ann}{eve}"
 
@@ -136,17 +136,17 @@ async def test_viewers_are_told_apart_by_their_credential_which_shows_nothing_of
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_no_of_the_origin_takes_the_proof_back(status: int) -> None:
     one = await watching()
-    one.passed(get("1.ts"), status, UTC)
-    assert isinstance(one.sort(get("2.ts"), UTC), Pass)
-    one.passed(get("1.ts"), 200, UTC)
-    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+    one.origin_answered(get("1.ts"), status, UTC)
+    assert isinstance(one.classify(get("2.ts"), UTC), PassToOrigin)
+    one.origin_answered(get("1.ts"), 200, UTC)
+    assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
 
 
 @pytest.mark.parametrize("status", [404, 416, 500, 503])
 async def test_a_trouble_of_the_origin_is_no_no(status: int) -> None:
     one = await watching()
-    one.passed(get("1.ts"), status, UTC)
-    assert isinstance(one.sort(get("2.ts"), UTC), Match)
+    one.origin_answered(get("1.ts"), status, UTC)
+    assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
 
 
 @pytest.mark.parametrize(
@@ -161,26 +161,28 @@ async def test_a_trouble_of_the_origin_is_no_no(status: int) -> None:
 )
 async def test_what_proves_nothing(request_: ViewerRequest, status: int) -> None:
     one = await watching()
-    one.passed(request_, status, UTC)
-    assert isinstance(one.sort(get("2.ts", EVE), UTC), Pass)
+    one.origin_answered(request_, status, UTC)
+    assert isinstance(one.classify(get("2.ts", EVE), UTC), PassToOrigin)
 
 
 async def test_tokens_in_the_manifest_are_its_readers() -> None:
     signed = LIVE.replace("2.ts", "2.ts?hdnea=st=1~exp=2~acl=/*~hmac=aa")
     one = await watching(signed)
     url = "2.ts?hdnea=st=1~exp=2~acl=/*~hmac=aa"
-    assert isinstance(one.sort(get(url), UTC), Match)
-    assert isinstance(one.sort(get(url, EVE), UTC), Pass)
-    assert isinstance(one.sort(get("2.ts?hdnea=st=1~exp=2~acl=/*~hmac=bb"), UTC), Pass)
+    assert isinstance(one.classify(get(url), UTC), SegmentMatch)
+    assert isinstance(one.classify(get(url, EVE), UTC), PassToOrigin)
+    assert isinstance(one.classify(get("2.ts?hdnea=st=1~exp=2~acl=/*~hmac=bb"), UTC), PassToOrigin)
 
 
 async def test_cookies_that_come_in_several_fields_are_all_the_viewers() -> None:
     """HTTP/2 splits them (RFC 9113 section 8.2.3): the last crumb may be the same for everyone."""
     lang = ("cookie", "lang=en")
     one = await watching(headers=(*ANN, lang))
-    assert isinstance(one.sort(get("2.ts", (*ANN, lang)), UTC), Match)
-    assert isinstance(one.sort(get("2.ts", (("cookie", "session=ann; lang=en"),)), UTC), Match), "as HTTP/1.1 has them"
-    assert isinstance(one.sort(get("2.ts", (*EVE, lang)), UTC), Pass)
+    assert isinstance(one.classify(get("2.ts", (*ANN, lang)), UTC), SegmentMatch)
+    assert isinstance(one.classify(get("2.ts", (("cookie", "session=ann; lang=en"),)), UTC), SegmentMatch), (
+        "as HTTP/1.1 has them"
+    )
+    assert isinstance(one.classify(get("2.ts", (*EVE, lang)), UTC), PassToOrigin)
 
 
 # ---- ranges
@@ -215,30 +217,30 @@ async def test_a_range_of_many_digits_is_no_range_of_ours(value: str) -> None:
     asked = (*ANN, ("range", value))
     assert asked_range(value) is None
     one = await watching()
-    one.passed(get("2.ts", asked), 416, UTC)
-    assert match(one.sort(get("2.ts", asked), UTC)).listed.byte_range is None
-    assert "no manifest" in why((await watching(RANGES)).sort(get("all.ts", asked), UTC))
+    one.origin_answered(get("2.ts", asked), 416, UTC)
+    assert match(one.classify(get("2.ts", asked), UTC)).listed.byte_range is None
+    assert "no manifest" in why((await watching(RANGES)).classify(get("all.ts", asked), UTC))
 
 
 async def test_a_part_of_a_resource_is_a_segment_of_its_own() -> None:
     one = await watching(RANGES)
-    first = one.sort(get("all.ts", (*ANN, ("range", "bytes=0-999"))), UTC)
-    second = one.sort(get("all.ts", (*ANN, ("range", "bytes=1000-1999"))), UTC)
-    assert isinstance(first, Match)
-    assert isinstance(second, Match)
+    first = one.classify(get("all.ts", (*ANN, ("range", "bytes=0-999"))), UTC)
+    second = one.classify(get("all.ts", (*ANN, ("range", "bytes=1000-1999"))), UTC)
+    assert isinstance(first, SegmentMatch)
+    assert isinstance(second, SegmentMatch)
     assert first.listed.key != second.listed.key
-    assert isinstance(one.sort(get("all.ts", (*ANN, ("range", "bytes=0-1999"))), UTC), Pass)
+    assert isinstance(one.classify(get("all.ts", (*ANN, ("range", "bytes=0-1999"))), UTC), PassToOrigin)
     conditional = (*ANN, ("range", "bytes=0-999"), ("if-range", '"v1"'))
-    assert "conditional" in why(one.sort(get("all.ts", conditional), UTC))
-    assert isinstance((await watching()).sort(get("2.ts", conditional), UTC), Match), (
+    assert "conditional" in why(one.classify(get("all.ts", conditional), UTC))
+    assert isinstance((await watching()).classify(get("2.ts", conditional), UTC), SegmentMatch), (
         "what is here whole can be compared"
     )
 
 
 @pytest.mark.parametrize("value", ["bytes=0-", "bytes=0-99", "bytes=-500", "bytes=9-5", "bytes=999999999-"])
 async def test_a_range_of_a_whole_segment_is_cut_out_of_it(value: str) -> None:
-    found = (await watching()).sort(get("2.ts", (*ANN, ("range", value))), UTC)
-    assert isinstance(found, Match)
+    found = (await watching()).classify(get("2.ts", (*ANN, ("range", value))), UTC)
+    assert isinstance(found, SegmentMatch)
     assert found.listed.byte_range is None
 
 
@@ -266,18 +268,18 @@ async def test_a_range_of_a_whole_segment_is_cut_out_of_it(value: str) -> None:
     ],
 )
 async def test_which_bodies_are_worth_a_look(name: str, kind: str, wanted: bool) -> None:
-    assert sorter().wants_body(get(name), 200, (("content-type", kind),)) is wanted
-    assert not sorter().wants_body(get(name), 404, (("content-type", kind),))
-    assert not sorter().wants_body(get(name, method="POST"), 200, (("content-type", kind),))
+    assert sorter().may_be_manifest(get(name), 200, (("content-type", kind),)) is wanted
+    assert not sorter().may_be_manifest(get(name), 404, (("content-type", kind),))
+    assert not sorter().may_be_manifest(get(name, method="POST"), 200, (("content-type", kind),))
 
 
 async def test_what_is_no_manifest_opens_no_stream() -> None:
-    assert not await sorter().manifest(get("notes.txt"), "text/plain", b"hello", UTC)
+    assert not await sorter().manifest_arrived(get("notes.txt"), "text/plain", b"hello", UTC)
 
 
 async def test_a_manifest_that_cannot_be_used_says_what_is_wrong_with_it() -> None:
     with pytest.raises(ManifestError):
-        await sorter().manifest(get("live.m3u8"), HLS, b"#EXTM3U\n#EXT-X-TARGETDURATION:two\n", UTC)
+        await sorter().manifest_arrived(get("live.m3u8"), HLS, b"#EXTM3U\n#EXT-X-TARGETDURATION:two\n", UTC)
 
 
 async def test_a_long_manifest_is_read_all_the_same_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +294,7 @@ async def test_a_long_manifest_is_read_all_the_same_and_holds_nobody_up(monkeypa
 
     monkeypatch.setattr(classifier, "parse", noted)
     one = await watching(text)
-    assert isinstance(one.sort(get("5999.ts"), UTC), Match)
+    assert isinstance(one.classify(get("5999.ts"), UTC), SegmentMatch)
     await watching()
     assert beside_the_loop == [True, False], "a short one is not worth a thread"
 
@@ -306,9 +308,9 @@ live.m3u8
 
 async def test_who_came_late_and_who_saw_the_master_can_meet() -> None:
     early, late = sorter(), sorter()
-    (presentation,) = await early.manifest(get("master.m3u8"), HLS, MASTER.encode(), UTC)
-    streams = await early.manifest(get("live.m3u8"), HLS, LIVE.encode(), UTC)
-    (playlist,) = await late.manifest(get("live.m3u8"), HLS, LIVE.encode(), UTC)
+    (presentation,) = await early.manifest_arrived(get("master.m3u8"), HLS, MASTER.encode(), UTC)
+    streams = await early.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC)
+    (playlist,) = await late.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC)
     assert streams == (presentation, playlist)
     assert presentation != playlist
 
@@ -316,19 +318,19 @@ async def test_who_came_late_and_who_saw_the_master_can_meet() -> None:
 async def test_what_the_master_defines_counts_in_its_playlists() -> None:
     imported = LIVE.replace("#EXT-X-VERSION:3\n", '#EXT-X-VERSION:8\n#EXT-X-DEFINE:IMPORT="folder"\n')
     one = sorter()
-    await one.manifest(get("master.m3u8"), HLS, MASTER.encode(), UTC)
-    await one.manifest(get("live.m3u8"), HLS, imported.replace("2.ts", "{$folder}/2.ts").encode(), UTC)
-    assert isinstance(one.sort(get("parts/2.ts"), UTC), Match)
+    await one.manifest_arrived(get("master.m3u8"), HLS, MASTER.encode(), UTC)
+    await one.manifest_arrived(get("live.m3u8"), HLS, imported.replace("2.ts", "{$folder}/2.ts").encode(), UTC)
+    assert isinstance(one.classify(get("parts/2.ts"), UTC), SegmentMatch)
 
 
 async def test_what_is_old_is_forgotten_and_takes_no_room() -> None:
     one = await watching(f"{LIVE}#EXT-X-ENDLIST\n")
-    one.tidy(UTC + 300.0)
-    assert isinstance(one.sort(get("2.ts"), UTC), Match)
-    assert (len(one.catalog.streams()), len(one._entitled)) == (1, 1)
-    one.tidy(UTC + 86_400.0)
-    assert "no manifest" in why(one.sort(get("2.ts"), UTC))
-    assert (len(one.catalog.streams()), len(one._entitled)) == (0, 0)
+    one.forget_old(UTC + 300.0)
+    assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
+    assert (len(one.catalog.streams()), len(one._entitlements)) == (1, 1)
+    one.forget_old(UTC + 86_400.0)
+    assert "no manifest" in why(one.classify(get("2.ts"), UTC))
+    assert (len(one.catalog.streams()), len(one._entitlements)) == (0, 0)
 
 
 async def test_a_refusal_shows_no_token() -> None:

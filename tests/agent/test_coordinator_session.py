@@ -110,7 +110,7 @@ class Owner:
     def usage(self) -> Usage:
         return self.meter.usage(self.uploads)
 
-    def links(self) -> tuple[int, int]:
+    def standing_links(self) -> tuple[int, int]:
         return 2, 1
 
     def placed(self, site: Welcome) -> None:
@@ -314,7 +314,7 @@ async def test_what_an_agent_shows_is_what_the_coordinator_counts(
         async with started(Path(mine.state_dir)) as agent:
             await agent.watch()
             await agent.play("1.ts")
-            agent.system.sort(agent.get("1.ts"))  # answered from memory
+            agent.system.router.route(agent.get("1.ts"))  # answered from memory
             totals = running.system.tracker.totals
             await running.until(lambda: totals.usage.segments == 2)
             assert totals.usage == ReportedUsage(bytes_origin=len(BODY), bytes_cache=len(BODY), segments=2)

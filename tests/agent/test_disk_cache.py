@@ -22,22 +22,31 @@ Open = Callable[[], Awaitable["Room"]]
 
 
 class Room:
-    """A shelf, and what it told."""
+    """A disk cache, and what it told."""
 
     def __init__(self) -> None:
         self.loaded: asyncio.Queue[Loaded] = asyncio.Queue()
         self.trouble: list[str] = []
 
+    def feed(self, event: Loaded) -> None:
+        self.loaded.put_nowait(event)
+
+    def raise_condition(self, code: str, text: str) -> None:
+        assert code == "disk-cache-unavailable"
+        self.trouble.append(text)
+
+    def clear_condition(self, code: str) -> None:
+        raise AssertionError(code)
+
     async def load(self, key: str = KEY) -> StoredSegment | None:
-        self.shelf.load(key)
+        self.cache.load(key)
         async with asyncio.timeout(20):
             answer = await self.loaded.get()
         assert answer.key == key
         return answer.stored
 
     async def open(self, directory: Path, limit: int = 1_000_000) -> "Room":
-        feed = self.loaded.put_nowait
-        self.shelf = await DiskCache.open(directory, limit, feed=feed, trouble=self.trouble.append)
+        self.cache = await DiskCache.open(directory, limit, node=self, conditions=self)
         return self
 
 
@@ -51,12 +60,12 @@ async def opened(tmp_path: Path, nothing_left: None) -> AsyncIterator[Open]:
 
     yield open_
     for room in rooms:
-        await room.shelf.close()
+        await room.cache.close()
 
 
 async def saved(room: Room, segment: StoredSegment = SEGMENT) -> None:
     """Saved, and on disk: the store works in order."""
-    room.shelf.save(segment)
+    room.cache.save(segment)
     await room.load(key_of(99))
 
 
@@ -64,22 +73,22 @@ async def test_what_was_saved_comes_back_with_its_vouchers(opened: Open) -> None
     room = await opened()
     await saved(room)
     assert await room.load() == SEGMENT
-    assert [key for key, _ in room.shelf.held()] == [KEY]
+    assert [key for key, _ in room.cache.held()] == [KEY]
 
 
 async def test_it_outlives_the_agent(opened: Open, tmp_path: Path) -> None:
     first = await opened()
     await saved(first)
-    await first.shelf.close()
+    await first.cache.close()
     again = await opened()
-    assert [key for key, _ in again.shelf.held()] == [KEY]
+    assert [key for key, _ in again.cache.held()] == [KEY]
     assert await again.load() == SEGMENT
 
 
 async def test_what_was_erased_or_never_there_is_nothing(opened: Open) -> None:
     room = await opened()
     await saved(room)
-    room.shelf.erase(KEY)
+    room.cache.erase(KEY)
     assert await room.load() is None
     assert await room.load(key_of(2)) is None
     assert room.trouble == []
@@ -91,7 +100,7 @@ async def test_what_another_version_wrote_is_erased(opened: Open, tmp_path: Path
     await store.close()
     room = await opened()
     assert await room.load() is None
-    assert room.shelf.held() == []
+    assert room.cache.held() == []
 
 
 async def test_a_directory_that_is_none_is_said(tmp_path: Path) -> None:

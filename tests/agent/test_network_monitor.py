@@ -11,7 +11,7 @@ from coordinator.io.ca import Authority
 from ecdn_proxy.agent import network_monitor as module
 from ecdn_proxy.agent.addresses import Place
 from ecdn_proxy.agent.links import Links
-from ecdn_proxy.agent.network_monitor import NetworkEvents, NetworkMonitor
+from ecdn_proxy.agent.network_monitor import NetworkMonitor
 from ecdn_proxy.core import events
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
 from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
@@ -34,7 +34,7 @@ def place(address: str, network: str = "127.0.0.0/16") -> Place:
 
 
 class Machine:
-    """One agent's links and whereabouts; `now` is what a look at its interfaces finds."""
+    """One agent's links and network; `now` is what a look at its interfaces finds."""
 
     def __init__(self, tenant: Authority, device: str, address: str) -> None:
         self.record = Record()
@@ -47,10 +47,21 @@ class Machine:
         ourselves = Ourselves(device, who.tenant, "test", here.addresses)
         contexts = Contexts(server_context(*pem), client_context(*pem))
         self.links = Links(ourselves, (address, 0), contexts, here.allowed, told, None)
-        tells = NetworkEvents(
-            self.record.tell("feed"), self.record.tell("moved"), self.record.tell("raise"), self.record.tell("clear")
+        self.monitor = NetworkMonitor(
+            here, self._look, self.links, device, TAG, node=self, follower=self, conditions=self
         )
-        self.where = NetworkMonitor(here, self._look, self.links, device, TAG, tells)
+
+    def feed(self, event: events.Event) -> None:
+        self.record.tell("feed")(event)
+
+    def moved(self, networks: tuple[Network, ...]) -> None:
+        self.record.tell("moved")(networks)
+
+    def raise_condition(self, code: str, text: str) -> None:
+        self.record.tell("raise")(code, text)
+
+    def clear_condition(self, code: str) -> None:
+        self.record.tell("clear")(code)
 
     def _look(self) -> tuple[Place, frozenset[str]]:
         self.looks += 1
@@ -76,17 +87,17 @@ async def machine(
     both = Machine(tenant, "a", "127.0.0.2"), Machine(tenant, "b", "127.0.0.3")
     for one in both:
         await one.links.start()
-        await one.where.open()
+        await one.monitor.open()
     yield both
     for one in both:
-        await one.where.close()
+        await one.monitor.close()
         await one.links.close()
 
 
 async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machine]) -> None:
     mine, other = machine
-    mine.where.announce((STREAM,), True)
-    await other.record.until(lambda: "a" in other.where.seen)
+    mine.monitor.announce((STREAM,), True)
+    await other.record.until(lambda: "a" in other.monitor.seen)
     mine.now = None
     await mine.has_looked()
     assert not mine.fed(events.Moved), "a look that fails is no move"
@@ -94,9 +105,9 @@ async def test_a_new_address_is_told_to_everybody(machine: tuple[Machine, Machin
     await mine.record.until(lambda: mine.record.all("moved"))
     assert mine.fed(events.Moved) == [events.Moved(Contact("a", ("127.0.0.4",), mine.links.port))]
     assert mine.record.all("moved") == [(mine.now.networks,)]
-    await other.record.until(lambda: other.where.seen.get("a", _NOBODY).contact.addresses == ("127.0.0.4",))
-    await other.record.until(lambda: other.where.seen.get("a", _NOBODY).tags == (STREAM[:8],))
-    await mine.record.until(lambda: "b" in mine.where.seen)
+    await other.record.until(lambda: other.monitor.seen.get("a", _NOBODY).contact.addresses == ("127.0.0.4",))
+    await other.record.until(lambda: other.monitor.seen.get("a", _NOBODY).tags == (STREAM[:8],))
+    await mine.record.until(lambda: "b" in mine.monitor.seen)
     other.links.dial(Contact("a", ("127.0.0.2",), mine.links.port))  # the test's machine still has it
     contact, *_ = await other.record.first("opened")
     assert contact.addresses == ("127.0.0.2", "127.0.0.4"), "Hello says the new one"
@@ -109,12 +120,12 @@ async def test_links_outside_the_networks_of_the_site_end(machine: tuple[Machine
     mine, other = machine
     mine.now = place("127.0.0.2", "127.0.0.2/32")
     await mine.record.until(lambda: mine.record.all("moved"))
-    mine.where.site_said(("127.0.0.0/24", "127.0.0.2/32"))
-    assert mine.where.place.allowed == [ip_network("127.0.0.2/32"), ip_network("127.0.0.0/24")]
+    mine.monitor.allow_site_networks(("127.0.0.0/24", "127.0.0.2/32"))
+    assert mine.monitor.place.allowed == [ip_network("127.0.0.2/32"), ip_network("127.0.0.0/24")]
     mine.links.dial(Contact("b", ("127.0.0.3",), other.links.port))
     await mine.record.first("opened")
-    mine.where.site_said(())
-    assert mine.where.place.allowed == [ip_network("127.0.0.2/32")]
+    mine.monitor.allow_site_networks(())
+    assert mine.monitor.place.allowed == [ip_network("127.0.0.2/32")]
     device, why, misbehaved = await mine.record.first("closed")
     assert (device, misbehaved) == ("b", False)
     assert "127.0.0.3 is no longer in a network" in why
@@ -136,9 +147,9 @@ async def test_without_any_address_mdns_rests_until_there_is_one(machine: tuple[
     mine, other = machine
     mine.now = Place(("0.0.0.0", 0), (), [], (), "wired")
     await mine.record.until(lambda: mine.record.all("moved"))
-    await other.record.until(lambda: "a" not in other.where.seen)
+    await other.record.until(lambda: "a" not in other.monitor.seen)
     mine.now = place("127.0.0.5")
-    await other.record.until(lambda: "a" in other.where.seen)
+    await other.record.until(lambda: "a" in other.monitor.seen)
 
 
 async def test_mdns_that_cannot_be_used_is_a_condition(machine: tuple[Machine, Machine]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ecdn_proxy.agent.api import FromMemory, OwnAnswer, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import FromMemory, OwnHead, PassToOrigin, Shared, ViewerRequest
 from ecdn_proxy.core.catalog.providers import BadProfile
 from ecdn_proxy.wire.faults import Unavailable
 from tests.agent.origins import BODY, LIVE
@@ -22,11 +22,11 @@ async def test_two_viewers_of_one_segment_are_one_fetch(tmp_path: Path) -> None:
         agent.origin.answers["/live/1.ts"] = agent.origin.slowly
         await agent.watch()
         one, two = agent.open("1.ts"), agent.open("1.ts")
-        await one.begin()
+        await one.head()
         agent.origin.go_on.set()
         assert await whole(one) == await whole(two) == BODY
-        await one.close()
-        await two.close()
+        await one.release()
+        await two.release()
         assert len(agent.origin.asked) == 1
 
 
@@ -34,26 +34,26 @@ async def test_a_restarted_agent_has_it_on_disk(tmp_path: Path) -> None:
     async with started(tmp_path) as agent:
         await agent.watch()
         await agent.play("1.ts")
-        shelf = agent.system._shelf
-        assert shelf is not None
-        key = shelf.held()[0][0] if shelf.held() else ""
+        disk = agent.system._disk
+        assert disk is not None
+        key = disk.held()[0][0] if disk.held() else ""
         async with asyncio.timeout(20):
             while not key:
                 await asyncio.sleep(0.01)
-                key = shelf.held()[0][0] if shelf.held() else ""
+                key = disk.held()[0][0] if disk.held() else ""
     async with started(tmp_path) as agent:
-        assert agent.system._running.node.cache.on_disk(key)
+        assert agent.system._runner.node.cache.on_disk(key)
 
 
 async def test_what_another_viewer_proved_does_not_count(tmp_path: Path) -> None:
     async with started(tmp_path) as agent:
         await agent.watch()
         await agent.play("1.ts")
-        assert "not yet answered" in why(agent.system.sort(agent.get("1.ts", *EVE)))
-        agent.system.passed(agent.get("1.ts", *EVE), 200, len(BODY))
-        assert isinstance(agent.system.sort(agent.get("1.ts", *EVE)), FromMemory)
-        agent.system.passed(agent.get("1.ts", *EVE), 403, 0)
-        assert isinstance(agent.system.sort(agent.get("1.ts", *EVE)), Pass)
+        assert "not yet answered" in why(agent.system.router.route(agent.get("1.ts", *EVE)))
+        agent.system.router.passed_to_origin(agent.get("1.ts", *EVE), 200, len(BODY))
+        assert isinstance(agent.system.router.route(agent.get("1.ts", *EVE)), FromMemory)
+        agent.system.router.passed_to_origin(agent.get("1.ts", *EVE), 403, 0)
+        assert isinstance(agent.system.router.route(agent.get("1.ts", *EVE)), PassToOrigin)
 
 
 async def test_an_answer_for_one_viewer_alone_is_its_own(tmp_path: Path) -> None:
@@ -61,10 +61,10 @@ async def test_an_answer_for_one_viewer_alone_is_its_own(tmp_path: Path) -> None
         agent.origin.answers["/live/1.ts"] = agent.origin.plain(headers={"Set-Cookie": "id=canary"})
         await agent.watch()
         head, body = await agent.play("1.ts")
-        assert isinstance(head, OwnAnswer)
+        assert isinstance(head, OwnHead)
         assert (dict(head.headers)["set-cookie"], body) == ("id=canary", BODY)
         head, _ = await agent.play("1.ts")
-        assert isinstance(head, OwnAnswer)
+        assert isinstance(head, OwnHead)
         assert len(agent.origin.asked) == 2
 
 
@@ -72,9 +72,9 @@ async def test_a_viewer_that_leaves_ends_its_fetch(tmp_path: Path) -> None:
     async with started(tmp_path) as agent:
         agent.origin.answers["/live/1.ts"] = agent.origin.slowly
         await agent.watch()
-        delivery = agent.open("1.ts")
-        await delivery.begin()
-        await delivery.close()
+        response = agent.open("1.ts")
+        await response.head()
+        await response.release()
         async with asyncio.timeout(20):
             await agent.origin.ended.wait()
 
@@ -83,13 +83,13 @@ async def test_without_an_origin_the_viewer_sees_so(tmp_path: Path) -> None:
     async with started(tmp_path) as agent:
         await agent.watch(text=LIVE.replace("1.ts", "http://127.0.0.1:1/live/1.ts"))
         request = ViewerRequest("GET", "http://127.0.0.1:1/live/1.ts", ANN)
-        agent.system.passed(request, 200, 0)
-        route = agent.system.sort(request)
-        assert isinstance(route, ToGateway), route
-        delivery = agent.system.open(route.ticket)
+        agent.system.router.passed_to_origin(request, 200, 0)
+        route = agent.system.router.route(request)
+        assert isinstance(route, Shared), route
+        response = route.open_response()
         with pytest.raises(Unavailable):
-            await delivery.begin()
-        await delivery.close()
+            await response.head()
+        await response.release()
 
 
 # ---- conditions
@@ -100,7 +100,7 @@ async def test_a_machine_that_is_not_enrolled_says_so_and_works(tmp_path: Path) 
         status = agent.system.status()
         assert (status.enrolled, status.state, status.peers) == (False, "limited", ())
         assert agent.codes() == {"not-enrolled"}
-        agent.system.bypassed("pinned.test", "a program refused the certificate")
+        agent.system.router.host_bypassed("pinned.test", "a program refused the certificate")
         assert "host-bypassed" in agent.codes()
 
 
@@ -120,7 +120,7 @@ async def test_a_disk_that_cannot_be_used_costs_only_the_disk(tmp_path: Path) ->
 
 async def test_no_disk_when_none_is_wanted(tmp_path: Path) -> None:
     async with started(tmp_path, cache_disk_mb=0) as agent:
-        assert agent.system._shelf is None
+        assert agent.system._disk is None
         assert not (tmp_path / "segments").exists()
 
 
@@ -165,7 +165,7 @@ async def test_a_further_profile_makes_one_segment_of_what_is_signed_for_each_vi
         await agent.watch(text=signed_for("ann"))
         await agent.watch(*EVE, text=signed_for("eve"))
         assert (await agent.play("1.ts?viewer=ann"))[1] == BODY
-        route = agent.system.sort(agent.get("1.ts?viewer=eve", *EVE))
+        route = agent.system.router.route(agent.get("1.ts?viewer=eve", *EVE))
         assert isinstance(route, FromMemory) == shared, route
         assert agent.origin.asked[0].query_string == "viewer=ann", "the origin is asked as the viewer asked"
         assert len(agent.origin.asked) == 1
@@ -176,4 +176,4 @@ async def test_a_further_profile_can_leave_a_host_to_its_origin(tmp_path: Path) 
     file.write_text(PROFILE % "share = false")
     async with started(tmp_path, profiles_file=str(file)) as agent:
         await agent.watch()
-        assert "no manifest" in why(agent.system.sort(agent.get("1.ts")))
+        assert "no manifest" in why(agent.system.router.route(agent.get("1.ts")))

@@ -1,6 +1,6 @@
 """What the front's tests share: an agent that does as told, a real TLS origin, and a real proxy between them.
 
-Map: `ToldAgent`, `ToldDelivery` (agent.doors by script) · `Authorities` (certificates for origins) · `Origin` · `Rig` ·
+Map: `ToldAgent`, `ToldResponse` (agent.api by script) · `Authorities` (certificates for origins) · `Origin` · `Rig` ·
 `on_way` (the same proxy on each of its `WAYS`).
 """
 
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ecdn_proxy.agent.api import Begun, Missing, OwnAnswer, Pass, Route, ToGateway, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.api import AgentApi, OwnHead, PassToOrigin, RefusedHead, Route, Shared, SharedHead, ViewerRequest
 from ecdn_proxy.agent.status import Status
 from ecdn_proxy.core.http.hosts import HostScope
 from ecdn_proxy.core.settings import Settings
@@ -60,17 +60,20 @@ def head(total: int | None, **more: object) -> SegmentHead:
 
 
 @dataclass
-class ToldDelivery:
+class ToldResponse:
     """Answers as scripted; an exception among the chunks is raised in its turn, an event is waited for."""
 
-    answer: Begun | OwnAnswer | Missing
+    answer: SharedHead | OwnHead | RefusedHead
     chunks: Sequence[bytes | BaseException | asyncio.Event] = ()
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: list[str] = field(default_factory=list)
 
-    async def begin(self) -> Begun | OwnAnswer | Missing:
+    async def head(self) -> SharedHead | OwnHead | RefusedHead:
+        self.calls.append("head")
         return self.answer
 
     async def body(self) -> AsyncIterator[bytes | memoryview]:
+        self.calls.append("body")
         for chunk in self.chunks:
             if isinstance(chunk, BaseException):
                 raise chunk
@@ -79,48 +82,59 @@ class ToldDelivery:
                 continue
             yield memoryview(chunk)
 
-    async def close(self) -> None:
-        self.closed.set()
+    async def release(self) -> None:
+        self.calls.append("release")
+        self.released.set()
 
 
 class ToldAgent:
-    """Satisfies doors.Agent; routes by path."""
+    """An agent.api.StartedAgent and its own router; routes by path."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
-        self.deliveries: dict[str, ToldDelivery] = {}
-        self.sorted: list[ViewerRequest] = []
+        self.routed: list[ViewerRequest] = []
+        self.calls: list[str] = []
+        """Every crossing of the door, by the name of the call."""
         self.learnt: list[tuple[str, bytes]] = []
         self.books: list[tuple[str, int, int]] = []
         self.booked = asyncio.Event()
-        self.left_alone: list[str] = []
+        self.bypassed: asyncio.Queue[str] = asyncio.Queue()
 
-    def gateway(self, path: str, delivery: ToldDelivery) -> None:
-        """Send the path's next request to the gateway."""
-        self.routes[path] = ToGateway(path.strip("/"), "test")
-        self.deliveries[path.strip("/")] = delivery
+    @property
+    def router(self) -> AgentApi:
+        return self
 
-    def sort(self, request: ViewerRequest) -> Route:
-        self.sorted.append(request)
+    def shares(self, path: str, response: ToldResponse) -> None:
+        """Answer the path's requests with this response."""
+
+        def opened() -> ToldResponse:
+            self.calls.append("open_response")
+            return response
+
+        self.routes[path] = Shared("test", opened)
+
+    def route(self, request: ViewerRequest) -> Route:
+        self.calls.append("route")
+        self.routed.append(request)
         path = "/" + request.url.split("/", 3)[3]
-        return self.routes.get(path, Pass("test"))
+        return self.routes.get(path, PassToOrigin("test"))
 
-    def wants_body(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
+    def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
+        self.calls.append("may_be_manifest")
         return status == 200 and "mpegurl" in dict(headers).get("content-type", "")
 
-    async def manifest(self, request: ViewerRequest, status: int, headers: Headers, body: bytes) -> None:
+    async def manifest_arrived(self, request: ViewerRequest, headers: Headers, body: bytes) -> None:
+        self.calls.append("manifest_arrived")
         await asyncio.sleep(0)
         self.learnt.append((request.url, body))
 
-    def passed(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
+    def passed_to_origin(self, request: ViewerRequest, status: int, received_bytes: int) -> None:
+        self.calls.append("passed_to_origin")
         self.books.append((request.url, status, received_bytes))
         self.booked.set()
 
-    def bypassed(self, host: str, why: str) -> None:
-        self.left_alone.append(host)
-
-    def open(self, ticket: str) -> ViewerResponse:
-        return self.deliveries.pop(ticket)
+    def host_bypassed(self, host: str, why: str) -> None:
+        self.bypassed.put_nowait(host)
 
     def status(self) -> Status:
         return filled_status()
@@ -273,7 +287,11 @@ class Rig:
     authority: Authority
     authorities: Authorities
     session: aiohttp.ClientSession
-    bypassed: asyncio.Queue[str]
+
+    @property
+    def bypassed(self) -> asyncio.Queue[str]:
+        """Hosts that are tunnelled from now on."""
+        return self.agent.bypassed
 
     @property
     def proxy_url(self) -> str:
@@ -333,18 +351,15 @@ async def rig(
     authorities = Authorities(directory / "web")
     agent, origin = ToldAgent(), Origin()
     settings = settings_for(authorities.ca, **more)
-    bypassed: asyncio.Queue[str] = asyncio.Queue()
     make = context or (lambda one: one.server("*.stream.test", "*.other.test"))
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serving(origin.application(), make(authorities)))
         scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
         authority = Authority.open(directory, scope, clock.utc)
-        gateway = Gateway(agent, source_headers=settings.source_headers, clock=clock.utc)
+        gateway = Gateway(source_headers=settings.source_headers, clock=clock.utc)
         await gateway.start()
         stack.push_async_callback(gateway.close)
-        proxy = Proxy(
-            agent, settings, directory, gateway, authority, bypassed=lambda host, _: bypassed.put_nowait(host)
-        )
+        proxy = Proxy(agent, settings, directory, gateway, authority)
         await proxy.start()
         stack.push_async_callback(proxy.drain_and_close, 0.05)
         session = aiohttp.ClientSession(
@@ -352,7 +367,7 @@ async def rig(
             connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(authority.ca_file))),
         )
         await stack.enter_async_context(session)
-        yield Rig(agent, origin, port, proxy, gateway, authority, authorities, session, bypassed)
+        yield Rig(agent, origin, port, proxy, gateway, authority, authorities, session)
 
 
 @asynccontextmanager

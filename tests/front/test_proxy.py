@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from ecdn_proxy.agent.api import Begun, FromMemory, Missing, OwnAnswer
+from ecdn_proxy.agent.api import FromMemory, OwnHead, RefusedHead, SharedHead
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.front import mitm_patches as engine
 from ecdn_proxy.front.proxy import CannotListen, Proxy
@@ -26,7 +26,7 @@ from tests.front.rig import (
     WAYS,
     Authorities,
     Rig,
-    ToldDelivery,
+    ToldResponse,
     head,
     on_way,
     rig,
@@ -43,8 +43,8 @@ async def front(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pyt
         yield made
 
 
-def begun(total: int | None = len(BODY), **more: object) -> Begun:
-    return Begun(head(total, **more), "lan", "a neighbour has it")
+def begun(total: int | None = len(BODY), **more: object) -> SharedHead:
+    return SharedHead(head(total, **more), "lan", "a neighbour has it")
 
 
 @pytest.mark.asyncio
@@ -72,7 +72,7 @@ async def test_other_and_bypassed_hosts_show_their_own_certificate(front: Rig, h
         assert answer.status == 200
     with pytest.raises(aiohttp.ClientConnectorCertificateError):
         await front.session.get(front.url("/hello", host))
-    assert front.agent.sorted == []
+    assert front.agent.routed == []
     assert front.agent.books == []
 
 
@@ -83,7 +83,7 @@ async def test_what_is_intercepted_is_decided_by_the_tunnel_and_the_name_inside(
         to = ("--connect-to", f"{inside}:{front.port}:{tunnel}:{front.port}", front.url("/hello", inside))
         assert (await front.curl("--cacert", theirs, *to))[:2] == (0, b"hello from the origin")
         assert (await front.curl("--cacert", ours, *to))[0] == 60
-    assert front.agent.sorted == []
+    assert front.agent.routed == []
 
 
 @pytest.mark.asyncio
@@ -211,9 +211,22 @@ async def test_curl_with_expect_and_length_uploads(front: Rig, tmp_path: Path) -
 
 
 @pytest.mark.asyncio
+async def test_a_segments_request_crosses_the_agents_door_once(front: Rig) -> None:
+    """In by one call of `route`, out by one response, whether mitmproxy and the gateway stand between or not."""
+    response = ToldResponse(begun(), [BODY])
+    front.agent.shares("/seg1.m4s", response)
+    calls = front.agent.calls
+    async with front.session.get(front.url("/seg1.m4s")) as answer:
+        assert await answer.read() == BODY
+    await response.released.wait()
+    assert calls == ["route", "open_response"]
+    assert response.calls == ["head", "body", "release"]
+
+
+@pytest.mark.asyncio
 async def test_segment_comes_through_the_gateway(front: Rig) -> None:
-    delivery = ToldDelivery(begun(cors="any"), [BODY[:1000], BODY[1000:]])
-    front.agent.gateway("/seg1.m4s", delivery)
+    response = ToldResponse(begun(cors="any"), [BODY[:1000], BODY[1000:]])
+    front.agent.shares("/seg1.m4s", response)
     headers = {"origin": "https://player.test", "cookie": "secret=1", "x-ecdn-secret": "guess"}
     async with front.session.get(front.url("/seg1.m4s"), headers=headers) as answer:
         assert await answer.read() == BODY
@@ -221,8 +234,8 @@ async def test_segment_comes_through_the_gateway(front: Rig) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["cache-status"].startswith("ecdn; hit")
         assert "server" not in answer.headers
-    await delivery.closed.wait()
-    request = front.agent.sorted[0]
+    await response.released.wait()
+    request = front.agent.routed[0]
     assert request.url == front.url("/seg1.m4s")
     assert "x-ecdn-secret" not in dict(request.headers)
     assert dict(request.headers)["cookie"] == "secret=1"
@@ -231,7 +244,7 @@ async def test_segment_comes_through_the_gateway(front: Rig) -> None:
 
 @pytest.mark.asyncio
 async def test_manifest_after_segment_on_one_connection_reaches_the_origin(front: Rig) -> None:
-    front.agent.gateway("/seg1.m4s", ToldDelivery(begun(), [BODY]))
+    front.agent.shares("/seg1.m4s", ToldResponse(begun(), [BODY]))
     async with front.session.get(front.url("/seg1.m4s")) as answer:
         assert await answer.read() == BODY
     async with front.session.get(front.url("/hello")) as answer:
@@ -254,7 +267,7 @@ async def test_memory_hit_is_answered_in_the_hook(front: Rig) -> None:
 @pytest.mark.asyncio
 async def test_truncated_segment_breaks_the_connection(front: Rig) -> None:
     for total in (len(BODY), None):
-        front.agent.gateway("/seg3.m4s", ToldDelivery(begun(total), [BODY[:5000], Unavailable("all sources ended")]))
+        front.agent.shares("/seg3.m4s", ToldResponse(begun(total), [BODY[:5000], Unavailable("all sources ended")]))
         with pytest.raises(aiohttp.ClientPayloadError):
             async with front.session.get(front.url("/seg3.m4s")) as answer:
                 await answer.read()
@@ -263,18 +276,18 @@ async def test_truncated_segment_breaks_the_connection(front: Rig) -> None:
 
 
 async def _curl_segment(front: Rig, path: str, chunks: list[bytes | BaseException]) -> tuple[int, bytes, bytes]:
-    front.agent.gateway(path, ToldDelivery(begun(), chunks))
+    front.agent.shares(path, ToldResponse(begun(), chunks))
     return await front.curl("--cacert", str(front.authority.ca_file), front.url(path))
 
 
 @pytest.mark.asyncio
-async def test_viewer_that_leaves_cancels_the_delivery_and_the_origin(front: Rig) -> None:
-    delivery = ToldDelivery(begun(), [BODY[:1000], asyncio.Event()])
-    front.agent.gateway("/seg4.m4s", delivery)
+async def test_viewer_that_leaves_cancels_the_response_and_the_origin(front: Rig) -> None:
+    response = ToldResponse(begun(), [BODY[:1000], asyncio.Event()])
+    front.agent.shares("/seg4.m4s", response)
     answer = await front.session.get(front.url("/seg4.m4s"))
     await answer.content.readexactly(1000)
     answer.close()
-    await delivery.closed.wait()
+    await response.released.wait()
     answer = await front.session.get(front.url("/endless"))
     await front.origin.entered.wait()
     answer.close()
@@ -290,15 +303,15 @@ async def test_own_answers_and_missing_ones(front: Rig) -> None:
         ("connection", "x-hop"),
         ("x-hop", "1"),
     )
-    front.agent.gateway("/own", ToldDelivery(OwnAnswer(403, "No", fields, "private"), [b"no!"]))
+    front.agent.shares("/own", ToldResponse(OwnHead(403, "No", fields, "private"), [b"no!"]))
     async with front.session.get(front.url("/own")) as answer:
         assert (answer.status, answer.reason, await answer.read()) == (403, "No", b"no!")
         assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
         assert not {"x-hop", "content-type", "server"} & {name.lower() for name in answer.headers}
-    front.agent.gateway("/gone", ToldDelivery(Missing(410, "gone")))
+    front.agent.shares("/gone", ToldResponse(RefusedHead(410, "gone")))
     async with front.session.get(front.url("/gone")) as answer:
         assert answer.status == 410
-    front.agent.gateway("/own", ToldDelivery(OwnAnswer(200, "OK", (("content-length", "9"),), "x"), [b"no!"]))
+    front.agent.shares("/own", ToldResponse(OwnHead(200, "OK", (("content-length", "9"),), "x"), [b"no!"]))
     with pytest.raises(aiohttp.ClientPayloadError):
         async with front.session.get(front.url("/own")) as answer:
             await answer.read()
@@ -320,7 +333,7 @@ async def test_a_failing_agent_does_not_stop_the_viewer(front: Rig, monkeypatch:
     def fail(_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(front.agent, "sort", fail)
+    monkeypatch.setattr(front.agent, "route", fail)
     async with front.session.get(front.url("/hello")) as answer:
         assert answer.status == 200
 
@@ -494,7 +507,7 @@ async def test_tls_towards_viewers_is_mozillas_intermediate(front: Rig) -> None:
 @pytest.mark.asyncio
 async def test_port_in_use_is_said_clearly(front: Rig, tmp_path: Path) -> None:
     taken = settings_for(front.authorities.ca, listen=f"127.0.0.1:{front.proxy.address[1]}")
-    second = Proxy(front.agent, taken, tmp_path, front.gateway, front.authority, bypassed=lambda *_: None)
+    second = Proxy(front.agent, taken, tmp_path, front.gateway, front.authority)
     with pytest.raises(CannotListen, match="the port is in use"):
         await second.start()
 
@@ -503,7 +516,7 @@ async def test_port_in_use_is_said_clearly(front: Rig, tmp_path: Path) -> None:
 async def test_draining_lets_a_transfer_end(tmp_path: Path) -> None:
     async with rig(tmp_path) as front:
         more = asyncio.Event()
-        front.agent.gateway("/slow.m4s", ToldDelivery(begun(), [BODY[:1000], more, BODY[1000:]]))
+        front.agent.shares("/slow.m4s", ToldResponse(begun(), [BODY[:1000], more, BODY[1000:]]))
         answer = await front.session.get(front.url("/slow.m4s"))
         await answer.content.readexactly(1000)
         address = front.proxy.address

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from ecdn_proxy.agent.api import ViewerRequest
-from ecdn_proxy.agent.classifier import Classifier, Match
+from ecdn_proxy.agent.classifier import Classifier, SegmentMatch
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.io import clock
 from ecdn_proxy.io import coordinator_client as coordinator
@@ -111,14 +111,14 @@ class Watcher:
 
     def __init__(self, identity: Identity) -> None:
         salt = bytes.fromhex(identity.salt)
-        self._sorter = Classifier(salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True)
+        self._classifier = Classifier(salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True)
 
     async def manifest(self, url: str, content_type: str, body: bytes) -> str:
         """The stream of a manifest; "" if it has none."""
-        found = await self._sorter.manifest(ViewerRequest("GET", url, ()), content_type, body, clock.utc())
+        found = await self._classifier.manifest_arrived(ViewerRequest("GET", url, ()), content_type, body, clock.utc())
         return next(iter(found), "")
 
-    def match(self, url: str) -> Match | None:
+    def match(self, url: str) -> SegmentMatch | None:
         """The segment at `url`, if a manifest lists it."""
-        found = self._sorter.sort(ViewerRequest("GET", url, ()), clock.utc())
-        return found if isinstance(found, Match) else None
+        found = self._classifier.classify(ViewerRequest("GET", url, ()), clock.utc())
+        return found if isinstance(found, SegmentMatch) else None

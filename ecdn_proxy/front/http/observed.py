@@ -76,7 +76,7 @@ class ObservedAnswers:
         if passage.viewer.method != "GET" or status in {101, 204, 304}:
             return False
         try:
-            wanted = self._agent.wants_body(passage.viewer, status, passage.headers)
+            wanted = self._agent.may_be_manifest(passage.viewer, status, passage.headers)
         except Exception:
             _log.exception("looking for a manifest failed; the response passes")
             return False
@@ -101,7 +101,7 @@ class ObservedAnswers:
 
     def _pass(self, passage: ObservedAnswer) -> None:
         try:
-            self._agent.passed(passage.viewer, passage.status, passage.received)
+            self._agent.passed_to_origin(passage.viewer, passage.status, passage.received)
         except Exception:
             _log.exception("the books could not be kept; the response passes")
 
@@ -111,9 +111,7 @@ class ObservedAnswers:
         except Undecodable as error:
             _log.warning("a manifest could not be decoded; its stream is not shared", why=str(error))
             return
-        task = self._learning.begin(
-            self._agent.manifest(passage.viewer, passage.status, passage.headers, plain), "manifest"
-        )
+        task = self._learning.begin(self._agent.manifest_arrived(passage.viewer, passage.headers, plain), "manifest")
         if not task.done():
             await asyncio.wait({task}, timeout=LEARNING_MAX_S)
 

@@ -1,9 +1,12 @@
-"""What a delivery answers a viewer, for whoever writes it to a connection.
+"""Where a viewer's request is answered, and with which head and bytes; for whoever reads and writes the connection.
 
-Map: `reply_to` (wait for the head; a shared segment, the origin's own answer, or a word about why not) -> `Reply` ·
-`from_memory` (a whole segment) · `Reply.parts` (exactly the bytes that the head promises) · `sort` (a request's route).
+    route_of(agent, request, inside)      a clean request -> where it is answered
+    reply_to(response, …)                 waits for a response's head -> Reply
+    from_memory(segment, …)               a whole segment -> Reply
+    brief(status, why)                    a sentence instead of a segment -> Reply
+    Reply.parts()                         exactly the bytes that the head promises
 
-The gateway and the lean path answer by this alone, so that a player cannot tell which of them it met.
+The gateway and the lean path answer by this file alone, so that a player cannot tell which of them answered.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +16,16 @@ from typing import Final
 import structlog
 from mitmproxy import http
 
-from ecdn_proxy.agent.api import AgentApi, Begun, Missing, OwnAnswer, Pass, Route, ViewerRequest, ViewerResponse
+from ecdn_proxy.agent.api import (
+    AgentApi,
+    OwnHead,
+    PassToOrigin,
+    RefusedHead,
+    Route,
+    SharedHead,
+    ViewerRequest,
+    ViewerResponse,
+)
 from ecdn_proxy.core.http.answers import REASONS, Circumstance, answer_for, end_to_end, first_of
 from ecdn_proxy.core.values import Headers, StoredSegment
 from ecdn_proxy.front.http.sanitize import viewer_headers
@@ -62,12 +74,12 @@ class Reply:
 
 
 async def reply_to(
-    delivery: ViewerResponse, method: str, headers: Headers, utc: Callable[[], float], *, show_source: bool
+    response: ViewerResponse, method: str, headers: Headers, utc: Callable[[], float], *, show_source: bool
 ) -> Reply:
-    """Wait for the head of a delivery's answer; the caller closes the delivery.
+    """Wait for the head of a viewer's response; the caller releases the response.
 
     Args:
-        delivery: just opened.
+        response: just opened.
         method: GET or HEAD.
         headers: the viewer's, names in lower case.
         utc: the wall clock, seconds since 1970.
@@ -76,19 +88,19 @@ async def reply_to(
     Raises:
         Unavailable: no source can answer.
     """
-    match await delivery.begin():
-        case Begun() as begun:
-            answer = answer_for(method, headers, begun.head, Circumstance(begun.source, utc(), show_source))
-            body = delivery.body() if answer.body else None
+    match await response.head():
+        case SharedHead() as shared:
+            answer = answer_for(method, headers, shared.head, Circumstance(shared.source, utc(), show_source))
+            body = response.body() if answer.body else None
             return Reply(answer.status, answer.reason, answer.headers, body, answer.skip, answer.length)
-        case OwnAnswer() as own:
+        case OwnHead() as own:
             kept = end_to_end(own.headers)
             if method == "HEAD" or own.status in _NO_BODY:
                 return Reply(own.status, own.reason, kept)
             announced = first_of(own.headers, "content-length") or ""
             length = int(announced) if announced.isascii() and announced.isdigit() else None
-            return Reply(own.status, own.reason, kept, delivery.body(), 0, length)
-        case Missing(status, why):
+            return Reply(own.status, own.reason, kept, response.body(), 0, length)
+        case RefusedHead(status, why):
             return brief(status, why)
 
 
@@ -116,20 +128,20 @@ async def _whole(body: bytes) -> AsyncIterator[memoryview]:
     yield memoryview(body)
 
 
-def sort(agent: AgentApi, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:
+def route_of(agent: AgentApi, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:
     """A clean request as the agent reads it, and where it goes; `inside`: its host is intercepted."""
     viewer = ViewerRequest(request.method, request.url, viewer_headers(request))
     if not inside:
-        return viewer, Pass("not a streaming host")
+        return viewer, PassToOrigin("not a streaming host")
     if has_body(request) or "upgrade" in request.headers:
-        return viewer, Pass("not a plain request")
+        return viewer, PassToOrigin("not a plain request")
     if not all(value.isascii() for _, value in viewer.headers):
-        return viewer, Pass("fields that are not ASCII")
+        return viewer, PassToOrigin("fields that are not ASCII")
     try:
-        return viewer, agent.sort(viewer)
+        return viewer, agent.route(viewer)
     except Exception:
         _log.exception("sorting failed; the request passes")
-        return viewer, Pass("sorting failed")
+        return viewer, PassToOrigin("sorting failed")
 
 
 def has_body(request: http.Request) -> bool:

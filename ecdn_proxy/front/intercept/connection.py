@@ -22,11 +22,11 @@ import structlog
 from mitmproxy import http
 from mitmproxy.net.http import http1
 
-from ecdn_proxy.agent.api import AgentApi, FromMemory, Pass, ToGateway, ViewerRequest
+from ecdn_proxy.agent.api import AgentApi, FromMemory, PassToOrigin, Shared, ViewerRequest
 from ecdn_proxy.core.http.answers import Circumstance
 from ecdn_proxy.front import errorpage
 from ecdn_proxy.front.http.observed import ObservedAnswers
-from ecdn_proxy.front.http.responses import Reply, brief, from_memory, reply_to, sort
+from ecdn_proxy.front.http.responses import Reply, brief, from_memory, reply_to, route_of
 from ecdn_proxy.front.http.sanitize import clean
 from ecdn_proxy.front.http.targets import Targets
 from ecdn_proxy.front.intercept import mitm_transport as inner
@@ -221,8 +221,8 @@ class InterceptedConnection(asyncio.Protocol):
             request = self._as_mitmproxy_reads(event)
             if clean(request) is None:
                 inside = self._services.interception.intercepts(self._tunnel.host)
-                viewer, route = sort(self._services.agent, request, inside=inside)
-                if not isinstance(route, Pass):
+                viewer, route = route_of(self._services.agent, request, inside=inside)
+                if not isinstance(route, PassToOrigin):
                     self._services.busy(self, True)
                     self._task = self._services.tasks.begin(self._answer(viewer, route), "answer")
                     self._task.add_done_callback(self._sent)
@@ -259,26 +259,21 @@ class InterceptedConnection(asyncio.Protocol):
 
     # ---- segments
 
-    async def _answer(self, viewer: ViewerRequest, route: FromMemory | ToGateway) -> None:
+    async def _answer(self, viewer: ViewerRequest, route: FromMemory | Shared) -> None:
         services = self._services
         if isinstance(route, FromMemory):
             now = Circumstance("cache", services.utc(), services.show_source)
             await self._send(from_memory(route.segment, viewer, now))
             return
+        response = route.open_response()
         try:
-            delivery = services.agent.open(route.ticket)
-        except KeyError:
-            await self._send(brief(502, "no such ticket"))
-            return
-        try:
-            reply = await reply_to(delivery, "GET", viewer.headers, services.utc, show_source=services.show_source)
+            reply = await reply_to(response, "GET", viewer.headers, services.utc, show_source=services.show_source)
+            await self._send(reply)
         except Unavailable as fault:
             _log.warning("segment unavailable", why=fault.why)
-            reply = brief(502, fault.why)
-        try:
-            await self._send(reply)
+            await self._send(brief(502, fault.why))
         finally:
-            await delivery.close()
+            await response.release()  # also when the viewer left before the head came: the node must hear of it
 
     async def _send(self, reply: Reply) -> None:
         fields = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers]

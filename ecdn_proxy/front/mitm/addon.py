@@ -13,11 +13,11 @@ from mitmproxy import http, websocket
 from mitmproxy.connection import Server
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from ecdn_proxy.agent.api import AgentApi, FromMemory, Pass, ToGateway
+from ecdn_proxy.agent.api import AgentApi, FromMemory, PassToOrigin, Shared
 from ecdn_proxy.core.http.answers import Circumstance, ResponsePlan, answer_for
 from ecdn_proxy.front import errorpage
 from ecdn_proxy.front.http.observed import ObservedAnswer, ObservedAnswers
-from ecdn_proxy.front.http.responses import has_body, sort
+from ecdn_proxy.front.http.responses import has_body, route_of
 from ecdn_proxy.front.http.sanitize import clean
 from ecdn_proxy.front.http.targets import TargetRefused, Targets
 from ecdn_proxy.front.mitm.gateway import SECRET_FIELD, Gateway
@@ -128,14 +128,14 @@ class Addon:
             self._refuse(flow, errorpage.refused(str(refusal)))
             return
         inside = self._interception.intercepts(flow.request.host)
-        viewer, route = sort(self._agent, flow.request, inside=inside)
+        viewer, route = route_of(self._agent, flow.request, inside=inside)
         match route:
             case FromMemory(segment):
                 now = Circumstance("cache", clock.utc(), self._source_headers)
                 flow.response = _from_memory(answer_for(viewer.method, viewer.headers, segment.head, now), segment.body)
-            case ToGateway(ticket):
-                self._to_gateway(flow, ticket)
-            case Pass():
+            case Shared():
+                self._to_gateway(flow, self._gateway.ticket_for(route))
+            case PassToOrigin():
                 flow.request.stream = has_body(flow.request)
                 if inside:
                     flow.metadata[_PASSAGE] = ObservedAnswer(viewer)

@@ -11,6 +11,7 @@ viewer that goes away cancels its handler, and the delivery is closed within the
 
 import hmac
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,7 +19,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.agent.api import Shared
 from ecdn_proxy.core.http.answers import REASONS
 from ecdn_proxy.front.http.responses import Reply, brief, reply_to
 from ecdn_proxy.wire.faults import Unavailable
@@ -27,6 +28,8 @@ SECRET_FIELD: Final = "x-ecdn-secret"  # noqa: S105 - the name of the field
 KEEP_ALIVE_S: Final = 3_600.0
 """The proxy keeps a connection for as long as its viewer's; it must not meet one that we just closed."""
 HEAD_BYTES_MAX: Final = 65_536
+TICKETS_MAX: Final = 1_024
+"""Far more requests than mitmproxy brings here at once: a ticket that is not spent belongs to a viewer that left."""
 
 _PLAIN = web.ResponseKey("plain", bool)
 _log = structlog.get_logger("ecdn.gateway")
@@ -35,8 +38,8 @@ _log = structlog.get_logger("ecdn.gateway")
 class Gateway:
     """One aiohttp server on a loopback port of its own."""
 
-    def __init__(self, agent: AgentApi, *, source_headers: bool, clock: Callable[[], float]) -> None:
-        self._agent = agent
+    def __init__(self, *, source_headers: bool, clock: Callable[[], float]) -> None:
+        self._tickets: OrderedDict[str, Shared] = OrderedDict()
         self._source_headers = source_headers
         self._clock = clock
         self._runner: web.AppRunner | None = None
@@ -61,6 +64,14 @@ class Gateway:
         host, port = self._runner.addresses[0][:2]
         self.address = (str(host), int(port))
 
+    def ticket_for(self, route: Shared) -> str:
+        """A ticket for one request; of more than `TICKETS_MAX` that wait, the oldest is no longer good."""
+        ticket = secrets.token_urlsafe(16)
+        self._tickets[ticket] = route
+        if len(self._tickets) > TICKETS_MAX:
+            self._tickets.popitem(last=False)
+        return ticket
+
     async def close(self) -> None:
         """End what is still being answered and stop listening."""
         if self._runner is not None:
@@ -76,19 +87,19 @@ class Gateway:
         return await handler(request)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        try:
-            delivery = self._agent.open(request.match_info["ticket"])
-        except KeyError:
+        route = self._tickets.pop(request.match_info["ticket"], None)
+        if route is None:
             return await _send(request, brief(502, "no such ticket"))
+        response = route.open_response()
         try:
             headers = tuple((name.lower(), value) for name, value in request.headers.items())
-            reply = await reply_to(delivery, request.method, headers, self._clock, show_source=self._source_headers)
+            reply = await reply_to(response, request.method, headers, self._clock, show_source=self._source_headers)
             return await _send(request, reply)
         except Unavailable as fault:
             _log.warning("segment unavailable", why=fault.why)
             return await _send(request, brief(502, fault.why))
         finally:
-            await delivery.close()
+            await response.release()
 
 
 async def _send(request: web.Request, reply: Reply) -> web.StreamResponse:

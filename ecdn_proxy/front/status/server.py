@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from ecdn_proxy.agent.api import AgentApi
+from ecdn_proxy.agent.api import StartedAgent
 from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front.status import html as view
@@ -40,7 +40,7 @@ _LOCKED = "default-src 'none'; frame-ancestors 'none'"
 class Page:
     """One aiohttp server on settings.page_listen."""
 
-    def __init__(self, agent: AgentApi, settings: Settings, proxy_address: Callable[[], str]) -> None:
+    def __init__(self, agent: StartedAgent, settings: Settings, proxy_address: Callable[[], str]) -> None:
         self._agent = agent
         self._settings = settings
         self._proxy_address = proxy_address

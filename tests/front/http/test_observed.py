@@ -105,10 +105,10 @@ async def test_the_answer_goes_on_whatever_the_agent_does(tmp_path: Path, monkey
 
     one = asked()
     answered(book, one, 200, KIND)
-    monkeypatch.setattr(agent, "manifest", never)
+    monkeypatch.setattr(agent, "manifest_arrived", never)
     await book.ended(one)
     await book.close()
-    for broken in ("wants_body", "passed"):
+    for broken in ("may_be_manifest", "passed_to_origin"):
         monkeypatch.setattr(agent, broken, fail)
         assert not answered(book, asked(), 200, KIND)
         one = asked()

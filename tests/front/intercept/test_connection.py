@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from ecdn_proxy.agent.api import Begun, FromMemory, ToGateway
+from ecdn_proxy.agent.api import FromMemory, SharedHead
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.front.intercept.connection import AHEAD_BYTES_MAX, RELAYED_BODY_MAX
-from tests.front.rig import BIG, STREAM, Rig, ToldDelivery, head, rig
+from tests.front.rig import BIG, STREAM, Rig, ToldResponse, head, rig
 
 BODY = bytes(range(256)) * 400
 
@@ -65,23 +65,24 @@ async def line(front: Rig, sni: str = STREAM, offers: tuple[str, ...] = ("h2", "
         writer.close()
 
 
-def told(*chunks: bytes | BaseException | asyncio.Event, total: int | None = len(BODY)) -> ToldDelivery:
-    return ToldDelivery(Begun(head(total), "lan", "a neighbour has it"), chunks)
+def told(*chunks: bytes | BaseException | asyncio.Event, total: int | None = len(BODY)) -> ToldResponse:
+    return ToldResponse(SharedHead(head(total), "lan", "a neighbour has it"), chunks)
 
 
 async def without_gateway(front: Rig) -> None:
     """From now on only the lean path can answer a segment."""
     await front.gateway.close()
+    front.gateway.ticket_for = None  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.asyncio
 async def test_a_segment_needs_no_gateway(front: Rig) -> None:
     await without_gateway(front)
-    front.agent.gateway("/1.m4s", told(BODY[:7], BODY[7:]))
-    front.agent.gateway("/2.m4s", told(BODY, total=None))
+    front.agent.shares("/1.m4s", told(BODY[:7], BODY[7:]))
+    front.agent.shares("/2.m4s", told(BODY, total=None))
     stored = StoredSegment("k" * 64, "s", head(len(BODY)), BODY, (), 0.0)
     front.agent.routes["/3.m4s"] = FromMemory(stored, "in memory")
-    for path in ("/1.m4s", "/2.m4s", "/3.m4s"):
+    for path in ("/1.m4s", "/2.m4s", "/3.m4s"):  # no ticket is made either
         async with front.session.get(front.url(path)) as answer:
             assert (answer.status, await answer.read()) == (200, BODY)
     assert front.origin.seen == []
@@ -91,8 +92,8 @@ async def test_a_segment_needs_no_gateway(front: Rig) -> None:
 async def test_one_connection_carries_segments_and_all_else_in_their_order(front: Rig) -> None:
     """Asked all at once; the lean path is back after each request that went through mitmproxy."""
     await without_gateway(front)
-    front.agent.gateway("/1.m4s", told(BODY))
-    front.agent.gateway("/2.m4s", told(BODY[:300], BODY[300:]))
+    front.agent.shares("/1.m4s", told(BODY))
+    front.agent.shares("/2.m4s", told(BODY[:300], BODY[300:]))
     small = b"x" * 1000
     async with line(front) as viewer:
         viewer.ask("/1.m4s")
@@ -118,7 +119,7 @@ async def test_a_long_body_takes_its_connection_to_mitmproxy(front: Rig) -> None
         assert await viewer.answer() == (200, b"hello from the origin")
         assert await viewer.answer() == (200, str(len(long)).encode())
         assert await viewer.answer() == (200, b"hello from the origin")
-        front.agent.gateway("/1.m4s", told(BODY))
+        front.agent.shares("/1.m4s", told(BODY))
         viewer.ask("/1.m4s")
         assert await viewer.answer() == (200, BODY)
 
@@ -164,7 +165,7 @@ async def test_what_the_addon_refuses_it_still_refuses(front: Rig, fields: str) 
         viewer.writer.write(f"GET /hello HTTP/1.1\r\n{fields.replace('HOST', viewer.host)}\r\n".encode())
         assert (await viewer.reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400")
     assert front.origin.seen == []
-    assert front.agent.sorted == []
+    assert front.agent.routed == []
 
 
 @pytest.mark.asyncio
@@ -173,7 +174,7 @@ async def test_http_1_0_and_a_client_that_closes(front: Rig) -> None:
         viewer.writer.write(f"GET /hello HTTP/1.0\r\nHost: {viewer.host}\r\n\r\n".encode())
         assert (await viewer.reader.read()).endswith(b"hello from the origin")
     for path in ("/1.m4s", "/hello"):
-        front.agent.gateway("/1.m4s", told(BODY))
+        front.agent.shares("/1.m4s", told(BODY))
         async with line(front) as viewer:
             viewer.ask(path, fields="Connection: close\r\n")
             assert (await viewer.reader.read()).endswith((BODY, b"hello from the origin"))
@@ -182,7 +183,7 @@ async def test_http_1_0_and_a_client_that_closes(front: Rig) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("total", [len(BODY), None])
 async def test_an_answer_that_breaks_off_never_looks_whole(front: Rig, total: int | None) -> None:
-    front.agent.gateway("/1.m4s", told(BODY[:5000], total=total))
+    front.agent.shares("/1.m4s", told(BODY[:5000], total=total))
     async with line(front) as viewer:
         viewer.ask("/1.m4s")
         if total is not None:
@@ -232,8 +233,8 @@ async def test_a_viewer_that_reads_nothing_holds_its_origin_back(front: Rig) -> 
 async def test_a_viewer_that_asks_and_asks_is_read_no_further(front: Rig) -> None:
     """Requests beyond the one being answered wait in the socket, not in memory."""
     more = asyncio.Event()
-    delivery = told(BODY[:10], more, BODY[10:])
-    front.agent.gateway("/1.m4s", delivery)
+    response = told(BODY[:10], more, BODY[10:])
+    front.agent.shares("/1.m4s", response)
     async with line(front) as viewer:
         viewer.ask("/1.m4s")
         count = AHEAD_BYTES_MAX // 20
@@ -248,12 +249,12 @@ async def test_a_viewer_that_asks_and_asks_is_read_no_further(front: Rig) -> Non
 
 @pytest.mark.asyncio
 async def test_leaving_cancels_whatever_was_begun(front: Rig) -> None:
-    delivery = told(BODY[:100], asyncio.Event())
-    front.agent.gateway("/1.m4s", delivery)
+    response = told(BODY[:100], asyncio.Event())
+    front.agent.shares("/1.m4s", response)
     async with line(front) as viewer:
         viewer.ask("/1.m4s")
         await viewer.reader.readuntil(BODY[:100])
-    await delivery.closed.wait()
+    await response.released.wait()
     async with line(front) as viewer:
         viewer.ask("/endless")
         await front.origin.entered.wait()
@@ -293,14 +294,14 @@ async def test_a_segments_answer_is_held_back_by_a_slow_viewer(front: Rig) -> No
     taken = 0
     piece = bytes(65_536)
 
-    class Endless(ToldDelivery):
+    class Endless(ToldResponse):
         async def body(self) -> AsyncIterator[bytes | memoryview]:
             nonlocal taken
             for _ in range(1600):
                 taken += 1
                 yield piece
 
-    front.agent.gateway("/1.m4s", Endless(Begun(head(1600 * 65_536), "lan", "here")))
+    front.agent.shares("/1.m4s", Endless(SharedHead(head(1600 * 65_536), "lan", "here")))
     async with line(front) as viewer:
         viewer.read_on(False)
         viewer.ask("/1.m4s")
@@ -320,7 +321,7 @@ async def test_a_silent_connection_is_closed_but_none_that_is_answered(
 ) -> None:
     monkeypatch.setattr("ecdn_proxy.front.intercept.connection.SILENT_MAX_S", 1.0)
     more = asyncio.Event()
-    front.agent.gateway("/1.m4s", told(BODY[:10], more, BODY[10:]))
+    front.agent.shares("/1.m4s", told(BODY[:10], more, BODY[10:]))
     async with line(front) as silent, line(front) as viewer:
         viewer.ask("/1.m4s")
         assert await silent.reader.read() == b""
@@ -330,8 +331,19 @@ async def test_a_silent_connection_is_closed_but_none_that_is_answered(
 
 
 @pytest.mark.asyncio
-async def test_a_ticket_that_nobody_knows(front: Rig) -> None:
-    front.agent.routes["/1.m4s"] = ToGateway("none", "test")
+async def test_a_viewer_that_leaves_before_the_head_releases_its_response(front: Rig) -> None:
+    asked = asyncio.Event()
+
+    class Waiting(ToldResponse):
+        async def head(self) -> SharedHead:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    response = Waiting(SharedHead(head(1), "lan", ""))
+    front.agent.shares("/1.m4s", response)
     async with line(front) as viewer:
         viewer.ask("/1.m4s")
-        assert (await viewer.answer())[0] == 502
+        await asked.wait()
+    async with asyncio.timeout(20):
+        await response.released.wait()

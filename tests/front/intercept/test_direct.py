@@ -348,7 +348,7 @@ async def test_a_viewer_may_leave_at_any_moment(tmp_path: Path, monkeypatch: pyt
                 viewer.ask("/x")
                 await connected.wait()
             await gone.wait()
-        monkeypatch.setattr(front.agent, "manifest", learn)
+        monkeypatch.setattr(front.agent, "manifest_arrived", learn)
         async with line_to(front, front.port) as viewer:
             viewer.ask("/live.m3u8")
             await learning.wait()

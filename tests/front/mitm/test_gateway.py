@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from multidict import CIMultiDictProxy
 
-from ecdn_proxy.agent.api import Begun
-from ecdn_proxy.front.mitm.gateway import SECRET_FIELD, Gateway
+from ecdn_proxy.agent.api import Shared, SharedHead
+from ecdn_proxy.front.mitm.gateway import SECRET_FIELD, TICKETS_MAX, Gateway
 from ecdn_proxy.wire.faults import Unavailable
-from tests.front.rig import ToldAgent, ToldDelivery, head
+from tests.front.rig import ToldResponse, head
 
 BODY = bytes(range(250)) * 4
 
@@ -19,55 +19,72 @@ BODY = bytes(range(250)) * 4
 class Door:
     """A gateway and a client that knows its secret."""
 
-    def __init__(self, agent: ToldAgent, gateway: Gateway, session: aiohttp.ClientSession) -> None:
-        self.agent = agent
+    def __init__(self, gateway: Gateway, session: aiohttp.ClientSession) -> None:
         self.gateway = gateway
         self.session = session
 
+    def ticket(self, response: ToldResponse) -> str:
+        """Where mitmproxy is sent for it."""
+        return f"/t/{self.gateway.ticket_for(Shared('test', lambda: response))}"
+
     async def get(
-        self, delivery: ToldDelivery, headers: dict[str, str] | None = None, method: str = "GET"
+        self, response: ToldResponse, headers: dict[str, str] | None = None, method: str = "GET"
     ) -> tuple[int, bytes, CIMultiDictProxy[str]]:
-        self.agent.deliveries["t"] = delivery
         fields = {SECRET_FIELD: self.gateway.secret, **(headers or {})}
-        async with self.session.request(method, "/t/t", headers=fields) as answer:
+        async with self.session.request(method, self.ticket(response), headers=fields) as answer:
             return answer.status, await answer.read(), answer.headers
 
 
 @pytest_asyncio.fixture
 async def door() -> AsyncIterator[Door]:
-    agent = ToldAgent()
-    gateway = Gateway(agent, source_headers=True, clock=lambda: 1_000_030.0)
+    gateway = Gateway(source_headers=True, clock=lambda: 1_000_030.0)
     await gateway.start()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.address[1]}") as session:
-        yield Door(agent, gateway, session)
+        yield Door(gateway, session)
     await gateway.close()
 
 
-def told(*chunks: bytes | BaseException | asyncio.Event, total: int | None = len(BODY), **more: object) -> ToldDelivery:
-    return ToldDelivery(Begun(head(total, **more), "cache", "here"), chunks)
+def told(*chunks: bytes | BaseException | asyncio.Event, total: int | None = len(BODY), **more: object) -> ToldResponse:
+    return ToldResponse(SharedHead(head(total, **more), "cache", "here"), chunks)
 
 
 @pytest.mark.asyncio
 async def test_without_the_secret_every_path_is_forbidden(door: Door) -> None:
-    door.agent.deliveries["t"] = told(BODY)
+    ticket = door.ticket(told(BODY))
     for secret in ("", "x", door.gateway.secret[:-1], "é" * 20):
-        for path in ("/", "/t/t", "/t/", "/../t/t", "/other"):
+        for path in ("/", ticket, "/t/", f"/..{ticket}", "/other"):
             async with door.session.get(path, headers={SECRET_FIELD: secret}) as answer:
                 assert answer.status == 403
-    assert "t" in door.agent.deliveries
+    async with door.session.get(ticket, headers={SECRET_FIELD: door.gateway.secret}) as answer:
+        assert (answer.status, await answer.read()) == (200, BODY), "nobody has spent it"
 
 
 @pytest.mark.asyncio
 async def test_two_boots_have_two_secrets() -> None:
-    agent = ToldAgent()
-    made = [Gateway(agent, source_headers=False, clock=lambda: 0.0).secret for _ in range(2)]
+    made = [Gateway(source_headers=False, clock=lambda: 0.0).secret for _ in range(2)]
     assert made[0] != made[1]
 
 
+async def statuses(door: Door, *tickets: str) -> list[int]:
+    found = []
+    for ticket in tickets:
+        async with door.session.get(ticket, headers={SECRET_FIELD: door.gateway.secret}) as answer:
+            found.append(answer.status)
+    return found
+
+
 @pytest.mark.asyncio
-async def test_unknown_ticket(door: Door) -> None:
-    async with door.session.get("/t/none", headers={SECRET_FIELD: door.gateway.secret}) as answer:
-        assert answer.status == 502
+async def test_a_ticket_is_good_once(door: Door) -> None:
+    ticket = door.ticket(told(BODY))
+    assert await statuses(door, ticket, ticket, "/t/none") == [200, 502, 502]
+
+
+@pytest.mark.asyncio
+async def test_tickets_are_bounded(door: Door) -> None:
+    first, second = door.ticket(told(BODY)), door.ticket(told(BODY))
+    for _ in range(TICKETS_MAX - 1):
+        door.ticket(told(BODY))
+    assert await statuses(door, first, second) == [502, 200], "the oldest is no longer good"
 
 
 @pytest.mark.asyncio
@@ -84,10 +101,10 @@ async def test_unknown_ticket(door: Door) -> None:
 )
 async def test_ranges_are_cut_exactly_whatever_the_chunks(door: Door, step: int, asked: str, part: bytes) -> None:
     chunks = [BODY[at : at + step] for at in range(0, len(BODY), step)]
-    delivery = told(*chunks)
-    status, body, headers = await door.get(delivery, {"range": asked})
+    response = told(*chunks)
+    status, body, headers = await door.get(response, {"range": asked})
     assert (status, body, headers["content-length"]) == (206, part, str(len(part)))
-    assert delivery.closed.is_set()
+    assert response.released.is_set()
 
 
 @pytest.mark.asyncio
@@ -145,20 +162,19 @@ async def test_an_early_end_is_a_break_too(door: Door) -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_begun_is_a_502(door: Door) -> None:
-    class Never(ToldDelivery):
-        async def begin(self) -> Begun:
+    class Never(ToldResponse):
+        async def head(self) -> SharedHead:
             raise Unavailable("no source")
 
-    delivery = Never(Begun(head(1), "cache", ""))
-    assert (await door.get(delivery))[0] == 502
-    assert delivery.closed.is_set()
+    response = Never(SharedHead(head(1), "cache", ""))
+    assert (await door.get(response))[0] == 502
+    assert response.released.is_set()
 
 
 @pytest.mark.asyncio
-async def test_a_viewer_that_leaves_closes_the_delivery(door: Door) -> None:
-    delivery = told(BODY[:300], asyncio.Event())
-    door.agent.deliveries["t"] = delivery
-    answer = await door.session.get("/t/t", headers={SECRET_FIELD: door.gateway.secret})
+async def test_a_viewer_that_leaves_releases_its_response(door: Door) -> None:
+    response = told(BODY[:300], asyncio.Event())
+    answer = await door.session.get(door.ticket(response), headers={SECRET_FIELD: door.gateway.secret})
     await answer.content.readexactly(300)
     answer.close()
-    await delivery.closed.wait()
+    await response.released.wait()
