@@ -104,7 +104,7 @@ class OwnHead:
 
 @dataclass(frozen=True, slots=True)
 class RefusedHead:
-    """The origin refused this segment a moment ago, 404 or 410, to this machine or a neighbour; there is no body."""
+    """The origin said 404, 410 or the like to this machine or a neighbour a moment ago; there is no body."""
 
     status: int
     why: str
