@@ -27,20 +27,17 @@ from ecdn_proxy.front import service
 from ecdn_proxy.front.status import doctor, pac
 from ecdn_proxy.front.status.server import read_corporate
 from ecdn_proxy.front.tls.authority import Authority
-from ecdn_proxy.io import clock
-from ecdn_proxy.io import coordinator_client as coordinator
-from ecdn_proxy.io import identity as trust
-from ecdn_proxy.io import settings_loader as policyfile
+from ecdn_proxy.io import clock, coordinator_client, identity, settings_loader
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.wire.faults import Fault
 
 DESCRIPTORS = 8_192
-"""Files and sockets open at once: 2,048 links (`io.link`), their dials, the proxy's connections, and room."""
+"""Files and sockets that may be open at once: 2,048 links (`io/tls_links/hub.py`), their dials, browsers, and room."""
 _COLOURS = {"working": "green", "limited": "yellow", "passing": "blue"}
 
 
 def default_folders() -> tuple[Path, Path]:
-    """Where agent.toml and the state lie when nobody says otherwise."""
+    """Where agent.toml and the state directory are when nobody says otherwise."""
     match sys.platform:
         case "win32":
             data = Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData")) / "Ecdn"
@@ -68,13 +65,13 @@ def _effective(
     usual = default_folders()[0]
     chosen = config if config is not None else usual if usual.is_file() else None
     try:
-        identity = trust.load(state_dir)
-    except (trust.DamagedIdentity, OSError):
-        identity = None  # `run` and `doctor` say so; settings do not depend on it
-    given = identity.settings if identity is not None else {}
+        known = identity.load(state_dir)
+    except (identity.DamagedIdentity, OSError):
+        known = None  # `run` and `doctor` say so; settings do not depend on it
+    given = known.settings if known is not None else {}
     try:
         return agent_settings.load(chosen, os.environ, flags or {}, given)
-    except policyfile.BadSettings as error:
+    except settings_loader.BadSettings as error:
         _stop(str(error))
 
 
@@ -150,12 +147,12 @@ def enrol(config: Path | None, state_dir: Path, url: str, tenant_root_sha256: st
     try:
         service.prepare_state(state_dir)
         version = metadata.version("ecdn")
-        identity = asyncio.run(coordinator.enrol(url, tenant_root_sha256, token, state_dir, version))
+        enrolled = asyncio.run(coordinator_client.enrol(url, tenant_root_sha256, token, state_dir, version))
     except service.CannotStart as error:
         _stop(str(error))
     except (Fault, OSError) as error:
         _stop(f"Enrolment did not succeed: {error}.")
-    click.echo(f"Enrolled as device {identity.device}. A running agent uses it after a restart.")
+    click.echo(f"Enrolled as device {enrolled.device}. A running agent uses it after a restart.")
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """What a person reads when the proxy itself must answer: what happened, whose fault it is, what helps.
 
-Map: `page` (one plain HTML page) · `instead_of_mitmproxys` (takes the place of the proxy engine's own page) ·
-`REFUSED`, `UNRESOLVED` (how the addon marks a connection that it did not allow).
+Map: `page` (one plain HTML page) · `refused`, `bad_request`, `unresolved`, `bad_certificate`, `unreachable` (one for
+each kind of trouble) · `instead_of_mitmproxys` (takes the place of mitmproxy's own page) · `REFUSED`, `UNRESOLVED` (how
+the addon marks a connection that it did not allow).
 """
 
 import html
@@ -22,7 +23,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</
 
 
 def page(status: int, title: str, text: str, remedy: str) -> http.Response:
-    """A page that loads nothing and is kept by nobody."""
+    """A page that loads nothing else and is stored by nobody."""
     body = _PAGE.format(
         status=status,
         title=html.escape(title),
@@ -82,7 +83,7 @@ def unreachable(why: str) -> http.Response:
 
 
 def instead_of_mitmproxys(status_code: int, message: str = "") -> bytes:
-    """The whole response to a request that the proxy engine gave up on."""
+    """The whole response, as bytes, to a request that mitmproxy gave up on."""
     message = message.removeprefix(_KILLED)
     if message.startswith(REFUSED):
         response = refused(message.removeprefix(REFUSED))

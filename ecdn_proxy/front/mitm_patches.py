@@ -1,11 +1,13 @@
-"""Where mitmproxy has no hook and would harm a viewer; `install` puts it right, once.
+"""Where mitmproxy has no hook and would harm a viewer; `install` replaces these parts of it, once.
 
-Map: `Http1Client.read_headers` (an interim response, 100 or 103, would be taken for the final one, and the viewer would
-wait for ever) · `ChunkedReader` (trailers would crash the connection; a proxy may drop them, RFC 9110 section 6.5.1) ·
-`make_error_response` (mitmproxy's own page; ours is `front.errorpage`) · `create_proxy_server_context` (with it we hear
-which origins ask for a certificate of the client's: `ASKED_FOR_CERTIFICATE`).
+Map, by the name in mitmproxy:
+    Http1Client.read_headers       would take an interim response, 100 or 103, for the final one, and wait for ever
+    ChunkedReader                  would end a connection with trailers by an exception; a proxy may drop them
+                                   (RFC 9110 section 6.5.1)
+    make_error_response            would show mitmproxy's own page; ours is `front/errorpage.py`
+    create_proxy_server_context    does not tell which origins ask for the client's certificate: `ASKED_FOR_CERTIFICATE`
 
-Each is checked against the installed mitmproxy by a test with sockets, which fails when a new version moves them.
+Each is checked against the installed mitmproxy by a test with sockets, which fails when a new version moves it.
 """
 
 import re
@@ -29,8 +31,8 @@ ASKED_FOR_CERTIFICATE: Final[set[str]] = set()
 """Intercepted hosts whose handshake held a CertificateRequest; as many as there are intercepted hosts."""
 
 
-def _past_interim(self: _http1.Http1Client, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-    """Drop interim responses; 101 is none, it ends HTTP on the connection."""
+def _skip_interim(self: _http1.Http1Client, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+    """Drop interim responses. 101 is not dropped, for it ends HTTP on the connection."""
     if isinstance(event, events.DataReceived) and self.request is not None:
         while _INTERIM.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
@@ -38,7 +40,7 @@ def _past_interim(self: _http1.Http1Client, event: events.ConnectionEvent) -> la
 
 
 class _WithoutTrailers(ChunkedReader):
-    """Chunks and their end, nothing after it."""
+    """Reads chunks and their end, and drops trailers."""
 
     def __call__(self, buf: Any) -> Any:
         event = super().__call__(buf)
@@ -47,20 +49,20 @@ class _WithoutTrailers(ChunkedReader):
 
 @cache
 def _listening_context(**wanted: Any) -> SSL.Context:
-    """Mitmproxy's context, made once per set of options; the callback must be set before its first use."""
+    """Mitmproxy's TLS context, made once for each set of options; the callback must be set before its first use."""
     context: SSL.Context = _make_context.__wrapped__(**wanted)
-    context.set_info_callback(_handshaking)
+    context.set_info_callback(_note_certificate_request)
     return context
 
 
-def _handshaking(connection: SSL.Connection, where: int, _: int) -> None:
+def _note_certificate_request(connection: SSL.Connection, where: int, _: int) -> None:
     if where & SSL.SSL_CB_LOOP and b"certificate request" in connection.get_state_string():
         ASKED_FOR_CERTIFICATE.add(host_name((connection.get_servername() or b"").decode("ascii", "replace")))
 
 
 def install() -> None:
-    """Put them right in this process."""
-    _http1.Http1Client.read_headers = _past_interim  # type: ignore[method-assign]
+    """Replace them in this process."""
+    _http1.Http1Client.read_headers = _skip_interim  # type: ignore[method-assign]
     vars(_http1)["ChunkedReader"] = _WithoutTrailers
     tls.create_proxy_server_context = _listening_context
     _http1.make_error_response = instead_of_mitmproxys

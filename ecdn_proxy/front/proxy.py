@@ -27,14 +27,14 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from ecdn_proxy.agent.api import AgentApi
 from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
-from ecdn_proxy.front import mitm_patches as engine
+from ecdn_proxy.front import mitm_patches
 from ecdn_proxy.front.http.observed import ObservedAnswers
 from ecdn_proxy.front.http.targets import Targets
 from ecdn_proxy.front.intercept.listener import Listener
 from ecdn_proxy.front.intercept.mitm_transport import OPENED
 from ecdn_proxy.front.mitm.addon import Addon
 from ecdn_proxy.front.mitm.gateway import Gateway
-from ecdn_proxy.front.tls import policy as interception
+from ecdn_proxy.front.tls import policy
 from ecdn_proxy.front.tls.authority import Authority, trusted_roots, write_private
 from ecdn_proxy.io import clock
 
@@ -44,11 +44,11 @@ _log = structlog.get_logger("ecdn.proxy")
 
 
 class CannotListen(Exception):
-    """The port cannot be had; the text says what, where, and the cure."""
+    """The port is not free or not allowed; the text says what, where, and the cure."""
 
 
 class Proxy:
-    """One listening proxy."""
+    """One listening proxy, with mitmproxy inside."""
 
     def __init__(
         self,
@@ -63,40 +63,40 @@ class Proxy:
         self._state_dir = state_dir
         self._gateway = gateway
         self._scope = HostScope.of(settings.intercept_domains, settings.bypass_domains)
-        self._interception = interception.Interception(self._scope, authority, agent.host_bypassed)
+        self._interception = policy.Interception(self._scope, authority, agent.host_bypassed)
         self.targets = Targets(settings)
-        self._passages = ObservedAnswers(agent, self._interception)
+        self._observed = ObservedAnswers(agent, self._interception)
         self._addon: Addon | None = None
         self._master: Master | None = None
         self._server = _Server()
-        self._entrance: Listener | None = None
+        self._listener: Listener | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        if self._entrance is not None:
-            return self._entrance.address
+        if self._listener is not None:
+            return self._listener.address
         host, port = self._server.listen_addrs()[0][:2]
         return host, port
 
     def intercepts(self, host: str) -> bool:
-        """Whether this host's connections are opened here, now."""
+        """Whether TLS of connections to this host ends here, now."""
         return self._interception.intercepts(host)
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            CannotListen: the port is in use or may not be had.
+            CannotListen: the port is in use or not allowed.
             OSError: the state directory cannot be written, or origin_ca_file cannot be read.
             ValueError: origin_ca_file holds no certificate.
         """
-        engine.install()
+        mitm_patches.install()
         _quieten()
         roots = self._state_dir / "origin-roots.pem"
         write_private(roots, trusted_roots(self._settings.origin_ca_file))
         self._master = self._assemble(roots)
-        failed = await (self._listen_before() if self._settings.lean_path else self._listen())
+        failed = await (self._listen_on_the_lean_path() if self._settings.lean_path else self._listen_by_mitmproxy())
         if failed is not None:
             await self._master.done()
             raise CannotListen(
@@ -107,59 +107,59 @@ class Proxy:
         self._own_ports()
         _log.info("proxy listening", address=self._settings.listen, domains=self._scope.intercept)
 
-    async def _listen(self) -> Exception | None:
-        """Without the lean path mitmproxy has the listening socket; the reason if it cannot be had."""
+    async def _listen_by_mitmproxy(self) -> Exception | None:
+        """Without the lean path mitmproxy listens; the reason is returned if it cannot."""
         await self._server.setup_servers()
         failed = [server.last_exception for server in self._server.servers if server.last_exception is not None]
         if failed or not self._server.listen_addrs():
             return failed[0] if failed else OSError()
         return None
 
-    async def _listen_before(self) -> Exception | None:
-        """The lean path has it, and gives mitmproxy what is not for it."""
+    async def _listen_on_the_lean_path(self) -> Exception | None:
+        """The lean path listens, and gives mitmproxy what is not its own; the reason is returned if it cannot."""
         behind: ServerInstance[Any] = ServerInstance.make("regular", self._server)
-        entrance = Listener(
+        listener = Listener(
             self._agent,
             self._interception,
             self.targets,
-            self._passages,
+            self._observed,
             behind.handle_stream,
             clock.utc,
             show_source=self._settings.source_headers,
         )
         try:
-            await entrance.start(*place(self._settings.listen))
+            await listener.start(*place(self._settings.listen))
         except OSError as error:
             return error
-        self._entrance = entrance
+        self._listener = listener
         return None
 
     async def drain_and_close(self, limit_s: float) -> None:
         """Accept no more, let running requests end within the limit, then close every connection."""
         if self._master is None or self._addon is None:
             return
-        entrance = self._entrance
-        if entrance is None:
+        listener = self._listener
+        if listener is None:
             await self._server.servers.update([])
         else:
-            entrance.stop_listening()
+            listener.stop_listening()
         try:
             async with asyncio.timeout(limit_s):
                 await self._addon.idle.wait()
-                if entrance is not None:
-                    await entrance.idle.wait()
+                if listener is not None:
+                    await listener.idle.wait()
         except TimeoutError:
             _log.warning("requests cut off at the end of the draining time", limit_s=limit_s)
-        if entrance is not None:
-            await entrance.close()
+        if listener is not None:
+            await listener.close()
         await self._server.hang_up()
-        await self._passages.close()
+        await self._observed.close()
         await self._master.done()
         self._master = None
 
     def _assemble(self, roots: Path) -> Master:
         host, port = place(self._settings.listen)
-        # on the lean path it has no listening socket of its own
+        # on the lean path mitmproxy has no listening socket of its own
         modes = [] if self._settings.lean_path else ["regular"]
         master = Master(options.Options(listen_host=host, listen_port=port, mode=modes))
         self._addon = Addon(
@@ -167,7 +167,7 @@ class Proxy:
             self._gateway,
             self._interception,
             self.targets,
-            self._passages,
+            self._observed,
             source_headers=self._settings.source_headers,
         )
         master.addons.add(  # type: ignore[no-untyped-call]
@@ -188,7 +188,7 @@ class Proxy:
             store_streamed_bodies=False,
             rawtcp=False,
             ssl_verify_upstream_trusted_ca=str(roots),
-            **interception.OPTIONS,
+            **policy.OPTIONS,
         )
         return master
 
@@ -198,7 +198,7 @@ class Proxy:
 
 
 class _Server(proxyserver.Proxyserver):
-    """mitmproxy's listener, which also knows how to end its connections."""
+    """mitmproxy's server, which also knows how to end its connections."""
 
     name = "proxyserver"
 
@@ -223,15 +223,15 @@ class _Server(proxyserver.Proxyserver):
                 self._empty.set()
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
-        """Read more at once from upstream: each read costs a walk through all of mitmproxy's layers.
+        """Read more at once from origins, for each read costs a walk through all of mitmproxy's layers.
 
-        And end a handshake that does not end: mitmproxy would wait for as long as the viewer does.
+        A handshake with an origin that does not end is ended; mitmproxy would wait for as long as the viewer does.
         """
         handler = self.connections.get(data.client.id)
         transport = handler.transports.get(data.server) if handler is not None else None
         if transport is not None and isinstance(transport.reader, asyncio.StreamReader):
-            transport.reader = _WideReader(transport.reader)  # type: ignore[assignment]
-            asyncio.get_running_loop().call_later(interception.HANDSHAKE_MAX_S, _give_up, data.server, transport)
+            transport.reader = _LargeReader(transport.reader)  # type: ignore[assignment]
+            asyncio.get_running_loop().call_later(policy.HANDSHAKE_MAX_S, _give_up, data.server, transport)
 
     async def hang_up(self) -> None:
         """Close all client connections and wait until their handlers have ended."""
@@ -243,20 +243,20 @@ class _Server(proxyserver.Proxyserver):
 
 
 def _give_up(server: Server, transport: ConnectionIO) -> None:
-    """Unless TLS stands, was not wanted, or has failed already."""
+    """End a connection to an origin, unless its TLS stands, was not wanted, or has failed already."""
     if server.tls and not server.tls_established and server.connected and transport.writer is not None:
-        _log.warning("an origin did not end its TLS handshake", seconds=interception.HANDSHAKE_MAX_S)
+        _log.warning("an origin did not end its TLS handshake", seconds=policy.HANDSHAKE_MAX_S)
         transport.writer.close()
 
 
-class _WideReader:
-    """An upstream connection as mitmproxy reads it, with a larger mouth than its 64 KiB."""
+class _LargeReader:
+    """A connection to an origin as mitmproxy reads it, in parts larger than its own 64 KiB."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
 
     async def read(self, _: int) -> bytes:
-        """What is there, up to READ_BYTES; the stream's own limit holds the sender back as before."""
+        """Read what is there, up to READ_BYTES; the stream's own limit holds the sender back as before."""
         return await self._reader.read(READ_BYTES)
 
 
@@ -268,16 +268,16 @@ def _reason(failed: Exception) -> str:
 
 
 def _quieten() -> None:
-    """Silence what mitmproxy narrates of each connection, with hosts and paths: none of that belongs in a log."""
+    """Silence what mitmproxy says of each connection, with hosts and paths: none of that belongs in a log."""
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
     logging.getLogger("mitmproxy.addons.proxyserver").setLevel(logging.CRITICAL)  # a port in use: we say it ourselves
-    engine = logging.getLogger("mitmproxy.proxy.server")
-    if _not_our_fault not in engine.filters:
-        engine.addFilter(_not_our_fault)
+    server = logging.getLogger("mitmproxy.proxy.server")
+    if _not_our_fault not in server.filters:
+        server.addFilter(_not_our_fault)
 
 
 def _not_our_fault(record: logging.LogRecord) -> bool:
-    """ERROR is for faults of ours, and those have a traceback; what a client or an origin did wrong is a WARNING."""
+    """Make a WARNING of an ERROR without a traceback, which is of a client or origin: ERROR is for faults of ours."""
     if record.levelno >= logging.ERROR and not record.exc_info:
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True

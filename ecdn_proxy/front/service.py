@@ -1,6 +1,6 @@
-"""One running agent: every part started in order, and closed in reverse.
+"""One running agent with its front: every part is started in order, and closed in reverse.
 
-Map: `serve` (until a signal) · `CannotStart` (one sentence: what, where, cure) · `set_up_logs`.
+Map: `serve` (until a signal) · `CannotStart` (one sentence: what, where, cure) · `prepare_state` · `set_up_logs`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from ecdn_proxy.front.proxy import CannotListen, Proxy
 from ecdn_proxy.front.status.server import Page
 from ecdn_proxy.front.tls.authority import Authority, write_private
 from ecdn_proxy.io import clock
-from ecdn_proxy.io import identity as trust
+from ecdn_proxy.io.identity import DamagedIdentity
 
 DRAIN_S: Final = 5.0
 """Running requests get this long at the end; a 2 s segment takes less, and service managers wait 10 s and more."""
@@ -36,7 +36,7 @@ _log = structlog.get_logger("ecdn")
 
 
 class CannotStart(Exception):
-    """Something on this machine is in the way; the text is for whoever started the agent."""
+    """Something on this machine is in the way; the text is for the person who started the agent."""
 
 
 async def serve(
@@ -51,12 +51,12 @@ async def serve(
     Args:
         effective: the settings in force.
         state_dir: where this agent keeps what it must remember.
-        system: makes the agent behind the doors.
+        system: makes the agent, which is started by entering it.
         ready_file: written as JSON when everything listens, removed at the end.
         stop: ends the run like a signal.
 
     Raises:
-        CannotStart: see the class.
+        CannotStart: something on this machine is in the way.
     """
     stop = stop or asyncio.Event()
     for warning in effective.warnings:
@@ -65,7 +65,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         try:
             agent = await stack.enter_async_context(system())
-        except (OSError, trust.DamagedIdentity, BadProfile) as error:
+        except (OSError, DamagedIdentity, BadProfile) as error:
             raise CannotStart(f"The agent cannot start: {error}.") from error
         proxy, page = await _listen(stack, agent, effective.settings, state_dir)
         with _signals(stop):
@@ -141,7 +141,7 @@ def _ready(file: Path, proxy: Proxy, page: Page, stack: AsyncExitStack) -> None:
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end the run; a second one ends it at once."""
+    """Let SIGTERM and SIGINT set `stop`; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGTERM, signal.SIGINT)
 
@@ -203,7 +203,7 @@ def set_up_logs(level: str) -> None:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at that moment."""
+    """Writes to whatever `sys.stderr` is at that moment."""
 
     @property
     def stream(self) -> TextIO:
@@ -211,4 +211,4 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, _: TextIO) -> None:
-        """Fixed."""
+        """Nothing: the stream follows `sys.stderr`."""

@@ -374,6 +374,6 @@ async def rig(
 async def on_way(way: Way, directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     """A proxy that sends plain GETs this way."""
     if way == "relayed":
-        monkeypatch.setattr(DirectFetch, "ask", lambda self, *_: self._viewer.instead())
+        monkeypatch.setattr(DirectFetch, "ask", lambda self, *_: self._viewer.ask_through_mitmproxy())
     async with rig(directory, lean_path=way != "mitmproxy alone") as made:
         yield made

@@ -390,7 +390,7 @@ async def test_a_fault_in_the_check_of_a_target_connects_to_nobody(front: Rig, m
         knocked.clear()
         monkeypatch.setattr(front.proxy.targets, "resolve", fail)
         assert (await front.raw(request)).startswith(b"HTTP/1.1 403")
-        monkeypatch.setattr(front.proxy.targets, "spelled", fail_at_once)
+        monkeypatch.setattr(front.proxy.targets, "check_name", fail_at_once)
         assert (await front.raw(request)).startswith(b"HTTP/1.1 403")
         assert not knocked.is_set()
 

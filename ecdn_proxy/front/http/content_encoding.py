@@ -1,4 +1,7 @@
-"""Content codings of manifests, undone within a bound: a few kilobytes can claim to be gigabytes."""
+"""Content codings of manifests, undone within a bound, for a few kilobytes can become gigabytes.
+
+Map: `decode` · `Undecodable` · one function for each coding: gzip, deflate, br, zstd (RFC 9110 section 8.4.1).
+"""
 
 import zlib
 from collections.abc import Callable
@@ -8,18 +11,18 @@ import brotli  # type: ignore[import-untyped]
 import zstandard
 
 MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
-"""A playlist of two days in 2 s segments with long tokens is 8 MB; nobody plays from a longer one."""
+"""A playlist of two days in 2 s segments with long tokens is 8 MB; nobody plays a longer one."""
 
 
 class Undecodable(Exception):
-    """Unknown coding, damaged, or larger than the bound."""
+    """A body has an unknown coding, is damaged, or is larger than the bound."""
 
 
 def decode(body: bytes, coding: str, limit: int = MANIFEST_BYTES_MAX) -> bytes:
-    """The identity form of a body.
+    """A body without its coding, as Content-Encoding names it.
 
     Raises:
-        Undecodable: it cannot be had within `limit` bytes.
+        Undecodable: the body has more than `limit` bytes, or none of its codings can be undone.
     """
     names = [name.strip().lower() for name in coding.split(",") if name.strip() and name.strip().lower() != "identity"]
     if len(names) > 2:

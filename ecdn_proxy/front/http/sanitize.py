@@ -1,9 +1,9 @@
-"""What a request must be before it is looked at: refused or put right here, so that what follows may trust it.
+"""What a request must be before anybody looks at it: corrected or refused here, so that what follows may trust it.
 
 Map: `clean` -> the reason for a refusal, or None · `viewer_headers` (fields as the agent reads them).
 
 Stock mitmproxy forwards duplicate, missing and foreign Host, HTTP/9.9, control characters, folded lines and the
-viewer's credentials for the proxy. Each of them is somebody's request smuggling.
+viewer's credentials for the proxy. Each of them is a known way of smuggling requests.
 """
 
 import re
@@ -22,16 +22,16 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._~-]{1,255})(?::([0-9]{
 _NEVER_NAMED: Final = frozenset({
     b"authorization", b"content-length", b"cookie", b"host", b"origin", b"range", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
-"""Fields that `Connection` must not remove: whoever names them wants to confuse the origin."""
+"""Fields that `Connection` must not remove: whoever names one of these there wants to confuse the origin."""
 _HOP_BY_HOP: Final = frozenset(name.encode() for name in HOP_BY_HOP)
 _FRAMING: Final = frozenset({b"transfer-encoding", b"upgrade"})
-"""Hop-by-hop fields that stay because the proxy engine frames and upgrades by them."""
+"""Hop-by-hop fields that stay, because mitmproxy frames and upgrades by them."""
 _CONNECTION_WORDS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
-"""What is left of `Connection`: the engine ends or keeps connections by it."""
+"""Words that stay in `Connection`: mitmproxy ends or keeps connections by them."""
 
 
 def clean(request: http.Request) -> str | None:
-    """Put right what may be put right; the reason if it must be refused."""
+    """Correct what may be corrected; return the reason if the request must be refused."""
     if request.http_version not in {"HTTP/1.1", "HTTP/1.0"}:
         return f"The version {request.http_version[:20]} is not one that this proxy speaks."
     if not _METHOD.fullmatch(request.method):
@@ -62,7 +62,7 @@ def clean(request: http.Request) -> str | None:
 
 
 def viewer_headers(request: http.Request) -> Headers:
-    """The fields in order, names in lower case."""
+    """A request's fields in their order, names in lower case."""
     return tuple(
         (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
         for name, value in request.headers.fields
@@ -70,7 +70,7 @@ def viewer_headers(request: http.Request) -> Headers:
 
 
 def _host(request: http.Request) -> str | None:
-    """One Host, and it names the place that the request goes to."""
+    """Check that there is one Host, and that it names the place that the request goes to; return what is wrong."""
     hosts = request.headers.get_all("host")
     if len(hosts) > 1:
         return "The request names several hosts."

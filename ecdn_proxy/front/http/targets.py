@@ -1,9 +1,11 @@
 """Where the proxy may connect to: never to this machine or its private neighbourhood, unless a laboratory says so.
 
-Map: `Targets.spelled` (at once, by the spelling of a host) · `Targets.resolve` (after DNS; the address that was checked
-is the one to connect to, so that a name cannot be rebound in between) · `TargetRefused` (with a sentence for a page).
+Map: `Targets.check_name` (at once, by the spelling of a host) · `Targets.resolve` (after DNS; the address that was
+checked is the one to connect to, so that a name cannot be rebound in between) · `TargetRefused` (with a sentence for a
+page).
 
-A browser counts what comes through a proxy as public, so a proxy that reaches local addresses would launder them.
+A browser takes whatever comes through a proxy for public. A proxy that connected to local addresses would therefore
+give a web page what the browser itself would keep from it.
 """
 
 import asyncio
@@ -27,11 +29,11 @@ class Targets:
         self._allow_local = settings.allow_local_origins
         self.own_ports: set[int] = set()
 
-    def spelled(self, host: str, port: int) -> None:
+    def check_name(self, host: str, port: int) -> None:
         """Refuse what needs no DNS to be refused.
 
         Raises:
-            Refused: the host is a local name or address, or this agent.
+            TargetRefused: the host is a local name or address, or this agent.
         """
         if host_name(host) in self._hosts:
             return
@@ -40,10 +42,10 @@ class Targets:
             self._judge(host, "127.0.0.1" if not _is_address(host) else host, port)
 
     async def resolve(self, host: str, port: int) -> str:
-        """The address to connect to.
+        """The address to connect to, of all that the host has.
 
         Raises:
-            Refused: one of the host's addresses is not allowed.
+            TargetRefused: one of the host's addresses is not allowed.
             OSError: the host has no address.
         """
         fixed = self._hosts.get(host_name(host))

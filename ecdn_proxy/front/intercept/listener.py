@@ -1,12 +1,12 @@
 """Where browsers arrive: the listening socket of the lean path, and the first bytes of each connection.
 
-    arrived ──CONNECT to an intercepted host──► tunnel allowed ──its ClientHello──► Opened (TLS ends here)
+    arrived ──CONNECT to an intercepted host──► tunnel allowed ──its ClientHello──► InterceptedConnection: TLS ends
        └──anything else: to mitmproxy, untouched        └──another name, no TLS, HTTP/2 only: to mitmproxy, untouched
 
-Map: `Listener.start`, `.address`, `.idle`, `.close` · `_Arrival` (one connection until it is known) · `_Pipe` (a tunnel
-that turned out to be mitmproxy's after its CONNECT had been answered).
+Map: `Listener.start`, `.address`, `.idle`, `.close` · `_Arrival` (a connection until it is known whose it is) · `_Pipe`
+(a tunnel that turned out to be mitmproxy's after its CONNECT had been answered).
 
-Untouched means: mitmproxy's handler gets the socket itself with every byte that was read so far.
+Untouched means that mitmproxy's handler gets the socket itself, with every byte that was read so far.
 """
 
 import asyncio
@@ -21,9 +21,8 @@ from OpenSSL import SSL
 from ecdn_proxy.agent.api import AgentApi
 from ecdn_proxy.front.http.observed import ObservedAnswers
 from ecdn_proxy.front.http.targets import TargetRefused, Targets
-from ecdn_proxy.front.intercept import mitm_transport as inner
 from ecdn_proxy.front.intercept.connection import SILENT_MAX_S, InterceptedConnection, Services, Tunnel
-from ecdn_proxy.front.intercept.mitm_transport import InnerTransport
+from ecdn_proxy.front.intercept.mitm_transport import InnerTransport, OpenedTls
 from ecdn_proxy.front.intercept.tls_stream import TlsStream
 from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.sansio.tasks import Tasks
@@ -37,14 +36,14 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Listener:
-    """One listening address; `handler` is mitmproxy's for a new connection."""
+    """One listening address; a `ListenerSide`. `handler` is what mitmproxy does with a new connection."""
 
     def __init__(
         self,
         agent: AgentApi,
         interception: Interception,
         targets: Targets,
-        passages: ObservedAnswers,
+        observed: ObservedAnswers,
         handler: Handler,
         utc: Callable[[], float],
         *,
@@ -57,7 +56,7 @@ class Listener:
         self._handling = Tasks(_report)
         """mitmproxy's handlers: they end with their connections, which mitmproxy's server closes."""
         self._server: asyncio.Server | None = None
-        self._connections: set[_Ends] = set()
+        self._connections: set[_Closable] = set()
         self._busy: set[InterceptedConnection] = set()
         self.idle = asyncio.Event()
         """Set while no request is being answered here."""
@@ -66,13 +65,11 @@ class Listener:
             agent=agent,
             interception=interception,
             targets=targets,
-            passages=passages,
+            observed=observed,
             utc=utc,
             show_source=show_source,
             tasks=self._tasks,
-            through_mitmproxy=lambda made: self.handle(made.reader, made.writer),
-            busy=self._is_busy,
-            ended=self.forget,
+            listener=self,
         )
 
     @property
@@ -99,26 +96,35 @@ class Listener:
         """End every connection that is not mitmproxy's."""
         self.stop_listening()
         for connection in list(self._connections):
-            connection.close()
+            connection.close_connection()
         await self._tasks.close()
 
-    def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Start mitmproxy's handler."""
+    def start_mitmproxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Start mitmproxy's handler on a connection."""
 
         async def run() -> None:
             await self._handler(reader, writer)
 
         self._handling.start(run(), "mitmproxy")
 
-    def remember(self, connection: "_Ends") -> None:
-        """It is to be closed at the end."""
+    def remember(self, connection: "_Closable") -> None:
+        """A connection is to be closed at the end."""
         self._connections.add(connection)
 
-    def forget(self, connection: "_Ends") -> None:
-        """It has ended, or is mitmproxy's now."""
+    def forget(self, connection: "_Closable") -> None:
+        """A connection has ended, or is mitmproxy's now."""
         self._connections.discard(connection)
 
-    def _is_busy(self, connection: InterceptedConnection, busy: bool) -> None:
+    def through_mitmproxy(self, inner: InnerTransport) -> None:
+        """Start mitmproxy's handler on a connection that was opened here."""
+        self.start_mitmproxy(inner.reader, inner.writer)
+
+    def connection_ended(self, connection: InterceptedConnection) -> None:
+        """An opened connection's client has left."""
+        self.forget(connection)
+
+    def set_busy(self, connection: InterceptedConnection, busy: bool) -> None:
+        """A request is being answered on this connection, or no longer."""
         (self._busy.add if busy else self._busy.discard)(connection)
         if self._busy:
             self.idle.clear()
@@ -126,15 +132,15 @@ class Listener:
             self.idle.set()
 
 
-class _Ends(Protocol):
-    def close(self) -> None: ...
+class _Closable(Protocol):
+    def close_connection(self) -> None: ...
 
 
 class _Arrival(asyncio.Protocol):
-    """A connection of which nothing is known yet."""
+    """A connection of which it is not known yet who opens it."""
 
-    def __init__(self, entrance: Listener) -> None:
-        self._entrance = entrance
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
@@ -145,13 +151,13 @@ class _Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._timer = self._loop.call_later(SILENT_MAX_S, self.close)
-        self._entrance.remember(self)
+        self._timer = self._loop.call_later(SILENT_MAX_S, self.close_connection)
+        self._listener.remember(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._let_go()
+        self._stop_watching()
 
-    def close(self) -> None:
+    def close_connection(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
@@ -166,21 +172,21 @@ class _Arrival(asyncio.Protocol):
         head, end, rest = bytes(self._received).partition(b"\r\n\r\n")
         if not end and b"CONNECT ".startswith(head[:8]) and len(head) <= HEAD_BYTES_MAX:
             return
-        wanted = _wanted(head + end) if end else None
-        if wanted is None or not self._allowed(*wanted):
+        target = _connect_target(head + end) if end else None
+        if target is None or not self._allowed(*target):
             self._to_mitmproxy()
             return
         assert self._transport is not None
-        self._host, self._port = wanted
+        self._host, self._port = target
         self._connect, self._received = head + end, bytearray(rest)
         self._transport.write(_ALLOWED)
 
     def _allowed(self, host: str, port: int) -> bool:
         try:
-            self._entrance.targets.spelled(host, port)
+            self._listener.targets.check_name(host, port)
         except TargetRefused:
             return False  # mitmproxy's addon says so on a page
-        return self._entrance.interception.intercepts(host)
+        return self._listener.interception.intercepts(host)
 
     def _read_hello(self) -> None:
         try:
@@ -193,31 +199,31 @@ class _Arrival(asyncio.Protocol):
                 self._to_mitmproxy()
             return
         offers = tuple(hello.alpn_protocols)
-        ours = hello.sni is None or self._entrance.interception.intercepts(hello.sni)
+        ours = hello.sni is None or self._listener.interception.intercepts(hello.sni)
         tls = None
         if ours and (not offers or b"http/1.1" in offers):
-            tls = self._entrance.interception.speak_for(hello.sni or self._host)
+            tls = self._listener.interception.speak_for(hello.sni or self._host)
         if tls is None:
             self._to_mitmproxy()
         else:
-            self._open(tls, inner.OpenedTls(hello.sni, offers))
+            self._open(tls, OpenedTls(hello.sni, offers))
 
-    def _open(self, tls: SSL.Connection, said: inner.OpenedTls) -> None:
+    def _open(self, tls: SSL.Connection, hello: OpenedTls) -> None:
         assert self._transport is not None
-        self._let_go()
-        tunnel = Tunnel(self._connect, self._host, self._port, said)
+        self._stop_watching()
+        tunnel = Tunnel(self._connect, self._host, self._port, hello)
         opened = InterceptedConnection(
-            self._entrance.services, tunnel, TlsStream(tls, self._transport), self._transport
+            self._listener.services, tunnel, TlsStream(tls, self._transport), self._transport
         )
-        self._entrance.remember(opened)
+        self._listener.remember(opened)
         self._transport.set_protocol(opened)
         opened.data_received(bytes(self._received))
 
     def _to_mitmproxy(self) -> None:
         assert self._transport is not None
-        self._let_go()
+        self._stop_watching()
         if self._connect:
-            pipe = _Pipe(self._entrance, self._connect, self._transport)
+            pipe = _Pipe(self._listener, self._connect, self._transport)
             self._transport.set_protocol(pipe)
             pipe.data_received(bytes(self._received))
             return
@@ -226,48 +232,48 @@ class _Arrival(asyncio.Protocol):
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         reader.feed_data(bytes(self._received))
-        self._entrance.handle(reader, asyncio.StreamWriter(self._transport, protocol, reader, self._loop))
+        self._listener.start_mitmproxy(reader, asyncio.StreamWriter(self._transport, protocol, reader, self._loop))
 
-    def _let_go(self) -> None:
+    def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._entrance.forget(self)
+        self._listener.forget(self)
 
 
 class _Pipe(asyncio.Protocol):
     """Bytes between a client and mitmproxy, none of them read."""
 
-    def __init__(self, entrance: Listener, connect: bytes, transport: asyncio.Transport) -> None:
+    def __init__(self, listener: Listener, connect: bytes, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._inner = InnerTransport(self, connect, transport, None)
-        entrance.handle(self._inner.reader, self._inner.writer)
+        listener.through_mitmproxy(self._inner)
 
     def data_received(self, data: bytes) -> None:
-        self._inner.feed(data)
+        self._inner.client_sent(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._inner.leave()
+        self._inner.client_left()
 
     def pause_writing(self) -> None:
-        self._inner.slow(True)
+        self._inner.hold_back(True)
 
     def resume_writing(self) -> None:
-        self._inner.slow(False)
+        self._inner.hold_back(False)
 
-    def came_out(self, data: bytes) -> None:
+    def mitmproxy_wrote(self, data: bytes) -> None:
         self._transport.write(data)
 
-    def gone(self) -> None:
+    def mitmproxy_closed(self) -> None:
         self._transport.close()
 
-    def hold(self) -> None:
+    def pause_client(self) -> None:
         self._transport.pause_reading()
 
-    def go_on(self) -> None:
+    def resume_client(self) -> None:
         self._transport.resume_reading()
 
 
-def _wanted(head: bytes) -> tuple[str, int] | None:
+def _connect_target(head: bytes) -> tuple[str, int] | None:
     """Host and port of a CONNECT request without fault or body; None: let mitmproxy judge it."""
     reading = h11.Connection(h11.SERVER)
     try:

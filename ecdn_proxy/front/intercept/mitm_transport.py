@@ -1,13 +1,14 @@
 """mitmproxy's side of a connection that was opened before it: a transport without a socket.
 
-    the front ──feed──► mitmproxy's reader          mitmproxy's writer ──► OuterTransport.came_out, OuterTransport.gone
+    client ──client_sent──► InnerTransport.reader ──► mitmproxy ──► InnerTransport.writer ──mitmproxy_wrote──► client
 
-Map: `OuterTransport` (whom it writes to) · `InnerTransport` (the transport) · `OpenedTls` (what mitmproxy should know
-of the TLS outside).
+Map: `OuterTransport` (the client's side, which mitmproxy writes to) · `InnerTransport` (what mitmproxy takes for its
+client's connection) · `OpenedTls` (what mitmproxy must know of the TLS that has ended outside).
 
-mitmproxy is shown the CONNECT request that the client sent, decides as always whether a tunnel is allowed, and its 200
-is swallowed, for the client has had one. What follows are the bytes of the tunnel: decrypted ones when `opened` is
-given. Both directions hold back: a slow mitmproxy pauses the client, a slow client pauses mitmproxy.
+mitmproxy is shown the CONNECT request that the client sent, and decides as always whether a tunnel is allowed. Its
+answer of 200 is swallowed, for the client has had one. What follows are the bytes of the tunnel: decrypted ones when
+`opened` is given, else as they came. Both directions hold back: a slow mitmproxy pauses the client, a slow client
+pauses mitmproxy.
 """
 
 import asyncio
@@ -17,39 +18,39 @@ from typing import Final, Protocol
 
 OPENED: Final = "ecdn-opened"
 """The name of the extra information by which mitmproxy's handler finds `OpenedTls`."""
-_HEAD_BYTES_MAX: Final = 65_536
+_CONNECT_ANSWER_BYTES_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedTls:
-    """The client's TLS, which ends at the front."""
+    """What the client's ClientHello says; its TLS ends at the front."""
 
     sni: str | None
     alpn_offers: tuple[bytes, ...]
 
 
 class OuterTransport(Protocol):
-    """The client's side."""
+    """The client's side of the connection."""
 
-    def came_out(self, data: bytes) -> None:
-        """What mitmproxy wrote."""
+    def mitmproxy_wrote(self, data: bytes) -> None:
+        """Bytes for the client."""
         ...
 
-    def gone(self) -> None:
-        """The connection was closed by mitmproxy, or the tunnel refused."""
+    def mitmproxy_closed(self) -> None:
+        """Mitmproxy has closed the connection, or refused the tunnel."""
         ...
 
-    def hold(self) -> None:
-        """Enough for now."""
+    def pause_client(self) -> None:
+        """Read no more from the client for now."""
         ...
 
-    def go_on(self) -> None:
-        """More, please."""
+    def resume_client(self) -> None:
+        """Read from the client again."""
         ...
 
 
 class InnerTransport(asyncio.Transport):
-    """What mitmproxy takes for its client's connection."""
+    """What mitmproxy takes for its client's connection; `connect` is the client's CONNECT request as it came."""
 
     def __init__(
         self, outer: OuterTransport, connect: bytes, around: asyncio.Transport, opened: OpenedTls | None
@@ -63,70 +64,70 @@ class InnerTransport(asyncio.Transport):
         self._protocol = asyncio.StreamReaderProtocol(self.reader, loop=loop)
         self._protocol.connection_made(self)
         self.writer = asyncio.StreamWriter(self, self._protocol, self.reader, loop)
-        self._answered = bytearray()
+        self._connect_answer = bytearray()
         self._waiting: list[bytes] | None = []
         """What the client sent before mitmproxy allowed the tunnel; None once it has."""
-        self._paused = False
+        self._client_is_slow = False
         self.reader.feed_data(connect)
 
     # ---- the front's side
 
-    def feed(self, data: bytes) -> None:
-        """From the client."""
+    def client_sent(self, data: bytes) -> None:
+        """Bytes from the client."""
         if self._waiting is not None:
             self._waiting.append(data)
         elif self._outer is not None and data:
             self.reader.feed_data(data)
 
-    def slow(self, paused: bool) -> None:
+    def hold_back(self, slow: bool) -> None:
         """Whether the client takes nothing more for now."""
-        if paused is not self._paused and self._outer is not None:
-            self._paused = paused
-            (self._protocol.pause_writing if paused else self._protocol.resume_writing)()
+        if slow is not self._client_is_slow and self._outer is not None:
+            self._client_is_slow = slow
+            (self._protocol.pause_writing if slow else self._protocol.resume_writing)()
 
-    def leave(self) -> None:
-        """The client has gone."""
+    def client_left(self) -> None:
+        """The client has gone; mitmproxy's handler ends."""
         self._outer = None
         self._end()
 
     # ---- mitmproxy's side
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """To the client; the answer to CONNECT goes no further."""
+        """Write to the client; the answer to CONNECT goes no further."""
         if self._outer is None:
             return
         if self._waiting is None:
-            self._outer.came_out(bytes(data))
+            self._outer.mitmproxy_wrote(bytes(data))
             return
-        self._answered += data
-        head, end, rest = self._answered.partition(b"\r\n\r\n")
+        self._connect_answer += data
+        head, end, rest = self._connect_answer.partition(b"\r\n\r\n")
         if end and head.startswith(b"HTTP/1.1 200 "):
             waiting, self._waiting = self._waiting, None
             for part in waiting:
-                self.feed(part)
+                self.client_sent(part)
             if rest:
-                self._outer.came_out(bytes(rest))
-        elif end or len(self._answered) > _HEAD_BYTES_MAX:
+                self._outer.mitmproxy_wrote(bytes(rest))
+        elif end or len(self._connect_answer) > _CONNECT_ANSWER_BYTES_MAX:
             self.close()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """The same in parts."""
+        """Write several parts to the client."""
         for data in list_of_data:
             self.write(data)
 
     def is_closing(self) -> bool:
-        """Whether either side has ended it."""
+        """Whether either side has ended the connection."""
         return self._outer is None
 
     def close(self) -> None:
-        """The handler has done with it."""
+        """Mitmproxy's handler has done with the connection."""
         outer, self._outer = self._outer, None
         if outer is not None:
             self._end()
-            outer.gone()
+            outer.mitmproxy_closed()
 
     def abort(self) -> None:
-        """The same: nothing waits here."""
+        """As `close`: nothing waits here."""
         self.close()
 
     def can_write_eof(self) -> bool:
@@ -134,29 +135,29 @@ class InnerTransport(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        """Half-closed is closed: HTTP has no use for the other half."""
+        """As `close`: HTTP has no use for a connection that is half closed."""
         self.close()
 
     def pause_reading(self) -> None:
-        """The reader is full."""
+        """Mitmproxy's reader is full."""
         if self._outer is not None:
-            self._outer.hold()
+            self._outer.pause_client()
 
     def resume_reading(self) -> None:
-        """The reader has room."""
+        """Mitmproxy's reader has room."""
         if self._outer is not None:
-            self._outer.go_on()
+            self._outer.resume_client()
 
     def is_reading(self) -> bool:
         """As of a socket."""
         return self._outer is not None
 
     def get_write_buffer_size(self) -> int:
-        """Nothing waits here; see `slow`."""
+        """Nothing waits here; a slow client is told by `hold_back`."""
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The limits are the client's transport's."""
+        """Nothing: the limits are those of the client's own transport."""
 
     def _end(self) -> None:
         self._loop.call_soon(self._protocol.connection_lost, None)

@@ -1,7 +1,10 @@
 """One end of TLS around a transport, with as few copies and system calls as Python allows.
 
-Map: `TlsStream.begin` (a client's hello) · `decrypt` (what came in, as it can be read) · `encrypt` (gathered, written
-in lots) · `flush` · `TlsEnded`.
+    TlsStream.begin_handshake()        the client's end speaks first
+    TlsStream.decrypt(data)            bytes from the socket -> plain bytes
+    TlsStream.encrypt(data)            plain bytes, gathered and written to the socket in lots
+    TlsStream.flush()                  what has been gathered is written now
+    TlsEnded                           the other end has ended TLS
 
 Measured with 2 MB bodies: lots of 64 to 256 KiB cost the same, lots of 16 KiB half as much again.
 """
@@ -18,7 +21,7 @@ _READ_BYTES: Final = 65_536
 
 
 class TlsEnded(Exception):
-    """The other end has ended TLS, or broke it; `why` is OpenSSL's reason, or empty."""
+    """The other end has ended TLS, or has broken its rules; `why` is OpenSSL's reason, or empty."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -35,19 +38,19 @@ class TlsStream:
         self._gathered = 0
         self._flushing = False
         self.established = False
-        """Whether the handshake is over."""
+        """Whether the handshake is complete."""
 
-    def begin(self) -> None:
-        """Speak first."""
+    def begin_handshake(self) -> None:
+        """Send a ClientHello."""
         with contextlib.suppress(SSL.WantReadError):
             self._tls.do_handshake()
         self.flush()
 
     def decrypt(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes hold; the answers that TLS itself gives are sent.
+        """Yield the plain bytes in these; send the answers that TLS itself gives.
 
         Raises:
-            Ended: nothing more will come.
+            TlsEnded: nothing more will come.
         """
         self._tls.bio_write(data)
         try:
@@ -66,7 +69,7 @@ class TlsStream:
             raise TlsEnded(str(rows[-1][-1]) if rows and rows[-1] else "") from error
 
     def encrypt(self, data: bytes | memoryview) -> None:
-        """Send; whatever else this turn of the loop brings goes out with it."""
+        """Send plain bytes, together with whatever else is sent in this turn of the event loop."""
         if not data or self._transport.is_closing():
             return
         try:
@@ -82,7 +85,7 @@ class TlsStream:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Hand everything encrypted to the transport."""
+        """Hand everything that is encrypted to the transport."""
         self._flushing, self._gathered = False, 0
         try:
             while not self._transport.is_closing():

@@ -1,8 +1,10 @@
-"""The routing addon: sorts each request; lets it pass, answers it from memory, or sends it to the gateway.
+"""mitmproxy's hooks: each request goes to its origin, is answered from memory, or is sent to the gateway.
 
 Map: `http_connect` (may a tunnel be opened) · `requestheaders` (clean, refuse, ask the agent, route) ·
-`responseheaders` and `response` (stream; `front.passage` keeps the books) · `server_connect` (resolve, check, pin the
-address).
+`responseheaders`, `response`, `error` (stream what comes from the origin; `front/http/observed.py` learns from it) ·
+`server_connect` (resolve, check, pin the address).
+
+The way of a segment through this addon and the gateway stands in `front/mitm/gateway.py`.
 """
 
 import asyncio
@@ -25,12 +27,13 @@ from ecdn_proxy.front.tls.policy import Interception
 from ecdn_proxy.io import clock
 
 REFUSED_BODY_MAX: Final = 65_536
-_PASSAGE = "ecdn"
+_OBSERVED: Final = "ecdn"
+"""Under this name a flow that goes to its origin carries its `ObservedAnswer`."""
 _TO_GATEWAY: Final = frozenset({
     "accept", "connection", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
     "origin", "range",
 })  # fmt: skip
-"""What the gateway needs of a viewer's request; the rest, cookies included, waits under the ticket."""
+"""What the gateway needs of a viewer's request; the rest, cookies included, stays in the route behind the ticket."""
 _log = structlog.get_logger("ecdn.proxy")
 
 
@@ -45,7 +48,7 @@ class Addon:
         gateway: Gateway,
         interception: Interception,
         targets: Targets,
-        passages: ObservedAnswers,
+        observed: ObservedAnswers,
         *,
         source_headers: bool,
     ) -> None:
@@ -53,24 +56,27 @@ class Addon:
         self._gateway = gateway
         self._interception = interception
         self._targets = targets
-        self._passages = passages
+        self._observed = observed
         self._source_headers = source_headers
         self._names: dict[str, tuple[str, int]] = {}
+        """By mitmproxy's id of a connection: the host and port of which only the address is connected to."""
         self._busy: set[str] = set()
+        """mitmproxy's ids of flows that have no whole response yet."""
         self.idle = asyncio.Event()
+        """Set while no request is being answered."""
         self.idle.set()
 
-    # ---- where to
+    # ---- connections
 
     async def http_connect(self, flow: http.HTTPFlow) -> None:
-        """A tunnel is asked for; one to a host out of scope is resolved now, while a page can still say no."""
+        """A tunnel is asked for. A host out of scope is resolved now, while a page can still say why it is refused."""
         wrong = clean_connect(flow.request)
         if wrong is not None:
             flow.response = errorpage.bad_request(wrong)
             return
         host, port = flow.request.host, flow.request.port
         try:
-            self._targets.spelled(host, port)
+            self._targets.check_name(host, port)
             if not self._interception.intercepts(host):
                 await self._targets.resolve(host, port)
         except TargetRefused as refusal:
@@ -80,7 +86,7 @@ class Addon:
             flow.response = errorpage.unresolved(f"{host}: {error}")
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
-        """Nothing is connected to but by the address that was checked."""
+        """Resolve and check a target, and connect to the address that was checked and to no other."""
         address = data.server.address
         if address is None or address[:2] == self._gateway.address:
             return
@@ -100,13 +106,13 @@ class Addon:
             data.server.address = (pinned, port)
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
-        """The name again: by it the next request finds the open connection, and the origin's certificate is checked."""
+        """Put the name back: by it the next request finds this connection, and the origin's certificate is checked."""
         name = self._names.pop(data.server.id, None)
         if name is not None:
             vars(data.server)["address"] = name  # mitmproxy's setter refuses on an open connection
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
-        """It did not come to be."""
+        """A connection could not be made."""
         self._names.pop(data.server.id, None)
 
     # ---- requests
@@ -122,7 +128,7 @@ class Addon:
             self._refuse(flow, errorpage.bad_request(wrong))
             return
         try:
-            self._targets.spelled(flow.request.host, flow.request.port)
+            self._targets.check_name(flow.request.host, flow.request.port)
         except TargetRefused as refusal:
             _log.warning("request refused", why=str(refusal))
             self._refuse(flow, errorpage.refused(str(refusal)))
@@ -138,7 +144,7 @@ class Addon:
             case PassToOrigin():
                 flow.request.stream = has_body(flow.request)
                 if inside:
-                    flow.metadata[_PASSAGE] = ObservedAnswer(viewer)
+                    flow.metadata[_OBSERVED] = ObservedAnswer(viewer)
 
     def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
         request = flow.request
@@ -153,7 +159,7 @@ class Addon:
         flow.server_conn = Server(address=self._gateway.address)  # a fresh one: no upstream proxy on this way
 
     def _refuse(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Answer at once; a body that would have to be read first ends with the connection instead."""
+        """Answer at once. A body that would have to be read first is not: the connection ends instead."""
         length = flow.request.headers.get("content-length", "0")
         if "transfer-encoding" in flow.request.headers or len(length) > 5 or int(length) > REFUSED_BODY_MAX:
             flow.kill()  # type: ignore[no-untyped-call]
@@ -163,42 +169,42 @@ class Addon:
     # ---- responses
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        """Everything streams, but a small manifest."""
+        """Stream the response, unless it is a small manifest."""
         response = flow.response
         assert response is not None
-        passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, ObservedAnswer):
+        answer = flow.metadata.get(_OBSERVED)
+        if not isinstance(answer, ObservedAnswer):
             response.stream = True
             return
-        held = self._passages.answered(passage, flow.request.host, response.status_code, response.headers.fields)
-        response.stream = False if held else passage.take
+        held = self._observed.head_came(answer, flow.request.host, response.status_code, response.headers.fields)
+        response.stream = False if held else answer.body_came
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        """The response has come; a held one goes on when this returns."""
-        self._done(flow)
-        passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, ObservedAnswer) or flow.response is None:
+        """The response has come; one that is held goes on when this returns."""
+        self._flow_done(flow)
+        answer = flow.metadata.get(_OBSERVED)
+        if not isinstance(answer, ObservedAnswer) or flow.response is None:
             return
         if flow.response.stream is False and flow.response.raw_content is not None:
-            passage.take(flow.response.raw_content)
-        await self._passages.ended(passage)
+            answer.body_came(flow.response.raw_content)
+        await self._observed.ended(answer)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """A request ended early: refused, broken off, or its viewer left."""
-        self._done(flow)
-        passage = flow.metadata.get(_PASSAGE)
-        if not isinstance(passage, ObservedAnswer):
+        self._flow_done(flow)
+        answer = flow.metadata.get(_OBSERVED)
+        if not isinstance(answer, ObservedAnswer):
             return
-        self._passages.over(passage)
-        if not passage.status and flow.server_conn.tls_established and flow.client_conn.connected:
-            self._interception.unanswered(flow.request.host)
+        self._observed.over(answer)
+        if not answer.status and flow.server_conn.tls_established and flow.client_conn.connected:
+            self._interception.origin_hung_up(flow.request.host)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """Messages pass; mitmproxy would keep each of them for as long as the connection lives."""
         assert isinstance(flow.websocket, websocket.WebSocketData)
         flow.websocket.messages.clear()
 
-    def _done(self, flow: http.HTTPFlow) -> None:
+    def _flow_done(self, flow: http.HTTPFlow) -> None:
         self._busy.discard(flow.id)
         if not self._busy:
             self.idle.set()

@@ -1,12 +1,22 @@
-"""The segment gateway: answers the requests that the proxy routes here, on loopback, for nobody but the proxy.
+"""The segment gateway: answers the requests that the addon routes here, on loopback, for nobody but mitmproxy.
 
     GET|HEAD /t/<ticket>    with the secret of this boot in `x-ecdn-secret`; anything else is 403
 
-Map: `Gateway.start`, `.address`, `.secret`, `.close` · `_send` (a reply, as `front.replies` makes it) · `_break` (a
-body whose rest cannot come ends as a broken connection).
+Map: `Gateway.start`, `.address`, `.secret`, `.close` · `ticket_for` (what the addon puts into the request's path) ·
+`_answer` · `_send` (a reply of `front/http/responses.py`) · `_break` (a body whose rest cannot come ends as a broken
+connection).
 
-A hook of the proxy can neither stream a body that it makes nor go elsewhere after an error; here both is possible. A
-viewer that goes away cancels its handler, and the delivery is closed within the same turn of the loop.
+**The way of a segment through mitmproxy.** A hook of mitmproxy can neither stream a body that it makes nor go elsewhere
+after an error; here both is possible. So the request takes one step more than on the lean path
+(`front/intercept/connection.py`), but asks the agent as often: once on its way in, once on its way out.
+
+    browser ──► mitmproxy: Addon.requestheaders ──► AgentApi.route      in: the route is kept here, under a ticket
+                   └─ GET /t/<ticket> on loopback ──► Gateway
+    browser ◄── mitmproxy ◄── Gateway ◄── ViewerResponse                out: the response that the route opens
+
+A ticket is made, kept and spent in this file, and is good once. It stands for the whole route in place of its URL and
+cookies, which therefore never leave this process. A viewer that goes away cancels its handler, and its response is
+released within the same turn of the event loop.
 """
 
 import hmac
@@ -26,12 +36,13 @@ from ecdn_proxy.wire.faults import Unavailable
 
 SECRET_FIELD: Final = "x-ecdn-secret"  # noqa: S105 - the name of the field
 KEEP_ALIVE_S: Final = 3_600.0
-"""The proxy keeps a connection for as long as its viewer's; it must not meet one that we just closed."""
+"""mitmproxy keeps a connection as long as its viewer does; it must not send a request on one that we have closed."""
 HEAD_BYTES_MAX: Final = 65_536
 TICKETS_MAX: Final = 1_024
-"""Far more requests than mitmproxy brings here at once: a ticket that is not spent belongs to a viewer that left."""
+"""Far more than mitmproxy brings here at once; a ticket that is never spent is of a viewer that left in between."""
 
 _PLAIN = web.ResponseKey("plain", bool)
+"""Set on a response that shall have no Content-Type."""
 _log = structlog.get_logger("ecdn.gateway")
 
 
@@ -134,7 +145,7 @@ def _response(reply: Reply) -> web.StreamResponse:
 
 
 async def _only_what_we_said(_: web.Request, response: web.StreamResponse) -> None:
-    """Take off what aiohttp adds: an origin without Server or Content-Type stays without."""
+    """Remove what aiohttp adds: an answer without Server or Content-Type stays without."""
     response.headers.popall("Server", None)
     if response.get(_PLAIN, False):
         response.headers.popall("Content-Type", None)

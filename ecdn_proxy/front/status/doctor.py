@@ -21,7 +21,7 @@ from ecdn_proxy.agent.status import Status
 from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.front.status.pac import reachable
-from ecdn_proxy.io import identity as trust
+from ecdn_proxy.io import identity
 
 PAGE_WITHIN_S = 3.0
 LINKS_SHOWN = 5
@@ -29,7 +29,7 @@ LINKS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `cure` is empty when it is well."""
+    """One thing that was looked at; `cure` is empty when nothing is wrong."""
 
     name: str
     text: str
@@ -47,7 +47,7 @@ def fetch_status(settings: Settings) -> Status | None:
 
 
 def examine(settings: Settings, state_dir: Path, utc: float) -> Iterator[Finding]:
-    """All checks, as they come."""
+    """Make all checks, one after the other."""
     status = fetch_status(settings)
     yield _domains(settings)
     yield _running(settings, status)
@@ -61,7 +61,7 @@ def examine(settings: Settings, state_dir: Path, utc: float) -> Iterator[Finding
             yield _links(status)
         for condition in status.conditions:
             if condition.code == "not-enrolled":
-                continue  # said above
+                continue  # `_enrolment` has said so
             yield Finding(condition.title, condition.text, condition.remedy)
 
 
@@ -130,19 +130,19 @@ def _pem(certificate: x509.Certificate) -> str:
 
 def _enrolment(state_dir: Path, utc: float) -> Finding:
     try:
-        identity = trust.load(state_dir)
-    except (trust.DamagedIdentity, OSError) as error:
+        known = identity.load(state_dir)
+    except (identity.DamagedIdentity, OSError) as error:
         return Finding("Enrolment", f"The identity cannot be read: {error}.", "Enrol again: ecdn-proxy enrol.")
-    if identity is None:
+    if known is None:
         cure = "Enrol with the token from IT: ecdn-proxy enrol. Until then video comes from the internet."
         return Finding("Enrolment", "Not enrolled: nothing is shared.", cure)
-    if identity.ends_utc < utc:
+    if known.ends_utc < utc:
         return Finding("Enrolment", "The identity has ended.", "Start the agent with the coordinator within reach.")
-    return Finding("Enrolment", f"Device {identity.device} of {identity.coordinator}.")
+    return Finding("Enrolment", f"Device {known.device} of {known.coordinator}.")
 
 
 def _links(status: Status) -> Finding:
-    """What carries each link, and why it is not TLS; a link that WebRTC carries is well, only dear."""
+    """What carries each link, and why it is not TLS. A link by WebRTC is no fault, but costs ten times the CPU."""
     tls = [link for link in status.peers if link.kind == "lan"]
     webrtc = [link for link in status.peers if link.kind == "webrtc"]
     if not status.peers:
@@ -160,7 +160,7 @@ def _links(status: Status) -> Finding:
 
 
 def _peer_port(status: Status) -> int:
-    """The port on which other agents are met, as the agent runs with it."""
+    """The port for other agents with which the running agent was started."""
     said = next((it.value for it in status.settings if it.name == "peer_listen"), Settings().peer_listen)
     return place(said)[1]
 

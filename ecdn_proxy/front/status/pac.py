@@ -52,7 +52,7 @@ var FindProxyForURL, FindProxyForURLEx;
 
 
 def reachable(listen: str) -> str:
-    """`address:port` for a browser on this machine, also when the proxy listens on every interface."""
+    """The `address:port` that a browser on this machine uses, also when the proxy listens on every interface."""
     host, port = place(listen)
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
@@ -61,7 +61,7 @@ def reachable(listen: str) -> str:
 
 
 def pac(scope: HostScope, listen: str, corporate: str | None) -> str:
-    """The PAC's text; `corporate` is the text of the customer's own."""
+    """The PAC file's text; `corporate` is the text of the customer's own PAC, None without one."""
     return _TEXT % {
         "intercept": json.dumps(scope.intercept),
         "bypass": json.dumps(scope.bypass),

@@ -6,10 +6,10 @@
     /metrics       for Prometheus
     /healthz       200 while the page answers
 
-Map: `Page.start`, `.address`, `.close` · `_guarded` (who may ask) · the HTML itself is in `front.view`.
+Map: `Page.start`, `.address`, `.close` · `_guarded` (who may ask) · the HTML itself is made in `front/status/html.py`.
 
-Any web page can send requests to loopback. So only GET and HEAD exist and change nothing; Host must name this machine
-(DNS rebinding), Origin must be our own, and nothing may be embedded elsewhere.
+Any web page can send requests to loopback. So there are only GET and HEAD, which change nothing; Host must name this
+machine (against DNS rebinding), Origin must be our own, and nothing may be embedded in another site.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,8 +22,7 @@ from aiohttp import web
 from ecdn_proxy.agent.api import StartedAgent
 from ecdn_proxy.core.http.hosts import HostScope, place
 from ecdn_proxy.core.settings import Settings
-from ecdn_proxy.front.status import html as view
-from ecdn_proxy.front.status import pac
+from ecdn_proxy.front.status import html, pac
 from ecdn_proxy.front.status.metrics import metrics
 
 _log = structlog.get_logger("ecdn.page")
@@ -108,8 +107,8 @@ class Page:
         return None
 
     async def _home(self, _: web.Request) -> web.StreamResponse:
-        text = view.render(self._agent.status())
-        fields = {"content-security-policy": view.CONTENT_SECURITY_POLICY}
+        text = html.render(self._agent.status())
+        fields = {"content-security-policy": html.CONTENT_SECURITY_POLICY}
         return web.Response(text=text, content_type="text/html", headers=fields)
 
     async def _status(self, _: web.Request) -> web.StreamResponse:
@@ -128,7 +127,7 @@ class Page:
 
 
 def read_corporate(settings: Settings) -> str | None:
-    """The customer's own PAC; None without one, or when it cannot be read, so that streams still work."""
+    """The text of the customer's own PAC; None without one, and when it cannot be read, so that streams still work."""
     if not settings.upstream_pac_file:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The certificate authority of this machine and no other: it can vouch for the configured streaming domains only.
+"""This machine's own certificate authority: it can vouch for the configured streaming domains and nothing else.
 
     STATE/authority/ca.pem               what IT lets this machine trust: the root in use, and soon its successor
     STATE/authority/<serial>/root.pem    a generation: root (its key was never written and is gone),
@@ -7,9 +7,9 @@
 
 Map: `Authority.open` (make, keep or renew) -> `leaf(host)` -> `Leaf` · `Generation` (one root and its intermediate).
 
-Both certificates carry critical name constraints: the domains and their subdomains, no IP address. A stolen key can
-then impersonate nothing but the streams. A successor is made and published when two thirds of the life have passed, and
-comes into use a week before the end, so that IT has time to distribute it: nobody meets a root that is not there yet.
+Both certificates carry critical name constraints: the domains and their subdomains, no IP address. So a stolen key can
+impersonate nothing but the streams. A successor is made and published when two thirds of the life have passed, and
+comes into use a week before the end. In between IT has time to distribute its root to the machines.
 """
 
 import ipaddress
@@ -35,7 +35,7 @@ from ecdn_proxy.core.http.hosts import HostScope
 LIFE: Final = timedelta(days=90)
 RENEW_AFTER: Final = LIFE * 2 / 3
 OVERLAP: Final = timedelta(days=7)
-"""The old generation stays in use until this long before its end."""
+"""A generation stays in use until this long before its end."""
 LEAF_LIFE: Final = timedelta(days=7)
 LEAVES_MAX: Final = 512
 """A page of a large event names some dozens of hosts."""
@@ -76,7 +76,7 @@ class Leaf:
 
 
 class Authority:
-    """All generations that are alive; `clock` gives seconds since 1970."""
+    """All generations that have not ended; `clock` gives seconds since 1970."""
 
     def __init__(self, directory: Path, scope: HostScope, clock: Callable[[], float]) -> None:
         self._directory = directory
@@ -88,7 +88,7 @@ class Authority:
 
     @staticmethod
     def open(state_dir: Path, scope: HostScope, clock: Callable[[], float]) -> "Authority":
-        """Read what is there, or make it.
+        """Read the authority in the state directory, or make one.
 
         Raises:
             OSError: the directory cannot be written.
@@ -101,11 +101,11 @@ class Authority:
 
     @property
     def ca_file(self) -> Path:
-        """The file with what IT lets this machine trust."""
+        """The file with the roots that IT lets this machine trust."""
         return self._directory / "ca.pem"
 
     def renew(self) -> None:
-        """Make a successor when it is time, drop what has ended, and publish the roots; cheap when nothing is due."""
+        """Make a successor when it is time, drop generations that have ended, and publish the roots."""
         now = self._now()
         alive = [one for one in self._generations if now < one.issuer.not_valid_after_utc]
         for gone in (one for one in self._generations if one not in alive):
@@ -235,7 +235,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def trusted_roots(origin_ca_file: str) -> bytes:
-    """PEM of every root that origins may have: Mozilla's, the system's, and those of a file; the last only add.
+    """Every root that origins may have, as PEM: Mozilla's, the system's, and those that `origin_ca_file` adds.
 
     Raises:
         OSError: the file cannot be read.

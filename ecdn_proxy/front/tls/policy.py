@@ -1,8 +1,13 @@
-"""TLS with the viewer: whom we intercept, with which certificate, and when we let go of a host.
+"""Which hosts are intercepted, with which certificate, and when a host is let go and tunnelled to.
 
-Map: `Interception` (in place of mitmproxy's `tlsconfig` addon) · `next_layer`, `tls_clienthello` (in scope, or a byte
-tunnel) · `tls_start_client` (our leaf, Mozilla's intermediate profile) · `tls_failed_client` (a client that pins gets
-its tunnel) · `speak_to` (the side towards origins: mitmproxy's own, verification included).
+Map: `Interception` (in place of mitmproxy's `tlsconfig` addon)
+    intercepts(host)                           whether TLS of connections to a host ends here, now
+    next_layer, tls_clienthello                mitmproxy's hooks: opened, or a byte tunnel
+    tls_start_client, speak_for                TLS with the viewer: our leaf, Mozilla's "intermediate" profile
+    speak_to                                   TLS with an origin: mitmproxy's own, verification included
+    trusted, distrusted                        what a program on this machine makes of our leaf: one that pins the
+                                               origin's certificate gets a tunnel
+    origin_answered, origin_hung_up            an origin that wants the viewer's own certificate is tunnelled to
 
 mitmproxy's own addon would write an unconstrained authority to disk and let all leaves share its key.
 """
@@ -20,7 +25,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from OpenSSL import SSL
 
 from ecdn_proxy.core.http.hosts import HostScope, host_name
-from ecdn_proxy.front import mitm_patches as engine
+from ecdn_proxy.front import mitm_patches
 from ecdn_proxy.front.tls.authority import Authority, OutOfScope
 
 CIPHERS: Final = (
@@ -29,13 +34,13 @@ CIPHERS: Final = (
 )
 GROUPS: Final = b"X25519:prime256v1:secp384r1"
 HANDSHAKE_MAX_S: Final = 8.0
-"""With an origin. Players give a manifest up after 20 s (hls.js): told before that, they ask again."""
+"""For a handshake with an origin. Players give a manifest up after 20 s (hls.js); told before that, they ask again."""
 FAILURES_MAX: Final = 3
-"""One alert may be a person who clicked away a warning; three in a row are a program that will never trust us."""
+"""One alert may be a person who clicked a warning away; three in a row are a program that will never trust our leaf."""
 
 _CERTIFICATE_OPTIONS = frozenset({"certs", "confdir", "key_size", "cert_passphrase"})
 _WITHOUT_CERTIFICATE: Final = frozenset({400, 403, 495, 496})
-"""What nginx and IIS answer a client that has not shown the certificate that they asked for."""
+"""What nginx and IIS answer to a client that has not shown the certificate that they asked for."""
 _log = structlog.get_logger("ecdn.interception")
 
 
@@ -53,7 +58,7 @@ class Interception(TlsConfig):
         self._contexts: dict[int, SSL.Context] = {}
 
     def intercepts(self, host: str) -> bool:
-        """Whether this host's connections are opened here, now."""
+        """Whether TLS of connections to this host ends here, now."""
         return self._scope.includes(host) and host_name(host) not in self._bypassed
 
     def load(self, loader: object) -> None:
@@ -61,18 +66,18 @@ class Interception(TlsConfig):
         super().load(loader)  # type: ignore[no-untyped-call]
 
     def configure(self, updated: set[str]) -> None:
-        """As mitmproxy's, without its certificate store."""
+        """Configure as mitmproxy's addon does, but make no certificate store."""
         super().configure(set(updated) - _CERTIFICATE_OPTIONS)  # type: ignore[no-untyped-call]
 
     def running(self) -> None:
-        """Read the roots that origins are checked against: 30 ms, which the first viewer would wait for.
+        """Read the roots that origins are checked against: 30 ms, for which the first viewer would wait.
 
-        Mitmproxy's own would make its certificate store here.
+        Mitmproxy's own addon would make its certificate store here.
         """
         self.speak_to("nothing.invalid", 443, None, ())
 
     def request(self, flow: object) -> None:
-        """Nothing: mitmproxy's would serve its revocation list here."""
+        """Nothing: mitmproxy's own addon would serve its revocation list here."""
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """A CONNECT to a host out of scope is a byte tunnel, whatever its first bytes look like."""
@@ -80,21 +85,21 @@ class Interception(TlsConfig):
         if nextlayer.layer is not None or context.server.address is None:
             return
         if context.client.tls and not any(isinstance(each, layers.ClientTLSLayer) for each in context.layers):
-            # opened by the lean path: what comes is plain, and must never leave this machine so, in scope or not
+            # opened by the lean path: what comes is plain, and must not leave this machine unencrypted, in scope or not
             nextlayer.layer = layers.ServerTLSLayer(context)
             nextlayer.layer.child_layer = layers.HttpLayer(context, HTTPMode.transparent)
         elif not self.intercepts(context.server.address[0]):
             nextlayer.layer = layers.TCPLayer(context, ignore=True)
 
     def tls_clienthello(self, tls_clienthello: tls.ClientHelloData) -> None:
-        """A name inside that is not in scope: a byte tunnel as well."""
+        """A connection whose ClientHello names a host out of scope is a byte tunnel as well."""
         sni = tls_clienthello.client_hello.sni
-        tunnel = tls_clienthello.context.server.address is not None  # else it is TLS to the proxy itself: refused
+        tunnel = tls_clienthello.context.server.address is not None  # else it is TLS to the proxy itself, refused
         tls_clienthello.ignore_connection = tunnel and sni is not None and not self.intercepts(sni)
         super().tls_clienthello(tls_clienthello)
 
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
-        """Speak for the host with a leaf of this machine's authority."""
+        """Speak for the host with a leaf of this machine's authority (mitmproxy's hook)."""
         address = tls_start.context.server.address
         if address is None:
             return  # TLS to the proxy itself
@@ -135,11 +140,11 @@ class Interception(TlsConfig):
         return start.ssl_conn
 
     def tls_established_client(self, data: tls.TlsData) -> None:
-        """See `trusted`."""
+        """A program here accepted our certificate (mitmproxy's hook)."""
         self.trusted(_host_of(data))
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        """See `distrusted`."""
+        """A program here did not accept our certificate, or hung up (mitmproxy's hook)."""
         self.distrusted(_host_of(data), data.conn.error or "")
 
     def trusted(self, host: str) -> None:
@@ -147,25 +152,25 @@ class Interception(TlsConfig):
         self._failures.pop(("client", host_name(host)), None)
 
     def distrusted(self, host: str, error: str) -> None:
-        """Count the clients' alerts; hanging up without one says nothing."""
+        """Count a client's alert, the reason being in `error`; a client that hung up without an alert says nothing."""
         if "alert" in error.lower():
             self._count(
                 "client", host_name(host), f"a program here does not accept this machine's certificate ({error})"
             )
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
-        """An origin that wants the viewer's own certificate can only be tunnelled to."""
-        self.unanswered(str(data.conn.sni or ""))
+        """TLS with an origin failed, perhaps for want of the viewer's own certificate (mitmproxy's hook)."""
+        self.origin_hung_up(str(data.conn.sni or ""))
 
-    def unanswered(self, host: str) -> None:
-        """An origin ended a connection instead of answering, or answered as one does without a certificate."""
-        if host_name(host) in engine.ASKED_FOR_CERTIFICATE:
+    def origin_hung_up(self, host: str) -> None:
+        """An origin ended a connection instead of answering; one that asked for a certificate is counted."""
+        if host_name(host) in mitm_patches.ASKED_FOR_CERTIFICATE:
             self._count("origin", host_name(host), "the origin asks for a certificate of the viewer's own")
 
-    def answered(self, host: str, status: int) -> None:
-        """An origin answered."""
+    def origin_answered(self, host: str, status: int) -> None:
+        """An origin answered with this status, which may be the one that it gives to whoever shows no certificate."""
         if status in _WITHOUT_CERTIFICATE:
-            self.unanswered(host)
+            self.origin_hung_up(host)
         elif self._failures:
             self._failures.pop(("origin", host_name(host)), None)
 

@@ -8,7 +8,7 @@ import pytest
 
 from ecdn_proxy.agent.api import ViewerRequest
 from ecdn_proxy.core.http.hosts import HostScope
-from ecdn_proxy.front.http import observed as passage
+from ecdn_proxy.front.http import observed as module
 from ecdn_proxy.front.http.content_encoding import MANIFEST_BYTES_MAX
 from ecdn_proxy.front.http.observed import HELD_BYTES_MAX, ObservedAnswer, ObservedAnswers
 from ecdn_proxy.front.tls.authority import Authority
@@ -33,7 +33,7 @@ def asked(method: str = "GET") -> ObservedAnswer:
 
 
 def answered(book: ObservedAnswers, one: ObservedAnswer, status: int, *fields: tuple[bytes, bytes]) -> bool:
-    return book.answered(one, "video.stream.test", status, fields)
+    return book.head_came(one, "video.stream.test", status, fields)
 
 
 def test_what_is_held_and_what_is_copied(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_a_copy_has_an_end(tmp_path: Path) -> None:
     chunk = bytes(MANIFEST_BYTES_MAX)
     kept = []
     for data in (chunk, b"x"):
-        assert one.take(data) is data
+        assert one.body_came(data) is data
         kept.append(None if one.copy is None else len(one.copy))
     assert kept == [MANIFEST_BYTES_MAX, None]
-    assert one.received == MANIFEST_BYTES_MAX + 1
+    assert one.received_bytes == MANIFEST_BYTES_MAX + 1
 
 
 @pytest.mark.asyncio
@@ -69,14 +69,14 @@ async def test_a_coded_copy_is_learnt_plain_and_once_in_the_books(tmp_path: Path
     agent, book = books(tmp_path)
     one, coded = asked(), gzip.compress(PLAYLIST)
     answered(book, one, 200, KIND, (b"Content-Encoding", b"gzip"))
-    one.take(coded)
+    one.body_came(coded)
     await book.ended(one)
     book.over(one)
     assert agent.learnt == [(URL, PLAYLIST)]
     assert agent.books == [(URL, 200, len(coded))]
     broken = asked()
     answered(book, broken, 200, KIND, (b"Content-Encoding", b"gzip"))
-    broken.take(b"not gzip")
+    broken.body_came(b"not gzip")
     await book.ended(broken)
     assert len(agent.learnt) == 1
     unanswered = asked()
@@ -95,7 +95,7 @@ async def test_a_no_is_told_with_its_head(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_the_answer_goes_on_whatever_the_agent_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agent, book = books(tmp_path)
-    monkeypatch.setattr(passage, "LEARNING_MAX_S", 0.0)
+    monkeypatch.setattr(module, "LEARNING_MAX_S", 0.0)
 
     def fail(*_: object) -> None:
         raise RuntimeError("broken")

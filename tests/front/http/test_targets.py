@@ -28,13 +28,13 @@ def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 )
 def test_local_spellings(host: str) -> None:
     with pytest.raises(TargetRefused):
-        Targets(Settings()).spelled(host, 80)
-    Targets(Settings(allow_local_origins=True)).spelled(host, 80)
+        Targets(Settings()).check_name(host, 80)
+    Targets(Settings(allow_local_origins=True)).check_name(host, 80)
 
 
 def test_public_spellings_pass() -> None:
     for host in ("stream.test", "8.8.8.8", "2606:4700::1111", "a.b"):
-        Targets(Settings()).spelled(host, 80)
+        Targets(Settings()).check_name(host, 80)
 
 
 @pytest.mark.asyncio
@@ -72,4 +72,4 @@ async def test_own_ports_are_ours_on_every_address_of_this_machine() -> None:
         assert await targets.resolve(host, 3129) == host
     assert await targets.resolve("8.8.8.8", 3128) == "8.8.8.8"
     with pytest.raises(TargetRefused):
-        targets.spelled("localhost", 3128)
+        targets.check_name("localhost", 3128)
