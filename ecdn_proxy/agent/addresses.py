@@ -1,4 +1,8 @@
-"""Where this machine may share: its addresses inside the allowed networks, and what its link counts as."""
+"""Where this machine may share: its addresses inside the allowed networks, and what kind of link it has.
+
+find_place(settings) -> Place      reads the interfaces once
+look(settings)                     the same, with every address of this machine, for `agent/network_monitor.py`
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,21 +17,25 @@ from ecdn_proxy.wire.tracker import Network
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This machine on its networks."""
+    """This machine on its networks, as found at one moment."""
 
     listen: tuple[str, int]
+    """Where links are accepted: the address and port of the setting `peer_listen`."""
     addresses: tuple[str, ...]
-    """Where others may dial it."""
+    """Where others may dial this machine."""
     allowed: list[IPv4Network | IPv6Network]
-    """Who may be spoken to; the site map adds the site's other subnets where IT set no peer_networks."""
+    """Networks whose machines may be spoken to. Where IT has set no peer_networks, the site map adds the site's others.
+
+    Links and mDNS hold this very list, so it is changed in place.
+    """
     networks: tuple[Network, ...]
-    """The same for the coordinator."""
+    """The networks of this machine, as the coordinator is told them."""
     link: LinkKind
     own: tuple[IPv4Network | IPv6Network, ...] = ()
-    """The allowed networks without the site map's."""
+    """The allowed networks without those of the site map."""
 
     def same_as(self, other: "Place") -> bool:
-        """Whether a look at the interfaces has found nothing new."""
+        """Whether `other`, found later, shows nothing new."""
         return (self.addresses, self.networks, self.link, self.own) == (
             other.addresses,
             other.networks,
@@ -36,17 +44,17 @@ class Place:
         )
 
     def become(self, found: "Place") -> "Place":
-        """The place as found now, with this one's list of networks, which links and mDNS hold."""
+        """The place as `found` now, with the list of allowed networks that links and mDNS hold."""
         self.allowed[:] = found.own
         return replace(found, allowed=self.allowed)
 
     def allow(self, others: Iterable[IPv4Network | IPv6Network]) -> None:
-        """These networks too, and none besides its own."""
+        """Allow these networks besides this machine's own, and no others."""
         self.allowed[:] = [*self.own, *(it for it in others if it not in self.own)]
 
 
 def find_place(settings: Settings, found: tuple[Interface, ...] | None = None) -> Place:
-    """Read the interfaces and the settings.
+    """Read the interfaces, unless they are `found` already, and the settings.
 
     Raises:
         Unavailable: the interfaces cannot be listed or a network is malformed.

@@ -24,7 +24,7 @@ from ecdn_proxy.core.manifest.parse import parse, sniff
 from ecdn_proxy.core.values import Headers
 
 PARSED_AT_ONCE_BYTES = 64 * 1024
-"""A live playlist has 2 to 20 KiB and takes about a millisecond; larger ones are parsed in a thread."""
+"""A live playlist has 2 to 20 KiB and takes about a millisecond to parse; larger ones are parsed in a thread."""
 _MANIFEST_TYPES = ("mpegurl", "dash+xml", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
 _MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", "/manifest")
 
@@ -136,7 +136,7 @@ class Classifier:
 
 
 def fields_of(headers: Headers) -> dict[str, str]:
-    """Fields by name; a Cookie that came in several fields is one (RFC 9113 section 8.2.3)."""
+    """Header fields by name; a Cookie that came in several fields is joined (RFC 9113 section 8.2.3)."""
     fields = dict(headers)
     if "cookie" in fields:
         fields["cookie"] = "; ".join(value for name, value in headers if name == "cookie")
@@ -144,7 +144,10 @@ def fields_of(headers: Headers) -> dict[str, str]:
 
 
 def asked_range(value: str | None) -> tuple[int, int | None] | Literal["several"] | None:
-    """A Range field: first and last byte, None without one (or for the last n bytes), or "several"."""
+    """The first and last byte that a Range field asks for (RFC 9110 section 14.2).
+
+    None without a field, and when it asks for the last n bytes or is no range of bytes; "several" for several ranges.
+    """
     if value is None:
         return None
     unit, _, spec = value.partition("=")
@@ -163,5 +166,5 @@ def asked_range(value: str | None) -> tuple[int, int | None] | Literal["several"
 
 
 def refused_manifest(request: ViewerRequest, error: ManifestError) -> str:
-    """A sentence for the status page; the URL's query may hold tokens and stays out of it."""
+    """A sentence for the status page, without the URL's query, which may hold tokens."""
     return f"{request.url.partition('?')[0][:120]}: {error}"

@@ -52,6 +52,7 @@ class Router:
         self._conditions = conditions
         self._tasks = tasks
         self._viewers = 0
+        """How many responses have been opened; the node names a viewer by its number."""
 
     def route(self, request: ViewerRequest) -> Route:
         """Decide where a request is answered. Never raises and never waits: on any doubt, PassToOrigin."""

@@ -1,7 +1,8 @@
-"""The agent's settings in force: what there is (`core.limits`), from wherever it was set (`io.policyfile`).
+"""The agent's settings in force: declared in `core/settings.py`, read from wherever they were set by `io`.
 
-Map: `load` -> `EffectiveSettings` (`settings`, `sources` by name, `warnings`) · `further_profiles` (the file that
-`profiles_file` names) · the checks of single values.
+load(config, environment, flags, given) -> EffectiveSettings: `settings`, `sources` by name, `warnings`
+further_profiles(file)                     the profiles of the file that the setting `profiles_file` names
+_CHECKS                                    what a value must be beyond its type and bounds
 """
 
 import ipaddress
@@ -13,11 +14,11 @@ from typing import Any, Final
 from ecdn_proxy.core.catalog.providers import BadProfile
 from ecdn_proxy.core.http.hosts import domain, place
 from ecdn_proxy.core.settings import Settings
-from ecdn_proxy.io import settings_loader as policyfile
+from ecdn_proxy.io import settings_loader
 from ecdn_proxy.io.webrtc import engine
 from ecdn_proxy.io.webrtc.engine import EngineName
 
-EffectiveSettings = policyfile.EffectiveValues[Settings]
+EffectiveSettings = settings_loader.EffectiveValues[Settings]
 
 
 def load(
@@ -26,19 +27,19 @@ def load(
     flags: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
 ) -> EffectiveSettings:
-    """Settings in force; arguments as of `policyfile.load`.
+    """The settings in force; the arguments are those of `settings_loader.load`.
 
     Raises:
-        policyfile.BadSettings: one sentence for whoever set the value.
+        settings_loader.BadSettings: one sentence for whoever set the value.
     """
-    return policyfile.load(Settings, _CHECKS, config, environment, flags, given)
+    return settings_loader.load(Settings, _CHECKS, config, environment, flags, given)
 
 
 def further_profiles(file: str) -> tuple[dict[str, object], ...]:
-    """Profiles of an administrator.
+    """An administrator's profiles of streaming providers, one table each; none without a file.
 
     Raises:
-        BadProfile: the file is no TOML with [[profile]] tables.
+        BadProfile: the file cannot be read, or is no TOML with [[profile]] tables.
     """
     if not file:
         return ()
@@ -104,4 +105,4 @@ _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
     "origin_ca_file": _file,
     "profiles_file": _file,
 }
-"""`upstream_pac_file` is not among them: a PAC that is missing for a while must not keep streams from working."""
+"""By the name of the setting. A missing `upstream_pac_file` is no fault: a PAC that is away must not stop streams."""

@@ -1,4 +1,8 @@
-"""This device's signature, and its knowledge of the others': the core's `Seal` out of the identity on disk."""
+"""This device's signatures, and its judgement of the others': two `core.seal.Seal`s.
+
+DeviceSeal(identity, utc)      of an enrolled device: its key, and the tenant's root for those of others
+LonelySeal()                   of a machine that is not enrolled: nobody else will see what it signs
+"""
 
 from collections.abc import Callable
 
@@ -10,11 +14,11 @@ from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import Voucher
 
 VOUCHER_GRACE_S = 7 * 86_400.0
-"""A replay serves what was vouched for while the signer's day-long certificate was valid."""
+"""A certificate lasts a day; a segment may be watched again later, and its vouchers must still count."""
 
 
 class DeviceSeal:
-    """Signs with the enrolled device's key and checks certificates against the tenant root."""
+    """Signs with the enrolled device's key, and checks those of others against the tenant's root."""
 
     def __init__(self, identity: Identity, utc: Callable[[], float]) -> None:
         self.device = identity.device
@@ -23,19 +27,23 @@ class DeviceSeal:
         self._utc = utc
 
     def renewed(self, identity: Identity) -> None:
-        """Go on with new keys."""
+        """Sign with the keys of a renewed identity from now on."""
         self.identity = identity
 
     def sign(self, data: bytes) -> bytes:
-        """Ed25519 (RFC 8032), 64 bytes."""
+        """Sign with Ed25519 (RFC 8032); the signature has 64 bytes."""
         return self.identity.sign(data)
 
     def certificate(self) -> bytes:
-        """This device's certificate, DER."""
+        """This device's certificate, as DER."""
         return self.identity.certificate_der
 
     def check(self, voucher: Voucher) -> None:
-        """See `ecdn_proxy.core.download.assembly.Seal`."""
+        """Check who signed a voucher, and that the signature is right.
+
+        Raises:
+            PeerMisbehaved: the signature is wrong, or the certificate is not of the signer or of this tenant.
+        """
         signer = self._signer(voucher)
         try:
             signer.verify(voucher.signature, voucher.signed_bytes(self.tenant))
@@ -52,7 +60,7 @@ class DeviceSeal:
 
 
 class LonelySeal:
-    """For a machine that is not enrolled: its cache needs vouchers, but nobody will ever see them."""
+    """For a machine that is not enrolled: its own cache needs vouchers, but nobody else will ever see them."""
 
     device = "not-enrolled"
     tenant = "none"
@@ -61,13 +69,17 @@ class LonelySeal:
         self._key = Ed25519PrivateKey.generate()
 
     def sign(self, data: bytes) -> bytes:
-        """Ed25519 with a key of this process."""
+        """Sign with an Ed25519 key that this process has made."""
         return self._key.sign(data)
 
     def certificate(self) -> bytes:
-        """There is none."""
+        """No bytes: there is no certificate."""
         return b""
 
     def check(self, voucher: Voucher) -> None:
-        """Nobody's voucher counts here."""
+        """Refuse it: nobody else's voucher counts here.
+
+        Raises:
+            PeerMisbehaved: always.
+        """
         raise PeerMisbehaved(f"a voucher of {voucher.signer[:8]} on a machine that is not enrolled")
