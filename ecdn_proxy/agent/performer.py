@@ -253,7 +253,10 @@ class Performer:
             fetch.running.abort()
 
     def _hand_over(self, viewer: int, number: int, why: str) -> None:
-        """The node's fetch was made with this viewer's request: the viewer gets its answer as it is, if it is whole."""
+        """Give the rest of a node's fetch to the viewer with whose request it was made, past the node.
+
+        A viewer that asked for a part of the segment, or with a condition, gets an answer of its own instead.
+        """
         response = self._viewers.pop(viewer, None)
         fetch = self._node_fetches.get(number)
         if response is not None and fetch is not None and fetch.running is not None and fetch.answer is not None:

@@ -32,29 +32,29 @@ from ecdn_proxy.front.http.sanitize import viewer_headers
 from ecdn_proxy.wire.faults import Unavailable
 
 PART_BYTES: Final = 131_072
-"""A slow viewer holds back the rest, and TLS works within the processor's cache."""
+"""Small enough that a slow viewer holds back the rest, and that TLS works within the processor's cache."""
 _NO_BODY: Final = frozenset({204, 304})
 _log = structlog.get_logger("ecdn.proxy")
 
 
 @dataclass(slots=True)
 class Reply:
-    """One response; without a body `body` is None, whatever Content-Length says."""
+    """One response to a viewer. Without a body `body` is None, whatever Content-Length says."""
 
     status: int
     reason: str
     headers: Headers
     body: AsyncIterator[bytes | memoryview] | None = None
     skip: int = 0
-    """Bytes of `body` that are left out …"""
+    """How many bytes of `body` are left out at its beginning."""
     length: int | None = None
-    """… and how many follow; None: all, and only their end says how many."""
+    """How many bytes are sent after those; None for all that follow, whose number only their end tells."""
 
     async def parts(self) -> AsyncIterator[memoryview]:
-        """The bytes to send, at most PART_BYTES at once.
+        """Yield the bytes to send, at most PART_BYTES at once.
 
         Raises:
-            Unavailable: the rest cannot come; the connection must break, so that the player knows.
+            Unavailable: the rest cannot come. Break the connection, so that the player knows.
         """
         left, skip = self.length, self.skip
         if self.body is None or left == 0:
@@ -105,7 +105,7 @@ async def reply_to(
 
 
 def from_memory(segment: StoredSegment, viewer: ViewerRequest, circumstance: Circumstance) -> Reply:
-    """The answer from a whole segment."""
+    """The reply that a whole segment gives to a viewer's request."""
     answer = answer_for(viewer.method, viewer.headers, segment.head, circumstance)
     body = _whole(segment.body) if answer.body else None
     return Reply(answer.status, answer.reason, answer.headers, body, answer.skip, answer.length)
@@ -129,7 +129,7 @@ async def _whole(body: bytes) -> AsyncIterator[memoryview]:
 
 
 def route_of(agent: AgentApi, request: http.Request, *, inside: bool) -> tuple[ViewerRequest, Route]:
-    """A clean request as the agent reads it, and where it goes; `inside`: its host is intercepted."""
+    """A clean request as the agent reads it, and where it is answered; `inside` says that its host is intercepted."""
     viewer = ViewerRequest(request.method, request.url, viewer_headers(request))
     if not inside:
         return viewer, PassToOrigin("not a streaming host")
@@ -145,5 +145,5 @@ def route_of(agent: AgentApi, request: http.Request, *, inside: bool) -> tuple[V
 
 
 def has_body(request: http.Request) -> bool:
-    """Whether a body follows its head."""
+    """Whether a body follows a request's head."""
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
