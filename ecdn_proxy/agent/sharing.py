@@ -1,19 +1,20 @@
 """Sharing with other agents, on an enrolled machine: links, mDNS and the coordinator, and how they work together.
 
-    Sharing.open_links()        listens for other agents; `port` is known afterwards
-    Sharing.open_discovery()    mDNS and the coordinator: from now on others are found
-    Sharing.apply_policy()      whether this machine shares and serves, by its settings and its site
-    announce · node_restarted   the node says so (`performer.StreamAnnouncer`)
-    placed · settings_changed · renewed · signalled · …      the coordinator says so (`coordinator_session`)
+    Sharing.open_links()            listens for other agents; `links.port` is known afterwards
+    Sharing.open_discovery()        mDNS and the coordinator: from now on others are found
+    Sharing.apply_policy()          whether this machine shares and serves, by its settings and its site
+    announce · node_restarted       what the node says (`performer.StreamAnnouncer`)
+    placed · renewed · …            what the coordinator says, and is told (`coordinator_session.SessionOwner`)
 
-Each part holds what it needs of the others; what one of them hears and several must know comes together here.
+Where one part alone needs another, it holds it: links tell the node's runner, mDNS tells it who is seen. What one part
+says and several must hear comes here, and is given to each of them.
 """
 
 import asyncio
 import hmac
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ecdn_proxy.agent.addresses import Place, look
 from ecdn_proxy.agent.condition_log import ConditionLog
@@ -34,6 +35,9 @@ from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from ecdn_proxy.wire.tracker import Welcome
 
+NOT_PLACED: Final = Welcome("", "", "on", "", {})
+"""Until the coordinator has placed a machine, nothing is forbidden to it."""
+
 
 class Sharing:
     """One enrolled machine among others; belongs to one event loop."""
@@ -52,8 +56,8 @@ class Sharing:
         tasks: Tasks,
     ) -> None:
         identity = self.identity = seal.identity
-        self.site = Welcome("", "", "on", "", {})
-        """Where the coordinator has placed this machine; until then, a site that allows everything."""
+        self.site = NOT_PLACED
+        """Where the coordinator has placed this machine."""
         self.session: CoordinatorSession | None = None
         self._seal = seal
         self._settings = settings

@@ -33,7 +33,7 @@ from ecdn_proxy.agent.performer import Surroundings
 from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.router import Router
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles
-from ecdn_proxy.agent.sharing import Sharing
+from ecdn_proxy.agent.sharing import NOT_PLACED, Sharing
 from ecdn_proxy.agent.signer import DeviceSeal, LonelySeal
 from ecdn_proxy.agent.status import Status
 from ecdn_proxy.agent.status_builder import StatusParts, build_status
@@ -47,7 +47,6 @@ from ecdn_proxy.io.origin import OriginClient
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
-from ecdn_proxy.wire.tracker import Welcome
 
 FORGET_EVERY_S = 30.0
 """How often old manifests and proofs are forgotten."""
@@ -212,7 +211,7 @@ class System:
                 node=self._runner.node,
                 links=None if sharing is None else sharing.links,
                 session=None if sharing is None else sharing.session,
-                site=Welcome("", "", "on", "", {}) if sharing is None else sharing.site,
+                site=NOT_PLACED if sharing is None else sharing.site,
                 usage=self._meter.usage(self._runner.uploads()),
                 meter=self._meter,
                 conditions=self._conditions.conditions,
