@@ -91,8 +91,8 @@ class NodeRunner:
 
     def uploads(self) -> ByteCounts:
         """What the node that runs now has given to other agents."""
-        uploads = self.node.uploads
-        return ByteCounts(uploaded=uploads.sent_bytes, uploaded_webrtc=uploads.sent_webrtc_bytes)
+        uploaded, by_webrtc = self.node.uploaded_bytes()
+        return ByteCounts(uploaded=uploaded, uploaded_webrtc=by_webrtc)
 
     def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
         """A whole segment, if it is in memory and fresh enough; looking counts as use."""
@@ -159,7 +159,7 @@ class NodeRunner:
                 on.links.hang_up(device, "this agent mends a fault of its own")
         performer.release_all("a fault of this agent's own")
         on.meter.node_ended(self.uploads())
-        self._begin(former.context.membership.bans)
+        self._begin(former.bans())
         for event in list(self._to_tell_again.values()):
             self._driver.feed(event)
         if on.announcer is not None:
