@@ -327,10 +327,10 @@ async def test_what_is_old_is_forgotten_and_takes_no_room() -> None:
     one = await watching(f"{LIVE}#EXT-X-ENDLIST\n")
     one.forget_old(UTC + 300.0)
     assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
-    assert (len(one.catalog.streams()), len(one._entitlements)) == (1, 1)
+    assert (len(one.catalog._streams), len(one._entitlements)) == (1, 1)
     one.forget_old(UTC + 86_400.0)
     assert "no manifest" in why(one.classify(get("2.ts"), UTC))
-    assert (len(one.catalog.streams()), len(one._entitlements)) == (0, 0)
+    assert (len(one.catalog._streams), len(one._entitlements)) == (0, 0)
 
 
 async def test_a_refusal_shows_no_token() -> None:

@@ -7,10 +7,18 @@ byte, last byte, kind), templates written out as of `utc`.
 # ruff: noqa: E501 - a manifest or a row of cases reads best on one line
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ecdn_proxy.core.manifest.model import Presentation, SegmentKind
+from ecdn_proxy.core.manifest.model import (
+    SKEW_S,
+    Presentation,
+    Segment,
+    SegmentKind,
+    Template,
+    TemplateSegment,
+    fill,
+)  # fmt: skip
 
 type Row = tuple[str, int | None, int | None, str]
 
@@ -40,11 +48,42 @@ class Form:
     variables: tuple[tuple[str, str], ...] = field(default=())
 
 
+def written_out(template: Template, utc: float, limit: int) -> Iterator[Segment]:
+    """The template's first `limit` segments that are available at `utc`, as a player computes their URLs."""
+    for found in _each(template, utc, limit):
+        if template._is_available(found, utc):
+            made = [fill(pattern, number=found.number, time=found.start_ticks) for pattern in template.patterns]
+            yield Segment(made[0], None, found.duration_s, found.number, SegmentKind.MEDIA, tuple(made[1:]))
+
+
+def _first_place(template: Template, utc: float) -> int:
+    if template.available_from_utc is None or template.depth_s is None or not template.duration_ticks:
+        return 0
+    oldest_s = utc - template.available_from_utc - template.depth_s - SKEW_S
+    return max(0, int(oldest_s * template.timescale / template.duration_ticks) - 3)
+
+
+def _each(template: Template, utc: float, limit: int) -> Iterator[TemplateSegment]:
+    if template.timeline is None:
+        first = template.start_number + _first_place(template, utc)
+        for number in range(first, first + limit):
+            found = template._computed(number, None)
+            if found is None:
+                return
+            yield found
+        return
+    for run in template.timeline.runs:
+        for place in range(limit if run.count is None else min(limit, run.count)):
+            start = run.start_ticks + place * run.duration_ticks
+            yield TemplateSegment(run.number + place, start, run.duration_ticks / template.timescale)
+            limit -= 1
+
+
 def rows_of(presentation: Presentation, utc: float, limit: int = 1000) -> tuple[Row, ...]:
     """What a presentation lists, templates written out."""
     out: list[Row] = []
     for rendition in presentation.renditions:
-        segments = [*rendition.segments, *(s for t in rendition.templates for s in t.segments(utc, limit))]
+        segments = [*rendition.segments, *(s for t in rendition.templates for s in written_out(t, utc, limit))]
         for s in segments:
             span = (s.byte_range.first, s.byte_range.last) if s.byte_range is not None else (None, None)
             out.append((s.url, *span, s.kind.value))

@@ -51,6 +51,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/wire/signalling.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/tracker.py": ("tests/wire/test_frames.py", "every message"),
     "ecdn_proxy/wire/version.py": ("tests/wire/test_frames.py", "golden frames carry it"),
+    "ecdn_proxy/core/catalog/lookup.py": ("tests/core/catalog/test_catalog.py", "each field of what is found"),
     # Links through NATs are tried as pairs of real agents' links.
     "ecdn_proxy/io/webrtc/channel.py": ("tests/io/webrtc/test_hub.py", "frames on a data channel"),
     "ecdn_proxy/io/webrtc/ice.py": ("tests/io/webrtc/test_hub.py", "addresses that are offered"),

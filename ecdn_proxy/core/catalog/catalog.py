@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Memo, Playlist
-from ecdn_proxy.core.catalog.lookup import Listed, StreamInfo, renditions_of
+from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Canonical, Profiles
 from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.http import urls
@@ -70,7 +70,7 @@ class Catalog:
             BadUrl: if the manifest's own URL is none.
         """
         own = self._profiles.canonical(presentation.url)
-        stream = self._streams.of(_named(own), own.identity, presentation, utc)
+        stream = self._streams.get_or_add(_named(own), own.identity, presentation, utc)
         stream.best_kbps = max(stream.best_kbps, _best_kbps(presentation))
         for child in presentation.child_manifests:
             self._adopt(stream, own, self._profiles.canonical(child), presentation.is_master)
@@ -79,10 +79,10 @@ class Catalog:
             stream.names.update((child, label) for child, label in named if child in stream.children)
             stream.variables = presentation.variables
         secret = (url for url in presentation.never_share if urls.is_http(url))
-        self._streams.never(stream, (_named(self._profiles.canonical(url)) for url in secret))
+        self._streams.add_never_shared(stream, (_named(self._profiles.canonical(url)) for url in secret))
         if not presentation.is_master:
             self._list(stream, own, presentation, utc)
-        self._streams.bound(stream)
+        self._streams.trim_to_limits(stream)
         return stream.id
 
     def own_stream_of(self, url: str) -> str:
@@ -124,24 +124,10 @@ class Catalog:
         except urls.BadUrl:
             return None
         name = _named(asked)
-        if not asked.share or self._streams.of_manifest(name) is not None or self._streams.is_never(name):
+        if not asked.share or self._streams.of_manifest(name) is not None or self._streams.is_never_shared(name):
             return None
         covers = ByteRange(*byte_range) if byte_range is not None else None
         return self._look_among_entries(name, asked, covers, utc) or self._look_among_templates(name, asked, utc)
-
-    def is_never_shared(self, url: str) -> bool:
-        """Whether a manifest names this URL as a key, licence or session data; also if it is no URL at all."""
-        try:
-            return self._streams.is_never(_named(self._profiles.canonical(url)))
-        except urls.BadUrl:
-            return True
-
-    def streams(self) -> list[StreamInfo]:
-        """What is known, the least recently used first."""
-        return [
-            StreamInfo(s.id, s.url, s.format, s.live, s.ended, renditions_of(s), s.weight(), s.used_utc)
-            for s in self._streams
-        ]
 
     def forget(self, *, utc: float) -> int:
         """Drop idle streams and expired entries; call it about once a minute. Returns how many streams went."""
@@ -300,7 +286,7 @@ class Catalog:
         utc: float,
     ) -> Listed:
         stream = item.playlist.stream
-        self._streams.used(stream, utc)
+        self._streams.mark_used(stream, utc)
         written = "" if covers is None else f"{covers.first}-{'' if covers.last is None else covers.last}"
         content = "\n".join(("segment", *identities, written))
         how = "computed from a template of" if isinstance(item, Computed) else "listed by"

@@ -27,7 +27,6 @@ class CatalogStream:
     format: Format
     used_utc: float
     live: bool = False
-    ended: bool = False
     playlists: "dict[str, Playlist]" = field(default_factory=dict)
     children: dict[str, None] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -114,10 +113,10 @@ class StreamIndex:
         """Undo `add`."""
         if isinstance(item, CatalogEntry):
             for name in item.identities:
-                _take(self._entries, name, item)
+                _remove_from(self._entries, name, item)
         else:
             for name in {_stem(pattern) for pattern in item.patterns}:
-                _take(self._computed, name, item)
+                _remove_from(self._computed, name, item)
 
     def entries(self, identity: str) -> Iterator[CatalogEntry]:
         """Entries of this identity, the newest first."""
@@ -137,8 +136,8 @@ def _stem(pattern: str) -> str:
     return pattern[: pattern.rfind("/", 0, first) + 1]
 
 
-def _take[T](shelf: dict[str, list[T]], name: str, item: T) -> None:
-    items = shelf[name]
+def _remove_from[T](found: dict[str, list[T]], name: str, item: T) -> None:
+    items = found[name]
     items.remove(item)
     if not items:
-        del shelf[name]
+        del found[name]

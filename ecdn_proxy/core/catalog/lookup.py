@@ -5,8 +5,7 @@ Map: `Listed` · `StreamInfo`, `renditions_of`
 
 from dataclasses import dataclass
 
-from ecdn_proxy.core.catalog.index import CatalogStream
-from ecdn_proxy.core.manifest.model import Format, SegmentKind
+from ecdn_proxy.core.manifest.model import SegmentKind
 from ecdn_proxy.core.values import ByteRange
 
 
@@ -43,26 +42,3 @@ class Listed:
     why: str
     proof: str
     best_kbps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """One stream for the status page; `url` is without tokens, `entries` counts resources and templates."""
-
-    id: str
-    url: str
-    format: Format
-    live: bool
-    ended: bool
-    renditions: tuple[str, ...]
-    entries: int
-    used_utc: float
-
-
-def renditions_of(stream: CatalogStream) -> tuple[str, ...]:
-    """Names of a stream's qualities and tracks, each once, in the order in which they became known."""
-    names = dict.fromkeys(stream.names.values())
-    for playlist in stream.playlists.values():
-        names.update(dict.fromkeys(c.rendition for c in playlist.computed.values()))
-        names.update(dict.fromkeys(e.rendition for e in playlist.entries.values()))
-    return tuple(name for name in names if name)

@@ -152,15 +152,6 @@ class Profiles:
         """All profiles' names, sorted."""
         return tuple(sorted([*self._generic, *(p.name for p in self._named)]))
 
-    def profile_for(self, url: str) -> Profile | None:
-        """The provider's own profile for a URL, None for an unknown provider.
-
-        Raises:
-            BadUrl: as `urls.normal`.
-        """
-        found = self._named_for(urls.split(url))
-        return None if found is _UNKNOWN else found
-
     def canonical(self, url: str, byte_range: tuple[int, int | None] | None = None) -> Canonical:
         """A URL's identity, and what was left out of it.
 

@@ -48,25 +48,25 @@ class StreamTable:
         """The stream that a manifest belongs to."""
         return self._streams.get(self._parents.get(name, ""))
 
-    def is_never(self, name: str) -> bool:
+    def is_never_shared(self, name: str) -> bool:
         """Whether any stream names it as key, licence or session data."""
         return any(name in stream.never for stream in self._streams.values())
 
-    def used(self, stream: CatalogStream, utc: float) -> None:
+    def mark_used(self, stream: CatalogStream, utc: float) -> None:
         """Note that the stream was asked for."""
         stream.used_utc = max(utc, stream.used_utc)
         self._streams.move_to_end(stream.id)
 
-    def of(self, name: str, url: str, presentation: Presentation, utc: float) -> CatalogStream:
+    def get_or_add(self, name: str, url: str, presentation: Presentation, utc: float) -> CatalogStream:
         """The stream that an arriving manifest belongs to: its parent's, else its own, made if need be."""
         stream = self.of_manifest(name)
         if stream is None:
             stream = CatalogStream(self.id_of(name), name, url, presentation.format, utc)
             self._streams[stream.id] = stream
             self._parents[name] = stream.id
-        self.used(stream, utc)
+        self.mark_used(stream, utc)
         if not presentation.is_master:
-            stream.live, stream.ended = presentation.live, presentation.ended
+            stream.live = presentation.live
         return stream
 
     def adopt(self, stream: CatalogStream, child: str, *, override: bool) -> None:
@@ -83,8 +83,8 @@ class StreamTable:
         if known is None:
             self._belongs(stream, child)
         elif known.identity == child and child in known.playlists:
-            stream.live, stream.ended = known.live, known.ended
-            self.never(stream, known.never)
+            stream.live = known.live
+            self.add_never_shared(stream, known.never)
             for name in (child, *known.children):
                 self._move(known, stream, name)
             self._drop(known)
@@ -92,7 +92,7 @@ class StreamTable:
             known.children.pop(child, None)
             self._move(known, stream, child)
 
-    def never(self, stream: CatalogStream, names: Iterable[str]) -> None:
+    def add_never_shared(self, stream: CatalogStream, names: Iterable[str]) -> None:
         """Add keys and licences to the stream."""
         for name in names:
             stream.never.pop(name, None)
@@ -113,7 +113,7 @@ class StreamTable:
             self._drop(stream)
         return len(idle)
 
-    def bound(self, current: CatalogStream) -> None:
+    def trim_to_limits(self, current: CatalogStream) -> None:
         """Keep within the limits: other streams go first, then this one's other lists, then its oldest entries."""
         weights = {stream.id: stream.weight() for stream in self._streams.values()}
         total = sum(weights.values())

@@ -2,7 +2,7 @@
 
 Map: `resolve` (a reference in a manifest -> the URL that a player asks for; WHATWG URL, "basic URL parser":
 https://url.spec.whatwg.org/#concept-basic-url-parser) · `normal` (the form in which URLs are compared exactly) ·
-`origin_of` (scheme, host and port) · `is_local_target` (hosts to which no manifest may lead us) · `split` and `Parts`
+`is_local_target` (hosts to which no manifest may lead us) · `split` and `Parts`
 (the parser).
 
 `urllib.parse.urljoin` cannot be used: it drops empty path segments (`a//b` becomes `a/b`), so the catalog would list
@@ -118,15 +118,6 @@ def normal(url: str) -> str:
         return url
     parts = split(url)
     return parts.text() if parts.fragment is None else Parts(*_fields(parts)[:6], None).text()
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL. http and https of one host are two origins.
-
-    Raises:
-        BadUrl: as `normal`.
-    """
-    return split(url).origin
 
 
 @lru_cache(maxsize=2048)

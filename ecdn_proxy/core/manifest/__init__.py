@@ -1,1 +1,1 @@
-"""Bytes of a manifest (HLS, DASH, Smooth Streaming) → presentation, renditions, segments."""
+"""From the bytes of a manifest (HLS, DASH, Smooth Streaming) to its presentation, renditions and segments."""

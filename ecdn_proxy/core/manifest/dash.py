@@ -1,11 +1,10 @@
-"""MPEG-DASH manifests (ISO/IEC 23009-1) into the one model.
+"""MPEG-DASH manifests (ISO/IEC 23009-1), read into the one model.
 
-Map: `parse_dash` · `_Scope` (what Period, AdaptationSet and Representation inherit) · periods · representation:
-template, list, base · licences.
+Map: `parse_dash` · `_Scope` (what Period, AdaptationSet and Representation inherit) · periods · a representation's
+segments by SegmentTemplate, SegmentList or SegmentBase · licences.
 
-Nothing that a template or a timeline repeats is expanded: see `playlist.Template`. Remote elements (xlink) are not
-fetched, and what stands in them is not listed: those segments pass to the origin. Several BaseURLs are alternatives of
-one resource.
+What a template or a timeline repeats is never expanded (`model.Template`). Remote elements (xlink) are not fetched, so
+the segments in them are not listed and pass to the origin. Several BaseURLs are alternatives of one resource.
 """
 
 import math
@@ -43,13 +42,14 @@ from ecdn_proxy.core.manifest.xml import (
 from ecdn_proxy.core.values import ANY_RANGE, ByteRange
 
 ALTERNATIVES_MAX: Final = 4
-"""URLs of one resource (BaseURLs multiply from level to level). Real manifests name two or three CDNs."""
+"""The most URLs of one resource. BaseURLs multiply from level to level; real manifests name two or three CDNs."""
 LEVELS_MAX: Final = 5_000
-"""Periods, AdaptationSets and Representations together: 20 of them in each of 250 periods between advertisements."""
+"""The most Periods, AdaptationSets and Representations together: 20 in each of 250 periods between advertisements."""
 LISTED_MAX: Final = 60_000
-"""Resources written out for all representations together, as many as the catalog keeps; 0.6 s of parsing."""
+"""The most resources that are written out for all representations together. It is as many as the catalog keeps, and 0.6
+s of parsing."""
 TIMESCALE_MAX: Final = 10**10
-"""Ticks per second: nanoseconds and Smooth's 100 ns units are below."""
+"""The most ticks per second; nanoseconds and Smooth's units of 100 ns are below."""
 
 _INITIALIZATION: Final = ("Initialization", "RepresentationIndex")
 _LEVELS: Final = frozenset({"Period", "AdaptationSet", "Representation"})
@@ -58,13 +58,16 @@ _ADDRESS = re.compile(r"\$(?:(RepresentationID|Bandwidth|Number|Time|SubNumber)(
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What holds at one level of the manifest: bases and the segment information inherited from above."""
+    """What holds at one level of the manifest: its base URLs, and its segment information with the inherited one.
+
+    `infos` holds the SegmentTemplate, SegmentList and SegmentBase elements by name, the nearest first.
+    """
 
     bases: tuple[str, ...]
     infos: dict[str, tuple[Element, ...]] = field(default_factory=dict)
 
     def inside(self, element: Element) -> "_Scope":
-        """The scope of a child element: its BaseURLs joined to ours, its segment information before ours."""
+        """The scope of a child element: its BaseURLs joined to these, and its segment information before this one."""
         own = [(child.text or "").strip() for child in children(element, "BaseURL")][:ALTERNATIVES_MAX]
         bases = self.bases
         if own:
@@ -76,23 +79,23 @@ class _Scope:
         return replace(self, bases=bases, infos=infos)
 
     def attribute(self, kind: str, name: str) -> str | None:
-        """The nearest value of an attribute of SegmentTemplate, SegmentList or SegmentBase."""
+        """The value of an attribute of SegmentTemplate, SegmentList or SegmentBase at the nearest level that has it."""
         return next((e.attrib[name] for e in self.infos.get(kind, ()) if name in e.attrib), None)
 
     def child(self, kind: str, name: str) -> Element | None:
-        """The nearest child element of that name."""
+        """The child element with this name at the nearest level that has one."""
         return next((c for e in self.infos.get(kind, ()) for c in children(e, name)), None)
 
     def number(self, kind: str, name: str, default: int) -> int:
-        """The nearest value of a whole-number attribute."""
+        """The value of a whole-number attribute at the nearest level that has it."""
         value = self.attribute(kind, name)
         return default if value is None else whole(value)
 
     def timescale(self, kind: str) -> int:
-        """Ticks per second.
+        """Ticks per second, 1 if the manifest does not say.
 
         Raises:
-            ValueError: none that makes sense.
+            ValueError: the number is not above 0, or above `TIMESCALE_MAX`.
         """
         value = self.number(kind, "timescale", 1)
         if not 0 < value <= TIMESCALE_MAX:
@@ -102,10 +105,9 @@ class _Scope:
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """When a period plays."""
+    """One period: how long it is and when it began. Times are None where the manifest does not say them."""
 
     id: str
-    start_s: float
     duration_s: float | None
     available_from_utc: float | None
     depth_s: float | None
@@ -113,16 +115,16 @@ class _Period:
 
 
 def parse_dash(url: str, root: Element, utc: float) -> Presentation:
-    """A Media Presentation Description.
+    """Read a Media Presentation Description (MPD).
 
     Args:
-        url: of the MPD, normal form.
+        url: the MPD's URL in normal form.
         root: its root element.
-        utc: now, seconds since the epoch.
+        utc: now, seconds since 1970.
 
     Raises:
-        ManifestError: too many resources.
-        ValueError: values that no player takes (the caller turns it into `ManifestError`).
+        ManifestError: there are too many resources or levels.
+        ValueError: there are values that no player takes. The caller turns this into `ManifestError`.
     """
     live = root.get("type", "static") == "dynamic"
     total_s = seconds(root.get("mediaPresentationDuration"))
@@ -161,7 +163,10 @@ def parse_dash(url: str, root: Element, utc: float) -> Presentation:
 
 
 def _periods(root: Element, live: bool, total_s: float | None, utc: float) -> Iterator[tuple[_Period, Element]]:
-    """Periods with start and length (5.3.2.1); live ones reach to the next one's start, the last has no end."""
+    """All periods with start and length (ISO/IEC 23009-1, 5.3.2.1).
+
+    A period without a length ends where the next one starts. The last period of a live stream has no end.
+    """
     elements = list(children(root, "Period"))
     began_utc = instant(root.get("availabilityStartTime")) if live else None
     if live and began_utc is None:
@@ -178,13 +183,13 @@ def _periods(root: Element, live: bool, total_s: float | None, utc: float) -> It
     for at, element in enumerate(elements):
         start = starts[at]
         if start is None:
-            continue  # an early available period: nobody knows yet when it begins
+            continue  # an early available period, of which nobody knows yet when it begins
         length = seconds(element.get("duration"))
         following = starts[at + 1] if at + 1 < len(elements) else total_s
         if length is None and following is not None:
             length = max(0.0, following - start)
         began = None if began_utc is None else began_utc + start
-        yield _Period(element.get("id") or str(at), start, length, began, depth_s, utc), element
+        yield _Period(element.get("id") or str(at), length, began, depth_s, utc), element
 
 
 def _representation(scope: _Scope, adaptation: Element, element: Element, period: _Period, name: str) -> Rendition:
@@ -202,7 +207,7 @@ def _representation(scope: _Scope, adaptation: Element, element: Element, period
 
 
 def _address(text: str, name: str, bits: int | None) -> str | None:
-    """A template with what is fixed for the representation put in; None if it uses what we do not support."""
+    """A template in which `$RepresentationID$` and `$Bandwidth$` are filled in; None if it uses `$SubNumber$`."""
     unknown = False
 
     def value(found: re.Match[str]) -> str:
@@ -220,7 +225,7 @@ def _address(text: str, name: str, bits: int | None) -> str | None:
 
 
 def _patterns(scope: _Scope, text: str, name: str, bits: int | None) -> tuple[str, ...]:
-    """Absolute URL patterns of a media or initialization template, one for each base."""
+    """Absolute URL patterns of a media, initialization or index template, one for each base URL."""
     address = _address(text, name, bits)
     if address is None:
         return ()
@@ -269,14 +274,17 @@ def _template(
     )
     if matcher(patterns[0]) is not None:
         return tuple(listed), (template,)
-    whole = tuple(p.replace("$$", "$") for p in patterns)  # no variable: the one segment of its period
+    whole = tuple(p.replace("$$", "$") for p in patterns)  # without a variable it is the period's only segment
     if "$" not in media.replace("$$", "").replace("$RepresentationID$", "").replace("$Bandwidth$", ""):
         listed.append(Segment(whole[0], None, period.duration_s or 0.0, start_number, SegmentKind.MEDIA, whole[1:]))
     return tuple(listed), ()
 
 
 def _timeline(element: Element, timescale: int, number: int, offset: int, period: _Period) -> Timeline | None:
-    """Runs of a SegmentTimeline (5.3.9.6); r=-1 reaches to the next S, else to the period's end, else it stays open."""
+    """The runs of a SegmentTimeline (ISO/IEC 23009-1, 5.3.9.6); None without any.
+
+    A run with r=-1 reaches to the next S, without one to the period's end, and without that it stays open.
+    """
     entries = list(children(element, "S"))
     runs: list[TimelineRun] = []
     at = 0
@@ -310,11 +318,11 @@ def _open_count(
         return math.ceil((offset + period.duration_s * timescale - at) / length - 1e-6)
     if period.available_from_utc is None:
         raise ValueError("r=-1 in a period without end")
-    return None  # live: what has begun by now is decided at each look-up
+    return None  # a live stream: each look-up decides which segments have begun by then
 
 
 def _named(scope: _Scope, kind: str, number: int) -> Iterator[Segment]:
-    """Initialization and RepresentationIndex elements: sourceURL, or the base itself, with their ranges."""
+    """The resources of Initialization and RepresentationIndex elements, at their sourceURL or at the base URL."""
     for name, what in zip(_INITIALIZATION, (SegmentKind.INIT, SegmentKind.INDEX), strict=True):
         element = scope.child(kind, name)
         if element is not None:
@@ -360,7 +368,10 @@ def _lengths(timeline: Element, timescale: int) -> Iterator[float]:
 
 
 def _base(scope: _Scope, adaptation: Element, element: Element) -> Iterator[Segment]:
-    """One resource: its ranges are known from the sidx inside only, so any range counts; captions are fetched whole."""
+    """The one resource of a representation without a list.
+
+    Only the sidx inside the resource tells its parts, so any range of it counts. Captions are fetched as a whole.
+    """
     yield from _named(scope, "SegmentBase", 1)
     mime = element.get("mimeType") or adaptation.get("mimeType") or adaptation.get("contentType") or ""
     whole = "SegmentBase" not in scope.infos and mime.startswith(("text", "application/ttml", "image"))
@@ -368,7 +379,10 @@ def _base(scope: _Scope, adaptation: Element, element: Element) -> Iterator[Segm
 
 
 def _secrets(url: str, root: Element) -> Iterator[str]:
-    """Licence, key and steering addresses, wherever they stand (DASH-IF IOP part 6, MS-PRO, SegmentEncryption)."""
+    """URLs of licences, decryption keys and content steering, wherever they stand in the manifest.
+
+    They stand as DASH-IF IOP part 6, MS-PRO and SegmentEncryption say.
+    """
     found: list[str] = []
     for element in root.iter():
         name = local(element).lower()

@@ -1,13 +1,15 @@
-"""HLS playlists (RFC 8216bis) into the one model. The grammar is PyPI m3u8's; what it does not do stands here.
+"""HLS playlists (RFC 8216bis), read into the one model, with the library m3u8 and what it lacks.
 
-Map: `parse_hls` · `_Prepared` (what is taken out of the text before m3u8 sees it, and why) · variables · master · media
-· byte ranges.
+Map: `parse_hls` · `_Prepared` (takes lines out of the text before m3u8 sees it, and reads them itself) · variables ·
+master playlists · media playlists · byte ranges.
 
-Taken out, with the reason (measured against m3u8 6.0, see docs/adr): lines that list no resource (dates, cues,
-comments: a malformed date makes m3u8 refuse the whole playlist); EXT-X-KEY (m3u8 searches all earlier keys for each:
-quadratic); EXT-X-PRELOAD-HINT (m3u8 keeps the last only); EXT-X-DEFINE (m3u8 knows none); a fractional
-EXT-X-TARGETDURATION and unused numbers of EXT-X-STREAM-INF (m3u8 refuses the playlist); the characters at which Python
-splits lines and HLS does not.
+These are taken out, each for a reason (measured against m3u8 6.0, see docs/adr):
+- lines that list no resource (dates, cues, comments): for a malformed date m3u8 refuses the whole playlist;
+- EXT-X-KEY: for each decryption key m3u8 searches all earlier ones, which is quadratic;
+- EXT-X-PRELOAD-HINT: m3u8 keeps only the last one;
+- EXT-X-DEFINE: m3u8 does not know it;
+- a fractional EXT-X-TARGETDURATION, and numbers of EXT-X-STREAM-INF that are not needed: m3u8 refuses the playlist;
+- characters at which Python splits lines and HLS does not.
 """
 
 import math
@@ -56,26 +58,27 @@ _VARIABLE = re.compile(r"\{\$([A-Za-z0-9_-]{1,256})\}")
 _PYTHON_ONLY_BREAKS = re.compile("[\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _SECRET_TAGS: Final = frozenset({"#EXT-X-KEY", "#EXT-X-SESSION-KEY", "#EXT-X-SESSION-DATA", "#EXT-X-CONTENT-STEERING"})
 VARIABLES_MAX: Final = 1000
-"""EXT-X-DEFINE tags of one playlist. Players know a handful."""
+"""The most EXT-X-DEFINE tags of one playlist. Real ones have a handful."""
 SUBSTITUTED_CHARACTERS_MAX: Final = 8 * 1024 * 1024
-"""Characters of all lines after their variables were put in, as many as a manifest may have bytes."""
+"""The most characters of all lines together after their variables are filled in; as many as a manifest may have
+bytes."""
 REFERENCES_MAX: Final = 64
-"""Variables used in one line. Players' test streams use three."""
+"""The most variables in one line. Players' test streams use three."""
 PLAYLISTS_MAX: Final = 1000
-"""Playlists that one master names: 50 qualities with their I-frames, on several CDNs, in many languages."""
+"""The most playlists that one master names: 50 qualities with their I-frames, on several CDNs, in many languages."""
 
 
 def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> Presentation:
-    """A master (multivariant) or media playlist.
+    """Read a master (multivariant) or media playlist.
 
     Args:
-        url: of the playlist, normal form.
-        text: its text, bounded by the caller.
-        imported: variables of the master playlist.
+        url: the playlist's URL in normal form.
+        text: its text, whose length the caller has bounded.
+        imported: the variables of its master playlist.
 
     Raises:
-        ManifestError: an undefined variable, or values that m3u8 cannot read.
-        ValueError: a URL or number that no player takes (the caller turns it into `ManifestError`).
+        ManifestError: a variable is not defined, or there are too many variables or playlists.
+        ValueError: there is a URL or a number that no player takes. The caller turns this into `ManifestError`.
     """
     prepared = _Prepared(url, text, dict(imported))
     data: dict[str, Any] = m3u8.parse("\n".join(prepared.lines))
@@ -83,7 +86,11 @@ def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> 
 
 
 class _Prepared:
-    """A playlist's lines as m3u8 can take them, and what was read from the lines it never sees."""
+    """A playlist's `lines` as m3u8 can read them, and what the lines say that m3u8 never sees.
+
+    `secret`: URLs of decryption keys, session data and steering. `passed`: hinted resources. `reports`: playlists that
+    rendition reports name.
+    """
 
     def __init__(self, url: str, text: str, imported: dict[str, str]) -> None:
         self.url = url
@@ -98,16 +105,16 @@ class _Prepared:
         text = text.lstrip().replace("\r\n", "\n").replace("\r", "\n")
         for raw in text.split("\n"):
             for line in _first_line(raw.strip()):
-                self._take(line)
+                self._read_line(line)
 
-    def _take(self, line: str) -> None:
+    def _read_line(self, line: str) -> None:
         if not line or line == "#EXTM3U":
             return
         if self.variables and "{$" in line:
             line = self._substituted(line)
         if line.startswith(_OWN):
             tag, _, value = line.partition(":")
-            self._own(tag, value)
+            self._read_own_tag(tag, value)
         elif not line.startswith("#"):
             self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
         elif line.startswith("#EXT-X-STREAM-INF:"):
@@ -119,7 +126,7 @@ class _Prepared:
         elif line.startswith(_WANTED):
             self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
 
-    def _own(self, tag: str, value: str) -> None:
+    def _read_own_tag(self, tag: str, value: str) -> None:
         if tag == "#EXT-X-TARGETDURATION":
             self.target_duration_s = _seconds(value)
             return
@@ -133,7 +140,7 @@ class _Prepared:
             if tag in _SECRET_TAGS and name in {"URI", "SERVER-URI"}:
                 self._add(self.secret, reference)
             elif tag == "#EXT-X-DATERANGE" and name.startswith("X-") and reference.startswith(("http:", "https:")):
-                self._add(self.secret, reference)  # X-ASSET-LIST, X-ASSET-URI: what is inserted for one viewer
+                self._add(self.secret, reference)  # X-ASSET-LIST, X-ASSET-URI: what is inserted for this viewer alone
             elif tag == "#EXT-X-PRELOAD-HINT" and name == "URI":
                 self._hint(given)
             elif tag == "#EXT-X-RENDITION-REPORT" and name == "URI":
@@ -153,7 +160,7 @@ class _Prepared:
         self.passed.add((target, ByteRange(start, start + int(length) - 1 if length else None)))
 
     def _define(self, given: dict[str, str]) -> None:
-        """RFC 8216bis, 4.4.2.3."""
+        """Define one variable, as RFC 8216bis, 4.4.2.3 says."""
         if len(self.variables) >= VARIABLES_MAX:
             raise ManifestError(f"more than {VARIABLES_MAX} variables", "EXT-X-DEFINE", "write the URLs out")
         if "NAME" in given:
@@ -188,7 +195,10 @@ class _Prepared:
 
 
 def attributes(text: str) -> dict[str, str]:
-    """An attribute list (RFC 8216, 4.2), quotes removed; the first of two with one name counts."""
+    """The attributes of an attribute list (RFC 8216, 4.2) by name, without quotes.
+
+    If a name comes twice, the first value counts.
+    """
     out: dict[str, str] = {}
     for found in _ATTRIBUTE.finditer(text):
         out.setdefault(found[1], found[2].strip().strip('"'))
@@ -196,7 +206,7 @@ def attributes(text: str) -> dict[str, str]:
 
 
 def _first_line(line: str) -> Iterator[str]:
-    """Some servers forget the line break after #EXTM3U."""
+    """The line itself; of an #EXTM3U with a tag behind it the tag, as some servers forget the line break."""
     if line.startswith("#EXTM3U") and "#" in line[7:]:
         yield line[7 + line[7:].index("#") :]
     elif line.startswith("#EXTM3U"):
@@ -282,7 +292,7 @@ def _media(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
 def _segments(
     url: str, data: dict[str, Any], number: int, passed: set[tuple[str, ByteRange | None]]
 ) -> Iterator[Segment]:
-    """Init and media segments in playlist order; parts and gaps go into `passed` instead."""
+    """The init and media segments in the playlist's order. Parts and gaps are added to `passed` instead."""
     ends: dict[str, int] = {}
     maps: dict[tuple[str, str], Segment | None] = {}
     for entry in data["segments"]:
@@ -322,7 +332,10 @@ def _init(url: str, section: dict[str, Any], number: int) -> Segment | None:
 def _part(
     url: str, part: dict[str, Any], previous: tuple[str, int] | None, passed: set[tuple[str, ByteRange | None]]
 ) -> tuple[str, int] | None:
-    """Note a partial segment; returns its URL and the byte after it, for the next one's implicit offset."""
+    """Add a partial segment to `passed`.
+
+    Returns its URL and the position after its last byte, at which the next part begins if it names no offset.
+    """
     target = urls.resolve(url, part["uri"])
     if not urls.is_http(target):
         return None
@@ -334,9 +347,10 @@ def _part(
 
 
 def _range(text: str | None, implicit: int | None) -> ByteRange | None:
-    """`n[@o]` (RFC 8216, 4.3.2.2); without an offset it goes on where the previous range of the same resource ended.
+    """The byte range that `n[@o]` says (RFC 8216, 4.3.2.2); None without one.
 
-    Where nothing came before, players begin at 0, although the RFC forbids it; so do we.
+    Without an offset the range begins at `implicit`, where the previous range of the same resource ended. If there was
+    none it begins at 0: the RFC forbids this, but players read it so.
     """
     if not text:
         return None

@@ -1,17 +1,17 @@
-"""One model for every manifest format.
+"""The one model into which manifests of every format are read.
 
-Map: `Format`, `SegmentKind` · `Segment` (a URL that a manifest writes out) · `Template`
-with its `Timeline` of `TimelineRun`s (URLs that a player computes; nothing is expanded, so a repeat count of 500,000
-costs one `TimelineRun`) · `Rendition` · `Presentation` · `ManifestError`.
+Map: `Format`, `SegmentKind` · `Segment` (a URL that a manifest writes out) · `Template` with its `Timeline` of
+`TimelineRun`s (URLs that a player computes) · `Rendition` · `Presentation` · `ManifestError`.
 
-Times: `utc` is seconds since the epoch; durations are seconds unless the name ends in `_ticks` (units of
-    1/`timescale`).
+A template is never expanded into its URLs, so a repeat count of 500,000 costs one `TimelineRun`.
+
+Times: `utc` is seconds since 1970. Durations are seconds, unless the name ends in `_ticks`: those are units of
+1/`timescale` seconds.
 """
 
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 
 class SegmentKind(StrEnum):
-    """What a listed resource is: media, an initialization section, or a segment index (sidx, Cues)."""
+    """What a listed resource holds: media, an initialization section, or a segment index (sidx, Cues)."""
 
     MEDIA = "media"
     INIT = "init"
@@ -37,7 +37,7 @@ class SegmentKind(StrEnum):
 
 
 class ManifestError(Exception):
-    """A manifest that cannot be used; its viewer plays on, straight from the origin.
+    """A manifest that cannot be used. Its viewer plays on, straight from the origin.
 
     Attributes:
         what: what is wrong.
@@ -58,11 +58,12 @@ class Segment:
 
     Attributes:
         url: absolute, as the player asks for it.
-        byte_range: the range listed; None for the whole resource; `ANY_RANGE` for any range of it.
+        byte_range: the range that is listed; None for the whole resource; `ANY_RANGE` for any range of it.
         duration_s: seconds of media; 0.0 for init and index.
-        number: media sequence number, counted on by one per media segment; for init and index the next media's number.
-        kind: what it is.
-        alternatives: other URLs (several BaseURLs) that the manifest's author declares to hold the same bytes.
+        number: the media sequence number, one more for each media segment; for init and index the number of the next
+            media segment.
+        kind: media, init or index.
+        alternatives: other URLs (several BaseURLs) that hold the same bytes, as the manifest's author declares.
     """
 
     url: str
@@ -75,13 +76,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRun:
-    """`count` segments of one length in a row; `count` None goes on until the next run or the end.
+    """Segments of one length in a row.
 
     Attributes:
-        start_ticks: where the first begins on the media timeline.
-        duration_ticks: of each, more than 0.
-        count: how many, or None.
-        number: of the first.
+        start_ticks: where the first segment begins on the media timeline.
+        duration_ticks: the length of each segment, more than 0.
+        count: how many segments; None if they go on until the next run or the end.
+        number: the number of the first segment.
     """
 
     start_ticks: int
@@ -90,13 +91,13 @@ class TimelineRun:
     number: int
 
     def end_ticks(self) -> int:
-        """Where the last known one ends; an open run counts as one."""
+        """Where the last known segment ends; a run without `count` counts as one segment."""
         return self.start_ticks + self.duration_ticks * (1 if self.count is None else self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSegment:
-    """A template's segment: its number, its start on the media timeline in ticks, its duration in seconds."""
+    """One segment of a template: its number, its start on the media timeline, and its duration."""
 
     number: int
     start_ticks: int
@@ -105,19 +106,19 @@ class TemplateSegment:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What a SegmentTimeline, or a Smooth chunk list, says: runs in ascending order of time and number.
+    """The runs of a DASH SegmentTimeline or a Smooth chunk list, in ascending order of time and number.
 
     Attributes:
         runs: at least one.
-        open_ended: a live Smooth stream tells later chunk times inside the media, so any time after the last is
-            accepted.
+        open_ended: whether any time after the last listed one is accepted. A live Smooth stream tells later chunk
+            times inside the media.
     """
 
     runs: tuple[TimelineRun, ...]
     open_ended: bool = False
 
     def at_time(self, ticks: int) -> tuple[TimelineRun, int] | None:
-        """The run and the place in it of the segment that starts exactly then."""
+        """The segment that starts exactly at `ticks`: its run and its place in the run; None if there is none."""
         at = bisect_right(self.runs, ticks, key=_start) - 1
         if at < 0:
             return None
@@ -130,7 +131,7 @@ class Timeline:
         return None
 
     def at_number(self, number: int) -> tuple[TimelineRun, int] | None:
-        """The run and the place in it of the segment of that number."""
+        """The segment with this number: its run and its place in the run; None if there is none."""
         at = bisect_right(self.runs, number, key=_number) - 1
         if at < 0:
             return None
@@ -139,7 +140,10 @@ class Timeline:
         return (run, place) if run.count is None or place < run.count else None
 
     def after(self, older: "Timeline", keep_ticks: int) -> "Timeline":
-        """This timeline preceded by those runs of `older` that end before it, no further back than `keep_ticks`."""
+        """This timeline with the runs of `older` before it that end where this one begins or earlier.
+
+        Runs that end more than `keep_ticks` before this timeline are left out.
+        """
         begin = self.runs[0].start_ticks
         kept = tuple(r for r in older.runs if r.end_ticks() <= begin and r.end_ticks() > begin - keep_ticks)
         partly = tuple(
@@ -160,19 +164,20 @@ def _number(run: TimelineRun) -> int:
 
 _VARIABLE = re.compile(r"\$(?:(Number|Time)(?:%0(\d{1,2})d)?)?\$")
 VARIABLES_MAX: Final = 4
-"""Variables left in one template URL. Real ones have one, rarely two; four bound the matcher's backtracking."""
+"""The most variables in one template URL. Real ones have one, rarely two; the limit bounds the matcher's
+backtracking."""
 SKEW_S: Final = 10.0
-"""Seconds by which this machine's clock may differ from the origin's: NTP keeps offices well inside it, and a segment
-listed too early costs nothing (the origin answers 404, which is passed on)."""
+"""How much this machine's clock may differ from the origin's, in seconds. NTP keeps offices well inside it, and a
+segment that counts as listed too early costs nothing: the origin answers 404, which is passed on."""
 
 
 def literal(text: str) -> str:
-    """`text` written so that a template pattern takes it literally ("$" doubled, as in `$$`)."""
+    """`text` as it must stand in a template pattern to mean itself: each "$" is doubled."""
     return text.replace("$", "$$")
 
 
 def fill(pattern: str, *, number: int, time: int) -> str:
-    """A template URL with its variables put in (ISO/IEC 23009-1, 5.3.9.4.4)."""
+    """The URL that a template pattern gives for this number and time (ISO/IEC 23009-1, 5.3.9.4.4)."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] is None:
@@ -184,9 +189,10 @@ def fill(pattern: str, *, number: int, time: int) -> str:
 
 @lru_cache(maxsize=4096)
 def matcher(pattern: str) -> re.Pattern[str] | None:
-    """A regular expression for the URLs that `fill` makes, groups `Number` and `Time`; None with too many variables.
+    """A regular expression for the URLs that `fill` makes of a pattern, with groups `Number` and `Time`.
 
-    Widths are exact: `%05d` matches 00042 and 123456 but not 42 or 000042, so one segment has one spelling.
+    None if the pattern has no variable, or more than `VARIABLES_MAX`. Widths are exact: `%05d` matches 00042 and 123456
+    but neither 42 nor 000042, so a segment has only one spelling.
     """
     out: list[str] = []
     seen: set[str] = set()
@@ -204,7 +210,7 @@ def matcher(pattern: str) -> re.Pattern[str] | None:
         out.append(
             f"(?P={name})" if name in seen and not found[2] else f"(?P<{name}>{digits})" if name not in seen else ""
         )
-        if out[-1] == "":  # the same variable in two widths: no server does this
+        if out[-1] == "":  # the same variable in two widths, which no server writes
             return None
         seen.add(name)
     out.append(re.escape(pattern[at:]))
@@ -216,15 +222,16 @@ class Template:
     """URLs that the player computes from a number or a time.
 
     Attributes:
-        patterns: absolute URL patterns, `$Number$`, `$Number%05d$`, `$Time$` and `$$` inside; several are alternatives.
+        patterns: absolute URL patterns with `$Number$`, `$Number%05d$`, `$Time$` and `$$` inside; several are
+            alternatives of each other.
         timescale: ticks per second.
-        start_number: of the first segment.
-        start_ticks: media time of the period's start (presentationTimeOffset).
-        duration_ticks: of each segment when there is no timeline.
-        timeline: times and numbers written out.
+        start_number: the number of the first segment.
+        start_ticks: the media time at which the period starts (presentationTimeOffset).
+        duration_ticks: the length of each segment, if there is no timeline.
+        timeline: times and numbers, if the manifest writes them out.
         available_from_utc: when the period began (availabilityStartTime + period start); None if it is not live.
-        ahead_s: availabilityTimeOffset, how much earlier than complete a segment may be asked for.
-        depth_s: timeShiftBufferDepth; None keeps everything.
+        ahead_s: how long before it is complete a segment may be asked for (availabilityTimeOffset).
+        depth_s: how long a segment stays available (timeShiftBufferDepth); None is for ever.
         period_s: length of the period; None while it goes on.
     """
 
@@ -240,7 +247,7 @@ class Template:
     period_s: float | None = None
 
     def match(self, url: str, utc: float) -> TemplateSegment | None:
-        """The segment that a URL names, if it is one of ours and can be available at `utc`."""
+        """The segment that a URL names; None if it names none of this template that can be available at `utc`."""
         for pattern in self.patterns:
             expression = matcher(pattern)
             hit = expression.fullmatch(url) if expression is not None else None
@@ -249,7 +256,7 @@ class Template:
         return None
 
     def find(self, values: dict[str, str], utc: float) -> TemplateSegment | None:
-        """The segment with this `Number` or `Time` (decimal digits), if it can be available at `utc`."""
+        """The segment with this `Number` or `Time` (decimal digits); None if it cannot be available at `utc`."""
         number = int(values["Number"]) if "Number" in values else None
         ticks = int(values["Time"]) if "Time" in values else None
         found = self._in_timeline(number, ticks) if self.timeline is not None else self._computed(number, ticks)
@@ -285,41 +292,16 @@ class Template:
         return TemplateSegment(number, self.start_ticks + place * length, length / self.timescale)
 
     def _is_available(self, found: TemplateSegment, utc: float) -> bool:
-        """ISO/IEC 23009-1, A.3.2, generous by `SKEW_S` and a segment at both ends of the time-shift buffer."""
+        """Whether a segment can be available at `utc` (ISO/IEC 23009-1, A.3.2).
+
+        At both ends of the time-shift buffer `SKEW_S` and the length of a segment are added.
+        """
         if self.available_from_utc is None:
             return True
         begins_utc = self.available_from_utc + (found.start_ticks - self.start_ticks) / self.timescale
         if utc < begins_utc - self.ahead_s - SKEW_S:
             return False
         return self.depth_s is None or utc <= begins_utc + self.depth_s + 2 * found.duration_s + SKEW_S
-
-    def segments(self, utc: float, limit: int) -> Iterator[Segment]:
-        """The first `limit` segments available at `utc`, written out; for tests and pages, never for look-ups."""
-        for found in self._each(utc, limit):
-            if self._is_available(found, utc):
-                urls = [fill(p, number=found.number, time=found.start_ticks) for p in self.patterns]
-                yield Segment(urls[0], None, found.duration_s, found.number, SegmentKind.MEDIA, tuple(urls[1:]))
-
-    def _first_place(self, utc: float) -> int:
-        if self.available_from_utc is None or self.depth_s is None or not self.duration_ticks:
-            return 0
-        oldest_s = utc - self.available_from_utc - self.depth_s - SKEW_S
-        return max(0, int(oldest_s * self.timescale / self.duration_ticks) - 3)
-
-    def _each(self, utc: float, limit: int) -> Iterator[TemplateSegment]:
-        if self.timeline is None:
-            first = self.start_number + self._first_place(utc)
-            for number in range(first, first + limit):
-                found = self._computed(number, None)
-                if found is None:
-                    return
-                yield found
-            return
-        for run in self.timeline.runs:
-            for place in range(limit if run.count is None else min(limit, run.count)):
-                start = run.start_ticks + place * run.duration_ticks
-                yield TemplateSegment(run.number + place, start, run.duration_ticks / self.timescale)
-                limit -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +311,9 @@ class Rendition:
     Attributes:
         id: the manifest's own name for it.
         url: its media playlist (HLS); None where one manifest holds everything.
-        bandwidth_bps: bits per second, None if the manifest does not say.
-        segments: resources written out.
-        templates: resources computed.
+        bandwidth_bps: bits per second; None if the manifest does not say.
+        segments: the resources that the manifest writes out.
+        templates: the resources whose URLs the player computes.
     """
 
     id: str
@@ -346,19 +328,20 @@ class Presentation:
     """What one manifest says.
 
     Attributes:
-        url: where it came from (after redirects).
-        format: its format.
-        live: it will change.
-        target_duration_s: the usual segment's seconds; 0.0 if unknown.
-        renditions: what it lists.
+        url: where the manifest came from, after redirects.
+        format: HLS, DASH or Smooth Streaming.
+        live: whether the manifest will change.
+        target_duration_s: the usual length of a segment; 0.0 if unknown.
+        renditions: what the manifest lists.
         child_manifests: manifests that belong to it (media playlists, Location).
-        never_share: keys, licences, session data: always the origin, whatever else lists them.
-        ended: no segment will be added.
-        passed: resources known but left to the origin (LL-HLS parts and hints, gaps), each with its range.
-        skipped: segments a delta update leaves out at its beginning; those known before stay (EXT-X-SKIP).
-        first_number: number of the first segment of the window, those skipped included.
-        grows: nothing leaves the window (EVENT).
-        variables: EXT-X-DEFINE names and values, for child playlists that IMPORT them.
+        never_share: URLs of decryption keys, licences and session data. They always go to the origin, whatever else
+            lists them.
+        ended: whether no segment will be added any more.
+        passed: resources that are known but left to the origin (LL-HLS parts and hints, gaps), each with its range.
+        skipped: how many segments a delta update leaves out at its beginning (EXT-X-SKIP); those known before stay.
+        first_number: the number of the first segment of the window, those skipped included.
+        grows: whether no segment ever leaves the window (EVENT, VOD).
+        variables: names and values of EXT-X-DEFINE, for child playlists that IMPORT them.
     """
 
     url: str
@@ -377,5 +360,5 @@ class Presentation:
 
     @property
     def is_master(self) -> bool:
-        """Whether it lists playlists instead of segments (HLS)."""
+        """Whether this manifest lists playlists instead of segments (HLS)."""
         return any(r.url is not None and r.url != self.url for r in self.renditions)

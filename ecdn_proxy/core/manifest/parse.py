@@ -1,10 +1,10 @@
 """From the bytes of a manifest to a `Presentation`, whatever its format.
 
-Map: limits · `sniff` (which format is this body) · `parse` (bounds first, then the format's own parser) · `decode`
-(bytes to text) · `xml_root` (bytes to elements, bombs refused).
+Map: limits · `decode` (bytes to text) · `sniff` (the format of a body) · `parse` (bounds first, then the format's own
+parser) · `xml_root` (bytes to XML elements, entity bombs refused).
 
-Everything is bounded before a parser sees it: PyPI m3u8 takes 9 µs a segment and PyPI defusedxml builds about 500 bytes
-an element, so a manifest of 500,000 segments would hold the event loop for seconds.
+A body is bounded before a parser sees it. The library m3u8 takes 9 µs for a segment and the library defusedxml builds
+about 500 bytes for an element, so a manifest of 500,000 segments would hold up the event loop for seconds.
 """
 
 import codecs
@@ -23,22 +23,24 @@ from ecdn_proxy.core.manifest.model import Format, ManifestError, Presentation
 from ecdn_proxy.core.manifest.smooth import parse_smooth
 
 MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bytes of one manifest, decoded. The longest real ones (10 hours in 2 s segments with tokens of 300 characters) take 6
-MB."""
+"""The most bytes of one manifest, decoded. The longest real ones (10 hours in segments of 2 s with tokens of 300
+characters) have 6 MB."""
 SEGMENTS_MAX: Final = 20_000
-"""Segments written out in one manifest: 11 hours in 2 s segments. PyPI m3u8 needs 0.18 s for so many."""
+"""The most segments that one manifest writes out: 11 hours in segments of 2 s. The library m3u8 needs 0.18 s for
+them."""
 ELEMENTS_MAX: Final = 200_000
-"""Opening and closing XML tags in one manifest: 20,000 segments in five spellings each; 100 MB in memory at worst."""
+"""The most opening and closing XML tags of one manifest: 20,000 segments in five spellings each, 100 MB in memory at
+worst."""
 ATTRIBUTES_MAX: Final = 400_000
-"""Equals signs in one XML manifest: twice the attributes that `ELEMENTS_MAX` tags usually carry."""
+"""The most equals signs in one XML manifest: twice the attributes that `ELEMENTS_MAX` tags usually have."""
 LINE_CHARACTERS_MAX: Final = 65_536
-"""Characters of one HLS line. A data: URI with a DRM header takes about 10,000."""
+"""The most characters of one HLS line. A data: URI with a DRM header has about 10,000."""
 LINES_MAX: Final = 12 * SEGMENTS_MAX
-"""Lines of one HLS playlist: a dozen for each segment, comments included."""
+"""The most lines of one HLS playlist: a dozen for each segment, comments included."""
 TAGS_MAX: Final = 5 * SEGMENTS_MAX
-"""HLS tags of one playlist: length, date and three key systems for each segment; 15 µs each at worst."""
+"""The most HLS tags of one playlist: length, date and three key systems for each segment; 15 µs each at worst."""
 PARTS_MAX: Final = 4_000
-"""LL-HLS parts of one playlist: they are listed near the live edge only, some dozens."""
+"""The most LL-HLS parts of one playlist. Only parts near the live edge are listed, some dozens."""
 
 _SNIFFED_BYTES: Final = 4096
 _CURE_SIZE: Final = "raise the limit in the settings, or shorten the stream's window at its packager"
@@ -52,9 +54,10 @@ _PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
 
 
 def decode(body: bytes) -> str:
-    """Text of a manifest: by its byte order mark, by the zero bytes of UTF-16 without one, else UTF-8.
+    """The text of a manifest.
 
-    Bytes that are no UTF-8 become U+FFFD, as in browsers; such a URL is then simply one that nobody asks for.
+    Its encoding shows in its byte order mark, or in the zero bytes of UTF-16 without one; otherwise it is UTF-8. Bytes
+    that are no UTF-8 become U+FFFD, as in browsers; nobody will ask for a URL that contains them.
     """
     for mark, encoding in _BOMS:
         if body.startswith(mark):
@@ -67,13 +70,13 @@ def decode(body: bytes) -> str:
 
 
 def sniff(content_type: str | None, first_bytes: bytes) -> Format | None:
-    """The format of a body that begins like this, or None if it is no manifest.
+    """The format of a body that begins with these bytes; None if it is no manifest.
 
-    The bytes decide; servers send playlists as text/plain, audio/x-mpegurl and application/octet-stream alike.
+    The bytes decide, because servers send playlists as text/plain, audio/x-mpegurl and application/octet-stream alike.
 
     Args:
-        content_type: a type that cannot be a manifest (image, font, audio or video other than mpegurl) says no at once.
-        first_bytes: the first few hundred bytes, or all of it; 4,096 are looked at.
+        content_type: a type that no manifest has (image, font, audio or video other than mpegurl) decides alone.
+        first_bytes: the first few hundred bytes of the body, or all of it; 4,096 are looked at.
     """
     kind = (content_type or "").split(";")[0].strip().lower()
     if kind.startswith(("image/", "font/")) or (kind.startswith(("audio/", "video/")) and "mpegurl" not in kind):
@@ -100,19 +103,19 @@ def parse(
     segments_max: int = SEGMENTS_MAX,
     variables: Iterable[tuple[str, str]] = (),
 ) -> Presentation:
-    """What the manifest at `url` says.
+    """Read the manifest at `url`.
 
     Args:
         url: where the body came from, after redirects.
-        body: the decoded body (no gzip).
-        content_type: as the origin said.
-        utc: now, seconds since the epoch; bounds live DASH timelines that are open at their end.
-        bytes_max: bytes of the body.
-        segments_max: segments, or timeline entries, written out.
+        body: the body, without content coding (no gzip).
+        content_type: the type that the origin gave.
+        utc: now, seconds since 1970; it bounds live DASH timelines that are open at their end.
+        bytes_max: the most bytes of the body.
+        segments_max: the most segments, or timeline entries, that are written out.
         variables: HLS variables of the master playlist, for EXT-X-DEFINE:IMPORT.
 
     Raises:
-        ManifestError: for everything that cannot be used; no other exception leaves, whatever the bytes are.
+        ManifestError: the manifest cannot be used. Nothing else is raised, whatever the bytes are.
     """
     if len(body) > bytes_max:
         raise ManifestError(f"a manifest of {len(body)} bytes; the limit is {bytes_max}", "size", _CURE_SIZE)
@@ -156,7 +159,7 @@ def _parse(
 
 
 def _tags(body: bytes, name: str) -> int:
-    """How often `<name` followed by a space stands there, in UTF-8 or either UTF-16."""
+    """How often `<name` and a space stand in the body, in UTF-8 or in either UTF-16."""
     opening = f"<{name} "
     return body.count(opening.encode()) + body.count(opening.encode("utf-16-le"))
 
@@ -167,10 +170,10 @@ def _bound(count: int, limit: int, what: str) -> None:
 
 
 def xml_root(body: bytes) -> Element:
-    """The root element; DTDs, entities and external references are refused before they do anything.
+    """The root element of an XML body. DTDs, entities and external references are refused before they do anything.
 
     Raises:
-        ManifestError: not well-formed, a DTD, or more tags and attributes than a manifest has.
+        ManifestError: the body is not well-formed, has a DTD, or more tags or attributes than a manifest has.
     """
     _bound(body.count(b"<"), ELEMENTS_MAX, "XML tags")
     _bound(body.count(b"="), ATTRIBUTES_MAX, "XML attributes")

@@ -1,10 +1,10 @@
-"""Smooth Streaming manifests ([MS-SSTR] 2.2.2) into the one model.
+"""Smooth Streaming manifests ([MS-SSTR] 2.2.2), read into the one model.
 
 Map: `parse_smooth` · one stream's URL patterns · its chunk list.
 
-`QualityLevels({bitrate},{CustomAttributes})/Fragments(video={start time})` becomes a template with `$Time$`; a chunk
-list is one timeline shared by all quality levels. In a live stream later chunk times are told inside the media (tfrf),
-so any time after the last one listed is accepted.
+`QualityLevels({bitrate},{CustomAttributes})/Fragments(video={start time})` becomes a template with `$Time$`. A chunk
+list becomes one timeline, which all quality levels share. In a live stream the media itself tells later chunk times
+(tfrf), so any time after the last listed one is accepted.
 """
 
 import re
@@ -26,22 +26,22 @@ from ecdn_proxy.core.manifest.model import (
 from ecdn_proxy.core.manifest.xml import children, header_urls, local, secret_urls, whole
 
 DEFAULT_TIMESCALE: Final = 10_000_000
-"""Ticks per second where the manifest does not say: 100 ns units, [MS-SSTR] 2.2.2.1."""
+"""Ticks per second, if the manifest does not say it: a tick of 100 ns, [MS-SSTR] 2.2.2.1."""
 
 _FIELD = re.compile(r"\{(bitrate|start[ _]time|CustomAttributes)\}", re.IGNORECASE)
 
 
 def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
-    """A client manifest.
+    """Read a client manifest.
 
     Args:
-        url: of the manifest, normal form.
+        url: the manifest's URL in normal form.
         root: its root element.
-        _utc: unused: chunk times of Smooth streams have no relation to wall time.
+        _utc: unused, as chunk times of Smooth streams have no relation to the time of day.
 
     Raises:
-        ManifestError: too many qualities.
-        ValueError: values that no player takes (the caller turns it into `ManifestError`).
+        ManifestError: there are too many qualities.
+        ValueError: there are values that no player takes. The caller turns this into `ManifestError`.
     """
     live = root.get("IsLive", "FALSE").upper() == "TRUE"
     overall = _timescale(root.get("TimeScale"), DEFAULT_TIMESCALE)
@@ -82,7 +82,7 @@ def _timescale(text: str | None, default: int) -> int:
 
 
 def _pattern(url: str, stream: Element, level: Element) -> str | None:
-    """The URL pattern of one quality level; None if the stream has none (sparse streams without chunks)."""
+    """The URL pattern of one quality level; None if the stream has none, as sparse streams without chunks."""
     text = stream.get("Url")
     if not text:
         return None
@@ -109,7 +109,10 @@ def _pattern(url: str, stream: Element, level: Element) -> str | None:
 
 
 def _chunks(stream: Element, live: bool, end_ticks: int) -> Timeline | None:
-    """Runs of the `c` elements: `t` absolute, `d` length, `r` how often in all ([MS-SSTR] 2.2.2.6, 2.2.2.6.1)."""
+    """The timeline of a stream's `c` elements; None without any.
+
+    `t` is a chunk's start, `d` its length, `r` how often it comes in all ([MS-SSTR] 2.2.2.6, 2.2.2.6.1).
+    """
     entries = list(children(stream, "c"))
     runs: list[TimelineRun] = []
     at = number = 0

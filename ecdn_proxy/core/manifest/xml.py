@@ -1,7 +1,7 @@
-"""What DASH and Smooth share in reading XML: names, references, times, ranges, licence addresses.
+"""Reading XML, for DASH and Smooth Streaming alike: names, references, times, byte ranges, licence URLs.
 
-Map: `local`, `children` · `resolved` · `seconds`, `instant` (ISO 8601) · `whole`, `byte_range` ·
-`secret_urls`, `header_urls`.
+Map: `local`, `children` (elements) · `resolved` (a reference -> a URL) · `seconds`, `instant` (ISO 8601) · `whole`,
+`byte_range` (numbers) · `secret_urls`, `header_urls` (licences).
 """
 
 import base64
@@ -24,13 +24,14 @@ _DURATION = re.compile(
 _UNITS_S: Final = (365 * 86400.0, 30 * 86400.0, 86400.0, 3600.0, 60.0, 1.0)
 _LA_URL = re.compile(r"<LA_URL>([^<]*)</LA_URL>", re.IGNORECASE)
 HEADER_CHARACTERS_MAX: Final = 65_536
-"""Characters of one base64 PlayReady object; they are 10 KiB at most by its specification."""
+"""The most characters of one base64 PlayReady object. By its specification it has at most 10 KiB."""
 SECRETS_MAX: Final = 5_000
-"""Licence addresses read out of one manifest: one for each key system of each representation."""
+"""The most licence URLs read from one manifest: one for each key system of each representation."""
 WHOLE_MAX: Final = 2**63
-"""Whole numbers of a manifest, absolute: what its schemas call long; floats can still hold their quotients."""
+"""The largest absolute value of a whole number in a manifest. Schemas call such a number long, and floats can still
+hold the quotient of two."""
 SECONDS_MAX: Final = 1e11
-"""Seconds of one duration: three thousand years, so that no sum of them is infinite."""
+"""The longest duration in seconds, three thousand years, so that no sum of durations is infinite."""
 
 
 def local(element: Element) -> str:
@@ -39,17 +40,17 @@ def local(element: Element) -> str:
 
 
 def children(element: Element, *names: str) -> Iterator[Element]:
-    """Its children with one of these names, those left out that are to be fetched from elsewhere (xlink)."""
+    """An element's children with one of these names, without those that a player fetches from elsewhere (xlink)."""
     for child in element:
         if local(child) in names and not any(name.endswith("}href") for name in child.attrib):
             yield child
 
 
 def seconds(text: str | None) -> float | None:
-    """An xs:duration such as PT1H2M3.5S in seconds; None for none.
+    """The seconds of an xs:duration such as PT1H2M3.5S; None for None.
 
     Raises:
-        ValueError: not a duration.
+        ValueError: the text is no duration, or one beyond `SECONDS_MAX`.
     """
     if text is None:
         return None
@@ -63,10 +64,10 @@ def seconds(text: str | None) -> float | None:
 
 
 def whole(text: str) -> int:
-    """A whole number.
+    """The whole number that a text is.
 
     Raises:
-        ValueError: none, or one beyond `WHOLE_MAX`.
+        ValueError: the text is no whole number, or one beyond `WHOLE_MAX`.
     """
     value = int(text)
     if abs(value) >= WHOLE_MAX:
@@ -75,10 +76,10 @@ def whole(text: str) -> int:
 
 
 def instant(text: str | None) -> float | None:
-    """An xs:dateTime in seconds since the epoch, UTC where it names no zone; None for none.
+    """The seconds since 1970 of an xs:dateTime, which is in UTC if it names no zone; None for None.
 
     Raises:
-        ValueError: not a date and time.
+        ValueError: the text is no date and time.
     """
     if text is None:
         return None
@@ -87,10 +88,10 @@ def instant(text: str | None) -> float | None:
 
 
 def byte_range(text: str | None) -> ByteRange | None:
-    """A byte-range-spec, `first-last`; None for none.
+    """The range of a byte-range-spec, `first-last`; None without one.
 
     Raises:
-        ValueError: not a range.
+        ValueError: the text is no byte range.
     """
     if not text:
         return None
@@ -102,7 +103,7 @@ def byte_range(text: str | None) -> ByteRange | None:
 
 
 def resolved(base: str, reference: str) -> str | None:
-    """An http or https reference as an absolute URL in normal form; None for any other scheme.
+    """The absolute URL, in normal form, to which a reference leads; None for another scheme than http and https.
 
     Raises:
         BadUrl: as `urls.resolve`.
@@ -112,7 +113,7 @@ def resolved(base: str, reference: str) -> str | None:
 
 
 def secret_urls(url: str, found: Iterable[str]) -> Iterator[str]:
-    """Those references that are http URLs, resolved and in normal form."""
+    """The references that lead to http or https URLs, as absolute URLs in normal form."""
     for reference in islice(found, SECRETS_MAX):
         if not reference.strip():
             continue
@@ -125,7 +126,7 @@ def secret_urls(url: str, found: Iterable[str]) -> Iterator[str]:
 
 
 def header_urls(text: str) -> list[str]:
-    """LA_URL elements inside a base64 PlayReady object; an object that cannot be read has none."""
+    """The LA_URL elements in a base64 PlayReady object, none if the object cannot be read."""
     try:
         raw = base64.b64decode("".join(text[:HEADER_CHARACTERS_MAX].split()), validate=True)
     except (binascii.Error, ValueError):

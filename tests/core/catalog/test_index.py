@@ -1,4 +1,4 @@
-"""`core.shelves`: what the index takes in, it finds and gives back."""
+"""`core.catalog.index`: what the index takes in, it finds and gives back."""
 
 import pytest
 

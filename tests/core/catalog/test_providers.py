@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecdn_proxy.core.catalog.providers import BadProfile, Profiles
+from ecdn_proxy.core.catalog.providers import UNKNOWN, BadProfile, Profiles
 
 PROFILES = Profiles.load()
 HEX = "0123456789abcdef" * 4
@@ -158,10 +158,8 @@ def test_an_administrators_profiles() -> None:
     profiles = Profiles.load([mine, {"name": "youtube", "why": "none", "hosts": ["nowhere.example"]}])
     assert profiles.canonical("https://video.corp.example/1?sid=a").identity == "https://video.corp.example/1"
     assert profiles.canonical("https://x.googlevideo.com/1").share
-    assert profiles.profile_for("https://unknown.example/") is None
-    found = profiles.profile_for("https://video.corp.example/1")
-    assert found is not None
-    assert found.name == "mine"
+    assert profiles.canonical("https://unknown.example/").provider == UNKNOWN
+    assert profiles.canonical("https://video.corp.example/1").provider == "mine"
     assert {"mine", "akamai", "vimeo"} <= set(profiles.names())
 
 

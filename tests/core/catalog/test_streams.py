@@ -1,4 +1,4 @@
-"""`core.streams`: which manifest belongs to which stream (the catalog's tests tell the rest)."""
+"""`core.catalog.streams`: which manifest belongs to which stream (the catalog's tests tell the rest)."""
 
 from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.manifest.model import Format, Presentation
@@ -20,8 +20,8 @@ def test_ids_depend_on_the_salt_and_the_identity_only() -> None:
 
 def test_a_report_suggests_and_a_master_decides() -> None:
     streams = make()
-    one = streams.of("one", "https://h/1", said("https://h/1"), 0.0)
-    two = streams.of("two", "https://h/2", said("https://h/2"), 1.0)
+    one = streams.get_or_add("one", "https://h/1", said("https://h/1"), 0.0)
+    two = streams.get_or_add("two", "https://h/2", said("https://h/2"), 1.0)
     streams.adopt(one, "child", override=False)
     streams.adopt(two, "child", override=False)
     assert streams.of_manifest("child") is one
@@ -37,10 +37,10 @@ def test_a_report_suggests_and_a_master_decides() -> None:
 def test_the_least_recently_used_goes_first() -> None:
     streams = make()
     for name, utc in (("one", 0.0), ("two", 1.0), ("three", 2.0)):
-        stream = streams.of(name, f"https://h/{name}", said(f"https://h/{name}"), utc)
+        stream = streams.get_or_add(name, f"https://h/{name}", said(f"https://h/{name}"), utc)
         if name == "two":
-            streams.used(next(iter(streams)), 1.5)
-        streams.bound(stream)
+            streams.mark_used(next(iter(streams)), 1.5)
+        streams.trim_to_limits(stream)
     assert [s.identity for s in streams] == ["one", "three"]
     streams.check()
     assert streams.forget(101.0) == 0

@@ -110,8 +110,8 @@ def test_public(url: str) -> None:
 
 def test_normal_and_origin() -> None:
     assert urls.normal("HTTPS://CDN.Example.com:443/a/../b?x#y") == "https://cdn.example.com/b?x"
-    assert urls.origin_of("http://h:8080/x") == "http://h:8080"
-    assert urls.origin_of("http://h/x") != urls.origin_of("https://h/x")
+    assert urls.split("http://h:8080/x").origin == "http://h:8080"
+    assert urls.split("http://h/x").origin != urls.split("https://h/x").origin
     with pytest.raises(urls.BadUrl):
         urls.normal("relative/path")
     assert urls.is_http("HTTPS://x")

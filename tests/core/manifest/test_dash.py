@@ -53,7 +53,7 @@ def test_random_timelines_as_players_read_them() -> None:
     answers = oracle.ask([{"mode": "dash", "url": corpus.BASE, "text": b.decode(), "now": corpus.UTC} for b in bodies])
     for body, theirs in zip(bodies, answers, strict=True):
         template = manifest.parse(corpus.BASE, body, None, corpus.UTC).renditions[0].templates[0]
-        ours: list[Any] = [[s.url, pytest.approx(s.duration_s)] for s in template.segments(corpus.UTC, 1000)]
+        ours: list[Any] = [[s.url, pytest.approx(s.duration_s)] for s in corpus.written_out(template, corpus.UTC, 1000)]
         assert ours == [[s["url"], s["duration"]] for s in theirs["playlists"][0]["segments"]], body
         for url, _ in ours:
             assert template.match(url, corpus.UTC) is not None
@@ -92,7 +92,7 @@ def test_an_open_live_timeline_grows_with_the_clock() -> None:
     assert template.match(corpus.BASE + "80", corpus.UTC) is None
     assert template.match(corpus.BASE + "80", corpus.UTC + 30) is not None
     assert template.match(corpus.BASE + "61", corpus.UTC) is None
-    assert len(list(template.segments(corpus.UTC, 10))) == 10
+    assert len(list(corpus.written_out(template, corpus.UTC, 10))) == 10
 
 
 def test_periods_without_a_known_start_wait() -> None:

@@ -1,4 +1,4 @@
-"""`core.playlist`: templates find exactly what they make."""
+"""`core.manifest.model`: templates find exactly what they make."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.manifest.model import Template, Timeline, TimelineRun, fill, literal, matcher
+from tests.core.corpus import written_out
 
 
 @given(
@@ -56,8 +57,8 @@ def test_computed_templates() -> None:
     assert both.match("1-20", 0.0) is not None
     assert both.match("1-40", 0.0) is None
     assert Template(("$Number$",)).match("1", 0.0) is None
-    assert list(Template(("$Number$",)).segments(0.0, 5)) == []
-    alternatives = next(iter(Template(("a$Number$", "b$Number$"), duration_ticks=1).segments(0.0, 1)))
+    assert list(written_out(Template(("$Number$",)), 0.0, 5)) == []
+    alternatives = next(iter(written_out(Template(("a$Number$", "b$Number$"), duration_ticks=1), 0.0, 1)))
     assert (alternatives.url, alternatives.alternatives) == ("a1", ("b1",))
 
 

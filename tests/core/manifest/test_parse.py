@@ -36,7 +36,7 @@ def test_corpus(form: corpus.Form) -> None:
         assert urls.normal(url) == url
     for rendition in found.renditions:
         for template in rendition.templates:
-            for segment in template.segments(form.utc, 50):
+            for segment in corpus.written_out(template, form.utc, 50):
                 for url in (segment.url, *segment.alternatives):
                     hit = template.match(url, form.utc)
                     assert hit is not None
@@ -267,7 +267,7 @@ def test_dash_as_players_do() -> None:
         assert "error" not in theirs, (form.name, theirs)
         for ours, other in zip(parsed(form).renditions, theirs["playlists"], strict=True):
             assert ours.bandwidth_bps == other["bandwidth"]
-            everything = [*ours.segments, *(s for t in ours.templates for s in t.segments(form.utc, 1000))]
+            everything = [*ours.segments, *(s for t in ours.templates for s in corpus.written_out(t, form.utc, 1000))]
             rows = [
                 [s.url, [s.byte_range.first, s.byte_range.last] if s.byte_range and s.byte_range.last else None]
                 for s in everything
