@@ -1,1 +1,1 @@
-"""A request's URL → which segment of which stream it is, and which viewer may have it."""
+"""From a request's URL to the segment that it asks for, if it is one, and whether this viewer may have it."""

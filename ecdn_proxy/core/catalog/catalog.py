@@ -1,13 +1,16 @@
-"""Which request is a segment: positive identification out of the manifests that this machine fetched itself.
+"""Which requests are segments: those whose URL stands in a manifest that was fetched on this machine.
 
-Map: limits · `Catalog`: `manifest_arrived` (streams, playlists, entries), `look_up`, `is_never_shared`, `forget` · its
-answers: `core.listed` · underneath: `core.streams` (which streams) and `core.shelves` (what is kept of them).
+Map: limits · `Catalog`: `manifest_arrived` (take in what a manifest lists), `look_up` (a URL -> `lookup.Listed`),
+`forget` · beside it: `streams` (which streams are known) and `index` (what is kept of them, and how it is found).
 
-A master's media playlists belong to the master's stream. Every refresh replaces what its playlist listed; live entries
-that left the window stay for as long as players may still ask for them. A URL is found by its identity without tokens
-(`core.providers`), so two viewers with different tokens, or a player script that adds one, get the same key.
+The media playlists of a master belong to the master's stream. Each refresh of a playlist replaces what it listed
+before. A live entry that has left the window stays for as long as players may still ask for it.
 
-What is never a segment, whatever a manifest says: keys and licences, manifests, local addresses, LL-HLS parts.
+A URL is found by its identity, which is the URL without tokens (`providers`). So two viewers with different tokens, or
+a player script that adds a token, get the same segment key.
+
+Some resources are never segments, whatever a manifest says: decryption keys and licences, manifests, local addresses,
+and LL-HLS parts.
 """
 
 import hmac
@@ -24,21 +27,22 @@ from ecdn_proxy.core.manifest.model import Format, Presentation, Segment, Templa
 from ecdn_proxy.core.values import ANY_RANGE, ByteRange
 
 STREAMS_MAX: Final = 64
-"""Streams known at once: browser tabs, previews and adaptive retries of one person stay far below."""
+"""The most streams known at once. One person's browser tabs, previews and adaptive retries stay far below."""
 ENTRIES_MAX: Final = 60_000
-"""Listed resources and timeline runs, about 700 bytes each: three manifests of the longest kind, 40 MB."""
+"""The most listed resources and timeline runs together, about 700 bytes each: three manifests of the longest kind, 40
+MB."""
 FORGET_AFTER_S: Final = 4 * 3600.0
-"""Seconds without request or refresh after which a recorded stream is forgotten: a film paused over a long lunch goes
-on."""
+"""How long a recorded stream is remembered without a request or a refresh, in seconds. So a film that was paused over a
+long lunch goes on."""
 VANISHED_KEPT_S: Final = 120.0
-"""Seconds for which an entry that left a live window is still answered: RFC 8216, 6.2.2 asks for a segment and a
-playlist."""
+"""How long an entry that has left a live window is still found, in seconds. RFC 8216, 6.2.2 demands the durations of
+the segment and of the longest playlist with it."""
 SOUND_BPS_MAX: Final = 330_000
-"""Bits per second that sound seldom exceeds, and a picture seldom is below."""
+"""The bits a second that sound seldom exceeds, and below which a picture seldom is."""
 
 
 class Catalog:
-    """What manifests listed, by identity. One thread; time is an argument."""
+    """The segments that manifests have listed, by identity. Only one thread may use it."""
 
     def __init__(
         self,
@@ -60,14 +64,17 @@ class Catalog:
         self._index = self._streams.index
 
     def manifest_arrived(self, presentation: Presentation, *, utc: float) -> str:
-        """A manifest came from its origin with 2xx; returns its stream (32 hexadecimal digits).
+        """Take in a manifest that came from its origin with 2xx.
 
         Args:
-            presentation: what it says.
-            utc: seconds since the epoch.
+            presentation: what the manifest says.
+            utc: now, seconds since 1970.
+
+        Returns:
+            The id of its stream, 32 hexadecimal digits.
 
         Raises:
-            BadUrl: if the manifest's own URL is none.
+            BadUrl: the manifest's own URL is no URL.
         """
         own = self._profiles.canonical(presentation.url)
         stream = self._streams.get_or_add(_named(own), own.identity, presentation, utc)
@@ -86,38 +93,42 @@ class Catalog:
         return stream.id
 
     def own_stream_of(self, url: str) -> str:
-        """The stream that a manifest would be if nothing else listed it.
+        """The id of the stream that a manifest would be by itself, as if no master listed it.
 
-        A machine that joins in the middle of an event sees media playlists only, never their master: this is the name
-        under which it can be met.
+        A machine that joins in the middle of an event sees media playlists only, never their master. Under this id it
+        meets the others.
         """
         return self._streams.id_of(_named(self._profiles.canonical(url)))
 
     def proof_of(self, url: str) -> str:
-        """What a 2xx to this manifest proves (`Listed.proof` of the segments at its origin); "" for an unknown one."""
+        """What the origin's 2xx to this manifest proves: the `Listed.proof` of the segments at its origin.
+
+        It is "" for a manifest that is not known.
+        """
         own = self._profiles.canonical(url)
         stream = self._streams.of_manifest(_named(own))
         return self._proof(stream, own) if stream is not None else ""
 
     def variables_for(self, url: str) -> tuple[tuple[str, str], ...]:
-        """HLS variables that the master of this media playlist defined."""
+        """The HLS variables that the master of this media playlist has defined, as names and values."""
         stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))
         return stream.variables if stream is not None else ()
 
     def listed_tokens(self, url: str) -> tuple[tuple[str, ...], ...]:
-        """The different tokens that the last manifest from this URL wrote into its own URLs."""
+        """The tokens in the URLs that the last manifest from this URL listed, each set of them once."""
         identity = _named(self._profiles.canonical(url))
         stream = self._streams.of_manifest(identity)
         playlist = stream and (stream.playlists.get(identity) or stream.playlists.get(""))
         return tuple(playlist.tokens) if playlist else ()
 
     def look_up(self, url: str, byte_range: tuple[int, int | None] | None, *, utc: float) -> Listed | None:
-        """The segment that a GET for `url` asks for, or None: then it passes to its origin untouched.
+        """The segment that a GET for `url` asks for; None if it asks for none, and then it passes to its origin.
 
         Args:
-            url: as requested.
-            byte_range: of a single-range Range header, inclusive; last None for "to the end"; None without one.
-            utc: seconds since the epoch.
+            url: as the viewer asked.
+            byte_range: first and last byte of a Range header with one range; the last is None for "to the end". None
+                without such a header.
+            utc: now, seconds since 1970.
         """
         try:
             asked = self._profiles.canonical(url)
@@ -130,7 +141,7 @@ class Catalog:
         return self._look_among_entries(name, asked, covers, utc) or self._look_among_templates(name, asked, utc)
 
     def forget(self, *, utc: float) -> int:
-        """Drop idle streams and expired entries; call it about once a minute. Returns how many streams went."""
+        """Forget idle streams and expired entries, and return how many streams that were. Call it once a minute."""
         return self._streams.forget(utc)
 
     def check(self) -> None:
@@ -138,7 +149,10 @@ class Catalog:
         self._streams.check()
 
     def _adopt(self, stream: CatalogStream, own: Canonical, child: Canonical, is_master: bool) -> None:
-        """Take a manifest in; from a stream at the manifest's own origin only a master at that origin may take it."""
+        """Make a manifest part of a stream.
+
+        If it belongs to another stream at the manifest's own origin, only a master at that origin may take it over.
+        """
         known = self._streams.of_manifest(_named(child))
         home = _place(child.identity)
         override = is_master and (known is None or _place(own.identity) == home or _place(known.url) != home)
@@ -149,7 +163,7 @@ class Catalog:
         return stream.id if place == _place(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
 
     def _list(self, stream: CatalogStream, own: Canonical, presentation: Presentation, utc: float) -> None:
-        """Replace or extend what this manifest lists."""
+        """Replace, or with a delta update extend, what this manifest has listed."""
         name = _named(own) if presentation.format is Format.HLS else ""
         playlist = stream.playlists.pop(name, None) or Playlist(stream, name, False, utc)
         stream.playlists[name] = playlist
@@ -161,8 +175,8 @@ class Catalog:
         )
         kept = self._list_entries(playlist, presentation, memo, utc)
         kept_computed = self._list_templates(playlist, presentation, utc)
-        for key, entry in list(playlist.entries.items()):
-            if key not in kept:
+        for entry_name, entry in list(playlist.entries.items()):
+            if entry_name not in kept:
                 self._vanished(playlist, presentation, entry, utc)
         for pattern, computed in list(playlist.computed.items()):
             if pattern not in kept_computed:
@@ -195,14 +209,14 @@ class Catalog:
                 identities, tokens = found
                 if tokens:
                     playlist.tokens[tokens] = None
-                key = (identities, segment.byte_range)
-                kept.add(key)
-                old = playlist.entries.get(key)
+                entry_name = (identities, segment.byte_range)
+                kept.add(entry_name)
+                old = playlist.entries.get(entry_name)
                 if old is not None:
                     old.segment, old.rendition, old.expires_utc = segment, label, expires_utc
                     continue
                 entry = CatalogEntry(playlist, label, segment, identities, expires_utc)
-                playlist.entries[key] = entry
+                playlist.entries[entry_name] = entry
                 self._index.add(entry)
         return kept
 
@@ -218,20 +232,20 @@ class Catalog:
                     playlist.tokens[found[1]] = None
                 timed = template.timeline is not None
                 number = -1 if timed else template.start_number
-                key = (found[0], template.available_from_utc, template.start_ticks, number)
+                template_name = (found[0], template.available_from_utc, template.start_ticks, number)
                 made = Computed(playlist, rendition.id, template, found[0], expressions)
-                old = playlist.computed.pop(key, None)
+                old = playlist.computed.pop(template_name, None)
                 if old is not None:
                     self._index.remove(old)
                     if presentation.live:
                         made.template = _merged(template, old.template)
-                playlist.computed[key] = made
+                playlist.computed[template_name] = made
                 self._index.add(made)
-                kept.add(key)
+                kept.add(template_name)
         return kept
 
     def _identified(self, sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        """Identities and tokens of one resource's URLs; None if none of them may be shared."""
+        """The identities and the tokens of one resource's URLs; None if none of the URLs may be shared."""
         identities: set[str] = set()
         tokens: dict[str, None] = {}
         for url in sources:
@@ -311,18 +325,21 @@ def _named(canonical: Canonical) -> str:
 
 
 def _place(identity: str) -> str:
-    """Scheme and host (or provider) of an identity."""
+    """The scheme and the host (or the provider) of an identity."""
     return "/".join(identity.split("/", 3)[:3])
 
 
 def _best_kbps(presentation: Presentation) -> int:
-    """Of the best picture, where players choose among several; sound, of one speed or several, never fills a line."""
+    """Kilobits a second of the best picture, if players choose among several pictures; else 0.
+
+    Sound does not count, as it never fills a line.
+    """
     speeds = {bps for r in presentation.renditions if (bps := r.bandwidth_bps or 0) > SOUND_BPS_MAX}
     return max(speeds, default=0) // 1000 if len(speeds) > 1 else 0
 
 
 def _expiry(presentation: Presentation, utc: float) -> float:
-    """Until when a resource is answered without a new listing; only live HLS is listed anew every few seconds."""
+    """Until when a resource is found if no manifest lists it again; only live HLS is listed anew every few seconds."""
     if not presentation.live or presentation.grows or presentation.format is not Format.HLS:
         return math.inf
     window_s = sum(s.duration_s for r in presentation.renditions for s in r.segments)
@@ -330,7 +347,7 @@ def _expiry(presentation: Presentation, utc: float) -> float:
 
 
 def _merged(new: Template, old: Template) -> Template:
-    """The new template, its timeline preceded by what players may still ask for of the old one."""
+    """The new template, with those runs of the old one before its timeline that players may still ask for."""
     if new.timeline is None or old.timeline is None or new.timescale != old.timescale:
         return new
     keep_ticks = int(VANISHED_KEPT_S * new.timescale)

@@ -1,14 +1,16 @@
-"""Whose session may be served from the cache and from peers on this machine.
+"""Which viewers of this machine may be served a stream from the cache and from neighbours.
 
-Map: `Entitlements` (what was proven, by whom, when) · `EntitlementVerdict`.
+Map: `Entitlements` (for which credential an origin has said yes, and when) · `EntitlementVerdict`.
 
-A viewer is a credential: a hash of its cookie, authorization and URL tokens. It is entitled to a stream only if the
-origin itself answered 2xx to that very credential, for the stream's manifest or one of its segments, within the window.
-So a second user of the same machine gets nothing out of the first one's session.
+A viewer is known by its credential, a hash of its cookie, authorization and URL tokens. It is entitled to a stream only
+if the origin itself answered 2xx to that very credential within the window, for the stream's manifest or one of its
+segments. So a second user of the same machine gets nothing from the first user's session.
 
-Segments often carry other tokens than their manifest (signatures for each URL). The origin handed them out in the
-manifest, so the same cookie and authorization with those tokens are proven along with it: `manifest_fetched`. They are
-one session: a film's manifest is fetched once, and one segment that passed to the origin renews the proof for all.
+The URLs of segments often carry other tokens than the manifest's URL, such as a signature for each URL. The origin has
+handed these tokens out in the manifest, so its yes to the manifest counts for them too, together with the same cookie
+and authorization (`manifest_fetched`). All credentials that one manifest handed out are one session, and share one
+proof:
+a film's manifest is fetched only once, and one segment that passes to the origin renews the proof for all others.
 """
 
 import hashlib
@@ -18,24 +20,25 @@ from dataclasses import dataclass
 from typing import Final
 
 WINDOW_S: Final = 300.0
-"""Seconds for which a 2xx counts: a removed viewer is served from the cache no longer than an open grant lasts."""
+"""How long an origin's 2xx counts, in seconds. A viewer who has lost the right to watch is served from the cache no
+longer than this."""
 ENTRIES_MAX: Final = 50_000
-"""Credentials times streams remembered, about 200 bytes each: two manifests with a signature for each of 20,000
-segments."""
+"""The most pairs of credential and stream that are remembered, about 200 bytes each: two manifests with a signature for
+each of 20,000 segments."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntitlementVerdict:
-    """Whether a credential may be served, and the reason in words."""
+    """Whether a viewer may be served, and the reason in words."""
 
     allowed: bool
     why: str
 
 
 class Entitlements:
-    """What origins have proven about credentials; bounded, and it never holds an original credential.
+    """To which credentials origins have said yes, and when. It is bounded, and holds hashes of credentials only.
 
-    A session is what one proof covers: a single credential, or all those that one manifest handed out to it.
+    A session is all that one proof covers: a single credential, or all those that one manifest handed out to it.
     """
 
     def __init__(self, window_s: float = WINDOW_S, max_entries: int = ENTRIES_MAX) -> None:
@@ -49,12 +52,12 @@ class Entitlements:
 
     @staticmethod
     def credential(url_tokens: Iterable[str], cookie: str | None, authorization: str | None) -> str:
-        """Who asks: 64 hexadecimal digits (SHA-256) from which nothing can be read back.
+        """A viewer's credential: 64 hexadecimal digits (SHA-256), from which nothing can be read back.
 
         Args:
             url_tokens: `Canonical.tokens` or `Listed.tokens`; their order does not count.
-            cookie: the Cookie header, None without one.
-            authorization: the Authorization header, None without one.
+            cookie: the request's Cookie header, None without one.
+            authorization: the request's Authorization header, None without one.
         """
         digest = hashlib.sha256(b"ecdn credential")
         for part in (cookie or "", authorization or "", *sorted(set(url_tokens))):
@@ -63,7 +66,7 @@ class Entitlements:
         return digest.hexdigest()
 
     def proven(self, stream: str, credential: str, utc: float) -> None:
-        """The origin answered 2xx to this credential for the stream (`Listed.proof`, or the stream of a manifest)."""
+        """Note that the origin answered 2xx to this credential for a stream, which is named by `Listed.proof`."""
         self._prove(self._session_of(stream, credential), utc)
 
     def manifest_fetched(
@@ -76,15 +79,15 @@ class Entitlements:
         authorization: str | None,
         utc: float,
     ) -> None:
-        """The origin answered 2xx to a manifest request.
+        """Note that the origin answered 2xx to a request for a manifest.
 
         Args:
-            stream: the manifest's stream.
-            listed_tokens: the tokens of each URL in it (`Catalog.listed_tokens`).
-            url_tokens: those of the manifest's own URL.
+            stream: the manifest's stream, as `Catalog.proof_of` names it.
+            listed_tokens: the tokens in the URLs that the manifest lists (`Catalog.listed_tokens`).
+            url_tokens: the tokens in the manifest's own URL.
             cookie: the request's Cookie header.
             authorization: the request's Authorization header.
-            utc: seconds since the epoch.
+            utc: now, seconds since 1970.
         """
         session = self._session_of(stream, self.credential(url_tokens, cookie, authorization))
         self._prove(session, utc)
@@ -97,7 +100,7 @@ class Entitlements:
             self._session.popitem(last=False)
 
     def is_entitled(self, stream: str, credential: str, utc: float) -> EntitlementVerdict:
-        """Whether this credential may have the stream's segments from us at `utc`."""
+        """Whether the viewer with this credential may have the stream's segments from this agent at `utc`."""
         at_utc = self._proven.get(self._session_of(stream, credential))
         if at_utc is None:
             return EntitlementVerdict(False, "the origin has not yet answered this viewer's session for this stream")
@@ -108,11 +111,14 @@ class Entitlements:
         return EntitlementVerdict(True, f"the origin said yes to this viewer {age_s:.0f} s ago")
 
     def revoked(self, stream: str, credential: str) -> None:
-        """The origin refused this credential (401, 403, 410): what was proven for its session is void."""
+        """Note that the origin refused this credential (401 or 403): what was proven for its session counts no more."""
         self._proven.pop(self._session_of(stream, credential), None)
 
     def forget(self, utc: float) -> int:
-        """Drop proofs older than the window; returns how many. Sessions stay, for the next proof renews all of one."""
+        """Forget proofs older than the window, and return how many.
+
+        Sessions stay, because one new proof renews the proof for all credentials of a session.
+        """
         old = [name for name, at_utc in self._proven.items() if utc - at_utc > self._window_s]
         for name in old:
             del self._proven[name]

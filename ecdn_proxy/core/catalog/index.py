@@ -1,8 +1,9 @@
-"""What the catalog keeps: streams, their playlists, and an index from identities to entries.
+"""What the catalog keeps: streams with their playlists, and an index by which a URL's identity is found.
 
-Map: `CatalogEntry` (a resource written out) · `Computed` (a template) · `Playlist` · `CatalogStream` · `StreamIndex`.
+Map: `CatalogStream` · `Playlist` · `CatalogEntry` (a resource that a manifest writes out) · `Computed` (a template) ·
+`StreamIndex`.
 
-Identities are `provider|identity` (see `core.providers`); times are seconds since the epoch.
+Identities are written `provider|identity` (`providers`). Times are seconds since 1970.
 """
 
 import math
@@ -14,12 +15,27 @@ from ecdn_proxy.core.manifest.model import Format, Segment, Template
 from ecdn_proxy.core.values import ByteRange
 
 type Memo = dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]] | None]
-"""URLs of one resource → (identities, tokens); None where the rules keep it from being shared."""
+"""From the URLs of one resource to its identities and tokens; to None if the resource may not be shared."""
 
 
 @dataclass(slots=True, eq=False)
 class CatalogStream:
-    """One presentation with everything that belongs to it."""
+    """One presentation with everything that belongs to it.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        identity: the name of the manifest by which the stream was found first.
+        url: that manifest's URL without tokens.
+        format: that manifest's format.
+        used_utc: when the stream was asked for last.
+        live: whether it goes on.
+        playlists: what its manifests list, by the manifest's name ("" for all of DASH and Smooth).
+        children: names of the manifests that belong to it; a dict, so that they stay in their order.
+        names: by a child's name what the master calls that rendition.
+        never: names of its decryption keys, licences and session data.
+        variables: HLS variables that its master defines.
+        best_kbps: kilobits a second of its best picture; 0 if players have none to choose among.
+    """
 
     id: str
     identity: str
@@ -33,16 +49,27 @@ class CatalogStream:
     never: dict[str, None] = field(default_factory=dict)
     variables: tuple[tuple[str, str], ...] = ()
     best_kbps: int = 0
-    """Of its best picture; 0 where players have none to choose among."""
 
     def weight(self) -> int:
-        """What it counts against the catalog's limit."""
+        """How much the stream counts against the catalog's limit of entries."""
         return sum(playlist.weight() for playlist in self.playlists.values())
 
 
 @dataclass(slots=True, eq=False)
 class Playlist:
-    """One manifest's list."""
+    """What one manifest lists.
+
+    Attributes:
+        stream: the stream to which it belongs.
+        name: the manifest's name.
+        live: whether it will change.
+        used_utc: when it came last.
+        entries: the resources that it writes out, by identities and byte range.
+        computed: its templates, by identities and start.
+        passed: resources that it lists but that are left to the origin, by identity and byte range.
+        tokens: the sets of tokens in its URLs.
+        memo: what was found of each resource's URLs, so that a refresh does not compute it again.
+    """
 
     stream: CatalogStream
     name: str
@@ -55,7 +82,7 @@ class Playlist:
     memo: Memo = field(default_factory=dict)
 
     def weight(self) -> int:
-        """Entries, runs of timelines, and what is remembered of the manifest besides."""
+        """The number of its entries and of its timelines' runs, and of what else is remembered of it."""
         return (
             max(len(self.entries), len(self.memo))
             + len(self.passed)
@@ -65,7 +92,7 @@ class Playlist:
 
 @dataclass(slots=True, eq=False)
 class CatalogEntry:
-    """A listed resource; gone after `expires_utc`."""
+    """A resource that a manifest writes out. It is not found any more after `expires_utc`."""
 
     playlist: Playlist
     rendition: str
@@ -76,7 +103,7 @@ class CatalogEntry:
 
 @dataclass(slots=True, eq=False)
 class Computed:
-    """A listed template: its URL patterns as identities, each with the expression that matches it."""
+    """A template that a manifest lists: its URL patterns as identities, each with the expression that matches it."""
 
     playlist: Playlist
     rendition: str
@@ -86,12 +113,15 @@ class Computed:
     expires_utc: float = math.inf
 
     def weight(self) -> int:
-        """One, and one for each run of the timeline."""
+        """1, and 1 for each run of its timeline."""
         return 1 + (len(self.template.timeline.runs) if self.template.timeline is not None else 0)
 
 
 class StreamIndex:
-    """Entries by identity; templates by the part of their identity up to the last slash before the first variable."""
+    """Finds entries by their identity, and templates by the beginning of theirs.
+
+    A template's beginning reaches to the last slash before the first variable.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, list[CatalogEntry]] = {}
@@ -101,7 +131,7 @@ class StreamIndex:
         return len(self._entries) + len(self._computed)
 
     def add(self, item: CatalogEntry | Computed) -> None:
-        """Make it findable; the newest is found first."""
+        """Add an entry or a template; what was added last is found first."""
         if isinstance(item, CatalogEntry):
             for name in item.identities:
                 self._entries.setdefault(name, []).append(item)
@@ -110,7 +140,11 @@ class StreamIndex:
                 self._computed.setdefault(name, []).append(item)
 
     def remove(self, item: CatalogEntry | Computed) -> None:
-        """Undo `add`."""
+        """Remove an entry or a template that was added.
+
+        Raises:
+            KeyError, ValueError: it was not.
+        """
         if isinstance(item, CatalogEntry):
             for name in item.identities:
                 _remove_from(self._entries, name, item)
@@ -119,11 +153,11 @@ class StreamIndex:
                 _remove_from(self._computed, name, item)
 
     def entries(self, identity: str) -> Iterator[CatalogEntry]:
-        """Entries of this identity, the newest first."""
+        """The entries with this identity, the newest first."""
         return reversed(self._entries.get(identity, []))
 
     def computed(self, identity: str) -> Iterator[Computed]:
-        """Templates that may make this identity."""
+        """The templates that could make this identity, as their beginnings fit."""
         at = identity.find("/")
         while at >= 0:
             yield from reversed(self._computed.get(identity[: at + 1], []))
@@ -131,7 +165,7 @@ class StreamIndex:
 
 
 def _stem(pattern: str) -> str:
-    """Everything up to the last slash before the first `$`: no variable and no doubled `$` stands in it."""
+    """A pattern up to the last slash before its first `$`: in this part stands no variable and no doubled `$`."""
     first = pattern.find("$")
     return pattern[: pattern.rfind("/", 0, first) + 1]
 

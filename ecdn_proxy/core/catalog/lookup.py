@@ -1,7 +1,4 @@
-"""What the catalog answers: which segment a request is, and what it knows of each stream.
-
-Map: `Listed` · `StreamInfo`, `renditions_of`
-"""
+"""`Listed`: what the catalog says of a request that asks for a segment."""
 
 from dataclasses import dataclass
 
@@ -11,23 +8,24 @@ from ecdn_proxy.core.values import ByteRange
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A request that is a segment.
+    """The segment that a request asks for.
 
     Attributes:
-        stream: 32 hexadecimal digits.
-        rendition: the manifest's name for the quality.
-        key: 64 hexadecimal digits; equal on every agent of the tenant for the same bytes.
+        stream: the stream's id, 32 hexadecimal digits.
+        rendition: the manifest's name for the quality or track.
+        key: the segment's key, 64 hexadecimal digits; equal on every agent of the tenant for the same bytes.
         kind: media, init or index.
-        live: the stream goes on.
-        duration_s: seconds of media, 0.0 if unknown.
-        number: in the manifest's count.
-        byte_range: what of the resource the key covers; None for all of it.
-        tokens: what of the URL may be a credential; never to be logged.
-        why: the reason in words.
-        proof: what must be proven for a viewer (`Entitlements`): the stream at this origin. The stream's own name where
-            the stream's first manifest lives, another name at any other origin, so that nobody reaches another origin's
-            segments by naming them, or their playlist, in a manifest of his own.
-        best_kbps: kilobits a second of the stream's best picture, where players choose among several; else 0.
+        live: whether the stream goes on.
+        duration_s: seconds of media in it, 0.0 if unknown.
+        number: the segment's number in the manifest.
+        byte_range: which part of the resource the key names; None for all of it.
+        tokens: those parts of the URL that may be a credential; they must never be logged.
+        why: the reason for all this, in words.
+        proof: the name of what the origin must have proven for a viewer (`Entitlements`), which is the stream at this
+            origin. At the origin of the stream's first manifest it is the stream's id, and at any other origin another
+            name. So nobody reaches another origin's segments by naming them, or their playlist, in a manifest of their
+            own.
+        best_kbps: kilobits a second of the stream's best picture, if players choose among several pictures; else 0.
     """
 
     stream: str

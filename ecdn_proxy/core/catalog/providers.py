@@ -1,11 +1,11 @@
-"""Which parts of a URL identify a segment, provider by provider.
+"""Which parts of a URL identify a segment, and which differ between viewers, for each provider.
 
-Map: `Profile` and `Drop` (the TOML files' schema) · `Profiles.load` (shipped files, then an administrator's) ·
-`profile_for` · `canonical` (identity without tokens) · `Canonical`.
+Map: `Profile` and `Drop` (the schema of the TOML files in `profiles/`) · `Profiles.load` (the shipped profiles, then an
+administrator's) · `Profiles.canonical` (a URL -> its identity without tokens) · `Canonical`.
 
-A wrong drop mixes two contents, a wrong keep only loses offload. So profiles are allow-lists of what to drop; what no
-profile names is kept, and an unknown host keeps everything but signatures that are complete and unmistakable (the
-generic profiles). The request to the origin always carries the original URL.
+A part that is dropped by mistake mixes two contents; a part that is kept by mistake only costs offload. So a profile
+lists what is dropped, and what no profile names is kept. For an unknown host everything is kept but signatures that are
+complete and unmistakable (the generic profiles). The request to the origin always carries the original URL.
 """
 
 import re
@@ -22,23 +22,23 @@ import msgspec
 from ecdn_proxy.core.http import urls
 
 UNKNOWN: Final = "unknown"
-"""The provider of hosts that no profile names."""
+"""The provider's name for hosts that no profile names."""
 PARAMETERS_MAX: Final = 200
-"""Query parameters of one URL that are looked at; beyond it nothing is dropped. The longest real ones have about 40."""
+"""The most query parameters of one URL. Of a URL with more nothing is dropped; the longest real ones have about 40."""
 
 
 class BadProfile(Exception):
-    """A provider profile that cannot be used. The message names the profile, the fault and the cure."""
+    """A provider profile cannot be used. The message names the profile, the fault and the cure."""
 
 
 class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One kind of query parameter that does not identify.
+    """One kind of query parameter that does not identify a segment.
 
     Attributes:
         name: regular expression for the whole decoded name; case matters.
-        value: if given, what the decoded value must contain (searched), else the parameter is kept.
-        inside: if given, the value is itself a URL, and only its parameters of these names are dropped.
-        noise: it differs from request to request (tracing numbers), so it is no credential either.
+        value: if given, a regular expression that must be found in the decoded value, else the parameter is kept.
+        inside: if given, the value is itself a URL, and only its parameters with names that match are dropped.
+        noise: True for a parameter that differs from request to request (tracing numbers), so it is no credential.
     """
 
     name: str
@@ -51,23 +51,23 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """How one provider writes its URLs.
 
     Attributes:
-        name: unique; part of every key.
+        name: the profile's name, unique; part of the identity of every URL.
         why: the sentence that status page and telemetry show.
         sources: where this knowledge comes from.
-        rank: of two profiles that match a URL, the higher counts.
-        generic: for any host, applied after or without a provider's own.
-        always: a generic one that every provider's URLs get.
-        hosts: names, `*` for any run of characters; required unless generic.
-        path: regular expression searched in the path; the profile counts only where it is found.
-        requires: query parameters that must all be there.
+        rank: if several profiles match a URL, the one with the highest rank counts.
+        generic: True for a profile for any host, which is applied after a provider's own or without one.
+        always: True for a generic profile that is applied to every provider's URLs.
+        hosts: host names, with `*` for any run of characters; required unless `generic`.
+        path: regular expression searched in the path; the profile counts only for URLs in which it is found.
+        requires: query parameters that must all be there for the profile to be applied.
         share: False leaves the whole host to the origin.
-        pass_path: regular expression; matching paths are left to the origin.
-        pass_query: decoded parameter values (lower case) that are left to the origin.
-        host_free: the host is no part of the identity among `hosts`.
-        identity_path: regular expression searched in the path; only what it matches identifies.
-        drop_path: regular expressions, each for one whole path segment.
-        drop_query: query parameters to drop.
-        also: generic profiles to apply as well.
+        pass_path: regular expression; requests whose path contains a match are left to the origin.
+        pass_query: by parameter name the decoded values, in lower case, whose requests are left to the origin.
+        host_free: True if URLs that differ only in the host, among `hosts`, identify the same segment.
+        identity_path: regular expression searched in the path; only what it matches identifies the segment.
+        drop_path: regular expressions, each for one whole path segment that is dropped.
+        drop_query: query parameters that are dropped.
+        also: names of generic profiles that are applied as well.
     """
 
     name: str
@@ -91,12 +91,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """A URL without what differs between viewers.
+    """A URL without the parts that differ between viewers.
 
     Attributes:
-        provider: name of the profile, or `UNKNOWN`.
+        provider: the name of the profile that was applied, or `UNKNOWN`.
         identity: what identifies the bytes; equal for two viewers of one segment.
-        tokens: what was dropped and may be a credential, as `name=value`; never to be logged.
+        tokens: the dropped parts that may be a credential, as `name=value`; they must never be logged.
         share: whether the provider's rules allow sharing at all.
         rule: the reason, in words.
     """
@@ -121,7 +121,7 @@ def _host_pattern(host: str) -> str:
 
 
 class Profiles:
-    """All profiles in force; immutable."""
+    """All profiles that are applied on this machine; immutable."""
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         named = {profile.name: _checked(profile) for profile in profiles}
@@ -135,13 +135,13 @@ class Profiles:
 
     @classmethod
     def load(cls, extra: Iterable[Mapping[str, Any]] = ()) -> "Profiles":
-        """The shipped profiles, then an administrator's; of two with one name the later replaces the earlier.
+        """The shipped profiles and an administrator's. One of the latter replaces a shipped one with the same name.
 
         Args:
-            extra: tables as in the TOML files.
+            extra: the administrator's profiles, as tables of the TOML file.
 
         Raises:
-            BadProfile: a table that does not fit the schema, or a pattern that is no regular expression.
+            BadProfile: a table does not fit the schema, or a pattern in it is no regular expression.
         """
         folder = files("ecdn_proxy.core.catalog").joinpath("profiles")
         shipped = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
@@ -149,15 +149,15 @@ class Profiles:
         return cls(_from_table(table) for table in (*tables, *extra))
 
     def names(self) -> tuple[str, ...]:
-        """All profiles' names, sorted."""
+        """The names of all profiles, sorted."""
         return tuple(sorted([*self._generic, *(p.name for p in self._named)]))
 
     def canonical(self, url: str, byte_range: tuple[int, int | None] | None = None) -> Canonical:
-        """A URL's identity, and what was left out of it.
+        """A URL's identity, and which parts of the URL were dropped.
 
         Args:
-            url: http or https; templates with `$Number$` inside are fine.
-            byte_range: first and last byte, if these are part of what is identified.
+            url: an http or https URL; it may be a template with `$Number$` in it.
+            byte_range: first and last byte, if the identity is that of a byte range.
 
         Raises:
             BadUrl: as `urls.normal`.
@@ -203,7 +203,7 @@ class Profiles:
 
 
 class _Cut:
-    """A path and query on their way to an identity."""
+    """A path and a query, from which profiles drop parts one after the other."""
 
     def __init__(self, path: str, pairs: list[tuple[str, str, str]]) -> None:
         self.path = path
@@ -213,11 +213,11 @@ class _Cut:
 
     @property
     def query(self) -> str:
-        """What is left of it, in its order and spelling."""
+        """What is left of the query, in its original order and spelling."""
         return "&".join(raw for raw, _, _ in self._pairs)
 
     def apply(self, profile: Profile) -> bool:
-        """Drop what a profile names; whether anything was."""
+        """Drop the parts that a profile names; returns whether there were any."""
         changed = False
         if profile.drop_path:
             expressions = [_compiled(pattern) for pattern in profile.drop_path]

@@ -1,9 +1,10 @@
-"""Which streams are known, which manifest belongs to which, and what has to go.
+"""Which streams are known, which manifest belongs to which stream, and what is forgotten when.
 
-Map: limits · `StreamTable`: `of` (a manifest's stream) · `adopt` (a master's playlists) · `forget`, `bound` (time and
-memory) · `is_never` · `check`.
+Map: limits · `StreamTable`: `get_or_add`, `of_manifest` (a manifest's stream) · `adopt` (a master's playlists) ·
+`forget` (after a time) and `trim_to_limits` (memory) · `add_never_shared`, `is_never_shared` (decryption keys and
+licences) · `check`.
 
-Names of manifests and keys are `provider|identity`; times are seconds since the epoch.
+Manifests, decryption keys and licences are named `provider|identity`. Times are seconds since 1970.
 """
 
 import hmac
@@ -15,15 +16,17 @@ from ecdn_proxy.core.catalog.index import CatalogStream, Playlist, StreamIndex
 from ecdn_proxy.core.manifest.model import Presentation
 
 CHILDREN_MAX: Final = 256
-"""Manifests of one stream: renditions, languages, and new names of them for each session."""
+"""The most manifests of one stream: renditions, languages, and new names of both for each session."""
 NEVER_MAX: Final = 20_000
-"""Keys and licences remembered for one stream; beyond it the oldest go, and being unlisted they pass all the same."""
+"""The most decryption keys and licences remembered for one stream. The oldest are forgotten first; as no manifest lists
+them as segments, they pass to the origin all the same."""
 FORGET_LIVE_AFTER_S: Final = 900.0
-"""Seconds without request or refresh after which a live stream is forgotten: its player asks every few seconds."""
+"""How long a live stream is remembered without a request or a refresh, in seconds. Its player asks every few
+seconds."""
 
 
 class StreamTable:
-    """The streams in use, the least recently used first, within limits."""
+    """All known streams, the least recently used first. Their number and size are limited."""
 
     def __init__(self, *, salt: bytes, max_streams: int, max_entries: int, forget_after_s: float) -> None:
         self.index = StreamIndex()
@@ -41,24 +44,27 @@ class StreamTable:
         return len(self._streams)
 
     def id_of(self, identity: str) -> str:
-        """32 hexadecimal digits for an identity; equal on every agent of a tenant."""
+        """The id of the stream with this identity, 32 hexadecimal digits; equal on every agent of a tenant."""
         return hmac.digest(self._salt, b"stream" + identity.encode(), "sha256")[:16].hex()
 
     def of_manifest(self, name: str) -> CatalogStream | None:
-        """The stream that a manifest belongs to."""
+        """The stream to which the manifest with this name belongs; None if it is not known."""
         return self._streams.get(self._parents.get(name, ""))
 
     def is_never_shared(self, name: str) -> bool:
-        """Whether any stream names it as key, licence or session data."""
+        """Whether any stream has named this as a decryption key, a licence or session data."""
         return any(name in stream.never for stream in self._streams.values())
 
     def mark_used(self, stream: CatalogStream, utc: float) -> None:
-        """Note that the stream was asked for."""
+        """Note that somebody asked for the stream at `utc`."""
         stream.used_utc = max(utc, stream.used_utc)
         self._streams.move_to_end(stream.id)
 
     def get_or_add(self, name: str, url: str, presentation: Presentation, utc: float) -> CatalogStream:
-        """The stream that an arriving manifest belongs to: its parent's, else its own, made if need be."""
+        """The stream to which a manifest that has just come belongs. A manifest without a parent is its own stream.
+
+        A stream that is not known yet is added.
+        """
         stream = self.of_manifest(name)
         if stream is None:
             stream = CatalogStream(self.id_of(name), name, url, presentation.format, utc)
@@ -70,12 +76,13 @@ class StreamTable:
         return stream
 
     def adopt(self, stream: CatalogStream, child: str, *, override: bool) -> None:
-        """Make a manifest a part of the stream; what stood alone before moves over with its lists.
+        """Make a manifest part of a stream. If it was a stream of its own before, all its lists move with it.
 
         Args:
-            stream: the parent.
+            stream: the stream to which the manifest will belong.
             child: the manifest's name.
-            override: take it from another stream (a master says so; a rendition report only suggests it).
+            override: whether to take it from the stream to which it belongs: a master decides where its playlists
+                belong, while a rendition report only suggests it.
         """
         known = self.of_manifest(child)
         if known is stream or (known is not None and not override):
@@ -93,7 +100,7 @@ class StreamTable:
             self._move(known, stream, child)
 
     def add_never_shared(self, stream: CatalogStream, names: Iterable[str]) -> None:
-        """Add keys and licences to the stream."""
+        """Note the names of a stream's decryption keys, licences and session data, which are never shared."""
         for name in names:
             stream.never.pop(name, None)
             stream.never[name] = None
@@ -101,7 +108,7 @@ class StreamTable:
             del stream.never[next(iter(stream.never))]
 
     def forget(self, utc: float) -> int:
-        """Drop idle streams and expired entries; returns how many streams went."""
+        """Forget idle streams and expired entries; returns how many streams were forgotten."""
         idle: list[CatalogStream] = []
         for stream in self._streams.values():
             limit_s = min(FORGET_LIVE_AFTER_S, self._forget_after_s) if stream.live else self._forget_after_s
@@ -114,7 +121,10 @@ class StreamTable:
         return len(idle)
 
     def trim_to_limits(self, current: CatalogStream) -> None:
-        """Keep within the limits: other streams go first, then this one's other lists, then its oldest entries."""
+        """Forget what exceeds the limits.
+
+        Other streams are forgotten first, then this stream's other lists, then the oldest entries of its last list.
+        """
         weights = {stream.id: stream.weight() for stream in self._streams.values()}
         total = sum(weights.values())
         while len(weights) > 1 and (len(weights) > self._max_streams or total > self._max_entries):
@@ -165,8 +175,8 @@ class StreamTable:
 
     def _expire(self, stream: CatalogStream, utc: float) -> None:
         for playlist in stream.playlists.values():
-            for key in [k for k, e in playlist.entries.items() if utc > e.expires_utc]:
-                self.index.remove(playlist.entries.pop(key))
+            for name in [name for name, entry in playlist.entries.items() if utc > entry.expires_utc]:
+                self.index.remove(playlist.entries.pop(name))
             for pattern in [k for k, c in playlist.computed.items() if utc > c.expires_utc]:
                 self.index.remove(playlist.computed.pop(pattern))
             if not playlist.entries and not playlist.computed:
@@ -176,8 +186,8 @@ class StreamTable:
         playlist.memo = {}
         playlist.passed = frozenset()
         over = playlist.weight() - self._max_entries
-        for key in list(playlist.entries)[: max(0, over)]:
-            self.index.remove(playlist.entries.pop(key))
+        for name in list(playlist.entries)[: max(0, over)]:
+            self.index.remove(playlist.entries.pop(name))
             over -= 1
         for pattern in list(playlist.computed):
             if over > 0:
