@@ -1,4 +1,4 @@
-"""`core.providers`: for each profile, two viewers meet, two segments never do, and nothing else is dropped."""
+"""`core.catalog.providers`: for each profile, two viewers meet, two segments never do, and nothing else is dropped."""
 
 # ruff: noqa: E501 - URLs read best on one line
 

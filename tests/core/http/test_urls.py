@@ -1,4 +1,4 @@
-"""`core.urls` against cases by hand, laws, and the URL Standard's own implementation."""
+"""`core.http.urls` against cases by hand, laws, and the URL Standard's own implementation."""
 
 # ruff: noqa: E501 - a manifest or a row of cases reads best on one line
 

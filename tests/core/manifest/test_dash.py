@@ -1,4 +1,4 @@
-"""`core.dash`: random timelines against the players' parser, and the corners of inheritance and live windows."""
+"""`core.manifest.dash`: random timelines against the players' parser, and the corners of inheritance and live windows."""
 
 # ruff: noqa: E501 - a manifest or a row of cases reads best on one line
 

@@ -1,4 +1,4 @@
-"""`core.hls`: random playlists against the players' parser, and what m3u8 alone gets wrong."""
+"""`core.manifest.hls`: random playlists against the players' parser, and what m3u8 alone gets wrong."""
 
 from typing import Any
 
