@@ -1,4 +1,4 @@
-"""`core.entitlement`: a timetable of who may be served."""
+"""`core.catalog.entitlement`: a timetable of who may be served."""
 
 from hypothesis import given
 from hypothesis import strategies as st

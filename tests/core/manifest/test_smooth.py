@@ -1,4 +1,4 @@
-"""`core.smooth`: live streams that tell later chunks in their media, and merged runs."""
+"""`core.manifest.smooth`: live streams that tell later chunks in their media, and merged runs."""
 
 import pytest
 

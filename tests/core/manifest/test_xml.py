@@ -1,4 +1,4 @@
-"""`core.xmltools`: times, ranges, licence addresses."""
+"""`core.manifest.xml`: times, ranges, licence addresses."""
 
 import base64
 from xml.etree.ElementTree import Element
