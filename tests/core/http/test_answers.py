@@ -143,6 +143,8 @@ def test_range_of_a_part_exactly() -> None:
                  "content-range") == "bytes 500-599/*"  # fmt: skip
     assert answer((), made).status == 502
     assert answer((("range", "bytes=600-699"),), made).status == 502
+    beyond = answer((("range", "bytes=6000-"),), made)
+    assert (beyond.status, value(beyond, "content-range")) == (416, "bytes */6000")
     assert answer((("range", "bytes=-10"),), head(100, headers=(("content-range", "bytes 500-599/*"),))).status == 502
 
 
@@ -227,6 +229,12 @@ def test_cross_origin_fields_are_rebuilt(
     assert value(got, "access-control-allow-credentials") == credentials
     assert value(got, "vary") == vary
     assert value(got, "timing-allow-origin") == "*"
+
+
+def test_one_allowed_origin_for_everybody_is_kept_as_it_is() -> None:
+    made = head(cors="none", headers=(("access-control-allow-origin", "https://player.test"),))
+    for asker in ("https://player.test", "https://other.test"):
+        assert value(answer((("origin", asker),), made), "access-control-allow-origin") == "https://player.test"
 
 
 def test_a_foreign_head_cannot_bring_fields_or_pages() -> None:
