@@ -22,6 +22,7 @@ class Driver[Event, Effect]:
         machine: takes events and returns effects.
         perform: does what one effect says.
         failed: is told of an exception that the machine or an effect raised; what happens then is the owner's decision.
+        story: is told every event and wake before the machine is; without one a plain `Story` is made.
     """
 
     def __init__(
