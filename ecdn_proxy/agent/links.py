@@ -249,6 +249,7 @@ class Links:
             received=tells.received,
             ready=tells.ready,
             called=lambda contact: self._driver.feed(dialer.LinkCalled(contact)),
+            passed_over=tells.passed_over,
             forged=with_.forged,
         )
         self._rtc = WebrtcHub(

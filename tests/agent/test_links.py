@@ -22,6 +22,8 @@ from tests.io.waiting import Record
 __all__ = ["nothing_left"]
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 STREAM = "cd" * 16
+UNKNOWN = b"\x92\xcc\xfa\x01"
+"""A message with tag 250, which no release has."""
 CLOSED_PORT = 9
 """Nobody listens there: TCP is refused at once."""
 
@@ -45,6 +47,7 @@ class Agent:
             closed=self.record.tell("closed"),
             received=self._received,
             ready=self.record.tell("ready"),
+            passed_over=self.record.tell("passed_over"),
         )
         self.links = Links(
             Ourselves(device, who.tenant, "test", (address,)),
@@ -128,6 +131,25 @@ async def test_webrtc_where_tcp_does_not_answer(office: Office, dials: str) -> N
     other.links.hang_up(first.device, "enough")
     assert await first.record.first("closed") == (other.device, "enough", False)
     assert other.record.all("closed") == [(first.device, "enough", False)]
+
+
+@pytest.mark.parametrize("kind", ["lan", "webrtc"])
+async def test_what_a_later_release_says_is_counted_and_told_on_either_kind_of_link(office: Office, kind: str) -> None:
+    a, b = await office("a", "127.0.0.2"), await office("b", "127.0.0.3")
+    a.links.dial(b.contact(reachable=kind == "lan"))
+    await a.record.first("opened")
+    await b.record.first("opened")
+    for _ in range(2):
+        if kind == "lan":
+            transport = a.links._tcp._links["b"].current._transport  # type: ignore[union-attr]
+            transport.write((4).to_bytes(4, "big") + UNKNOWN)  # type: ignore[union-attr]
+        else:
+            a.links._rtc._links["b"]._carrier.send(UNKNOWN)  # type: ignore[union-attr]
+    a.links.send("b", Watching((STREAM,), True))
+    await b.record.first("received")
+    assert b.record.all("passed_over") == [("a", "test", 250)], "told once"
+    assert (b.links.stats()["a"].kind, b.links.stats()["a"].passed_over) == (kind, 2)
+    assert not b.record.all("closed")
 
 
 async def test_a_link_moves_to_tls_and_no_message_is_lost(office: Office) -> None:
