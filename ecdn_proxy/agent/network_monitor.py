@@ -23,7 +23,7 @@ from ecdn_proxy.agent.links import Links
 from ecdn_proxy.core import events
 from ecdn_proxy.io.dead_sockets import end_connections
 from ecdn_proxy.io.interfaces import parse_networks
-from ecdn_proxy.io.mdns import Announced, LanEvents, MdnsBrowser
+from ecdn_proxy.io.mdns import Announced, MdnsBrowser
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
@@ -151,7 +151,7 @@ class NetworkMonitor:
         self._follower.moved(found.networks)
         await self._close_mdns()
         for device in list(self.seen):
-            self._lan_lost(device)
+            self.lan_lost(device)
         await self._open_mdns()
 
     # ---- mDNS
@@ -163,7 +163,7 @@ class NetworkMonitor:
             Announced(self._device, self._tenant_tag, self._links.port, self.place.link),
             self.place.addresses,
             self.place.allowed,
-            LanEvents(seen=self._lan_seen, lost=self._lan_lost),
+            self,
         )
         try:
             await browser.start()
@@ -179,10 +179,12 @@ class NetworkMonitor:
             await self._mdns.close()
             self._mdns = None
 
-    def _lan_seen(self, contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
+    def lan_seen(self, contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
+        """An agent is on the link, or announces something else than before (`mdns.LanConsumer`)."""
         event = self.seen[contact.device] = events.LanSeen(contact, tags, serves)
         self._node.feed(event)
 
-    def _lan_lost(self, device: str) -> None:
+    def lan_lost(self, device: str) -> None:
+        """An agent is no longer on the link (`mdns.LanConsumer`)."""
         self.seen.pop(device, None)
         self._node.feed(events.LanLost(device))

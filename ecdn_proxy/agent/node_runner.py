@@ -4,7 +4,7 @@
         feed(event)                       something happened that the node must know
         in_memory(key, utc)               a whole segment, if the node has it
         open_response(request, wanted)    a viewer asked: its response, which the node fills
-        link_opened link_closed link_received link_ready link_passed_over     what happens to links (`io` tells it)
+        link_opened link_closed link_received …   what happens to links (`links.LinkConsumer`)
         node · uploads() · now() · close()
 
 One node lives with a driver, which gives it time and events, and a performer, which does what it wants; the three come
@@ -31,6 +31,7 @@ from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.recording import Born, Recording, Witness
 from ecdn_proxy.core.report.usage import ByteCounts
 from ecdn_proxy.core.seal import Seal
+from ecdn_proxy.io.link_connection import ConnectionKind
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
@@ -105,12 +106,14 @@ class NodeRunner:
         self._driver.feed(wanted)
         return response
 
-    # ---- what happens to links
+    # ---- what happens to links (`links.LinkConsumer`)
 
-    def link_opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
-        """A link stands, or another connection carries it from now on."""
+    def link_opened(
+        self, contact: Contact, kind: ConnectionKind, streams: tuple[str, ...], serves: bool, rtt_ms: float
+    ) -> None:
+        """A link stands, or goes on over a connection of another kind."""
         log.info("linked", device=contact.device[:8], address=contact.addresses[:1], rtt_ms=round(rtt_ms, 1))
-        self._driver.feed(events.LinkOpened(contact, "webrtc" if kind == "webrtc" else "lan", streams, serves, rtt_ms))
+        self._driver.feed(events.LinkOpened(contact, kind, streams, serves, rtt_ms))
 
     def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
         """A link has ended, or a dial came to nothing."""
@@ -131,6 +134,18 @@ class NodeRunner:
     def link_passed_over(self, device: str, version: str, tag: int) -> None:
         """A message came that only a later release than ours knows."""
         log.info("a message of a later release is passed over", device=device[:8], version=version, tag=tag)
+
+    def connection_refused(self, address: str, why: str) -> None:
+        """Somebody at this address was turned away: a line for whoever looks for it, since anybody may knock."""
+        log.debug("a connection is refused", address=address, why=why)
+
+    def offer_forged(self, device: str, why: str) -> None:
+        """A WebRTC offer in this device's name is not what the device had signed."""
+        self._surroundings.conditions.raise_condition("offer-refused", f"{device[:8]}: {why}")
+
+    def out_of_reach(self, device: str, why: str) -> None:
+        """Neither TCP nor WebRTC reaches this device."""
+        self._surroundings.conditions.raise_condition("peers-out-of-reach", f"{device[:8]}: {why}")
 
     # ---- one node after the other
 
@@ -155,8 +170,7 @@ class NodeRunner:
         log.error("the node failed and is started anew", exc_info=error, story=str(self._driver.story))
         self._driver.close()
         if on.links is not None:
-            for device in on.links.stats():
-                on.links.hang_up(device, "this agent mends a fault of its own")
+            on.links.hang_up_all("this agent mends a fault of its own")
         performer.release_all("a fault of this agent's own")
         on.meter.node_ended(self.uploads())
         self._begin(former.bans())

@@ -9,7 +9,7 @@ A performer belongs to one node and ends with it (`agent/node_runner.py`).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -20,7 +20,7 @@ from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.agent.viewer_response import StreamedResponse
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.report.meter import Meter
-from ecdn_proxy.io.origin import Fetch, FetchEvents, OriginClient, Response
+from ecdn_proxy.io.origin import Fetch, OriginClient, Response
 from ecdn_proxy.wire.ids import sentence
 from ecdn_proxy.wire.peer import Contact, PeerMessage
 
@@ -46,8 +46,8 @@ class NodeLinks(Protocol):
         """Whether a link holds more unsent bytes than it should."""
         ...
 
-    def stats(self) -> Mapping[str, object]:
-        """Open links, by device."""
+    def hang_up_all(self, why: str) -> None:
+        """Close every link."""
         ...
 
 
@@ -236,7 +236,7 @@ class Performer:
             effect.request.headers,
             f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
             effect.if_range,
-            FetchEvents(head=fetch.head, data=fetch.data, end=fetch.end, fail=fetch.fail),
+            fetch,
         )
 
     def utc(self) -> float:
@@ -280,7 +280,7 @@ class Performer:
             request.headers,
             fields.get("range"),
             fields.get("if-range"),
-            FetchEvents(head=own.head, data=response.add_body, end=own.end, fail=own.fail),
+            own,
         )
 
     def forget_own_fetch(self, viewer: int) -> None:
@@ -348,6 +348,10 @@ class _OwnFetch:
         """The origin has answered."""
         if self.running is not None:
             self._response.set_own_head(own_head(answer, self._why), self.running)
+
+    def data(self, data: bytes) -> None:
+        """More of the body has come."""
+        self._response.add_body(data)
 
     def end(self) -> None:
         """The body is complete."""

@@ -28,9 +28,9 @@ from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.core.report.usage import Usage
 from ecdn_proxy.core.settings import Settings
 from ecdn_proxy.io import clock
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.tls_links.contexts import contexts
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.signalling import Relayed, Undeliverable
 from ecdn_proxy.wire.tracker import Welcome
@@ -75,21 +75,13 @@ class Sharing:
             utc=clock.utc,
             stun_servers=settings.stun_servers,
             engine=settings.webrtc_engine,
-            forged=self._offer_refused,
-            no_way=self._out_of_reach,
         )
         self.links = Links(
             Ourselves(identity.device, identity.tenant, version, place.addresses, place.link),
             place.listen,
             contexts(*identity.chain),
             place.allowed,
-            LinkEvents(
-                opened=runner.link_opened,
-                closed=runner.link_closed,
-                received=runner.link_received,
-                ready=runner.link_ready,
-                passed_over=runner.link_passed_over,
-            ),
+            runner,
             webrtc if settings.webrtc and settings.sharing else None,
         )
 
@@ -223,9 +215,3 @@ class Sharing:
 
     def _signal(self, message: Relayed) -> bool:
         return self.session is not None and self.session.link.send(message)
-
-    def _offer_refused(self, device: str, why: str) -> None:
-        self._conditions.raise_condition("offer-refused", f"{device[:8]}: {why}")
-
-    def _out_of_reach(self, device: str, why: str) -> None:
-        self._conditions.raise_condition("peers-out-of-reach", f"{device[:8]}: {why}")

@@ -3,71 +3,79 @@
     greeting ──Hello of the proven device──► open ──Bye──► over
         └──Bye, fault, other protocol────────────────────► over
 
-    Handshake(tenant, device)     of one link, on this side
-        take(message, now_s)     one of the link's own messages -> what its carrier does
+    Ourselves                     what this agent says of itself: hello() and contact()
+    Handshake(tenant, device)     of one connection, on this side
+        judge(message, now_s)    one of the connection's own messages -> what to do about it
         ping(now_s)              the next Ping to send; the Pong measures `rtt_ms`
-        passes_over()            a message that only a later release knows
-    OWN                      the link's own messages; all others are the node's, once the link is open
+        count_passed_over()      a message that only a later release knows
+    OWN                      the connection's own messages; all others are the node's, once the connection is open
 
-The carriers are io/tls_links/connection (TLS) and io/webrtc/channel (WebRTC). Theirs is how bytes become messages, when
-to ping, how long silence may last, and how a link ends. Both tell an `Owner`, which for either is a hub
-(io/tls_links/hub, io/webrtc/hub).
+io/link_connection has one for each connection. How bytes become messages, when to ping and how long silence may last
+is decided by the two kinds of connection (io/tls_links/connection and io/webrtc/channel).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Ping, Pong
+from ecdn_proxy.wire.peer import Bye, Contact, Hello, LinkKind, PeerMessage, Ping, Pong
 from ecdn_proxy.wire.version import PROTOCOL
 
 OWN = frozenset({Hello, Ping, Pong, Bye})
+ADDRESSES_MAX = 8
+"""How many addresses a Contact names."""
 
 _RTT_WEIGHT = 0.25
 """Of a new sample beside all before it."""
 
 
-class Owner[L](Protocol):
-    """Whoever opens links and hears of them; `L` is what carries one."""
+@dataclass(slots=True)
+class Ourselves:
+    """What this agent says of itself. Its hubs share one object, so that a change counts for all that is said later."""
+
+    device: str
+    tenant: str
+    version: str
+    addresses: tuple[str, ...]
+    """Where others may dial it."""
+    link: LinkKind = "wired"
+    port: int = 0
+    """Where it listens; io/tls_links/hub fills in the real one."""
+    streams: tuple[str, ...] = ()
+    """Which streams are watched here."""
+    serves: bool = True
+    """Whether others may ask this agent for segments."""
+
+    def contact(self) -> Contact:
+        """How others reach this agent."""
+        return Contact(self.device, self.addresses[:ADDRESSES_MAX], self.port, self.link)
 
     def hello(self) -> Hello:
-        """What we say of ourselves now."""
-        ...
-
-    def greeted(self, link: L, hello: Hello, /) -> None:
-        """The other end's Hello is good; the link is open."""
-        ...
-
-    def received(self, link: L, message: PeerMessage, /) -> None:
-        """A message on an open link."""
-        ...
-
-    def passed_over(self, link: L, tag: int, /) -> None:
-        """The first message that this release does not know; the further ones are only counted."""
-        ...
-
-    def drained(self, link: L, /) -> None:
-        """A link that was full can take more."""
-        ...
-
-    def ended(self, link: L, end: "LinkEnd", /) -> None:
-        """The link is closed for use."""
-        ...
+        """The first message of every connection."""
+        return Hello(PROTOCOL, self.device, self.tenant, self.version, self.contact(), self.streams, self.serves)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkEnd:
-    """How a link ended."""
+    """How a connection ended."""
 
     why: str
     misbehaved: bool = False
+    last_word: Literal["none", "bye", "parting"] = "none"
+    """What the other end said last: nothing that shows that this was all; a Bye; or the Bye with which a link moves to
+    another connection (core/connect/handover)."""
 
 
 class Handshake:
-    """One side's; `device` is whom the certificate or the signature proves, "" until it is known."""
+    """One side's view of one connection.
 
-    def __init__(self, tenant: str, device: str = "") -> None:
+    `device` is whom the certificate or the signature proves, "" until it is known.
+    `parting` is the reason that a Bye gives when the link moves to another connection.
+    """
+
+    def __init__(self, tenant: str, device: str = "", parting: str = "") -> None:
         self._tenant = tenant
+        self._parting = parting
         self._number = 0
         self._pinged_s: float | None = None
         self._measured = False
@@ -85,23 +93,25 @@ class Handshake:
         """The other end's release, "" before its Hello."""
         return "" if self.heard is None else self.heard.version
 
-    def take(self, message: PeerMessage, now_s: float) -> Hello | Pong | LinkEnd | None:
+    def judge(self, message: PeerMessage, now_s: float) -> Hello | Pong | LinkEnd | None:
         """What to do about one of `OWN`, and about any message before a good Hello.
 
-        Hello: it is good, open the link; Pong: send it; End: end the link; None: nothing.
+        A Hello is good: open the connection. A Pong: send it. A LinkEnd: end the connection. None: do nothing.
 
         Raises:
             PeerMisbehaved: nobody who keeps to the protocol says this, or not now.
         """
         match message:
+            case Bye(why) if why and why == self._parting:
+                return LinkEnd(why, last_word="parting")
             case Bye(why):
-                return LinkEnd(why or "the other end said Bye")
+                return LinkEnd(why or "the other end said Bye", last_word="bye")
             case _ if self.heard is None:
                 return self._greet(message)
             case Ping(number):
                 return Pong(number)
             case Pong(number):
-                self._answered(number, now_s)
+                self._pong_came(number, now_s)
             case Hello():
                 raise PeerMisbehaved("a second Hello on one link")
         return None
@@ -113,8 +123,8 @@ class Handshake:
         self.unanswered += 1
         return Ping(self._number)
 
-    def passes_over(self) -> bool:
-        """Count a message that only a later release knows; whether it is the first, of which the owner is told."""
+    def count_passed_over(self) -> bool:
+        """Count a message that only a later release knows; whether it is the first on this connection."""
         self.passed_over += 1
         return self.passed_over == 1
 
@@ -130,7 +140,7 @@ class Handshake:
         self.heard = message
         return message
 
-    def _answered(self, number: int, now_s: float) -> None:
+    def _pong_came(self, number: int, now_s: float) -> None:
         self.unanswered = 0
         if number != self._number or self._pinged_s is None:
             return

@@ -1,7 +1,7 @@
 """Agents of one tenant find each other on the link by mDNS (RFC 6762, RFC 6763).
 
-    MdnsBrowser(ourselves, addresses, networks, told)      start()  set_streams(streams, serves)  close()
-    told    seen(contact, stream_tags)   lost(device)
+    MdnsBrowser(ourselves, addresses, networks, consumer)      start()  set_streams(streams, serves)  close()
+    LanConsumer     hears who is seen and who is lost
 
     instance   <device>._ecdn._tcp.local.     host   <device>.local.     never a host's or a user's name
     TXT        v   protocol number            id  device
@@ -21,8 +21,9 @@ over `lo` for anybody who names the interface by address, without root and altho
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from zeroconf import (  # type: ignore[attr-defined]  # the package keeps the DNS classes there without listing them
     DNSOutgoing,
@@ -72,13 +73,16 @@ class Announced:
     link: LinkKind = "wired"
 
 
-@dataclass(frozen=True, slots=True)
-class LanEvents:
-    """Calls as agents come and go; `seen` again whenever something of it changed."""
+class LanConsumer(Protocol):
+    """Whoever wants to know which agents are on the link; told on the event loop, never awaited."""
 
-    seen: Callable[[Contact, tuple[str, ...], bool], None]
-    """contact, stream tags, serves"""
-    lost: Callable[[str], None]
+    def lan_seen(self, contact: Contact, stream_tags: tuple[str, ...], serves: bool, /) -> None:
+        """An agent is there; told again whenever something that it announces has changed."""
+        ...
+
+    def lan_lost(self, device: str, /) -> None:
+        """An agent said goodbye, or its records have expired."""
+        ...
 
 
 def stream_tag(stream: str) -> str:
@@ -94,12 +98,12 @@ class MdnsBrowser(RecordUpdateListener):
         ourselves: Announced,
         addresses: Sequence[str],
         networks: Networks,
-        told: LanEvents,
+        consumer: LanConsumer,
     ) -> None:
         self._ourselves = ourselves
         self._addresses = list(addresses)
         self._networks = networks
-        self._told = told
+        self._consumer = consumer
         self._tasks = Tasks(_our_fault)
         self._zeroconf: AsyncZeroconf | None = None
         self._known: dict[str, tuple[Contact, tuple[str, ...], bool]] = {}
@@ -203,7 +207,7 @@ class MdnsBrowser(RecordUpdateListener):
         gone, self._gone = self._gone, set()
         for device in gone:
             if self._known.pop(device, None) is not None:
-                self._told.lost(device)
+                self._consumer.lan_lost(device)
         if self._zeroconf is None:
             return
         zeroconf = self._zeroconf.zeroconf
@@ -220,7 +224,7 @@ class MdnsBrowser(RecordUpdateListener):
         found = self._parsed(device, info)
         if found is not None and self._known.get(device) != found:
             self._known[device] = found
-            self._told.seen(*found)
+            self._consumer.lan_seen(*found)
 
     def _parsed(self, device: str, info: AsyncServiceInfo) -> tuple[Contact, tuple[str, ...], bool] | None:
         said = info.decoded_properties

@@ -1,9 +1,9 @@
 """Fetches from origins: a viewer's own request for one segment, streamed.
 
     OriginClient(ca_file, hosts, allow_local)
-        start(url, headers, range_header, if_range, told) -> Fetch      prepare(url)      close()
-    Fetch    abort()  pause()  resume()
-    told     head(Response)  data(bytes)  end()  fail(why): head once, then data, then exactly one of end and fail
+        start(url, headers, range_header, if_range, consumer) -> Fetch      prepare(url)      close()
+    Fetch            abort()  pause()  resume()
+    FetchConsumer    head once, then data, then exactly one of end and fail
 
 The viewer's headers go along, for they carry its authorisation; what belongs to its connection, its cache or its own
 range does not. Certificates are always verified: the system's roots and those that IT added. An answer that is cut
@@ -13,8 +13,9 @@ Addresses are watched by io/address_guard.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 from cachetools import TTLCache
@@ -60,14 +61,24 @@ class Response:
     """The body's end can be told from a broken connection (Content-Length or chunks); share nothing that is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class FetchEvents:
-    """Calls that a fetch makes; none after `abort`."""
+class FetchConsumer(Protocol):
+    """Whoever wants what a fetch brings; told nothing more after `abort`."""
 
-    head: Callable[[Response], None]
-    data: Callable[[bytes], None]
-    end: Callable[[], None]
-    fail: Callable[[str], None]
+    def head(self, response: Response, /) -> None:
+        """The origin has answered."""
+        ...
+
+    def data(self, data: bytes, /) -> None:
+        """More of the body has come."""
+        ...
+
+    def end(self) -> None:
+        """The body is complete."""
+        ...
+
+    def fail(self, why: str, /) -> None:
+        """The rest cannot come."""
+        ...
 
 
 def request_headers(headers: Headers, range_header: str | None, if_range: str | None) -> Headers:
@@ -98,7 +109,7 @@ class Fetch:
         self._aborted = False
 
     def abort(self) -> None:
-        """Stop; nothing more is told."""
+        """Stop; nothing more is consumer."""
         self._aborted = True
         if self._task is not None:
             self._task.cancel()
@@ -172,11 +183,11 @@ class OriginClient:
         connection.release()
 
     def start(
-        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, told: FetchEvents
+        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, consumer: FetchConsumer
     ) -> Fetch:
         """Ask for `url`; the range and its validator are this request's own, never the viewer's."""
         fetch = Fetch()
-        work = self._run(fetch, url, request_headers(headers, range_header, if_range), told)
+        work = self._run(fetch, url, request_headers(headers, range_header, if_range), consumer)
         fetch.begin(self._tasks.start(work, "fetch"))
         return fetch
 
@@ -185,29 +196,29 @@ class OriginClient:
         await self._tasks.close()
         await self._session.close()
 
-    async def _run(self, fetch: Fetch, url: str, headers: Headers, told: FetchEvents) -> None:
+    async def _run(self, fetch: Fetch, url: str, headers: Headers, consumer: FetchConsumer) -> None:
         try:
             response = await self._ask(url, headers)
             try:
-                await self._pump(fetch, response, told)
+                await self._pump(fetch, response, consumer)
             finally:
                 response.release()  # and close it, unless the body was read to its end
         except (aiohttp.ClientError, OSError, Unavailable) as error:
             if fetch.wanted():
-                told.fail(_why(error))
+                consumer.fail(_why(error))
         else:
             if fetch.wanted():
-                told.end()
+                consumer.end()
 
-    async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, told: FetchEvents) -> None:
-        told.head(_head(response))
+    async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, consumer: FetchConsumer) -> None:
+        consumer.head(_head(response))
         content = response.content
         while fetch.wanted():
             await fetch.may_read()
             data = await content.readany()
             if not data or not fetch.wanted():
                 return
-            told.data(data)
+            consumer.data(data)
 
     async def _ask(self, url: str, headers: Headers) -> aiohttp.ClientResponse:
         """The first answer that is no redirect."""

@@ -13,14 +13,14 @@ from ecdn_proxy.agent.addresses import Place
 from ecdn_proxy.agent.links import Links
 from ecdn_proxy.agent.network_monitor import NetworkMonitor
 from ecdn_proxy.core import events
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.tracker import Network
+from tests.agent.linked import LinkRecorder
 from tests.io.conftest import nothing_left
 from tests.io.switching import authority, identity
-from tests.io.waiting import Record
 
 __all__ = ["nothing_left"]
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
@@ -37,16 +37,16 @@ class Machine:
     """One agent's links and network; `now` is what a look at its interfaces finds."""
 
     def __init__(self, tenant: Authority, device: str, address: str) -> None:
-        self.record = Record()
+        recorder = LinkRecorder()
+        self.record = recorder.record
         self.looks = 0
         self.now: Place | None = place(address)
         who = identity(tenant, device)
         pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
-        told = LinkEvents(*(self.record.tell(it) for it in ("opened", "closed", "received", "ready")))
         here = place(address)
         ourselves = Ourselves(device, who.tenant, "test", here.addresses)
         contexts = Contexts(server_context(*pem), client_context(*pem))
-        self.links = Links(ourselves, (address, 0), contexts, here.allowed, told, None)
+        self.links = Links(ourselves, (address, 0), contexts, here.allowed, recorder, None)
         self.monitor = NetworkMonitor(
             here, self._look, self.links, device, TAG, node=self, follower=self, conditions=self
         )

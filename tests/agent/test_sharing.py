@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from ecdn_proxy.agent.sharing import Sharing
 from ecdn_proxy.core import events
+from ecdn_proxy.core.connect import dialer
 from ecdn_proxy.io.identity import load
 from ecdn_proxy.wire.peer import Bye
 from ecdn_proxy.wire.signalling import Call
@@ -96,10 +98,19 @@ async def test_a_renewed_certificate_is_used_at_once(tmp_path: Path) -> None:
 
 
 async def test_without_a_coordinator_nothing_can_be_signalled(tmp_path: Path) -> None:
-    async with enrolled(tmp_path) as (agent, sharing):
+    async with enrolled(tmp_path) as (_, sharing):
         assert sharing._signal(Call("ann", "me", "ab" * 8, contact("me"))) is False
-        sharing._offer_refused("a" * 40, "it was changed")
-        sharing._out_of_reach("b" * 40, "nobody answers")
+
+
+async def test_what_links_cannot_do_becomes_a_condition(tmp_path: Path) -> None:
+    async with enrolled(tmp_path) as (agent, sharing):
+        sharing.links.offer_forged("a" * 40, "it was changed")
+        sharing.links._perform_dialling(dialer.Unreachable("b" * 40, "nobody answers", False, True))
+        with capture_logs() as lines:
+            sharing.links.refused("10.1.0.9", "no Hello within 3 s")
+        assert [(it["log_level"], it["address"], it["why"]) for it in lines] == [
+            ("debug", "10.1.0.9", "no Hello within 3 s")
+        ]
         texts = {it.code: it.text for it in agent.system.status().conditions}
         assert texts["offer-refused"] == "aaaaaaaa: it was changed"
         assert texts["peers-out-of-reach"] == "bbbbbbbb: nobody answers"

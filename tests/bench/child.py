@@ -26,11 +26,13 @@ import uvloop
 
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.coordinator_client import CoordinatorLink, enrol
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.identity import Identity
+from ecdn_proxy.io.link_connection import ConnectionKind, LinkConnection
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
-from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
-from ecdn_proxy.wire.peer import Contact, End, Get, PeerMessage, Piece, Refused
+from ecdn_proxy.io.tls_links.hub import TlsHub
+from ecdn_proxy.io.webrtc.hub import WebrtcHub
+from ecdn_proxy.wire.peer import Contact, End, Get, Hello, PeerMessage, Piece, Refused
 from ecdn_proxy.wire.signalling import Answer, Bye, Call, Offer, Undeliverable
 from ecdn_proxy.wire.tracker import FromAgent, FromCoordinator, Here, Network, Watch
 from ecdn_proxy.wire.version import PROTOCOL
@@ -39,6 +41,8 @@ from tests.demo import pki
 from tests.demo.clock import seconds
 from tests.demo.parts import PEER_PORT, Agent, Plan
 from tests.demo.stage import Stage
+from tests.io.holding import Holder
+from tests.io.waiting import Record
 from tests.product.outside import through
 from tests.product.strange import HOST, Strange
 
@@ -48,13 +52,14 @@ ADDRESS = "127.0.0.99"
 SEGMENTS = 8
 
 
-class Child:
+class Child(Holder):
     """A device that links to the agent and asks for segments that the agent has."""
 
     def __init__(self, identity: Identity, agent: Contact, stream: str) -> None:
+        super().__init__(Record(), dial=self._called)
         self.identity, self.agent, self.stream = identity, agent, stream
         self.parts: dict[int, list[bytes]] = {}
-        self.ended: dict[int, asyncio.Event] = {}
+        self.whole: dict[int, asyncio.Event] = {}
         self.opened = asyncio.Event()
         self.requests = 0
         self.hub: TlsHub | WebrtcHub | None = None
@@ -70,45 +75,45 @@ class Child:
         if isinstance(message, Call | Offer | Answer | Bye | Undeliverable) and isinstance(self.hub, WebrtcHub):
             self.hub.heard(message)
 
-    def _received(self, _: str, message: PeerMessage) -> None:
+    def link_received(self, _: str, message: PeerMessage) -> None:
         match message:
             case Piece(request, index, data):
                 parts = self.parts.setdefault(request, [])
                 assert index == len(parts)
                 parts.append(bytes(data))
             case End(request):
-                self.ended[request].set()
+                self.whole[request].set()
             case Refused(_, reason):
                 raise SystemExit(f"the agent refused a segment: {reason}")
 
-    def _closed(self, _: str, why: str, __: bool) -> None:
-        if not self.opened.is_set():
-            raise SystemExit(f"no link: {why}")
+    def greeted(self, connection: LinkConnection, contact: Contact, hello: Hello) -> None:
+        super().greeted(connection, contact, hello)
+        self.opened.set()
+
+    def dial_failed(self, _: ConnectionKind, device: str, why: str, misbehaved: bool) -> None:
+        raise SystemExit(f"no link: {why}")
+
+    def _called(self, contact: Contact) -> None:
+        if self.hub is not None:
+            self.hub.dial(contact)
 
     @asynccontextmanager
     async def linked(self, way: Way) -> AsyncIterator[None]:
         """A link by TLS or by WebRTC."""
         self.opened.clear()
         who = self.identity
-        ourselves = Ourselves(who.device, who.tenant, "bench", (ADDRESS,))
+        ourselves = Ourselves(who.device, who.tenant, "bench", (ADDRESS,), port=PEER_PORT)
+        ourselves.streams, ourselves.serves = (self.stream,), False
         networks = [ip_network("127.0.0.0/8")]
-        told = WebrtcEvents(
-            lambda *_: self.opened.set(),
-            self._closed,
-            self._received,
-            lambda _: None,
-            called=lambda contact: self.hub.dial(contact) if self.hub is not None else None,
-        )
         if way == "webrtc":
             say = self.coordinator.send
-            hub: TlsHub | WebrtcHub = WebrtcHub(ourselves, who, PEER_PORT, networks, told, say, clock.utc)
+            hub: TlsHub | WebrtcHub = WebrtcHub(ourselves, who, networks, self, self, say, clock.utc)
         else:
             pem = (who.certificate_pem, who.keys.tls, who.tenant_root_pem)
-            plain = LinkEvents(told.opened, told.closed, told.received, told.ready)
-            hub = TlsHub(ourselves, (ADDRESS, 0), Contexts(server_context(*pem), client_context(*pem)), networks, plain)
+            contexts = Contexts(server_context(*pem), client_context(*pem))
+            hub = TlsHub(ourselves, (ADDRESS, 0), contexts, networks, self, self)
             await hub.start()
         self.hub = hub
-        hub.set_streams((self.stream,), False)
         try:
             hub.dial(self.agent)
             async with asyncio.timeout(20):
@@ -123,11 +128,11 @@ class Child:
         assert self.hub is not None
         self.requests += 1
         number = self.requests
-        ended = self.ended[number] = asyncio.Event()
-        self.hub.send(self.agent.device, Get(number, key, self.stream, 0))
+        ended = self.whole[number] = asyncio.Event()
+        self.send(self.agent.device, Get(number, key, self.stream, 0))
         async with asyncio.timeout(10):
             await ended.wait()
-        del self.ended[number]
+        del self.whole[number]
         return b"".join(self.parts.pop(number))
 
 

@@ -25,18 +25,21 @@ from typing import Any
 import psutil
 import uvloop
 
+from ecdn_proxy.agent.links import Links
 from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.front.cli import DESCRIPTORS
+from ecdn_proxy.io.handshake import Ourselves
+from ecdn_proxy.io.link_connection import ConnectionKind
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.sansio.descriptors import raise_descriptor_limit
 from ecdn_proxy.sansio.driver import Driver
 from ecdn_proxy.sim.seal import QuickSeal
 from ecdn_proxy.wire.peer import Ask, Contact, Finished, Follow, Granted, Held, PeerMessage
 from ecdn_proxy.wire.tracker import COMMITTEE_MAX
+from tests.bench.idle import Idle
 from tests.io.material import TENANT, Root, root
 
 HOME = "home"
@@ -52,7 +55,7 @@ def _contexts(material: dict[str, str]) -> Contexts:
     return Contexts(server_context(*pem), client_context(*pem))
 
 
-class Home:
+class Home(Idle):
     """The child process: a hub and a node, as in an agent; commands on stdin, figures on stdout."""
 
     def __init__(self, material: dict[str, str]) -> None:
@@ -68,18 +71,23 @@ class Home:
             share_after_watching_s=60,
         )
         self.driver: Driver[events.Event, events.Effect] = Driver(self.node, self._perform, self._failed)
-        told = LinkEvents(
-            opened=self._opened,
-            closed=lambda device, why, bad: self.driver.feed(events.LinkClosed(device, why, bad)),
-            received=lambda device, message: self.driver.feed(events.Received(device, message)),
-            ready=lambda device: self.driver.feed(events.LinkReady(device)),
-        )
         ourselves = Ourselves(HOME, TENANT, "bench", ("127.0.0.1",))
-        self.hub = TlsHub(ourselves, ("127.0.0.1", 0), _contexts(material), LOOPBACK, told)
+        self.hub = Links(ourselves, ("127.0.0.1", 0), _contexts(material), LOOPBACK, self, None)
 
-    def _opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
+    def link_opened(
+        self, contact: Contact, kind: ConnectionKind, streams: tuple[str, ...], serves: bool, rtt_ms: float
+    ) -> None:
         self.links += 1
-        self.driver.feed(events.LinkOpened(contact, "lan", streams, serves, rtt_ms))
+        self.driver.feed(events.LinkOpened(contact, kind, streams, serves, rtt_ms))
+
+    def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
+        self.driver.feed(events.LinkClosed(device, why, misbehaved))
+
+    def link_received(self, device: str, message: PeerMessage) -> None:
+        self.driver.feed(events.Received(device, message))
+
+    def link_ready(self, device: str) -> None:
+        self.driver.feed(events.LinkReady(device))
 
     def _perform(self, effect: events.Effect) -> None:
         if isinstance(effect, events.Send):
@@ -112,25 +120,24 @@ def keys() -> Iterator[str]:
             yield key
 
 
-class Viewer:
+class Viewer(Idle):
     """One link to the home, and its open question."""
 
     def __init__(self, material: dict[str, str]) -> None:
         name = material["device"]
         self.opened = asyncio.Event()
         self.answered = asyncio.Event()
-        told = LinkEvents(
-            opened=lambda *_: self.opened.set(), closed=self._closed, received=self._received, ready=lambda _: None
-        )
         ourselves = Ourselves(name, TENANT, "bench", ("127.0.0.1",))
-        self.hub = TlsHub(ourselves, ("127.0.0.1", 1), _contexts(material), LOOPBACK, told)  # it only dials
+        self.hub = Links(ourselves, ("127.0.0.1", 1), _contexts(material), LOOPBACK, self, None)  # it only dials
 
-    @staticmethod
-    def _closed(device: str, why: str, misbehaved: bool) -> None:
+    def link_opened(self, *_: object) -> None:
+        self.opened.set()
+
+    def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
         print(f"a link ended: {why}", file=sys.stderr, flush=True)
         os._exit(1)
 
-    def _received(self, device: str, message: PeerMessage) -> None:
+    def link_received(self, device: str, message: PeerMessage) -> None:
         if isinstance(message, Granted):
             self.hub.send(HOME, Finished(message.key, message.lease, "complete", 200, ""))
         if isinstance(message, (Granted, Follow)):

@@ -22,11 +22,13 @@ from typing import Any
 
 import uvloop
 
+from ecdn_proxy.agent.links import Links
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.tls_links.connection import WRITE_LOW_BYTES
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context, server_context
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
+from tests.bench.idle import Idle
 from tests.io.material import TENANT, root
 
 CASES = ("link", "streams")
@@ -38,7 +40,7 @@ def _contexts(material: dict[str, str]) -> Contexts:
     return Contexts(server_context(*pem), client_context(*pem))
 
 
-class Side:
+class Side(Idle):
     """One of the two processes; `mine` is its device."""
 
     def __init__(self, arguments: argparse.Namespace, material: dict[str, str]) -> None:
@@ -58,58 +60,60 @@ class Side:
         if self.seen == self.pieces:
             self.done.set()
 
-    def _message(self, device: str, message: PeerMessage) -> None:
+    # ---- what links tell (a LinkConsumer)
+
+    def link_opened(self, *_: object) -> None:
+        self.wake.set()
+
+    def link_received(self, device: str, message: PeerMessage) -> None:
         if isinstance(message, Piece):
             self.take(message.data)
         elif isinstance(message, Get):
             self.asked.set()
 
-    def _closed(self, device: str, why: str, misbehaved: bool) -> None:
+    def link_closed(self, device: str, why: str, misbehaved: bool) -> None:
         if self.pieces not in {self.sent, self.seen}:
             print(f"the link ended early: {why}", file=sys.stderr, flush=True)
             os._exit(1)
         self.done.set()
 
-    def hub(self) -> TlsHub:
-        told = LinkEvents(
-            opened=lambda *_: self.wake.set(),
-            closed=self._closed,
-            received=self._message,
-            ready=lambda _: self.wake.set(),
-        )
+    def link_ready(self, device: str) -> None:
+        self.wake.set()
+
+    def links(self) -> Links:
         ourselves = Ourselves(self.mine, TENANT, "bench", ("127.0.0.1",))
-        return TlsHub(ourselves, ("127.0.0.1", 0), self.contexts, [ip_network("127.0.0.0/8")], told)
+        return Links(ourselves, ("127.0.0.1", 0), self.contexts, [ip_network("127.0.0.0/8")], self, None)
 
 
 async def link_send(side: Side) -> float:
-    hub = side.hub()
-    await hub.start()
-    print(hub.port, flush=True)
+    links = side.links()
+    await links.start()
+    print(links.port, flush=True)
     await side.asked.wait()
     begun = time.process_time()
     data = os.urandom(PIECE_BYTES)
     for index in range(side.pieces):
-        hub.send("b", Piece(1, index % 64, data))
+        links.send("b", Piece(1, index % 64, data))
         side.sent += 1
-        if hub.is_full("b"):
+        if links.is_full("b"):
             side.wake.clear()
             await side.wake.wait()
     await side.done.wait()
     used = time.process_time() - begun
-    await hub.close()
+    await links.close()
     return used
 
 
 async def link_receive(side: Side, port: int) -> float:
-    hub = side.hub()
-    await hub.start()
-    hub.dial(Contact("a", ("127.0.0.1",), port))
+    links = side.links()
+    await links.start()
+    links.dial(Contact("a", ("127.0.0.1",), port))
     await side.wake.wait()
     begun = time.process_time()
-    hub.send("a", Get(1, KEY, STREAM, 0))
+    links.send("a", Get(1, KEY, STREAM, 0))
     await side.done.wait()
     used = time.process_time() - begun
-    await hub.close()
+    await links.close()
     return used
 
 

@@ -37,20 +37,23 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock
+from ecdn_proxy.io.handshake import LinkEnd, Ourselves
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.interfaces import interfaces
-from ecdn_proxy.io.tls_links.hub import Ourselves
+from ecdn_proxy.io.link_connection import ConnectionKind, LinkConnection
 from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
 from ecdn_proxy.io.webrtc.aiortc_engine import only_from
 from ecdn_proxy.io.webrtc.engine import EngineName
-from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
+from ecdn_proxy.io.webrtc.hub import WebrtcHub
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Contact, Get, PeerMessage, Piece
+from ecdn_proxy.wire.peer import Contact, Get, Hello, PeerMessage, Piece
 from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import read_from_coordinator
+from tests.io.holding import Holder
 from tests.io.switching import identity
+from tests.io.waiting import Record
 
 CASES = ("stock", "settings", "asyncio", "ours", "apart", "wrtc")
 BURST_S = 2.0
@@ -180,17 +183,18 @@ async def stock(arguments: argparse.Namespace, wire: Wire) -> dict[str, float]:
 # ---- our links
 
 
-class Ours:
+class Ours(Holder):
     """One of the two processes, with our hub."""
 
     def __init__(self, arguments: argparse.Namespace, wire: Wire, who: Identity) -> None:
+        super().__init__(Record())
         self.arguments, self.wire, self.who = arguments, wire, who
         self.pieces = int(arguments.mb * 1e6) // PIECE_BYTES
         self.other = "b" if who.device == "a" else "a"
         self.opened, self.asked, self.done, self.ready = (asyncio.Event() for _ in range(4))
         self.seen = 0
 
-    def received(self, _: str, message: PeerMessage) -> None:
+    def link_received(self, _: str, message: PeerMessage) -> None:
         if isinstance(message, Piece):
             self.seen += 1
             if self.seen == self.pieces:
@@ -198,7 +202,17 @@ class Ours:
         elif isinstance(message, Get):  # the first asks for the pieces, the second says that they have come
             (self.done if self.asked.is_set() else self.asked).set()
 
-    def closed(self, _: str, why: str, __: bool) -> None:
+    def greeted(self, connection: LinkConnection, contact: Contact, hello: Hello) -> None:
+        super().greeted(connection, contact, hello)
+        self.opened.set()
+
+    def drained(self, connection: LinkConnection) -> None:
+        self.ready.set()
+
+    def ended(self, connection: LinkConnection, end: LinkEnd) -> None:
+        self.dial_failed("webrtc", connection.device, end.why, end.misbehaved)
+
+    def dial_failed(self, _: ConnectionKind, device: str, why: str, misbehaved: bool) -> None:
         if not self.done.is_set():
             print(f"the link ended early: {why}", file=sys.stderr, flush=True)
             os._exit(1)
@@ -212,11 +226,10 @@ class Ours:
             hub.heard(read_from_coordinator(base64.b64decode(line)))  # type: ignore[arg-type]  # what the parent relays
 
     async def run(self) -> dict[str, float]:
-        told = WebrtcEvents(lambda *_: self.opened.set(), self.closed, self.received, lambda _: self.ready.set())
         at = self.arguments.address
-        ourselves = Ourselves(self.who.device, self.who.tenant, "bench", (at,))
+        ourselves = Ourselves(self.who.device, self.who.tenant, "bench", (at,), port=7688)
         engine: EngineName = "wrtc" if self.arguments.case == "wrtc" else "aiortc"
-        hub = WebrtcHub(ourselves, self.who, 7688, [ip_network(at)], told, self.say, clock.utc, (), engine)
+        hub = WebrtcHub(ourselves, self.who, [ip_network(at)], self, self, self.say, clock.utc, (), engine)
         tasks = Tasks(lambda name, error: print(name, repr(error), file=sys.stderr, flush=True))
         tasks.start(self.listen(hub), "switchboard")
         begun = time.perf_counter()
@@ -224,32 +237,32 @@ class Ours:
             hub.dial(Contact("b", (at,), 7688))
         await self.opened.wait()
         setup = time.perf_counter() - begun
-        work = self.send if self.who.device == "a" else self.receive
-        result = await measured(lambda: work(hub), _profile(self.arguments))
+        work = self.send_pieces if self.who.device == "a" else self.receive_pieces
+        result = await measured(work, _profile(self.arguments))
         await asyncio.sleep(0.3)
         await tasks.close()
         await hub.close()
         return {"setup_ms": setup * 1_000, **result}
 
-    async def send(self, hub: WebrtcHub) -> None:
+    async def send_pieces(self) -> None:
         await self.asked.wait()
         data = os.urandom(PIECE_BYTES)
         pace = Pace(self.arguments.mbps)
         for index in range(self.pieces):
-            await self.give(hub, index, data)
+            await self.give(index, data)
             await pace.passed(PIECE_BYTES)
         await self.done.wait()
 
-    async def give(self, hub: WebrtcHub, index: int, data: bytes) -> None:
-        hub.send(self.other, Piece(1, index % 64, data))
-        if hub.is_full(self.other):
+    async def give(self, index: int, data: bytes) -> None:
+        self.send(self.other, Piece(1, index % 64, data))
+        if self.is_full(self.other):
             self.ready.clear()
             await self.ready.wait()
 
-    async def receive(self, hub: WebrtcHub) -> None:
-        hub.send(self.other, Get(1, KEY, STREAM, 0))
+    async def receive_pieces(self) -> None:
+        self.send(self.other, Get(1, KEY, STREAM, 0))
         await self.done.wait()
-        hub.send(self.other, Get(2, KEY, STREAM, 0))
+        self.send(self.other, Get(2, KEY, STREAM, 0))
 
 
 class Pace:
@@ -273,13 +286,13 @@ class Pace:
 class Apart(Ours):
     """The process that has the hub: what it sends comes through a socket, from the process that plays the agent."""
 
-    async def send(self, hub: WebrtcHub) -> None:
+    async def send_pieces(self) -> None:
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=self.arguments.door))
         await self.asked.wait()
         writer.write(b"asked\n")
         begun = time.process_time()
         for index in range(self.pieces):
-            await self.give(hub, index, await reader.readexactly(PIECE_BYTES))
+            await self.give(index, await reader.readexactly(PIECE_BYTES))
         await self.done.wait()
         writer.write(f"{time.process_time() - begun}\n".encode())
         await writer.drain()

@@ -1,6 +1,6 @@
 """Agents for the tests: a hub on its own loopback address and what it told, and peers whose bytes a test writes.
 
-Agent(device, address, contexts)    by_hand(agent, context, hello)    served_by_hand(contexts)
+Agent(device, address, contexts)    by_hand(address, port, context, hello)    served_by_hand(contexts)
 hello_of(device)    messages_of(reader)
 """
 
@@ -10,46 +10,32 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.tls_links.contexts import Contexts
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
+from ecdn_proxy.io.tls_links.hub import TlsHub
 from ecdn_proxy.io.tls_links.sockets import Networks
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
+from tests.io.holding import Holder
 from tests.io.material import TENANT
 from tests.io.waiting import DEADLINE_S, Record
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-class Agent:
+class Agent(Holder):
     """A hub on its own loopback address, and what it told."""
 
     def __init__(self, device: str, address: str, contexts: Contexts, networks: Networks = LOOPBACK) -> None:
+        super().__init__(Record())
         self.device, self.address = device, address
-        self.record = Record()
-        self.on_opened: Callable[[str], None] = lambda _: None
-        told = LinkEvents(
-            opened=self._opened,
-            closed=self.record.tell("closed"),
-            received=self.record.tell("received"),
-            ready=self.record.tell("ready"),
-            refused=self.record.tell("refused"),
-            passed_over=self.record.tell("passed_over"),
-        )
-        ourselves = Ourselves(device, TENANT, "test", (address,))
-        self.hub = TlsHub(ourselves, (address, 0), contexts, networks, told)
-
-    def _opened(self, contact: Contact, kind: str, streams: tuple[str, ...], serves: bool, rtt_ms: float) -> None:
-        self.record.tell("opened")(contact, kind, streams, serves, rtt_ms)
-        self.on_opened(contact.device)
+        self.ourselves = Ourselves(device, TENANT, "test", (address,))
+        self.hub = TlsHub(self.ourselves, (address, 0), contexts, networks, self, self)
 
     @property
     def contact(self) -> Contact:
         return Contact(self.device, (self.address,), self.hub.port)
-
-    def messages(self, kind: type[PeerMessage]) -> list[PeerMessage]:
-        return [message for _, message in self.record.all("received") if isinstance(message, kind)]
 
 
 Start = Callable[..., Awaitable[Agent]]
@@ -57,11 +43,11 @@ Start = Callable[..., Awaitable[Agent]]
 
 @contextlib.asynccontextmanager
 async def by_hand(
-    agent: Agent, context: ssl.SSLContext, hello: bytes = b""
+    address: str, port: int, context: ssl.SSLContext, hello: bytes = b""
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A peer whose bytes the test writes."""
     reader, writer = await asyncio.open_connection(
-        agent.address, agent.hub.port, ssl=context, server_hostname="", local_addr=("127.0.0.9", 0)
+        address, port, ssl=context, server_hostname="", local_addr=("127.0.0.9", 0)
     )
     try:
         writer.write(hello)

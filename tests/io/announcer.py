@@ -7,7 +7,7 @@ import asyncio
 import sys
 from ipaddress import ip_network
 
-from ecdn_proxy.io.mdns import Announced, LanEvents, MdnsBrowser
+from ecdn_proxy.io.mdns import Announced, MdnsBrowser
 from ecdn_proxy.wire.peer import Contact
 
 
@@ -16,12 +16,18 @@ def _say(*words: object) -> None:
     sys.stdout.flush()
 
 
-async def main(device: str, address: str, tag: str) -> None:
-    def seen(contact: Contact, tags: tuple[str, ...], serves: bool) -> None:
-        _say("seen", contact.device, contact.addresses[0], contact.port, ",".join(tags) or "-", serves)
+class Printer:
+    """Prints who is seen and who is lost."""
 
-    told = LanEvents(seen, lambda lost: _say("lost", lost))
-    lan = MdnsBrowser(Announced(device, tag, 7688), [address], [ip_network("127.0.0.0/8")], told)
+    def lan_seen(self, contact: Contact, stream_tags: tuple[str, ...], serves: bool) -> None:
+        _say("seen", contact.device, contact.addresses[0], contact.port, ",".join(stream_tags) or "-", serves)
+
+    def lan_lost(self, device: str) -> None:
+        _say("lost", device)
+
+
+async def main(device: str, address: str, tag: str) -> None:
+    lan = MdnsBrowser(Announced(device, tag, 7688), [address], [ip_network("127.0.0.0/8")], Printer())
     await lan.start()
     _say("started")
     loop = asyncio.get_running_loop()

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.io import clock
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.identity import Identity, new_keys_and_csr
-from ecdn_proxy.io.tls_links.hub import Ourselves
 from ecdn_proxy.io.tls_links.sockets import Networks
 from ecdn_proxy.io.webrtc.engine import EngineName
-from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
+from ecdn_proxy.io.webrtc.hub import WebrtcHub
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.enrolment import Enrolled
-from ecdn_proxy.wire.peer import Contact, PeerMessage
+from ecdn_proxy.wire.peer import Contact
 from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import read_from_coordinator
+from tests.io.holding import Holder
 from tests.io.waiting import Record
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -37,7 +38,7 @@ def authority(folder: Path) -> Authority:
     return Authority.open(folder, clock.utc())
 
 
-class RtcAgent:
+class RtcAgent(Holder):
     """A hub and what it told."""
 
     def __init__(
@@ -49,42 +50,26 @@ class RtcAgent:
         stun: tuple[str, ...] = (),
         engine: EngineName = "aiortc",
     ) -> None:
+        super().__init__(Record(), dial=lambda contact: self.hub.dial(contact))
         self.device, self.address = who.device, address
-        self.record = Record()
         self.utc_shift = 0.0
         self.connected = True
-        told = WebrtcEvents(
-            opened=self.record.tell("opened"),
-            closed=self.record.tell("closed"),
-            received=self.record.tell("received"),
-            ready=self.record.tell("ready"),
-            called=self._called,
-            forged=self.record.tell("forged"),
-            passed_over=self.record.tell("passed_over"),
-        )
-        ourselves = Ourselves(who.device, who.tenant, "test", (address,))
+        self.ourselves = Ourselves(who.device, who.tenant, "test", (address,), port=7688)
         self.hub = WebrtcHub(
-            ourselves,
+            self.ourselves,
             who,
-            7688,
             networks,
-            told,
+            self,
+            self,
             lambda message: self.connected and made.relay(message),
             lambda: clock.utc() + self.utc_shift,
             stun,
             engine,
         )
 
-    def _called(self, contact: Contact) -> None:
-        self.record.tell("called")(contact)
-        self.hub.dial(contact)
-
     @property
     def contact(self) -> Contact:
         return Contact(self.device, (self.address,), 7688)
-
-    def messages(self, kind: type[PeerMessage]) -> list[PeerMessage]:
-        return [message for _, message in self.record.all("received") if isinstance(message, kind)]
 
 
 class Exchange:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from zeroconf import ServiceInfo
 
 from ecdn_proxy.io import mdns as lan_module
-from ecdn_proxy.io.mdns import DEVICES_MAX, SERVICE, Announced, LanEvents, MdnsBrowser, stream_tag
+from ecdn_proxy.io.mdns import DEVICES_MAX, SERVICE, Announced, MdnsBrowser, stream_tag
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from tests.io.forging import Forger
@@ -25,12 +25,17 @@ STREAMS = ("ab" * 16, "cd" * 16)
 
 
 class Here:
-    """A Lan in this process."""
+    """An agent's mDNS in this process."""
 
     def __init__(self, device: str, address: str, tag: str = TAG) -> None:
         self.record = Record()
-        told = LanEvents(self.record.tell("seen"), self.record.tell("lost"))
-        self.lan = MdnsBrowser(Announced(device, tag, 7_000, "wifi"), [address], LOOPBACK, told)
+        self.lan = MdnsBrowser(Announced(device, tag, 7_000, "wifi"), [address], LOOPBACK, self)
+
+    def lan_seen(self, contact: Contact, stream_tags: tuple[str, ...], serves: bool) -> None:
+        self.record.tell("seen")(contact, stream_tags, serves)
+
+    def lan_lost(self, device: str) -> None:
+        self.record.tell("lost")(device)
 
     def devices(self) -> set[str]:
         return {contact.device for contact, _, _ in self.record.all("seen")}
@@ -170,6 +175,5 @@ async def test_nothing_tells_a_host_or_a_user(here: Here) -> None:
 
 
 async def test_no_multicast_is_said() -> None:
-    lan = MdnsBrowser(Announced("x", TAG, 1), ["192.0.2.222"], LOOPBACK, LanEvents(lambda *_: None, lambda _: None))
     with pytest.raises(Unavailable, match="mDNS"):
-        await lan.start()
+        await Here("x", "192.0.2.222").lan.start()

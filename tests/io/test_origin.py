@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ecdn_proxy.io import address_guard as guard
 from ecdn_proxy.io import origin
-from ecdn_proxy.io.origin import Fetch, FetchEvents, Headers, OriginClient, Response, request_headers
+from ecdn_proxy.io.origin import Fetch, Headers, OriginClient, Response, request_headers
 from ecdn_proxy.wire.faults import Unavailable
 from tests.demo import pki
 from tests.io.waiting import Record
@@ -115,14 +115,31 @@ async def connect(certificates: pki.Pki) -> AsyncIterator[Connect]:
         await client.close()
 
 
+class Recorder:
+    """Records what a fetch brings."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def head(self, response: Response) -> None:
+        self._record.tell("head")(response)
+
+    def data(self, data: bytes) -> None:
+        self._record.tell("data")(data)
+
+    def end(self) -> None:
+        self._record.tell("end")()
+
+    def fail(self, why: str) -> None:
+        self._record.tell("fail")(why)
+
+
 class Got:
     """One fetch and all that was told of it."""
 
     def __init__(self, client: OriginClient, url: str, headers: Headers = (), *, byte_range: str | None = None) -> None:
         self.record = Record()
-        tell = self.record.tell
-        told = FetchEvents(tell("head"), tell("data"), tell("end"), tell("fail"))
-        self.fetch: Fetch = client.start(url, headers, byte_range, None, told)
+        self.fetch: Fetch = client.start(url, headers, byte_range, None, Recorder(self.record))
 
     async def over(self) -> "Got":
         await self.record.until(lambda: self.record.all("end") or self.record.all("fail"))

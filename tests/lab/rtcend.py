@@ -17,13 +17,16 @@ from pathlib import Path
 import msgspec
 
 from ecdn_proxy.io import clock
+from ecdn_proxy.io.handshake import LinkEnd, Ourselves
 from ecdn_proxy.io.identity import Identity
-from ecdn_proxy.io.tls_links.hub import Ourselves
-from ecdn_proxy.io.webrtc.hub import WebrtcEvents, WebrtcHub
+from ecdn_proxy.io.link_connection import ConnectionKind, LinkConnection
+from ecdn_proxy.io.webrtc.hub import WebrtcHub
 from ecdn_proxy.wire.codec import pack
-from ecdn_proxy.wire.peer import Contact
+from ecdn_proxy.wire.peer import Contact, Hello
 from ecdn_proxy.wire.signalling import Relayed
 from ecdn_proxy.wire.tracker import read_from_coordinator
+from tests.io.holding import Holder
+from tests.io.waiting import Record
 
 PORT = 7688
 
@@ -33,29 +36,35 @@ def _say(*words: str) -> bool:
     return True
 
 
+class Teller(Holder):
+    """Prints what becomes of links."""
+
+    def greeted(self, connection: LinkConnection, contact: Contact, hello: Hello) -> None:
+        super().greeted(connection, contact, hello)
+        _say("opened", contact.device, connection.address)
+
+    def ended(self, connection: LinkConnection, end: LinkEnd) -> None:
+        if self.links.get(connection.device) is connection:
+            _say("closed", connection.device, end.why)
+        super().ended(connection, end)
+
+    def dial_failed(self, kind: ConnectionKind, device: str, why: str, misbehaved: bool) -> None:
+        _say("closed", device, why)
+
+    def offer_forged(self, device: str, why: str) -> None:
+        _say("forged", device, why)
+
+
 async def _run(options: argparse.Namespace, who: Identity) -> None:
 
     def say(message: Relayed) -> bool:
         return _say("say", base64.b64encode(pack(message)).decode())
 
-    def tell(*words: str) -> None:
-        _say(*words)
-
-    def opened(contact: Contact, *_: object) -> None:
-        _say("opened", contact.device, hub.stats()[contact.device].address)
-
-    told = WebrtcEvents(
-        opened=opened,
-        closed=lambda device, why, _: tell("closed", device, why),
-        received=lambda *_: None,
-        ready=lambda _: None,
-        called=lambda contact: hub.dial(contact),
-        forged=lambda device, why: tell("forged", device, why),
-    )
     networks = [ip_network(text) for text in options.networks.split(",")]
     stun = (f"stun:{options.stun}",) if options.stun else ()
-    ourselves = Ourselves(who.device, who.tenant, "lab", (options.address,))
-    hub = WebrtcHub(ourselves, who, PORT, networks, told, say, clock.utc, stun, options.engine)
+    ourselves = Ourselves(who.device, who.tenant, "lab", (options.address,), port=PORT)
+    owner = Teller(Record(), dial=lambda contact: hub.dial(contact))
+    hub = WebrtcHub(ourselves, who, networks, owner, owner, say, clock.utc, stun, options.engine)
     reader = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := (await reader.readline()).decode().split():

@@ -1,14 +1,10 @@
 """One TLS connection to another agent, from the end of its handshake to its last byte.
 
-    greeting ──Hello of the certificate's device, ours sent──► open ──Bye, fault, silence, loss──► closed
-        └──3 s, fault, other protocol──────────────────────────────────────────────────────────────► closed
+How it greets, what is said to keep it up, and how it ends: io/link_connection. Here are frames, time-outs and TLS.
 
-The connection knows frames and time-outs. What the two say of the link itself is judged in io/handshake; which of two
-links to a device lives is the hub's business (io/tls_links/hub). It tells its owner `greeted` once, then `received` for
-each message that is not the link's own, and `ended` once.
-
-The hot path is the 32 KiB piece. Bytes are decrypted straight into one buffer per link and decoded where they lie
-(one copy, into the message's own bytes); a message to send is encoded once, behind its length, and handed to TLS whole.
+The hot path is the 32 KiB piece. Bytes are decrypted straight into one buffer that all links of a thread share, and
+decoded where they lie (one copy, into the message's own bytes); a message to send is encoded once, behind its length,
+and handed to TLS whole.
 """
 
 import asyncio
@@ -17,25 +13,27 @@ import threading
 from typing import Protocol, cast
 
 from ecdn_proxy.io.clock import monotonic
-from ecdn_proxy.io.handshake import OWN, Handshake, LinkEnd, Owner
+from ecdn_proxy.io.handshake import LinkEnd
+from ecdn_proxy.io.link_connection import ConnectionOwner, LinkConnection, MessageConsumer
 from ecdn_proxy.io.tls_links.contexts import peer_identity
-from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
-from ecdn_proxy.wire.peer import Bye, Hello, PeerMessage, Pong, read_peer_message
+from ecdn_proxy.wire.peer import PeerMessage, read_peer_message
 
+PARTING = "another link between these two is kept"
+"""The reason in the Bye of a TLS connection that is left for another one: all releases know it."""
 HELLO_S = 3.0
 """From accept or connect to the other end's Hello; on a LAN it takes milliseconds, on a loaded laptop tenths."""
 PING_S = 2.0
 UNANSWERED_MAX = 3
 """Pings without a Pong after which the other end is gone: 6 to 8 s; a machine asleep costs its neighbours no longer."""
 WRITE_HIGH_BYTES = 1_048_576
-"""A link with more than this unsent is full: 80 ms of a 100 Mbit/s link."""
+"""A connection with more than this unsent is full: 80 ms of a 100 Mbit/s link."""
 WRITE_LOW_BYTES = 262_144
 WRITE_LIMIT_BYTES = 16_777_216
 """Whoever does not read while this much waits is hung up on, so that no peer can make us hold more."""
 SHUTDOWN_S = 3.0
-"""How long a closing link may take to send what it still holds and the TLS farewell."""
+"""How long a closing connection may take to send what it still holds and the TLS farewell."""
 
 _LENGTH = 4
 _BUFFER_BYTES = 131_072
@@ -44,56 +42,40 @@ _of_thread = threading.local()
 
 
 def _shared_view() -> memoryview:
-    """The buffer into which every link of this thread reads."""
+    """The buffer into which every TLS connection of this thread reads."""
     view: memoryview | None = getattr(_of_thread, "view", None)
     if view is None:
         view = _of_thread.view = memoryview(bytearray(_BUFFER_BYTES))
     return view
 
 
-class ConnectionOwner(Owner["Connection"], Protocol):
-    """Whoever opens connections and hears of them."""
+class TlsConnectionOwner(ConnectionOwner, Protocol):
+    """Whoever makes TLS connections."""
 
-    def made(self, connection: "Connection") -> None:
-        """TLS stands; `lost` of the connection completes when its socket is gone."""
+    def made(self, connection: "TlsConnection") -> None:
+        """TLS stands; the future `lost` of the connection completes when its socket is gone."""
         ...
 
 
-class Connection(asyncio.BufferedProtocol):
-    """One connection; `expected` is the device that was dialled, None for an accepted one."""
+class TlsConnection(LinkConnection, asyncio.BufferedProtocol):
+    """One TLS connection; `expected` is the device that was dialled, None for an accepted connection."""
 
-    def __init__(self, owner: ConnectionOwner, tenant: str, expected: str | None) -> None:
-        self._owner = owner
-        self._loop = asyncio.get_running_loop()
+    kind = "lan"
+    parting = PARTING
+
+    def __init__(self, owner: TlsConnectionOwner, consumer: MessageConsumer, tenant: str, expected: str | None) -> None:
+        super().__init__(owner, consumer, tenant, "", dialled=expected is not None)
+        self._maker = owner
         self._tenant = tenant
         self._expected = expected
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._begun = b""
         """The first part of a frame whose rest has not come."""
         self._held = False
-        self._leaving = False
-        self.talk = Handshake(tenant)
         self.lost: asyncio.Future[None] = self._loop.create_future()
-        self.settled = asyncio.Event()
-        """Set when the connection is open, or will never be."""
-        self.said: Hello | None = None
-        """Our Hello, as it was sent."""
-        self.device = ""
-        """The certificate's device, once the handshake is over."""
-        self.address = ""
-        self.dialled = expected is not None
-        self.opened_at = 0.0
-        self.open = False
-        self.end: LinkEnd | None = None
-        self.full = False
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-    # ---- what the owner may do
 
     def send(self, message: PeerMessage) -> None:
-        """Send one message; nothing happens when the connection has ended."""
+        """Send one message; nothing happens when the connection was left or has ended."""
         transport = self._transport
         if self.end is not None or self._leaving or transport is None:
             return
@@ -103,35 +85,26 @@ class Connection(asyncio.BufferedProtocol):
         if self.full and transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
             self._finish(LinkEnd("it no longer reads what it is sent"), at_once=True)
 
-    def close(self, why: str, *, misbehaved: bool = False) -> None:
-        """Say Bye and end; one that misbehaved hears nothing more."""
-        if self.end is None and self.open and not misbehaved:
-            self.send(Bye(ids.sentence(why)))
-        self._finish(LinkEnd(why, misbehaved), at_once=misbehaved)
-
-    def leave(self, why: str) -> None:
-        """Say Bye, send nothing more, but take what is still on its way until the other end closes."""
-        if self.end is not None:
-            return
-        self.send(Bye(ids.sentence(why)))
-        self._leaving = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(SHUTDOWN_S, self._left)
-
-    def hold(self) -> None:
-        """Read nothing until `go_on`."""
+    def hold_reading(self) -> None:
+        """Read nothing until `resume_reading`; TCP makes the other end wait."""
         self._held = True
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def go_on(self) -> None:
-        """Read again."""
+    def resume_reading(self) -> None:
+        """Read again, from the next turn of the loop: whoever calls may be in the middle of reading."""
         self._held = False
-        if self._transport is not None and self.end is None:
+        self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._may_read():
+            begun = bytearray(self._begun)
+            self._take_frames(memoryview(begun), len(begun))
+        if self._transport is not None and self._may_read():
             self._transport.resume_reading()
-            held = bytearray(self._begun)
-            self._take_frames(memoryview(held), len(held))
+
+    def _may_read(self) -> bool:
+        return not self._held and self.end is None
 
     # ---- asyncio's side
 
@@ -139,7 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         """The TLS handshake is over: see who it is, and say Hello."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
-        self._owner.made(self)
+        self._maker.made(self)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         try:
@@ -149,13 +122,12 @@ class Connection(asyncio.BufferedProtocol):
         except PeerMisbehaved as fault:
             self._finish(LinkEnd(fault.why, misbehaved=True), at_once=True)
             return
-        self.device = self.talk.device = device
+        self.device = self.handshake.device = device
         if self._expected is not None and device != self._expected:
             self._finish(LinkEnd(f"another device answers at {self.address}"), at_once=True)
             return
         self._timer = self._loop.call_later(HELLO_S, self._silent)
-        self.said = self._owner.hello()
-        self.send(self.said)
+        self._begin()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Room for the next bytes, behind what is begun; a whole frame always fits.
@@ -184,10 +156,9 @@ class Connection(asyncio.BufferedProtocol):
                 if filled < end:
                     break
                 try:
-                    self._take(read_peer_message(view[start + _LENGTH : end]))
+                    self._take_message(read_peer_message(view[start + _LENGTH : end]))
                 except UnknownMessage as unknown:
-                    if self.talk.passes_over():
-                        self._owner.passed_over(self, unknown.tag)
+                    self._pass_over(unknown)
                 start = end
         except PeerMisbehaved as fault:
             self._finish(LinkEnd(fault.why, misbehaved=True), at_once=True)
@@ -208,62 +179,35 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.drained(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The socket is gone."""
-        self._finish(
-            LinkEnd("the connection was lost" if error else "the other end closed the connection"), at_once=True
-        )
+        """The socket is gone. An agent of an older release that is left says no Bye: it only closes."""
+        if error is not None:
+            end = LinkEnd("the connection was lost")
+        else:
+            end = LinkEnd("the other end closed the connection", last_word="parting" if self._leaving else "none")
+        self._finish(end, at_once=True)
         self._transport = None
         if not self.lost.done():
             self.lost.set_result(None)
 
-    # ---- the link's own messages
+    # ---- time-outs and the end
 
-    def _take(self, message: PeerMessage) -> None:
-        if self.open and type(message) not in OWN:
-            self._owner.received(self, message)
-            return
-        match self.talk.take(message, monotonic()):  # uvloop's own time has whole milliseconds only
-            case Pong() as pong:
-                self.send(pong)
-            case Hello() as hello:
-                self._opened(hello)
-            case LinkEnd() as end:
-                self._finish(end, at_once=False)
-
-    def _opened(self, hello: Hello) -> None:
-        self.open = True
-        self.opened_at = self._loop.time()
-        if self._timer is not None:
-            self._timer.cancel()
-        self.settled.set()
+    def _keep_up(self) -> None:
+        self._stop_timer()
         self._send_ping()
-        self._owner.greeted(self, hello)
 
     def _silent(self) -> None:
-        self._finish(LinkEnd(f"no Hello within {HELLO_S:g} s"), at_once=True)
-
-    def _left(self) -> None:
-        self._finish(LinkEnd("left"), at_once=True)
+        self.close(f"no Hello within {HELLO_S:g} s")
 
     def _send_ping(self) -> None:
-        if self.talk.unanswered >= UNANSWERED_MAX:
+        if self.handshake.unanswered >= UNANSWERED_MAX:
             self._finish(LinkEnd(f"{UNANSWERED_MAX} pings unanswered"), at_once=True)
             return
         self._timer = self._loop.call_later(PING_S, self._send_ping)
-        self.send(self.talk.ping(monotonic()))
+        self.send(self.handshake.ping(monotonic()))
 
-    def _finish(self, end: LinkEnd, *, at_once: bool) -> None:
-        """End the connection, the first time only; the owner hears of it before the socket is gone."""
-        if self.end is not None:
-            return
-        self.end = end
-        self.settled.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _release(self, *, at_once: bool) -> None:
         if self._transport is not None:
             if at_once:
                 self._transport.abort()
             else:
                 self._transport.close()
-        self._owner.ended(self, end)

@@ -1,7 +1,7 @@
 """Sockets to and from other agents, from `accept` or `connect` until TLS stands and both have said Hello.
 
-    TcpDialer(connection, listen, contexts, networks, told)    start · dial · dialling · close      port · contexts
-    told     linked failed refused: asked and called on the event loop, never awaited
+    TcpDialer(owner, listen, contexts, networks)    start · dial · is_dialling · close      port · contexts · dials
+    TcpDialerOwner                                  makes the connections, and hears which came to nothing
 
 Only addresses in the allowed networks are dialled, and only those are let in. A contact's addresses are tried one after
 the other. Who has been accepted and has not said a good Hello is a stranger; those are counted, and bounded.
@@ -9,12 +9,11 @@ the other. Who has been accepted and has not said a good Hello is a stranger; th
 
 import asyncio
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.handshake import LinkEnd
-from ecdn_proxy.io.tls_links.connection import HELLO_S, SHUTDOWN_S, Connection
+from ecdn_proxy.io.tls_links.connection import HELLO_S, SHUTDOWN_S, TlsConnection
 from ecdn_proxy.io.tls_links.contexts import Contexts
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed, listening, towards, why
 from ecdn_proxy.sansio.tasks import Tasks
@@ -26,33 +25,33 @@ STRANGERS_MAX = 256
 """Accepted connections that have not said a good Hello yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class TcpDialerEvents:
-    """What it asks and tells."""
+class TcpDialerOwner(Protocol):
+    """Whoever wants connections; asked and told on the event loop, never awaited."""
 
-    linked: Callable[[str], bool]
-    """Whether there is a link to this device meanwhile."""
-    failed: Callable[[str, str, bool], None]
-    """device, why, misbehaved: a dial came to nothing"""
-    refused: Callable[[str, str], None]
-    """address, why: an accepted connection ended before a good Hello"""
+    def new_connection(self, expected: str | None, /) -> TlsConnection:
+        """A connection that does not stand yet, to the device that is dialled; None for one that is accepted."""
+        ...
+
+    def is_linked(self, device: str, /) -> bool:
+        """Whether there is a connection to this device meanwhile."""
+        ...
+
+    def dial_ended(self, device: str, why: str, misbehaved: bool, /) -> None:
+        """A dial came to nothing."""
+        ...
+
+    def refused(self, address: str, why: str, /) -> None:
+        """An accepted connection ended before a good Hello."""
+        ...
 
 
 class TcpDialer:
-    """Listens and dials; `connection` makes one, for the device that is dialled or None. Belongs to one event loop."""
+    """Listens and dials; belongs to one event loop."""
 
-    def __init__(
-        self,
-        connection: Callable[[str | None], Connection],
-        listen: tuple[str, int],
-        contexts: Contexts,
-        networks: Networks,
-        told: TcpDialerEvents,
-    ) -> None:
-        self._connection = connection
+    def __init__(self, owner: TcpDialerOwner, listen: tuple[str, int], contexts: Contexts, networks: Networks) -> None:
+        self._owner = owner
         self._listen = listen
         self._networks = networks
-        self._told = told
         self._tasks = Tasks(self._failed)
         self._dials: set[str] = set()
         self._strangers = 0
@@ -82,12 +81,12 @@ class TcpDialer:
         """How many devices are being dialled."""
         return len(self._dials)
 
-    def dialling(self, device: str) -> bool:
+    def is_dialling(self, device: str) -> bool:
         """Whether this device is being dialled."""
         return device in self._dials
 
     def dial(self, contact: Contact) -> None:
-        """Try its addresses; ends in an open connection or in `failed`."""
+        """Try its addresses; ends in an open connection or in the owner's `dial_ended`."""
         self._dials.add(contact.device)
         self._tasks.start(self._dial(contact), f"dial {contact.device}")
 
@@ -97,7 +96,7 @@ class TcpDialer:
             try:
                 accepted, peer = await loop.sock_accept(listener)
             except OSError as error:  # out of descriptors, or the peer gave up: never stop listening
-                self._told.refused("", f"accept: {error.strerror}")
+                self._owner.refused("", f"accept: {error.strerror}")
                 await asyncio.sleep(0.1)
                 continue
             address = peer[0]
@@ -111,10 +110,10 @@ class TcpDialer:
 
     def _refuse(self, accepted: socket.socket, address: str, why: str) -> None:
         accepted.close()
-        self._told.refused(address, why)
+        self._owner.refused(address, why)
 
     async def _welcome(self, accepted: socket.socket, address: str) -> None:
-        connection = self._connection(None)
+        connection = self._owner.new_connection(None)
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -126,7 +125,7 @@ class TcpDialer:
             )
         except OSError as error:
             accepted.close()
-            self._told.refused(address, why(error))
+            self._owner.refused(address, why(error))
         else:
             await connection.settled.wait()
         finally:
@@ -139,20 +138,20 @@ class TcpDialer:
                 if not allowed(address, self._networks):
                     continue
                 outcome = await self._try(contact.device, address, contact.port)
-                if outcome is None or self._told.linked(contact.device):
+                if outcome is None or self._owner.is_linked(contact.device):
                     return
                 reason = outcome.why
                 if outcome.misbehaved:
-                    self._told.failed(contact.device, reason, True)
+                    self._owner.dial_ended(contact.device, reason, True)
                     return
         finally:
             self._dials.discard(contact.device)
-        self._told.failed(contact.device, reason, False)
+        self._owner.dial_ended(contact.device, reason, False)
 
     async def _try(self, device: str, address: str, port: int) -> LinkEnd | None:
         """One address; None when the link is open."""
         loop = asyncio.get_running_loop()
-        connection = self._connection(device)
+        connection = self._owner.new_connection(device)
         dialler = towards(address, self._listen[0])
         if dialler is None:
             return LinkEnd("not reachable from the address that this agent listens on")
@@ -160,7 +159,7 @@ class TcpDialer:
             async with asyncio.timeout(CONNECT_S):
                 begun = monotonic()
                 await loop.sock_connect(dialler, (address, port))
-                connection.talk.rtt_ms = (monotonic() - begun) * 1_000
+                connection.handshake.rtt_ms = (monotonic() - begun) * 1_000
                 await loop.create_connection(
                     lambda: connection,
                     sock=dialler,

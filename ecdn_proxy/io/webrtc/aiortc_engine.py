@@ -16,7 +16,7 @@ import aioice.ice
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
 from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
-from ecdn_proxy.io.webrtc.engine import Carrier, SdpType
+from ecdn_proxy.io.webrtc.engine import DataChannel, SdpType
 
 _chosen: ContextVar[tuple[str, ...]] = ContextVar("addresses that ICE may use", default=())
 
@@ -49,11 +49,11 @@ class AiortcPeer:
         # Always explicit: the default asks a public STUN server.
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in stun_servers]))
 
-    def open_channel(self, label: str) -> Carrier:
+    def open_channel(self, label: str) -> DataChannel:
         """See `engine.Peer`."""
         return self._peer.createDataChannel(label)
 
-    def on_channel(self, taken: Callable[[Carrier], None]) -> None:
+    def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
         """See `engine.Peer`."""
         self._peer.on("datachannel", taken)
 

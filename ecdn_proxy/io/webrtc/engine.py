@@ -3,7 +3,7 @@
     engine(name)    "aiortc" (aiortc_engine) or "wrtc" (wrtc_engine)  ->  a function that makes a
     Peer
     Peer            one peer connection with one data channel
-    Carrier         that channel, as io/webrtc/channel uses it
+    DataChannel     that channel, as io/webrtc/channel uses it
 
 Descriptions go in and out as text (SDP, RFC 8866). What may be offered or tried is the hub's business; an engine
 gathers on the addresses that it is given, as far as its library lets it, and says afterwards which pair it has chosen.
@@ -24,7 +24,7 @@ PACKAGES: dict[EngineName, tuple[str, str]] = {
 """The module that an engine needs, and what brings it."""
 
 
-class Carrier(Protocol):
+class DataChannel(Protocol):
     """A data channel, with the names of the W3C's RTCDataChannel."""
 
     bufferedAmountLowThreshold: int  # noqa: N815 - the standard's name
@@ -51,11 +51,11 @@ class Carrier(Protocol):
 class Peer(Protocol):
     """One peer connection."""
 
-    def open_channel(self, label: str) -> Carrier:
+    def open_channel(self, label: str) -> DataChannel:
         """For the side that offers; before `describe`."""
         ...
 
-    def on_channel(self, taken: Callable[[Carrier], None]) -> None:
+    def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
         """For the side that answers: `taken` is called with the other side's channel."""
         ...
 

@@ -1,28 +1,28 @@
-"""Links to other agents over WebRTC data channels, for those whom TCP does not reach.
+"""Connections to other agents over WebRTC data channels, for those whom TCP does not reach.
 
-    WebrtcHub(ourselves, identity, port, networks, told, say, utc, stun_servers, engine)
-        close()                            dial(contact)  hang_up(device, why)  leave(device)
-        send(device, message)              is_full(device)
-        set_streams(streams, serves)       set_identity(identity)      stats()
-        heard(message)                     what the coordinator's switchboard brought
-    say     gives the switchboard a message; False when there is no coordinator
-    told    as io/tls_links/hub's, with kind "webrtc"; and `called`: a higher id wants to be dialled
-    engine  the library below (io/webrtc/engine)
+    WebrtcHub(ourselves, identity, networks, owner, consumer, say, utc, stun_servers, engine)
+        close()                            dial(contact)        end_attempt(device, why)
+        set_identity(identity)             heard(message)       what the coordinator's switchboard brought
+    owner       WebrtcLinkOwner: hears of every connection, and decides which one carries a link
+    consumer    MessageConsumer: gets what other agents' nodes say
+    say         gives the switchboard a message; False when there is no coordinator
+    engine      the library below (io/webrtc/engine)
 
-An attempt and the link that comes of it are one task (`_attend`), which always ends by closing its peer connection.
+An attempt and the channel that comes of it are one task (`_attend`), which always ends by closing its peer connection.
 Only the lower device id offers; the higher one calls. Every description is signed, and checked before the engine sees
 it (io/webrtc/signed_sdp). What is offered and tried is decided in io/webrtc/connections. After DTLS has compared the
-fingerprint, both ends say Hello, and only then the link counts.
+fingerprint, both ends say Hello, and only then the owner is told `greeted`.
 """
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Protocol
 
-from ecdn_proxy.io.handshake import LinkEnd
+from ecdn_proxy.io.handshake import ADDRESSES_MAX, LinkEnd, Ourselves
 from ecdn_proxy.io.identity import Identity
-from ecdn_proxy.io.tls_links.hub import LinkEvents, LinkStats, Ourselves
+from ecdn_proxy.io.link_connection import LinkConnection, LinkOwner, MessageConsumer
 from ecdn_proxy.io.tls_links.sockets import Networks, allowed
 from ecdn_proxy.io.webrtc.channel import Channel
 from ecdn_proxy.io.webrtc.connections import CLOSE_S, FLUSH_S, PeerConnection, PeerConnections
@@ -31,7 +31,7 @@ from ecdn_proxy.io.webrtc.signed_sdp import SignedDescriptions
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Fault, PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.ids import sentence
-from ecdn_proxy.wire.peer import Contact, Hello, PeerMessage, Watching
+from ecdn_proxy.wire.peer import Contact, Hello
 from ecdn_proxy.wire.signalling import (
     NONCE_BYTES,
     Answer,
@@ -41,7 +41,6 @@ from ecdn_proxy.wire.signalling import (
     Relayed,
     Undeliverable,
 )
-from ecdn_proxy.wire.version import PROTOCOL
 
 OPEN_S = 8.0
 """One attempt from its first message to both Hellos; on a LAN it takes 50 ms, through two NATs one or two seconds."""
@@ -52,22 +51,23 @@ LINKS_MAX = 64
 200 KB."""
 ATTEMPTS_MAX = 16
 LABEL = "ecdn/1"
-_ADDRESSES_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
-class WebrtcEvents(LinkEvents):
-    """What the hub tells, beyond `LinkEvents`."""
+class WebrtcLinkOwner(LinkOwner, Protocol):
+    """Whoever has the links that WebRTC connections carry."""
 
-    called: Callable[[Contact], None] = lambda contact: None
-    """A higher id wants this one to dial it."""
-    forged: Callable[[str, str], None] = lambda device, why: None
-    """device, why: a description in this device's name was not what it had signed, or came too late."""
+    def called(self, contact: Contact, /) -> None:
+        """A higher device id wants this agent to dial it."""
+        ...
+
+    def offer_forged(self, device: str, why: str, /) -> None:
+        """A description in this device's name was not what the device had signed, or came too late."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """One attempt, and the link that comes of it."""
+    """One attempt, and the channel that comes of it."""
 
     device: str
     number: str
@@ -76,11 +76,13 @@ class _Attempt:
     answer: asyncio.Future[Answer | Offer]
     channel: Channel
     peering: PeerConnection | None = None
+    counts: bool = False
+    """The owner was told that its channel is open."""
     task: asyncio.Task[None] | None = None
 
 
 class WebrtcHub:
-    """Every WebRTC link of this agent; belongs to one event loop.
+    """Every WebRTC connection of this agent; belongs to one event loop.
 
     Raises:
         Unavailable: the engine's package is not installed.
@@ -90,9 +92,9 @@ class WebrtcHub:
         self,
         ourselves: Ourselves,
         identity: Identity,
-        port: int,
         networks: Networks,
-        told: WebrtcEvents,
+        owner: WebrtcLinkOwner,
+        consumer: MessageConsumer,
         say: Callable[[Relayed], bool],
         utc: Callable[[], float],
         stun_servers: tuple[str, ...] = (),
@@ -102,15 +104,12 @@ class WebrtcHub:
         self._peerings = PeerConnections(engine(engine_name), networks, stun_servers, self._tasks, self._failed)
         self._descriptions = SignedDescriptions(ourselves.tenant, ourselves.device, identity, utc)
         self._ourselves = ourselves
-        self._port = port
         self._networks = networks
-        self._told = told
+        self._owner = owner
+        self._consumer = consumer
         self._say = say
         self._attempts: dict[str, _Attempt] = {}
-        """Attempts and links, by device."""
-        self._links: dict[str, Channel] = {}
-        self._streams: tuple[str, ...] = ()
-        self._serves = True
+        """Attempts and the channels that came of them, by device."""
         self._closed = False
 
     async def close(self) -> None:
@@ -123,10 +122,8 @@ class WebrtcHub:
             await asyncio.wait(tasks, timeout=FLUSH_S + CLOSE_S)
         await self._tasks.close()
 
-    # ---- what the node wants
-
     def dial(self, contact: Contact) -> None:
-        """Open a link; ends in `opened` or `closed`. Nothing happens when one is open or on its way."""
+        """Open a connection; ends in `greeted` or `dial_failed`. Nothing happens when one is open or on its way."""
         device = contact.device
         if self._closed:
             return
@@ -134,65 +131,22 @@ class WebrtcHub:
             known.asked = True  # the other one's offer is being answered: its end is ours to tell, too
             return
         if (why := self._no_room()) is not None or device == self._ourselves.device:
-            self._told.closed(device, why or "that is this agent itself", False)
+            self._owner.dial_failed("webrtc", device, why or "that is this agent itself", False)
             return
         attempt = self._begin(device, secrets.token_hex(8), asked=True)
         lower = self._ourselves.device < device
         self._run(attempt, lambda: self._offer(attempt) if lower else self._call(attempt))
 
-    def hang_up(self, device: str, why: str) -> None:
-        """Close a link, or end the attempt at one; `closed` is told."""
+    def end_attempt(self, device: str, why: str) -> None:
+        """End the attempt at a connection, or the connection that has come of it."""
         if (attempt := self._attempts.get(device)) is not None:
             if not attempt.channel.open:
                 self._say(Bye(device, self._ourselves.device, attempt.number, sentence(why)))
             self._end(attempt, why)
 
-    def leave(self, device: str) -> None:
-        """A TLS link takes over: say so, and read on until the other end has said the same; `closed` with `MOVED`."""
-        if (channel := self._links.get(device)) is not None:
-            channel.leave()
-
-    def send(self, device: str, message: PeerMessage) -> None:
-        """Send one message; it is dropped when the link has closed meanwhile."""
-        if (channel := self._links.get(device)) is not None:
-            channel.send(message)
-
-    def is_full(self, device: str) -> bool:
-        """Whether a link has more waiting than it should; `ready` follows."""
-        channel = self._links.get(device)
-        return channel is not None and channel.full
-
-    def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
-        """What Hello says from now on; open links are told."""
-        if (streams, serves) == (self._streams, self._serves):
-            return
-        self._streams, self._serves = streams, serves
-        for channel in list(self._links.values()):
-            channel.send(Watching(streams, serves))
-
-    def set_ourselves(self, ourselves: Ourselves) -> None:
-        """This machine has other addresses, for attempts from now on."""
-        self._ourselves = ourselves
-
     def set_identity(self, identity: Identity) -> None:
         """A renewed certificate, for attempts from now on."""
         self._descriptions.identity = identity
-
-    def stats(self) -> Mapping[str, LinkStats]:
-        """Open links by device."""
-        return {
-            device: LinkStats(
-                now.address,
-                now.talk.rtt_ms,
-                now.bytes_in,
-                now.bytes_out,
-                now.dialled,
-                "webrtc",
-                version=now.talk.version,
-                passed_over=now.talk.passed_over,
-            )
-            for device, now in self._links.items()
-        }
 
     # ---- what the switchboard brings
 
@@ -208,7 +162,7 @@ class WebrtcHub:
                 if (attempt := self._attempt(message.sender, message.attempt)) is not None:
                     self._end(attempt, message.why or "it declined")
             case Call() if message.contact.device == message.sender and self._ourselves.device < message.sender:
-                self._told.called(message.contact)
+                self._owner.called(message.contact)
             case Answer():
                 attempt = self._attempt(message.sender, message.attempt)
                 if attempt is not None and not attempt.answer.done():
@@ -228,7 +182,7 @@ class WebrtcHub:
         try:
             self._descriptions.check(offer)
         except Fault as fault:
-            self._told.forged(device, str(fault))
+            self._owner.offer_forged(device, str(fault))
             self._say(Bye(device, self._ourselves.device, offer.attempt, sentence(f"refused: {fault}")))
             return
         known = self._attempts.get(device)
@@ -251,12 +205,14 @@ class WebrtcHub:
     def _no_room(self) -> str | None:
         if len(self._attempts) >= LINKS_MAX:
             return "this agent has all the WebRTC links it may have"
-        if len(self._attempts) - len(self._links) >= ATTEMPTS_MAX:
+        standing = sum(it.counts and it.channel.end is None for it in self._attempts.values())
+        if len(self._attempts) - standing >= ATTEMPTS_MAX:
             return "this agent is opening enough WebRTC links already"
         return None
 
     def _begin(self, device: str, number: str, *, asked: bool) -> _Attempt:
-        channel = Channel(self, self._ourselves.tenant, device, dialled=self._ourselves.device < device)
+        lower = self._ourselves.device < device
+        channel = Channel(self, self._consumer, self._ourselves.tenant, device, dialled=lower)
         answer: asyncio.Future[Answer | Offer] = asyncio.get_running_loop().create_future()
         attempt = self._attempts[device] = _Attempt(device, number, asked, answer, channel)
         return attempt
@@ -283,7 +239,7 @@ class WebrtcHub:
                     attempt, f"WebRTC found no way within {OPEN_S:g} s: UDP is blocked, or both are behind NAT"
                 )
             except PeerMisbehaved as fault:
-                self._told.forged(attempt.device, fault.why)
+                self._owner.offer_forged(attempt.device, fault.why)
                 self._give_up(attempt, fault.why)
             except Unavailable as fault:
                 self._give_up(attempt, fault.why)
@@ -294,9 +250,9 @@ class WebrtcHub:
                 await attempt.peering.close()
             if self._attempts.get(attempt.device) is attempt:
                 del self._attempts[attempt.device]
-            if attempt.asked and not channel.opened_at:
+            if attempt.asked and not attempt.counts:
                 end = channel.end or LinkEnd("it came to nothing")
-                self._told.closed(attempt.device, end.why, end.misbehaved)
+                self._owner.dial_failed("webrtc", attempt.device, end.why, end.misbehaved)
 
     def _give_up(self, attempt: _Attempt, why: str) -> None:
         if attempt.channel.end is None:
@@ -306,8 +262,7 @@ class WebrtcHub:
     async def _call(self, attempt: _Attempt) -> None:
         """The higher id asks the lower one to dial, and answers its offer."""
         us = self._ourselves
-        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
-        self._tell(Call(attempt.device, us.device, attempt.number, contact))
+        self._tell(Call(attempt.device, us.device, attempt.number, us.contact()))
         offer = await self._reply(attempt, "it did not offer a WebRTC link when called")
         if isinstance(offer, Offer):
             await self._answer(attempt, offer)
@@ -315,7 +270,7 @@ class WebrtcHub:
     async def _offer(self, attempt: _Attempt) -> None:
         """The lower id's side."""
         peering = attempt.peering = self._peerings.new(attempt.channel)
-        attempt.channel.carry(peering.peer.open_channel(LABEL))
+        attempt.channel.attach(peering.peer.open_channel(LABEL))
         sdp = await peering.describe("offer", self._ourselves.addresses)
         nonce = secrets.token_bytes(NONCE_BYTES)
         self._tell(self._descriptions.sign(Offer, attempt.device, attempt.number, sdp, nonce))
@@ -329,7 +284,7 @@ class WebrtcHub:
     async def _answer(self, attempt: _Attempt, offer: Offer) -> None:
         """The higher id's side; the offer has been checked."""
         peering = attempt.peering = self._peerings.new(attempt.channel)
-        peering.peer.on_channel(attempt.channel.carry)
+        peering.peer.on_channel(attempt.channel.attach)
         await peering.set_remote("offer", offer.sdp)
         sdp = await peering.describe("answer", self._ourselves.addresses)
         self._tell(self._descriptions.sign(Answer, attempt.device, attempt.number, sdp, offer.nonce))
@@ -353,16 +308,18 @@ class WebrtcHub:
     def _failed(self, name: str, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": error})
 
-    # ---- what channels tell (io.talk.Owner)
+    # ---- what channels tell (ConnectionOwner)
 
     def hello(self) -> Hello:
         """What we say of ourselves now."""
-        us = self._ourselves
-        contact = Contact(us.device, us.addresses[:_ADDRESSES_MAX], self._port, us.link)
-        return Hello(PROTOCOL, us.device, us.tenant, us.version, contact, self._streams, self._serves)
+        return self._ourselves.hello()
 
-    def greeted(self, channel: Channel, hello: Hello) -> None:
-        """A good Hello: the link counts."""
+    def began(self, channel: LinkConnection) -> None:
+        """Signature and DTLS have shown who is there, and our Hello is said."""
+        self._owner.began(channel)
+
+    def greeted(self, channel: LinkConnection, hello: Hello) -> None:
+        """A good Hello: the channel counts, unless its attempt is over or it runs where it may not."""
         attempt = self._attempts.get(channel.device)
         if attempt is None or attempt.channel is not channel or attempt.peering is None:
             channel.close("replaced by a newer link")
@@ -371,29 +328,16 @@ class WebrtcHub:
         if not self._peerings.may_run(ours, channel.address, self._ourselves.addresses):
             channel.close("outside the networks that this agent shares in")
             return
-        self._links[channel.device] = channel
-        said = channel.said
-        if said is not None and (said.streams, said.serves) != (self._streams, self._serves):
-            channel.send(Watching(self._streams, self._serves))
+        attempt.counts = True
         addresses = tuple(one for one in hello.contact.addresses if allowed(one, self._networks))
-        contact = Contact(channel.device, addresses[:_ADDRESSES_MAX], hello.contact.port, hello.contact.link)
-        self._told.opened(contact, "webrtc", hello.streams, hello.serves, channel.talk.rtt_ms)
+        contact = Contact(channel.device, addresses[:ADDRESSES_MAX], hello.contact.port, hello.contact.link)
+        self._owner.greeted(channel, contact, hello)
 
-    def received(self, channel: Channel, message: PeerMessage) -> None:
-        """A message of an open link."""
-        self._told.received(channel.device, message)
+    def drained(self, channel: LinkConnection) -> None:
+        """A full channel can take more."""
+        self._owner.drained(channel)
 
-    def passed_over(self, channel: Channel, tag: int) -> None:
-        """A message of a later release."""
-        self._told.passed_over(channel.device, channel.talk.version, tag)
-
-    def drained(self, channel: Channel) -> None:
-        """A full link can take more."""
-        if self._links.get(channel.device) is channel:
-            self._told.ready(channel.device)
-
-    def ended(self, channel: Channel, end: LinkEnd) -> None:
-        """A channel is over; the end of an attempt is told by its task."""
-        if self._links.get(channel.device) is channel:
-            del self._links[channel.device]
-            self._told.closed(channel.device, end.why, end.misbehaved)
+    def ended(self, channel: LinkConnection, end: LinkEnd) -> None:
+        """A channel is over; a dial that came to nothing is told by its task, when all below is closed."""
+        if channel.said is not None:
+            self._owner.ended(channel, end)

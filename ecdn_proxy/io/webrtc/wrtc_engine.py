@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import webrtc
 
-from ecdn_proxy.io.webrtc.engine import Carrier, SdpType
+from ecdn_proxy.io.webrtc.engine import DataChannel, SdpType
 
 GATHER_S = 5.0
 """A STUN server that does not answer costs no more; aiortc waits as long."""
@@ -28,7 +28,7 @@ class _Channel:
 
     @property
     def bufferedAmountLowThreshold(self) -> int:  # noqa: N802 - the standard's name
-        """See `engine.Carrier`."""
+        """See `engine.DataChannel`."""
         return self._below.buffered_amount_low_threshold
 
     @bufferedAmountLowThreshold.setter
@@ -37,16 +37,16 @@ class _Channel:
 
     @property
     def readyState(self) -> str:  # noqa: N802 - the standard's name
-        """See `engine.Carrier`."""
+        """See `engine.DataChannel`."""
         return self._below.ready_state.value
 
     @property
     def bufferedAmount(self) -> int:  # noqa: N802 - the standard's name
-        """See `engine.Carrier`."""
+        """See `engine.DataChannel`."""
         return self._below.buffered_amount
 
     def on(self, event: str, handler: Callable[..., object]) -> object:
-        """See `engine.Carrier`."""
+        """See `engine.DataChannel`."""
         match event:
             case "message":
                 return self._below.on("message", lambda it: handler(it.data))
@@ -58,7 +58,7 @@ class _Channel:
                 return self._below.on("close", lambda _: handler())
 
     def send(self, data: bytes) -> None:
-        """See `engine.Carrier`."""
+        """See `engine.DataChannel`."""
         self._below.send(data)
 
 
@@ -70,12 +70,12 @@ class WrtcPeer:
         self._peer = webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=servers))
         self._channel: _Channel | None = None
 
-    def open_channel(self, label: str) -> Carrier:
+    def open_channel(self, label: str) -> DataChannel:
         """See `engine.Peer`."""
         self._channel = _Channel(self._peer.create_data_channel(label))
         return self._channel
 
-    def on_channel(self, taken: Callable[[Carrier], None]) -> None:
+    def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
         """See `engine.Peer`."""
 
         def take(event: webrtc.RTCDataChannelEvent) -> None:

@@ -31,7 +31,7 @@ GARBAGE = {
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE.keys())
 async def test_misbehaviour_before_hello_ends_the_connection(start: Start, tenant_root: Root, sent: bytes) -> None:
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, sent) as (reader, _):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, sent) as (reader, _):
         device, _, misbehaved = await a.record.first("closed")
         assert (device, misbehaved) == ("b", True)
         assert [message async for message in messages_of(reader) if not isinstance(message, Hello)] == []
@@ -43,7 +43,7 @@ async def test_misbehaviour_before_hello_ends_the_connection(start: Start, tenan
 )
 async def test_misbehaviour_on_an_open_link_ends_it(start: Start, tenant_root: Root, sent: bytes) -> None:
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b") + sent):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b") + sent):
         device, _, misbehaved = await a.record.first("closed")
         assert (device, misbehaved) == ("b", True)
 
@@ -51,24 +51,24 @@ async def test_misbehaviour_on_an_open_link_ends_it(start: Start, tenant_root: R
 async def test_what_a_later_release_says_is_passed_over(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
     sent = hello_of("b") + encode(Cancel(1)) + UNKNOWN + encode(Cancel(2)) + UNKNOWN + encode(Cancel(3))
-    async with by_hand(a, tenant_root.contexts("b").client, sent):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, sent):
         await a.record.until(lambda: len(a.messages(Cancel)) == 3)
         assert a.messages(Cancel) == [Cancel(1), Cancel(2), Cancel(3)]
         assert a.record.all("passed_over") == [("b", "test", 250)], "told once, with whose it was and its tag"
-        assert (a.hub.stats()["b"].version, a.hub.stats()["b"].passed_over) == ("test", 2)
+        assert (a.stats()["b"].version, a.stats()["b"].passed_over) == ("test", 2)
         assert not a.record.all("closed")
 
 
 async def test_before_hello_too(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, UNKNOWN + hello_of("b")):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, UNKNOWN + hello_of("b")):
         await a.record.first("opened")
         assert a.record.all("passed_over") == [("b", "", 250)]
 
 
 async def test_another_protocol_is_no_misbehaviour(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b", protocol=99)):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b", protocol=99)):
         assert "protocol 99" in (await a.record.first("refused"))[1]
     assert not a.record.all("closed")
 
@@ -76,7 +76,7 @@ async def test_another_protocol_is_no_misbehaviour(start: Start, tenant_root: Ro
 async def test_half_a_frame_then_nothing(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
     half = encode(Piece(1, 0, bytes(1_000)))[:500]
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b") + half) as (_, writer):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b") + half) as (_, writer):
         await a.record.first("opened")
         writer.close()
         device, _, misbehaved = await a.record.first("closed")
@@ -87,7 +87,7 @@ async def test_half_a_frame_then_nothing(start: Start, tenant_root: Root) -> Non
 async def test_frames_cut_anywhere_are_put_together(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
     stream = b"".join(encode(Piece(number, 0, bytes(number * 700))) for number in range(40))
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b")) as (_, writer):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b")) as (_, writer):
         for at in range(0, len(stream), 997):
             writer.write(stream[at : at + 997])
             await writer.drain()
@@ -97,7 +97,7 @@ async def test_frames_cut_anywhere_are_put_together(start: Start, tenant_root: R
 
 async def _is_refused(agent: Agent, context: ssl.SSLContext) -> None:
     with contextlib.suppress(OSError):
-        async with by_hand(agent, context, hello_of("b")) as (reader, _):
+        async with by_hand(agent.address, agent.hub.port, context, hello_of("b")) as (reader, _):
             assert [message async for message in messages_of(reader) if not isinstance(message, Hello)] == []
     await agent.record.until(lambda: agent.record.all("refused") or agent.record.all("closed"))
     assert not agent.record.all("opened")
@@ -131,9 +131,9 @@ async def test_silence_and_trickle_end_in_time(
     monkeypatch.setattr(connection, "HELLO_S", 0.2)
     monkeypatch.setattr(reach, "HELLO_S", 0.2)
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client):
         await a.record.until(lambda: len(a.record.all("refused")) == 1)
-    async with by_hand(a, tenant_root.contexts("b").client) as (_, writer):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client) as (_, writer):
         for byte in hello_of("b")[:-1]:
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
@@ -149,7 +149,7 @@ async def test_silence_and_trickle_end_in_time(
 async def test_three_pings_unanswered(start: Start, tenant_root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PING_S", 0.03)
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b")) as (reader, _):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b")) as (reader, _):
         assert await a.record.first("closed") == ("b", "3 pings unanswered", False)
         assert len([message async for message in messages_of(reader) if isinstance(message, Ping)]) == 3
 
@@ -159,7 +159,7 @@ async def test_answered_pings_keep_a_link_and_measure_it(
 ) -> None:
     monkeypatch.setattr(connection, "PING_S", 0.01)
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b")) as (reader, writer):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b")) as (reader, writer):
         answered = 0
         async for message in messages_of(reader):
             if isinstance(message, Ping):
@@ -168,7 +168,7 @@ async def test_answered_pings_keep_a_link_and_measure_it(
             if answered == 8:
                 break
         assert not a.record.all("closed")
-        assert a.hub.stats()["b"].rtt_ms > 0
+        assert a.stats()["b"].rtt_ms > 0
         writer.write(encode(Ping(77)))
         assert Pong(77) in [message async for message in _up_to(reader, Pong)]
 
@@ -183,11 +183,11 @@ async def _up_to(reader: asyncio.StreamReader, kind: type[PeerMessage]) -> Async
 async def test_a_slow_reader_fills_the_link_and_drains_it(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
     piece = Piece(1, 0, bytes(PIECE_BYTES))
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b")) as (reader, _):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b")) as (reader, _):
         await a.record.first("opened")
         sent = 0
-        while not a.hub.is_full("b"):
-            a.hub.send("b", piece)
+        while not a.is_full("b"):
+            a.send("b", piece)
             sent += 1
             await asyncio.sleep(0)
             assert sent < 2_000
@@ -197,17 +197,17 @@ async def test_a_slow_reader_fills_the_link_and_drains_it(start: Start, tenant_r
             if seen == sent:
                 break
         assert await a.record.first("ready") == ("b",)
-        assert not a.hub.is_full("b")
+        assert not a.is_full("b")
 
 
 async def test_whoever_never_reads_is_hung_up_on(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
     piece = Piece(1, 0, bytes(PIECE_BYTES))
-    async with by_hand(a, tenant_root.contexts("b").client, hello_of("b")) as (_, writer):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, hello_of("b")) as (_, writer):
         await a.record.first("opened")
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
         for _ in range(4_000):
-            a.hub.send("b", piece)
+            a.send("b", piece)
             if a.record.all("closed"):
                 break
             await asyncio.sleep(0)
@@ -216,5 +216,5 @@ async def test_whoever_never_reads_is_hung_up_on(start: Start, tenant_root: Root
 
 async def test_bye_before_hello(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
-    async with by_hand(a, tenant_root.contexts("b").client, encode(Bye("changed my mind"))):
+    async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client, encode(Bye("changed my mind"))):
         assert (await a.record.first("refused"))[1] == "changed my mind"

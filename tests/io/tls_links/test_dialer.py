@@ -1,4 +1,4 @@
-"""Dialer and being dialled; what becomes of an open connection is `test_link`'s."""
+"""Dialling and being dialled; what becomes of an open connection stands in test_connection.py."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,10 @@ from ipaddress import ip_network
 
 import pytest
 
+from ecdn_proxy.io.handshake import Ourselves
 from ecdn_proxy.io.tls_links import dialer as reach
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context
-from ecdn_proxy.io.tls_links.hub import LinkEvents, Ourselves, TlsHub
+from ecdn_proxy.io.tls_links.hub import TlsHub
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
 from tests.io.agents import LOOPBACK, Agent, Start, served_by_hand
@@ -80,10 +81,8 @@ async def test_strangers_are_counted(start: Start, monkeypatch: pytest.MonkeyPat
 
 async def test_a_taken_port_is_said(start: Start, tenant_root: Root) -> None:
     a = await start("a", "127.0.0.2")
-    told = LinkEvents(*(a.record.tell(name) for name in ("opened", "closed", "received", "ready")))
-    second = TlsHub(
-        Ourselves("b", TENANT, "test", ()), (a.address, a.hub.port), tenant_root.contexts("b"), LOOPBACK, told
-    )
+    ourselves, here = Ourselves("b", TENANT, "test", ()), (a.address, a.hub.port)
+    second = TlsHub(ourselves, here, tenant_root.contexts("b"), LOOPBACK, a, a)
     with pytest.raises(Unavailable, match="cannot listen"):
         await second.start()
     await second.close()

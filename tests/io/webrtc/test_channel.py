@@ -1,4 +1,4 @@
-"""One data channel by hand: greeting, liveness, back-pressure, leaving; a carrier stands in for aiortc's."""
+"""One data channel by hand: greeting, liveness, back-pressure, leaving; a stand-in takes the place of aiortc's."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from aiortc import RTCDataChannel
 
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.handshake import LinkEnd
+from ecdn_proxy.io.link_connection import LinkConnection
 from ecdn_proxy.io.webrtc import channel as channels
-from ecdn_proxy.io.webrtc.channel import MOVED, Channel
+from ecdn_proxy.io.webrtc.channel import PARTING, Channel
+from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.peer import Bye, Contact, Get, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
@@ -24,7 +26,7 @@ def hello(device: str = "b", tenant: str = TENANT, protocol: int = PROTOCOL) -> 
     return Hello(protocol, device, tenant, "test", Contact(device, ("10.1.0.12",), 7688), (), True)
 
 
-class Carrier:
+class Below:
     """What a channel uses of aiortc's."""
 
     def __init__(self) -> None:
@@ -54,36 +56,44 @@ class Side:
 
     def __init__(self, *, opened: bool = True, greeted: bool = True) -> None:
         self.told: list[tuple[Any, ...]] = []
-        self.channel = Channel(self, TENANT, "b", dialled=True)
-        self.carrier = Carrier()
-        self.channel.carry(cast("RTCDataChannel", self.carrier))
+        self.on_began: Callable[[], None] = lambda: None
+        self.channel = Channel(self, self, TENANT, "b", dialled=True)
+        self.below = Below()
+        self.channel.attach(cast("RTCDataChannel", self.below))
         if opened:
-            self.carrier.happens("open")
+            self.below.happens("open")
         if opened and greeted:
-            self.carrier.brings(hello())
+            self.below.brings(hello())
 
     def hello(self) -> Hello:
         return hello("a")
 
-    def greeted(self, channel: Channel, said: Hello) -> None:
+    def began(self, channel: LinkConnection) -> None:
+        self.told.append(("began", channel.device))
+        self.on_began()
+
+    def greeted(self, channel: LinkConnection, said: Hello) -> None:
         self.told.append(("greeted", said.device))
 
-    def received(self, channel: Channel, message: PeerMessage) -> None:
+    def link_received(self, device: str, message: PeerMessage) -> None:
         self.told.append(("received", message))
         if message == Get(9, "ab" * 32, "cd" * 16, 0):
             raise ZeroDivisionError
 
-    def passed_over(self, channel: Channel, tag: int) -> None:
-        self.told.append(("passed over", channel.talk.version, tag))
+    def link_passed_over(self, device: str, version: str, tag: int) -> None:
+        self.told.append(("passed over", version, tag))
 
-    def drained(self, channel: Channel) -> None:
+    def drained(self, channel: LinkConnection) -> None:
         self.told.append(("drained",))
 
-    def ended(self, channel: Channel, end: LinkEnd) -> None:
+    def ended(self, channel: LinkConnection, end: LinkEnd) -> None:
         self.told.append(("ended", end))
 
     def end(self) -> LinkEnd | None:
         return self.channel.end
+
+    def has_heard(self) -> bool:
+        return self.channel.heard
 
     def is_open(self) -> bool:
         return self.channel.open
@@ -94,30 +104,32 @@ class Side:
 
 async def test_it_says_hello_first_and_counts_after_the_others() -> None:
     side = Side(opened=False)
-    assert side.carrier.sent == []
-    side.carrier.happens("open")
-    assert side.carrier.sent == [hello("a")]
+    assert side.below.sent == []
+    side.below.happens("open")
+    assert side.below.sent == [hello("a")]
     assert not side.is_open()
-    side.carrier.brings(hello())
-    assert side.told == [("greeted", "b")]
-    side.carrier.brings(GET)
-    side.carrier.brings(Ping(7))
-    assert side.told[1:] == [("received", GET)]
-    assert side.carrier.sent[-1:] == [Pong(7)]
+    side.below.brings(hello())
+    assert side.told == [("began", "b"), ("greeted", "b")]
+    assert not side.channel.heard
+    side.below.brings(GET)
+    side.below.brings(Ping(7))
+    assert side.told[2:] == [("received", GET)]
+    assert side.has_heard()
+    assert side.below.sent[-1:] == [Pong(7)]
     side.channel.close("enough")
-    assert side.carrier.sent[-1:] == [Bye("enough")]
+    assert side.below.sent[-1:] == [Bye("enough")]
     assert side.told[-1] == ("ended", LinkEnd("enough"))
     side.channel.close("twice")
-    side.carrier.brings(GET)
+    side.below.brings(GET)
     assert side.told[-1] == ("ended", LinkEnd("enough"))
 
 
 async def test_a_hello_that_comes_before_the_channel_is_known_to_be_open() -> None:
     side = Side(opened=False)
-    side.carrier.readyState = "open"
-    side.carrier.brings(hello())
-    side.carrier.happens("open")
-    assert [type(it) for it in side.carrier.sent] == [Hello, Ping]
+    side.below.readyState = "open"
+    side.below.brings(hello())
+    side.below.happens("open")
+    assert [type(it) for it in side.below.sent] == [Hello, Ping]
     side.channel.lost("the test is over")
 
 
@@ -133,15 +145,15 @@ async def test_a_hello_that_comes_before_the_channel_is_known_to_be_open() -> No
 )
 async def test_what_is_no_good_greeting(message: PeerMessage, why: str, misbehaved: bool) -> None:
     side = Side(greeted=False)
-    side.carrier.brings(message)
-    assert side.end() == LinkEnd(why, misbehaved)
+    side.below.brings(message)
+    assert side.end() == LinkEnd(why, misbehaved, last_word="bye" if isinstance(message, Bye) else "none")
     assert side.channel.settled.is_set()
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", "text", pack(hello())])
 async def test_what_no_open_channel_brings(body: bytes | str) -> None:
     side = Side()
-    side.carrier.happens("message", body)
+    side.below.happens("message", body)
     end = side.end()
     assert end is not None
     assert end.misbehaved
@@ -150,17 +162,17 @@ async def test_what_no_open_channel_brings(body: bytes | str) -> None:
 async def test_what_a_later_release_says_is_passed_over() -> None:
     side = Side()
     for body in (pack(GET), b"\x92\xcc\xfa\x01", pack(GET), b"\x91\xcc\xfb", pack(GET)):
-        side.carrier.happens("message", body)
+        side.below.happens("message", body)
     got = ("received", GET)
-    assert side.told[1:] == [got, ("passed over", "test", 250), got, got], "told once"
-    assert side.channel.talk.passed_over == 2
+    assert side.told[2:] == [got, ("passed over", "test", 250), got, got], "told once"
+    assert side.channel.handshake.passed_over == 2
     assert side.end() is None
     side.channel.lost("the test is over")
 
 
 async def test_a_second_channel_is_one_too_many() -> None:
     side = Side()
-    side.channel.carry(cast("RTCDataChannel", Carrier()))
+    side.channel.attach(cast("RTCDataChannel", Below()))
     assert side.end() == LinkEnd("it opened a second channel", misbehaved=True)
 
 
@@ -175,9 +187,9 @@ async def test_silence_ends_it_and_any_word_keeps_it() -> None:
     side = Side()
     for _ in range(4 * channels.SILENT_TICKS):
         tick(side.channel)
-        side.carrier.brings(Pong(0))
+        side.below.brings(Pong(0))
     assert side.end() is None
-    asked = [it for it in side.carrier.sent if isinstance(it, Ping)]
+    asked = [it for it in side.below.sent if isinstance(it, Ping)]
     assert len(asked) == 1 + 4 * channels.SILENT_TICKS
     for _ in range(channels.SILENT_TICKS - 1):
         tick(side.channel)
@@ -208,14 +220,14 @@ async def test_a_late_tick_delays_none_after_it_and_hurries_none() -> None:
 
 async def test_full_and_drained() -> None:
     side = Side()
-    side.carrier.bufferedAmount = channels.HIGH_BYTES + 1
+    side.below.bufferedAmount = channels.HIGH_BYTES + 1
     side.channel.send(GET)
     assert side.is_full()
-    side.carrier.bufferedAmount = channels.LOW_BYTES
-    side.carrier.happens("bufferedamountlow")
+    side.below.bufferedAmount = channels.LOW_BYTES
+    side.below.happens("bufferedamountlow")
     assert not side.is_full()
     assert side.told[-1] == ("drained",)
-    side.carrier.bufferedAmount = channels.LIMIT_BYTES + 1
+    side.below.bufferedAmount = channels.LIMIT_BYTES + 1
     assert side.channel.waiting_bytes == channels.LIMIT_BYTES + 1
     side.channel.send(GET)
     assert side.end() == LinkEnd("it no longer reads what it is sent")
@@ -224,12 +236,12 @@ async def test_full_and_drained() -> None:
 async def test_the_round_trip_is_measured() -> None:
     begun = monotonic()
     side = Side()
-    ping = side.carrier.sent[-1]
+    ping = side.below.sent[-1]
     assert isinstance(ping, Ping)
-    side.carrier.brings(Pong(ping.number + 1))
+    side.below.brings(Pong(ping.number + 1))
     await asyncio.sleep(0.02)
-    side.carrier.brings(Pong(ping.number))
-    assert 15 < side.channel.talk.rtt_ms <= 1_000 * (monotonic() - begun)
+    side.below.brings(Pong(ping.number))
+    assert 15 < side.channel.handshake.rtt_ms <= 1_000 * (monotonic() - begun)
     side.channel.lost("the test is over")
 
 
@@ -238,32 +250,51 @@ async def test_leaving_reads_on_until_the_other_says_the_same() -> None:
     side.channel.leave()
     side.channel.leave()
     side.channel.send(GET)
-    assert [it for it in side.carrier.sent if isinstance(it, Bye | Get)] == [Bye(MOVED)]
-    side.carrier.brings(GET)
+    assert [it for it in side.below.sent if isinstance(it, Bye | Get)] == [Bye(PARTING)]
+    side.below.brings(GET)
     assert side.told[-1] == ("received", GET)
-    side.carrier.brings(Bye(MOVED))
-    assert side.end() == LinkEnd(MOVED)
+    side.below.brings(Bye(PARTING))
+    assert side.end() == LinkEnd(PARTING, last_word="parting")
 
 
 async def test_who_is_left_answers_with_its_last_word() -> None:
     side = Side()
-    side.carrier.brings(Bye(MOVED))
-    assert side.carrier.sent[-1] == Bye(MOVED)
-    assert side.end() == LinkEnd(MOVED)
+    side.below.brings(Bye(PARTING))
+    assert side.below.sent[-1] == Bye(PARTING)
+    assert side.end() == LinkEnd(PARTING, last_word="parting")
 
 
-async def test_leaving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "LEAVE_S", 0.02)
+async def test_who_has_left_says_nothing_more_and_may_be_ended() -> None:
     side = Side()
     side.channel.leave()
-    await asyncio.sleep(0.1)
-    assert side.end() == LinkEnd("left")
+    side.channel.close("enough")
+    assert side.below.sent[-1] == Bye(PARTING)
+    assert side.end() == LinkEnd("enough")
+    side.channel.leave()
+    assert side.below.sent[-1] == Bye(PARTING)
+
+
+async def test_webrtc_ranks_lowest_and_is_never_held() -> None:
+    side = Side()
+    for hold_or_resume in (side.channel.hold_reading, side.channel.resume_reading):
+        with pytest.raises(Impossible):
+            hold_or_resume()
+    side.channel.lost("the test is over")
+
+
+async def test_an_owner_that_ends_a_channel_as_it_begins_has_no_open_one() -> None:
+    side = Side(opened=False)
+    side.on_began = lambda: side.channel.close("no room")
+    side.below.readyState = "open"
+    side.below.brings(hello())
+    assert side.told == [("began", "b"), ("ended", LinkEnd("no room"))]
+    assert not side.is_open()
 
 
 async def test_a_fault_of_ours_ends_the_link_and_is_told() -> None:
     faults: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     side = Side()
-    side.carrier.brings(Get(9, "ab" * 32, "cd" * 16, 0))
+    side.below.brings(Get(9, "ab" * 32, "cd" * 16, 0))
     assert side.end() == LinkEnd("a fault of this agent's own")
     assert [type(it) for it in faults] == [ZeroDivisionError]

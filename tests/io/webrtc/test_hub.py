@@ -27,23 +27,23 @@ KEY, STREAM = "ab" * 32, "cd" * 16
 async def test_the_lower_id_dials_and_both_are_told(tenant: Authority) -> None:
     async with exchange(tenant) as made:
         a, b = made("a"), made("b", "127.0.0.2")
-        a.hub.set_streams((STREAM,), True)
+        a.ourselves.streams = (STREAM,)
         a.hub.dial(b.contact)
         contact, kind, streams, serves, rtt = await b.record.first("opened")
         assert (contact, kind, streams, serves) == (a.contact, "webrtc", (STREAM,), True)
         assert rtt > 0
         assert (await a.record.first("opened"))[:2] == (b.contact, "webrtc")
         assert [type(it) for it in made.relayed] == [Offer, Answer]
-        assert a.hub.stats()["b"].address == "127.0.0.2"
-        assert a.hub.stats()["b"].dialled
-        assert not b.hub.stats()["a"].dialled
-        assert b.hub.stats()["a"].kind == "webrtc"
-        a.hub.set_streams((), False)
+        assert a.stats()["b"].address == "127.0.0.2"
+        assert a.stats()["b"].dialled
+        assert not b.stats()["a"].dialled
+        assert b.stats()["a"].kind == "webrtc"
+        a.send("b", Watching((), False))
         await b.record.until(lambda: b.messages(Watching))
-        a.hub.hang_up("b", "enough")
+        a.hang_up("b", "enough")
         assert (await b.record.first("closed")) == ("a", "enough", False)
         assert a.record.all("closed") == [("b", "enough", False)]
-        assert not a.hub.stats()
+        assert not a.stats()
 
 
 async def test_the_higher_id_calls_and_is_dialled(tenant: Authority) -> None:
@@ -76,25 +76,25 @@ async def test_pieces_both_ways_with_back_pressure(tenant: Authority, monkeypatc
         begun = monotonic()
         a, b = made("a"), made("b")
         await linked(a, b)
-        b.hub.send("a", Get(1, KEY, STREAM, 0))
+        b.send("a", Get(1, KEY, STREAM, 0))
         await a.record.until(lambda: a.messages(Get))
         waited = 0
         for index in range(64):
-            a.hub.send("b", Piece(1, index, data))
-            b.hub.send("a", Piece(2, index, data))
-            if a.hub.is_full("b"):
+            a.send("b", Piece(1, index, data))
+            b.send("a", Piece(2, index, data))
+            if a.is_full("b"):
                 ready = len(a.record.all("ready"))
                 await a.record.until(partial(_more_ready, a, ready))
                 waited += 1
-                assert not a.hub.is_full("b")
+                assert not a.is_full("b")
         await b.record.until(lambda: len(b.messages(Piece)) == 64)
         await a.record.until(lambda: len(a.messages(Piece)) == 64)
         assert waited > 2
         got = [it for it in b.messages(Piece) if isinstance(it, Piece)]
         assert [it.index for it in got] == list(range(64))
         assert {hashlib.sha256(it.data).digest() for it in got} == {hashlib.sha256(data).digest()}
-        assert a.hub.stats()["b"].bytes_out > 64 * 32_768
-        assert 0 < a.hub.stats()["b"].rtt_ms < 1_000 * (monotonic() - begun)
+        assert a.stats()["b"].bytes_out > 64 * 32_768
+        assert 0 < a.stats()["b"].rtt_ms < 1_000 * (monotonic() - begun)
 
 
 def _more_ready(agent: RtcAgent, than: int) -> bool:
@@ -149,9 +149,11 @@ async def test_frames_that_are_none_are_the_others_fault(tenant: Authority) -> N
     async with exchange(tenant) as made:
         a, b = made("a"), made("b")
         await linked(a, b)
-        carrier = a.hub._links["b"]._carrier
-        assert carrier is not None
-        carrier.send(b"\xff\xff")
+        channel = a.links["b"]
+        assert isinstance(channel, channels.Channel)
+        below = channel._below
+        assert below is not None
+        below.send(b"\xff\xff")
         device, why, misbehaved = await b.record.first("closed")
         assert (device, misbehaved) == ("a", True)
         assert "no message of this protocol" in why
@@ -162,14 +164,16 @@ async def test_what_a_later_release_says_is_passed_over(tenant: Authority) -> No
         a, b = made("a"), made("b")
         a.hub.dial(b.contact)
         await linked(a, b)
-        carrier = a.hub._links["b"]._carrier
-        assert carrier is not None
-        a.hub.send("b", Get(1, KEY, STREAM, 0))
-        carrier.send(b"\x92\xcc\xfa\x01")
-        a.hub.send("b", Get(2, KEY, STREAM, 0))
+        channel = a.links["b"]
+        assert isinstance(channel, channels.Channel)
+        below = channel._below
+        assert below is not None
+        a.send("b", Get(1, KEY, STREAM, 0))
+        below.send(b"\x92\xcc\xfa\x01")
+        a.send("b", Get(2, KEY, STREAM, 0))
         await b.record.until(lambda: len(b.messages(Get)) == 2)
         assert b.record.all("passed_over") == [("a", "test", 250)]
-        assert (b.hub.stats()["a"].version, b.hub.stats()["a"].passed_over) == ("test", 1)
+        assert (b.stats()["a"].version, b.stats()["a"].passed_over) == ("test", 1)
         assert not b.record.all("closed")
 
 
@@ -206,10 +210,10 @@ async def test_two_hundred_links_leave_nothing(tenant: Authority) -> None:
             for other in others.values():
                 (a if turn % 2 else other).hub.dial((other if turn % 2 else a).contact)
             async with asyncio.timeout(DEADLINE_S):
-                while a.hub.stats().keys() != others.keys() or not all(it.hub.stats() for it in others.values()):  # noqa: ASYNC110
+                while a.stats().keys() != others.keys() or not all(it.stats() for it in others.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
                 for name in others:
-                    a.hub.hang_up(name, "next")
+                    a.hang_up(name, "next")
                 while a.hub._attempts or any(it.hub._attempts for it in others.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
             assert len(made.relayed) > opened

@@ -85,7 +85,7 @@ async def test_chromium_opens_the_channel_and_carries_frames_both_ways(tmp_path:
             assert (await a.record.first("opened"))[:2] == (contact, "webrtc")
             data = os.urandom(32_768)
             for index in range(PIECES):
-                a.hub.send("b", Piece(1, index, data))
+                a.send("b", Piece(1, index, data))
             await a.record.until(lambda: len(a.messages(Piece)) == PIECES)
             assert a.messages(Piece) == [Piece(1, index, data) for index in range(PIECES)]
             seen = await page.evaluate("window.seen")

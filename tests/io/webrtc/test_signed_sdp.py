@@ -83,7 +83,7 @@ async def test_an_offer_is_good_once_and_for_a_while(tenant: Authority) -> None:
         b.hub.heard(offer)
         assert "future" in b.record.all("forged")[-1][1]
         assert [it.to for it in made.relayed if isinstance(it, Bye)] == ["a"] * 3
-        assert set(b.hub.stats()) == {"a"}, "the link that stands is not touched"
+        assert set(b.stats()) == {"a"}, "the link that stands is not touched"
 
 
 async def test_another_tenants_offer_opens_nothing(tenant: Authority, tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ async def test_both_engines_carry_frames_both_ways_and_end_with_their_reason(
     async with exchange(tenant) as made:
         a, b = made("a", address, networks, engine=lower), made("b", address, networks, engine=higher)
         await linked(a, b)
-        assert a.hub.stats()["b"].address == b.hub.stats()["a"].address == address
-        b.hub.send("a", Get(1, KEY, STREAM, 0))
+        assert a.stats()["b"].address == b.stats()["a"].address == address
+        b.send("a", Get(1, KEY, STREAM, 0))
         await a.record.until(lambda: a.messages(Get))
         for index in range(64):
-            a.hub.send("b", Piece(1, index, data))
-            b.hub.send("a", Piece(2, index, data))
-            if a.hub.is_full("b"):
+            a.send("b", Piece(1, index, data))
+            b.send("a", Piece(2, index, data))
+            if a.is_full("b"):
                 await a.record.until(partial(_ready, a, len(a.record.all("ready"))))
         await b.record.until(lambda: len(b.messages(Piece)) == 64)
         await a.record.until(lambda: len(a.messages(Piece)) == 64)
@@ -77,7 +77,7 @@ async def test_both_engines_carry_frames_both_ways_and_end_with_their_reason(
             got = [it for it in agent.messages(Piece) if isinstance(it, Piece)]
             assert [it.index for it in got] == list(range(64))
             assert {hashlib.sha256(it.data).digest() for it in got} == {hashlib.sha256(data).digest()}
-        a.hub.hang_up("b", "enough")
+        a.hang_up("b", "enough")
         assert (await b.record.first("closed")) == ("a", "enough", False)
         await b.record.until(lambda: not b.hub._attempts and not a.hub._attempts)
     gc.collect()
