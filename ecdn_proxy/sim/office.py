@@ -44,7 +44,7 @@ class Office:
         number: the site's own, in the order of the scenario.
         tracker: makes what says who is told of whom.
         new_node: makes a host's node, with the arguments of `Node`.
-        checked: see `Host`.
+        checked: each node is checked after every event, each message read as its receiver would read it; slow.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class PlayerRequest:
     # ---- what becomes of it
 
     def answer_begins(self, effect: events.BeginAnswer) -> None:
-        """See `HostViewer`."""
+        """Note how fast the player is to get the answer."""
         self._pace_kbps = effect.pace_kbps
 
     def bytes_came(self, data: bytes | memoryview) -> None:
