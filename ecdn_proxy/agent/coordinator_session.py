@@ -125,11 +125,8 @@ class CoordinatorSession:
         """Why the coordinator is connected, or is not: a sentence for the status page."""
         self.link = CoordinatorLink(
             identity,
-            begin=self._begin,
-            on_message=self._heard,
-            on_state=self._state,
+            owner=self,
             chance=chance,
-            on_unknown=lambda tag: log.info("a message of a later coordinator is passed over", tag=tag),
         )
 
     def announce(self, streams: tuple[str, ...], serves: bool, isolated: bool) -> None:
@@ -143,7 +140,7 @@ class CoordinatorSession:
     def moved(self, networks: tuple[Network, ...]) -> None:
         """This machine has other addresses: the coordinator places it anew."""
         self._networks = networks
-        for message in self._begin():
+        for message in self.first_messages():
             self.link.send(message)
 
     async def run(self) -> None:
@@ -161,11 +158,15 @@ class CoordinatorSession:
         finally:
             await self.link.close()
 
-    def _begin(self) -> tuple[FromAgent, ...]:
+    # ---- what the socket asks and tells (`coordinator_client.CoordinatorLinkOwner`)
+
+    def first_messages(self) -> tuple[FromAgent, ...]:
+        """Where this machine is, and what is watched here: the coordinator forgets both when a socket ends."""
         here = Here(PROTOCOL, self._version, self._networks, self._peer_port, self._serves)
         return (here, self._watch())
 
-    def _state(self, connected: bool, why: str) -> None:
+    def coordinator_changed(self, connected: bool, why: str) -> None:
+        """The socket stands, or has ended or could not be made."""
         self.why = why
         self._reports.no_answer()
         self._owner.feed(events.TrackerChanged(connected))
@@ -177,7 +178,12 @@ class CoordinatorSession:
             log.warning("the coordinator is away", why=why)
             self._owner.raise_condition("coordinator-away", why)
 
-    def _heard(self, message: FromCoordinator) -> None:
+    def coordinator_passed_over(self, tag: int) -> None:
+        """A message came that only a later coordinator knows."""
+        log.info("a message of a later coordinator is passed over", tag=tag)
+
+    def coordinator_said(self, message: FromCoordinator) -> None:
+        """A message has come: hand its content to whom it is for."""
         match message:
             case Neighbours(stream, committee, near):
                 contacts = tuple((it.contact, it.why) for it in near if it.contact.device != self._identity.device)

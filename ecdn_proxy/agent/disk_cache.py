@@ -15,7 +15,7 @@ import msgspec
 from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.core.events import Loaded
 from ecdn_proxy.core.values import StoredSegment
-from ecdn_proxy.io.disk_store import Store, open_store
+from ecdn_proxy.io.disk_store import DiskStore, open_store
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.integrity import SegmentHead, Voucher
 
@@ -39,7 +39,7 @@ class LoadedFeed(Protocol):
 class DiskCache:
     """The disk cache of one agent."""
 
-    def __init__(self, store: Store, node: LoadedFeed, conditions: ConditionSink) -> None:
+    def __init__(self, store: DiskStore, node: LoadedFeed, conditions: ConditionSink) -> None:
         self._store = store
         self._node = node
         self._tasks = Tasks(lambda name, error: _report(conditions, f"{name}: {error}"))

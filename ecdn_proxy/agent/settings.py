@@ -27,12 +27,12 @@ def load(
     flags: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
 ) -> EffectiveSettings:
-    """The settings in force; the arguments are those of `settings_loader.load`.
+    """The settings in force; the arguments are those of `settings_loader.load_settings`.
 
     Raises:
         settings_loader.BadSettings: one sentence for whoever set the value.
     """
-    return settings_loader.load(Settings, _CHECKS, config, environment, flags, given)
+    return settings_loader.load_settings(Settings, _CHECKS, config, environment, flags, given)
 
 
 def further_profiles(file: str) -> tuple[dict[str, object], ...]:

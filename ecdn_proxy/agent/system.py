@@ -93,7 +93,7 @@ class System:
 
     async def _build(self) -> None:
         settings = self._settings
-        self._identity = await asyncio.to_thread(identity.load, self._state_dir)
+        self._identity = await asyncio.to_thread(identity.load_identity, self._state_dir)
         self._stack.push_async_callback(self._tasks.close)
         self._classifier = Classifier(
             salt=secrets.token_bytes(32) if self._identity is None else bytes.fromhex(self._identity.salt),

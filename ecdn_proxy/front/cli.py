@@ -65,7 +65,7 @@ def _effective(
     usual = default_folders()[0]
     chosen = config if config is not None else usual if usual.is_file() else None
     try:
-        known = identity.load(state_dir)
+        known = identity.load_identity(state_dir)
     except (identity.DamagedIdentity, OSError):
         known = None  # `run` and `doctor` say so; settings do not depend on it
     given = known.settings if known is not None else {}

@@ -4,8 +4,8 @@
     GuardedResolver        names to addresses; a fixed map first, as in a hosts file
     guarded_socket(...)    the last gate: asked for every address right before a socket to it is made
 
-The last gate sees what really is connected to, whatever a name, a redirect, a decimal or mapped address or a second
-answer of a rebinding resolver made of it (security.md: open proxy, SSRF).
+The last gate sees the address that is really connected to, whatever a name, a redirect, an address in decimal or in
+IPv6 form, or a second answer of a DNS server has made of it (docs/security.md: open proxy, SSRF).
 """
 
 import socket
@@ -24,7 +24,7 @@ class Forbidden(OSError):
 
 
 def forbidden(address: str) -> str | None:
-    """Why not this address; None when it may be an origin's."""
+    """Why this address cannot be an origin's; None when it may be one."""
     try:
         known: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     except ValueError:
@@ -66,7 +66,7 @@ class GuardedResolver(AbstractResolver):
         return [ResolveResult(hostname=host, host=fixed, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close the system's resolver."""
         await self._system.close()
 
 
@@ -84,7 +84,7 @@ def guarded_socket(info: tuple[Any, ...]) -> socket.socket:
 
 
 def open_socket(info: tuple[Any, ...]) -> socket.socket:
-    """A socket towards any address, for laboratories."""
+    """A socket towards any address, for tests and laboratories (setting `allow_local_origins`)."""
     family, kind, protocol, _, _ = info
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)

@@ -1,7 +1,7 @@
 """The only place of the agent that reads a clock; everything else is told the time.
 
-utc()         seconds since 1970, for certificates, freshness and logs: may jump
-monotonic()   seconds that never jump; only differences mean something
+utc()         seconds since 1970, for certificates, freshness and logs: this clock may jump
+monotonic()   seconds on a clock that never jumps; only differences of two values mean something
 """
 
 import time

@@ -1,11 +1,12 @@
 """The agent's side of the coordinator: getting and renewing an identity, and the one WebSocket (library: aiohttp).
 
-    enrol(url, tenant_root_sha256, token, state_dir, version)   -> Identity, saved
-    renewal_due(identity, utc)      two thirds of the certificate's life are over
-    renew(identity, version)        -> the next Identity, saved
-    CoordinatorLink                 connects, begins with Here, comes back by itself
+    enrol(url, tenant_root_sha256, token, state_dir, version)   this machine's first Identity, saved
+    renewal_due(identity, utc)      whether two thirds of the certificate's life are over
+    renew(identity, version)        the next Identity, saved
+    CoordinatorLink                 one WebSocket that connects again by itself
+    CoordinatorLinkOwner            says what each socket begins with, and hears what the coordinator says
 
-Only the tenant root is trusted, pinned by its SHA-256 at enrolment; the system's store is not asked.
+Only the tenant root is trusted, pinned by its SHA-256 at enrolment; the system's trusted roots are not asked.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -34,10 +36,11 @@ HEARTBEAT_S = 10.0
 RETRY_LEAST_S = 1.0
 RETRY_MOST_S = 60.0
 REFUSED_RETRY_S = 60.0
-"""A coordinator that knows why it refuses this device will do so again."""
+"""After a refusal: a coordinator that knows why it refuses this device will do so again."""
 QUEUE_MESSAGES_MAX = 256
+"""Messages that wait for the socket; beyond them `send` takes none."""
 REFUSED_HEADER = "X-Ecdn-Refused"
-"""Code of a refusal, for a WebSocket's opening, whose body a client does not see."""
+"""Header with the code of a refusal, since a client does not see the body that answers a WebSocket's opening."""
 
 
 class CoordinatorRefused(Fault):
@@ -53,7 +56,7 @@ async def enrol(url: str, tenant_root_sha256: str, token: str, state_dir: Path, 
     """Make this machine a device of the tenant; its identity is saved under `state_dir`.
 
     Raises:
-        Refused: the token or the root is not right.
+        CoordinatorRefused: the token or the root is not right.
         Unavailable: the coordinator cannot be reached or is overloaded.
         PeerMisbehaved: it answers what no coordinator answers.
         OSError: `state_dir` cannot be written.
@@ -73,7 +76,7 @@ async def renew(identity: Identity, version: str) -> Identity:
     """The next identity of this device, with new keys, saved in place of `identity`.
 
     Raises:
-        Refused, Unavailable, PeerMisbehaved, OSError: as for `enrol`.
+        CoordinatorRefused, Unavailable, PeerMisbehaved, OSError: as for `enrol`.
     """
     keys, csr = new_keys_and_csr()
     asked = RenewRequest(csr=csr, signing_key=keys.signing_public(), version=version)
@@ -85,46 +88,59 @@ async def renew(identity: Identity, version: str) -> Identity:
 
 
 def renewal_due(identity: Identity, utc: float) -> bool:
-    """Have two thirds of the certificate's life passed?"""
+    """Whether two thirds of the certificate's life have passed."""
     return utc >= identity.starts_utc + (identity.ends_utc - identity.starts_utc) * 2 / 3
 
 
 def client_context(identity: Identity) -> ssl.SSLContext:
-    """TLS towards the coordinator: this device's certificate, the tenant root and nothing else."""
+    """TLS towards the coordinator: shows this device's certificate, trusts the tenant root and nothing else."""
     context = _context(identity.tenant_root_pem)
     identity.load_into(context)
     return context
 
 
 def retry_wait_s(failures: int, chance: random.Random) -> float:
-    """Wait before the next try: doubles from 1 to 60 s, jittered down to half; a whole site must not return at once."""
+    """How long to wait before the next try: doubles from 1 to 60 s, with a random part of up to a half.
+
+    A whole site whose coordinator was restarted must not return at one moment.
+    """
     ceiling = min(RETRY_MOST_S, RETRY_LEAST_S * 2 ** min(failures, 10))
     return max(RETRY_LEAST_S, chance.uniform(ceiling / 2, ceiling))
 
 
-class CoordinatorLink:
-    """One WebSocket that comes back by itself; callbacks run on the event loop and must not wait.
+class CoordinatorLinkOwner(Protocol):
+    """Whoever speaks with the coordinator; asked and told on the event loop, never awaited."""
 
-    `begin` is asked at every connection for the messages to begin with: Here, then Watch. `on_unknown` is told the tag
-    of the first message on each socket that only a later release knows; `passed_over` counts them all.
-    """
+    def first_messages(self) -> Sequence[FromAgent]:
+        """What every new socket begins with: Here, then Watch."""
+        ...
+
+    def coordinator_said(self, message: FromCoordinator, /) -> None:
+        """A message has come."""
+        ...
+
+    def coordinator_changed(self, connected: bool, why: str, /) -> None:
+        """The socket stands, or has ended or could not be made; `why` is a sentence for the status page."""
+        ...
+
+    def coordinator_passed_over(self, tag: int, /) -> None:
+        """The first message on a socket that only a later release knows; the further ones are counted."""
+        ...
+
+
+class CoordinatorLink:
+    """One WebSocket that connects again by itself until it is closed."""
 
     def __init__(
         self,
         identity: Identity,
         *,
-        begin: Callable[[], Sequence[FromAgent]],
-        on_message: Callable[[FromCoordinator], None],
-        on_state: Callable[[bool, str], None],
+        owner: CoordinatorLinkOwner,
         chance: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        on_unknown: Callable[[int], None] = lambda tag: None,
     ) -> None:
         self._identity = identity
-        self._begin = begin
-        self._on_message = on_message
-        self._on_state = on_state
-        self._on_unknown = on_unknown
+        self._owner = owner
         self._chance = chance
         self._sleep = sleep
         self._failures = 0
@@ -135,13 +151,14 @@ class CoordinatorLink:
         self._tasks = Tasks(self._failed)
         self.connected = False
         self.passed_over = 0
+        """Messages, on all sockets, that only a later release knows."""
 
     def start(self) -> None:
         """Connect, now and whenever the socket ends, until `close`."""
         self._work = self._tasks.start(self._stay(), "coordinator link")
 
     def send(self, message: FromAgent) -> bool:
-        """Queue one message; False when there is no socket (what matters is said again by `begin`)."""
+        """Queue one message; False when there is no socket (what matters stands in the owner's `first_messages`)."""
         if not self.connected or len(self._queue) >= QUEUE_MESSAGES_MAX:
             return False
         self._queue.append(pack(message))
@@ -162,7 +179,7 @@ class CoordinatorLink:
         self._work = None
 
     def _failed(self, _name: str, error: BaseException) -> None:
-        """Only `on_state` itself can bring us here."""
+        """A task can fail only because the owner's `coordinator_changed` has raised."""
         raise error
 
     async def _stay(self, former: asyncio.Task[None] | None = None) -> None:
@@ -176,7 +193,7 @@ class CoordinatorLink:
                 why, self._least_wait_s = str(error), REFUSED_RETRY_S
             except (Fault, aiohttp.ClientError, TimeoutError, OSError) as error:
                 why = _sentence(error)
-            except Exception as error:  # a callback of ours raised; sharing goes on without this socket
+            except Exception as error:  # the owner raised, a fault of ours; sharing goes on without this socket
                 why = f"a fault of this agent: {error!r}"
             finally:
                 self.connected = False
@@ -188,14 +205,14 @@ class CoordinatorLink:
 
     def _state(self, connected: bool, why: str) -> None:
         self.connected = connected
-        self._on_state(connected, why)
+        self._owner.coordinator_changed(connected, why)
 
     async def _hold(self) -> str:
         """One socket from its beginning to its end; the answer is why it ended."""
         context = await asyncio.to_thread(client_context, self._identity)
         async with aiohttp.ClientSession() as session:
             ws = await _connect(session, f"{self._identity.coordinator}/v1/agent", context)
-            for message in self._begin():
+            for message in self._owner.first_messages():
                 await ws.send_bytes(pack(message))
             self._state(True, f"connected to {self._identity.coordinator}")
             writing = self._tasks.start(self._write(ws), "coordinator link writer")
@@ -219,13 +236,13 @@ class CoordinatorLink:
             except UnknownMessage as unknown:
                 self.passed_over += 1
                 if self.passed_over == before + 1:
-                    self._on_unknown(unknown.tag)
+                    self._owner.coordinator_passed_over(unknown.tag)
                 continue
             if isinstance(message, Welcome):
                 self._failures = 0
             if isinstance(message, Turned):
                 why, self._least_wait_s = message.why, message.retry_s
-            self._on_message(message)
+            self._owner.coordinator_said(message)
         return why
 
     async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:

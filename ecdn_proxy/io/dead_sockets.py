@@ -2,10 +2,10 @@
 
     end_connections(gone)       ends every TCP connection of this process that comes from one of these addresses
 
-After an address is taken away (a dock, another Wi-Fi) Linux keeps the connections that came from it and sends into the
-void, up to a quarter of an hour: kept origin connections, the proxy's, the coordinator's. Whoever waits for one of them
-waits in vain; a player gives up. Shut down here, each library notices at once and begins anew. Windows ends them by
-itself.
+When an address is taken away (a dock, another Wi-Fi), Linux keeps the connections that came from that address, and what
+is sent there is lost, for up to a quarter of an hour. That hits connections to origins, to the coordinator and of the
+proxy: whoever waits for one of them waits in vain, and a player gives up. When such connections are shut down here,
+each library notices at once and connects anew. Windows ends such connections by itself.
 """
 
 import contextlib
@@ -18,7 +18,10 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def end_connections(gone: Collection[str]) -> int:
-    """Shut down what comes from `gone`; how many there were. 0 on systems that do not list open files like Linux."""
+    """Shut down every connection that comes from an address in `gone`; return how many there were.
+
+    On systems that do not list a process's open files as Linux does, nothing is done.
+    """
     if not gone or not _DESCRIPTORS.is_dir():
         return 0
     ended = 0

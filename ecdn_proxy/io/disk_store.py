@@ -1,16 +1,18 @@
 """Whole segments on disk, one file each, so that a replay or a restart needs no origin.
 
-    open_store(...)                   rebuilds the index
-    Store.save(key, meta, body)       -> whether it is kept
-    Store.load(key)                   -> Stored, or None: not here, or damaged (then it is erased)
-    Store.erase(key)   Store.clear()  Store.close()
+    open_store(...)       makes the directory and reads which segments lie there
+    DiskStore
+        save(key, meta, body)    whether the segment is kept
+        load(key)                a StoredFile, or None: it is not here, or it was damaged (then it is erased)
+        erase(key)   clear()   held()   close()
 
-A file is magic, the head's length (4 bytes), the head (lengths and SHA-256 in MessagePack), `meta`, body. Its name is
-the key's 64 hex digits and nothing else, so no name can leave the directory; it is written beside and renamed, so a
-crash leaves no half segment; links are never followed. All disk work is one worker thread's, in order. Beyond the limit
-the segment that was used longest ago goes first; the files' times keep that order over a restart.
+A file holds, in this order: magic bytes, the head's length (4 bytes), the head (lengths and SHA-256 in MessagePack),
+`meta`, and the body. A file's name is the 64 hex digits of the segment's key and nothing else, so no name can leave the
+directory. A file is written under another name and renamed, so a crash leaves no half segment. Symbolic links are never
+followed. One worker thread does all disk work, in order. Beyond the limit the segment that was used longest ago goes
+first; the files' times keep that order over a restart.
 
-No fsync: what a power cut damages is found by its hash and erased.
+Nothing is synchronised (fsync): what a power cut damages is found by its hash and erased.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ import msgspec
 from ecdn_proxy.wire.faults import Unavailable
 
 WAITING_BYTES_MAX = 67_108_864
-"""Segments that wait for a slow disk; beyond it new ones are simply not kept."""
+"""Bytes of segments that wait for a slow disk; beyond them new segments are not kept."""
 META_BYTES_MAX = 4_194_304
 _MAGIC = b"ecdnseg1"
 _HEAD_BYTES_MAX = 128
@@ -65,15 +67,16 @@ class _Damaged(Exception):
     pass
 
 
-async def open_store(directory: Path, limit_bytes: int, trouble: Callable[[str, str], None]) -> "Store":
-    """Open or make a store; `trouble(code, detail)` is told once, on the event loop, when it can no longer write.
+async def open_store(directory: Path, limit_bytes: int, trouble: Callable[[str, str], None]) -> "DiskStore":
+    """Open or make a store of at most `limit_bytes`.
 
-    Codes: `disk_full`, `disk_failed`. The store still reads then.
+    `trouble(code, detail)` is called once, on the event loop, when the store can no longer write: the code is
+    `disk_full` or `disk_failed`. The store still reads then.
 
     Raises:
         Unavailable: the directory cannot be used.
     """
-    store = Store(directory, limit_bytes, trouble)
+    store = DiskStore(directory, limit_bytes, trouble)
     try:
         await store.begin()
     except BaseException:
@@ -82,8 +85,8 @@ async def open_store(directory: Path, limit_bytes: int, trouble: Callable[[str, 
     return store
 
 
-class Store:
-    """See the file's head; made by `open_store`."""
+class DiskStore:
+    """Segments on disk, made by `open_store`; belongs to one event loop."""
 
     def __init__(self, directory: Path, limit_bytes: int, trouble: Callable[[str, str], None]) -> None:
         self._directory = directory
@@ -94,7 +97,9 @@ class Store:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._waiting_bytes = 0
         self.used_bytes = 0
+        """What all files take together."""
         self.read_only = False
+        """Writing has failed: nothing is kept any more."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._sizes
@@ -111,7 +116,7 @@ class Store:
         await self._work(self._begin)
 
     async def save(self, key: str, meta: bytes, body: bytes) -> bool:
-        """Keep a segment; False when it is not kept: too large, disk too slow or full."""
+        """Keep a segment; False when it is too large, or the disk too slow or full."""
         size = _PREFIX + _HEAD_BYTES_MAX + len(meta) + len(body)
         if self.read_only or size > self._limit_bytes or len(meta) > META_BYTES_MAX:
             return False
@@ -124,7 +129,7 @@ class Store:
             self._waiting_bytes -= size
 
     async def load(self, key: str) -> StoredFile | None:
-        """Read a segment and check it."""
+        """Read a segment and check its hash; None when it is not here or damaged."""
         return await self._work(functools.partial(self._load, _checked(key)))
 
     async def erase(self, key: str) -> None:
@@ -136,7 +141,7 @@ class Store:
         await self._work(self._clear)
 
     async def close(self) -> None:
-        """Finish what waits and end the thread."""
+        """Finish what waits for the disk, and end the thread."""
         await self._loop.run_in_executor(None, self._thread.shutdown)
 
     async def _work[T](self, work: Callable[[], T]) -> T:

@@ -1,11 +1,12 @@
-"""This device's keys and identity on disk, and whose signature another certificate stands for (library: cryptography).
+"""This device's keys and identity on disk, and which device another certificate names (library: cryptography).
 
-    new_keys_and_csr()                              two fresh keys and a signing request
-    Identity.save(state_dir) / load(state_dir)      `STATE/identity/identity.json`, 0600, replaced whole
-    Identity.sign(bytes)                            Ed25519
-    signing_key_of(certificate, root, utc)          the device and key behind a voucher, or PeerMisbehaved
+    new_keys_and_csr()                        two fresh keys, and a request to certify them
+    Identity.save(state_dir)                  writes `STATE_DIR/identity/identity.json`, mode 0600, replaced whole
+    load_identity(state_dir)                  reads it
+    Identity.sign(bytes)                      an Ed25519 signature
+    signing_key_of(certificate, root, utc)    device and signing key that a certificate names
 
-All is one file, `identity.json`: key and certificate change together or not at all.
+Everything is in one file, `identity.json`: keys and certificate change together or not at all.
 """
 
 import base64
@@ -36,7 +37,7 @@ FILE = "identity.json"
 SIGNERS_MAX = 2_048
 """Certificates whose check is remembered: more than any site has agents that fetch."""
 SKEW = timedelta(minutes=5)
-"""Clocks of two machines may differ by this much."""
+"""How much the clocks of two machines may differ."""
 
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
@@ -47,13 +48,15 @@ class DamagedIdentity(Exception):
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The two keys of a device, as PEM."""
+    """The two private keys of a device, as PEM."""
 
     tls: str
+    """P-256; the key of the device's certificate."""
     signing: str
+    """Ed25519; vouches for pieces and for WebRTC offers."""
 
     def csr(self) -> str:
-        """A signing request; it names nothing, for the coordinator ignores every name."""
+        """A certificate signing request; it names nothing, for the coordinator ignores every name in it."""
         key = _p256(self.tls)
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         return request.public_bytes(_PEM).decode()
@@ -81,12 +84,12 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
     certificate_pem: Pem
     tenant_root_pem: Pem
     salt: Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]+$")]
-    """The tenant's salt for stream ids and keys, hex."""
+    """The tenant's secret from which stream ids and segment keys are made, hex."""
     settings: dict[str, Any]
-    """Settings of the coordinator, names as in agent.toml."""
+    """What the coordinator sets, by the names of agent.toml."""
     keys: Keys
     state_dir: str = ""
-    """Where it was loaded from or saved to; not part of the file."""
+    """Where this identity was loaded from or saved to; not part of the file."""
 
     @classmethod
     def given(cls, enrolled: Enrolled, keys: Keys, coordinator: str) -> "Identity":
@@ -143,12 +146,12 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def starts_utc(self) -> float:
-        """When the certificate's life began."""
+        """When the certificate begins to count, in seconds since 1970."""
         return self.certificate.not_valid_before_utc.timestamp()
 
     @property
     def ends_utc(self) -> float:
-        """When the certificate's life ends."""
+        """When the certificate ends, in seconds since 1970."""
         return self.certificate.not_valid_after_utc.timestamp()
 
     def load_into(self, context: ssl.SSLContext) -> None:
@@ -174,17 +177,17 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
         return msgspec.structs.replace(self, settings=dict(settings))
 
     def save(self, state_dir: Path) -> "Identity":
-        """Write it under `state_dir`; the answer knows its files.
+        """Write this identity under `state_dir`; return it with that `state_dir`.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: `state_dir` cannot be written.
         """
         folder = make_folder(state_dir)
         _write_private(folder / FILE, msgspec.json.encode(msgspec.structs.replace(self, state_dir="")))
         return msgspec.structs.replace(self, state_dir=str(state_dir))
 
     def _check(self) -> None:
-        """Do certificate, keys and root belong together?"""
+        """Raise unless certificate, keys and root belong together."""
         device, public = _read(self.certificate_der, self.tenant_root_der)[:2]
         if device != self.device:
             raise DamagedIdentity(f"the certificate is for {device}, not for {self.device}")
@@ -196,7 +199,7 @@ class Identity(msgspec.Struct, frozen=True, dict=True):
 
 
 def make_folder(state_dir: Path) -> Path:
-    """The folder of the identity, made and tried, so that no token is spent on a disk that takes nothing.
+    """Make the folder of the identity and try to write there, so that no token is spent on a disk that is full.
 
     Raises:
         OSError: it cannot be written.
@@ -207,11 +210,11 @@ def make_folder(state_dir: Path) -> Path:
         return folder
 
 
-def load(state_dir: Path) -> Identity | None:
+def load_identity(state_dir: Path) -> Identity | None:
     """The identity under `state_dir`, or None when this machine is not enrolled.
 
     Raises:
-        DamagedIdentity: there is one, but it cannot be used.
+        DamagedIdentity: there is an identity, but it cannot be used.
     """
     path = state_dir / FOLDER / FILE
     cure = f"delete {path.parent} and enrol this machine again"
@@ -237,11 +240,12 @@ def signing_key_of(
     Args:
         certificate_der: what a peer sent.
         tenant_root_der: this tenant's root, pinned.
-        utc: now.
-        grace_s: how long after its end a certificate still counts; a voucher outlives its signer's certificate.
+        utc: now, in seconds since 1970.
+        grace_s: for how many seconds after its end a certificate still counts; a voucher outlives the certificate of
+            the device that signed it.
 
     Raises:
-        PeerMisbehaved: not of this tenant, not valid now, or not a device's.
+        PeerMisbehaved: the certificate is not of this tenant, not valid now, or not a device's.
     """
     device, key, starts, ends = _read(certificate_der, tenant_root_der)
     now = datetime.fromtimestamp(utc, UTC)
@@ -254,7 +258,7 @@ def signing_key_of(
 
 @lru_cache(maxsize=SIGNERS_MAX)
 def _read(certificate_der: bytes, tenant_root_der: bytes) -> tuple[str, Ed25519PublicKey, datetime, datetime]:
-    """All of a certificate that does not depend on the time; a failure is not remembered."""
+    """Device, key, beginning and end of a certificate whose issuer is checked; a failure is not remembered."""
     root = _root(tenant_root_der)
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)

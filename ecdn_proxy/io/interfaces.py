@@ -1,12 +1,12 @@
 """What this machine is connected to: interfaces, their networks, and what kind of link each is.
 
     interfaces()               every address with its prefix, link kind, and whether it looks like a tunnel
-    shareable(interfaces)      those in private networks that are neither loopback, tunnel nor a container's bridge
-    private_networks(found)    their networks: where this agent shares when nobody said otherwise
+    shareable(found)           those in private networks that are neither loopback, tunnel nor a container's bridge
+    private_networks(found)    the networks of these: where this agent shares unless a setting says otherwise
     parse_networks(texts)      networks as IT wrote them
 
-A VPN is told by its interface's name: drivers name theirs alike everywhere, and no system call says it. Sharing over a
-tunnel would carry the stream through the office's narrowest link, twice.
+A VPN is known by the name of its interface: its drivers use the same names everywhere, and no system call tells.
+Sharing over a tunnel would carry the stream through the office's narrowest line, twice.
 """
 
 import re
@@ -60,10 +60,10 @@ class Interface:
 
 
 def interfaces() -> tuple[Interface, ...]:
-    """Every address of this machine, link-local IPv6 ones apart.
+    """Every address of this machine, except link-local addresses of IPv6.
 
     Raises:
-        Unavailable: the system does not tell.
+        Unavailable: the system does not list its interfaces.
     """
     try:
         adapters = list(ifaddr.get_adapters())
@@ -94,7 +94,7 @@ def link_kind(name: str, title: str = "", sysfs: Path = _SYSFS) -> LinkKind:
 
 
 def is_private(address: str) -> bool:
-    """Whether an address belongs to a private network, RFC 1918 and its kin."""
+    """Whether an address belongs to a private network (RFC 1918, RFC 3927 or RFC 4193)."""
     known = ip_address(address)
     return any(known in network for network in _PRIVATE if network.version == known.version)
 
@@ -113,7 +113,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Networks in CIDR form; host bits may be set.
 
     Raises:
-        Unavailable: one of them is none.
+        Unavailable: one of the texts is no network.
     """
     try:
         return tuple(ip_network(text.strip(), strict=False) for text in texts)

@@ -8,9 +8,9 @@
                t   tenant tag, 16 hex digits  l   link kind            up  1 while it serves others, else 0
                s   up to 8 stream tags of 8 hex digits (a stream id's first), comma between
 
-Records prove nothing: whoever is found is only dialled, and TLS decides. So what a record can cost us is bounded: only
-our own tenant's tag, only addresses in the allowed networks, at most `DEVICES_MAX` devices, and no question is ever
-asked about a name that somebody else chose: an announcement that is not complete in itself is passed over until it is.
+Records prove nothing: whoever is found is only dialled, and TLS decides. So what a record can cost is bounded: only our
+own tenant's tag counts, only addresses in the allowed networks, and at most `DEVICES_MAX` devices; no question is ever
+asked about a name that somebody else chose, so an announcement that is not complete in itself is ignored until it is.
 For the same reason this file listens to records itself instead of using zeroconf's browser, which keeps a timer for
 every name it hears of.
 
@@ -51,9 +51,10 @@ STREAM_TAGS_MAX = 8
 TTL_S = 1_200
 """An agent that died without a word is forgotten after this; its links are long gone by then."""
 QUESTIONS_S = (0.05, 1.0, 3.0, 9.0, 27.0, 81.0)
-"""Waits before the first questions; then one each `QUESTION_S` (RFC 6762 section 5.2: at least doubling)."""
+"""Waits before the first questions, in seconds, at least doubling (RFC 6762 section 5.2); then `QUESTION_S` each."""
 QUESTION_S = 300.0
-"""Answers known for less than half their life are listed in a question and not sent again (section 7.1)."""
+"""Wait before each further question. It lists answers that are younger than half their life, and whoever gave them does
+not answer again (section 7.1)."""
 
 _PTR, _SRV, _TXT, _IN = 12, 33, 16, 1
 _QUERY = 0
@@ -65,7 +66,7 @@ _SUFFIX = "." + SERVICE
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What this agent says of itself; `tenant_tag` is the first 16 hex digits of HMAC(salt, "mdns")."""
+    """What this agent announces; `tenant_tag` is the first 16 hex digits of HMAC(the tenant's salt, "mdns")."""
 
     device: str
     tenant_tag: str
@@ -86,12 +87,12 @@ class LanConsumer(Protocol):
 
 
 def stream_tag(stream: str) -> str:
-    """What mDNS shows of a stream id."""
+    """What mDNS shows of a stream id: its first 8 hex digits."""
     return stream[:8]
 
 
 class MdnsBrowser(RecordUpdateListener):
-    """Announces this agent and watches for others; one event loop."""
+    """Announces this agent and watches for others; belongs to one event loop."""
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class MdnsBrowser(RecordUpdateListener):
         """Announce and listen on the chosen addresses.
 
         Raises:
-            Unavailable: no multicast here.
+            Unavailable: multicast cannot be used on these addresses.
         """
         four = [each for each in self._addresses if ":" not in each]
         version = IPVersion.V4Only if len(four) == len(self._addresses) else IPVersion.All
@@ -142,7 +143,7 @@ class MdnsBrowser(RecordUpdateListener):
             self._zeroconf = None
 
     def set_streams(self, streams: tuple[str, ...], serves: bool) -> None:
-        """Streams watched now; announced within a second."""
+        """Announce, within a second, which streams are watched here and whether this agent serves others."""
         if (streams, serves) != (self._streams, self._serves):
             self._streams, self._serves = streams, serves
             self._changed.set()
@@ -189,7 +190,7 @@ class MdnsBrowser(RecordUpdateListener):
     # ---- listening (zeroconf calls these on the event loop)
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
-        """Note which agents a packet speaks of; its records are in the cache only afterwards."""
+        """Note which agents a packet speaks of; zeroconf puts the packet's records into its cache only afterwards."""
         for update in records:
             record = update.new
             name = record.alias if isinstance(record, DNSPointer) and record.name == SERVICE else record.name
@@ -202,7 +203,7 @@ class MdnsBrowser(RecordUpdateListener):
                 self._gone.add(device)
 
     def async_update_records_complete(self) -> None:
-        """The packet's records are in the cache: see who is there."""
+        """The packet's records are in the cache: tell who is there and who is gone."""
         touched, self._touched = self._touched, {}
         gone, self._gone = self._gone, set()
         for device in gone:
@@ -241,7 +242,7 @@ class MdnsBrowser(RecordUpdateListener):
 
 
 def _device_in(name: str) -> str | None:
-    """The device of an instance name or of an agent's host name."""
+    """The device that an instance name or an agent's host name stands for; None for any other name."""
     low = name.lower()
     label = low.removesuffix(_SUFFIX) if low.endswith(_SUFFIX) else low.removesuffix(".local.")
     return label if label != low and _DEVICE.fullmatch(label) else None

@@ -5,10 +5,10 @@
     Fetch            abort()  pause()  resume()
     FetchConsumer    head once, then data, then exactly one of end and fail
 
-The viewer's headers go along, for they carry its authorisation; what belongs to its connection, its cache or its own
-range does not. Certificates are always verified: the system's roots and those that IT added. An answer that is cut
-short fails, it never ends. Redirects are followed for this viewer only, and lose its credentials at another origin.
-Addresses are watched by io/address_guard.
+The viewer's headers go along, for they carry its authorisation; headers of its connection, its cache or its own range
+do not. Certificates are always verified, against the system's roots and those that IT added. An answer that is cut
+short ends in `fail`, never in `end`. Redirects are followed for this viewer only; at another origin its credentials are
+left out. Which addresses may be connected to is decided in io/address_guard.
 """
 
 import asyncio
@@ -31,13 +31,14 @@ Headers = tuple[tuple[str, str], ...]
 
 CONNECT_S = 3.0
 SILENCE_S = 10.0
-"""An origin that sends nothing for this long has gone; the node gives up far earlier, viewers by themselves do not."""
+"""An origin that sends nothing for this long is gone. The node gives up far earlier; a viewer's own fetch waits."""
 READ_BYTES = 65_536
 REDIRECTS_MAX = 5
 CONNECTIONS_PER_HOST_MAX = 16
 PREPARED_S = 600.0
-"""An origin is prepared once in this time: an office that lives on its peers shall not connect for nothing."""
+"""An origin is prepared once in this time: where peers serve most segments, more connections would go unused."""
 PREPARED_MAX = 256
+"""How many origins are remembered as prepared."""
 _FIELD_BYTES_MAX = 32_768
 """Cookies and token headers of streaming services reach 16 KiB."""
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -58,7 +59,7 @@ class Response:
     headers: Headers = field(repr=False)
     """In the order they came, names in lower case."""
     framed: bool
-    """The body's end can be told from a broken connection (Content-Length or chunks); share nothing that is not."""
+    """The body's end differs from a broken connection (Content-Length or chunks). What is not framed is not shared."""
 
 
 class FetchConsumer(Protocol):
@@ -109,25 +110,25 @@ class Fetch:
         self._aborted = False
 
     def abort(self) -> None:
-        """Stop; nothing more is consumer."""
+        """Stop; the consumer is told nothing more."""
         self._aborted = True
         if self._task is not None:
             self._task.cancel()
 
     def pause(self) -> None:
-        """Read no more for now: the reader of a handed-over body is slow."""
+        """Read nothing more until `resume`: whoever gets the body is slow."""
         self._may_read.clear()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read again."""
         self._may_read.set()
 
     def begin(self, task: asyncio.Task[None]) -> None:
-        """`task` does the work."""
+        """Remember the task that does the work, so that `abort` can cancel it."""
         self._task = task
 
     def wanted(self) -> bool:
-        """Whether anybody still listens."""
+        """Whether the fetch was not aborted."""
         return not self._aborted
 
     async def may_read(self) -> None:
@@ -169,7 +170,7 @@ class OriginClient:
         self._tasks = Tasks(_our_fault)
 
     async def prepare(self, url: str) -> None:
-        """Connect to the origin of `url`: a segment is soon wanted, and comes some round trips sooner."""
+        """Connect to the origin of `url`, so that a segment that is soon wanted comes some round trips sooner."""
         try:
             where = _checked(URL(url, encoded=True))
             origin = where.origin()
@@ -185,7 +186,7 @@ class OriginClient:
     def start(
         self, url: str, headers: Headers, range_header: str | None, if_range: str | None, consumer: FetchConsumer
     ) -> Fetch:
-        """Ask for `url`; the range and its validator are this request's own, never the viewer's."""
+        """Ask for `url`; range and validator (If-Range) are this request's own, not among the viewer's headers."""
         fetch = Fetch()
         work = self._run(fetch, url, request_headers(headers, range_header, if_range), consumer)
         fetch.begin(self._tasks.start(work, "fetch"))
@@ -221,7 +222,7 @@ class OriginClient:
             consumer.data(data)
 
     async def _ask(self, url: str, headers: Headers) -> aiohttp.ClientResponse:
-        """The first answer that is no redirect."""
+        """Ask, and follow redirects to the first answer that is none."""
         try:
             return await self._follow(_checked(URL(url, encoded=True)), headers)
         except aiohttp.ClientConnectorError:  # also a ValueError when it is about a certificate
@@ -276,7 +277,7 @@ def _head(response: aiohttp.ClientResponse) -> Response:
 
 
 def _why(error: BaseException) -> str:
-    """A sentence without the address that was asked for: it may carry a token."""
+    """What went wrong, in a sentence without the URL, which may carry a token."""
     if isinstance(error, Unavailable):
         return error.why
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

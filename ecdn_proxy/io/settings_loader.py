@@ -1,12 +1,16 @@
 """Settings from everywhere that may set them, each value with who set it (libraries: tomllib, msgspec).
 
-    the coordinator  <  agent.toml  <  ECDN_* environment  <  flags          the right one wins
+    the coordinator  <  agent.toml  <  ECDN_* environment  <  flags          what stands further right wins
 
-Map: `load` -> `EffectiveValues` · `BadSettings` (one sentence: place, name, what is allowed, the nearest valid name) ·
-`as_text`. What settings there are is not known here: `agent.settings` brings the struct and the checks of its values.
+    load_settings(...)    the values in force, as EffectiveValues
+    BadSettings           a setting cannot be used: one sentence with its place, its name, what is allowed, and the
+                          nearest name that there is
+    as_text(value)        a value as a person reads it
 
-A mistake of whoever wrote a file, a variable or a flag ends the start; one of the coordinator does not, because it
-would stop every machine at once: the value is left out and noted in `warnings`.
+Which settings there are is not known here: `agent.settings` brings the struct and the checks of its values.
+
+A mistake of whoever wrote a file, a variable or a flag ends the start. A mistake of the coordinator does not, because
+that would stop every machine at once: the value is left out and noted in `warnings`.
 """
 
 import difflib
@@ -37,10 +41,10 @@ class EffectiveValues[S]:
 
 
 Checks = Mapping[str, Callable[[Any], object]]
-"""By setting name; a check raises ValueError with what is allowed."""
+"""By setting name: a function that raises ValueError, with what is allowed, if the value is not."""
 
 
-def load[S: msgspec.Struct](
+def load_settings[S: msgspec.Struct](
     kind: type[S],
     checks: Checks,
     config: Path | None,
@@ -48,18 +52,18 @@ def load[S: msgspec.Struct](
     flags: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
 ) -> EffectiveValues[S]:
-    """Settings in force.
+    """The settings in force.
 
     Args:
         kind: the struct of all settings.
         checks: further checks by setting name.
-        config: agent.toml; None for none.
-        environment: all variables; those beginning with ECDN_ count.
-        flags: by setting name; texts are read as from the environment, None counts as absent.
-        given: what the coordinator gave at enrolment.
+        config: the path of agent.toml; None when there is none.
+        environment: all variables; only those that begin with ECDN_ count.
+        flags: values by setting name; texts are read as those of the environment, None counts as absent.
+        given: values by setting name that the coordinator has sent.
 
     Raises:
-        BadSettings: see the class.
+        BadSettings: a file, a variable or a flag names a setting that there is not, or a value that is not allowed.
     """
     pile = _Pile(get_type_hints(kind, include_extras=True), checks)
     warnings: list[str] = []
@@ -89,7 +93,7 @@ def load[S: msgspec.Struct](
 
 @dataclass(slots=True)
 class _Pile:
-    """Values by name; later ones replace earlier ones."""
+    """Values by setting name; a later one replaces an earlier one."""
 
     hints: dict[str, Any]
     checks: Checks
@@ -97,10 +101,10 @@ class _Pile:
     sources: dict[str, str] = field(default_factory=dict)
 
     def put(self, name: str, value: Any, where: str, source: str) -> None:
-        """Add a value in its type.
+        """Take a value, converted to the setting's type.
 
         Raises:
-            BadSettings: no such setting, or not an allowed value.
+            BadSettings: there is no such setting, or the value is not allowed.
         """
         if name not in self.hints:
             raise BadSettings(self.unknown(name, where))
@@ -155,7 +159,7 @@ def _line(text: str, name: str) -> int:
 
 
 def _from_text(hint: Any, text: str) -> Any:
-    """Lists are separated by commas or spaces, maps are written `name=value`."""
+    """A value written as text: lists are separated by commas or spaces, maps are written `name=value`."""
     kind = _bare(hint)
     if isinstance(kind, msgspec.inspect.VarTupleType):
         return [part for part in re.split(r"[,\s]+", text) if part]

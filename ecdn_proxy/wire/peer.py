@@ -72,10 +72,18 @@ class Pong(Message, frozen=True, tag=4):
     number: Request
 
 
+PARTING_TLS = "another link between these two is kept"
+"""The reason in the Bye of a TLS connection that is left for another TLS connection (core/connect/handover)."""
+PARTING_WEBRTC = "this link goes on over TLS"
+"""The reason in the Bye of a WebRTC connection that is left for a TLS connection."""
+
+
 class Bye(Message, frozen=True, tag=5):
-    """The last message on a link that is closed on purpose, with the reason."""
+    """The last message on a connection that is closed on purpose, with the reason."""
 
     why: ids.Sentence
+    """Words for a log. Two of them mean something: "another link between these two is kept" and "this link goes on over
+    TLS" say that the link moves to another connection; whoever hears them says the same as its last word here."""
 
 
 class Ask(Message, frozen=True, tag=10):

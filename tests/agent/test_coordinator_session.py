@@ -142,7 +142,7 @@ def near(device: str) -> Near:
 
 
 async def test_what_the_coordinator_says_is_told(owner: Owner) -> None:
-    hear = owner.session._heard
+    hear = owner.session.coordinator_said
     hear(Neighbours(STREAM, ("ann",), (near("ann"), near("me"))))
     hear(Denied(("eve",)))
     welcome, settings = Welcome("s", "office", "on", "", {}), Settings({"sharing": False})
@@ -160,14 +160,14 @@ async def test_what_the_coordinator_says_is_told(owner: Owner) -> None:
 
 
 async def test_a_coordinator_that_comes_and_goes_is_a_condition(owner: Owner) -> None:
-    owner.session._state(False, "refused")
+    owner.session.coordinator_changed(False, "refused")
     assert {*owner.told} == {
         ("feed", events.TrackerChanged(False)),
         ("signalling", False),
         ("raise", "coordinator-away", "refused"),
     }
     owner.told.clear()
-    owner.session._state(True, "connected")
+    owner.session.coordinator_changed(True, "connected")
     assert {*owner.told} == {
         ("feed", events.TrackerChanged(True)),
         ("signalling", True),
@@ -179,7 +179,7 @@ async def test_a_coordinator_that_comes_and_goes_is_a_condition(owner: Owner) ->
 async def test_each_new_connection_begins_with_who_we_are_and_what_we_watch(owner: Owner) -> None:
     owner.session.announce((STREAM,), False, True)
     assert owner.sent == [Watch((STREAM,), False, isolated=True)]
-    here, watch = owner.session._begin()
+    here, watch = owner.session.first_messages()
     assert isinstance(here, Here)
     assert (here.peer_port, here.serves, watch) == (7688, False, Watch((STREAM,), False, isolated=True))
 
@@ -195,7 +195,7 @@ async def test_a_machine_that_moved_says_where_it_is_now(owner: Owner) -> None:
 
 
 async def test_settings_that_changed_while_this_machine_was_off_come_with_the_welcome(owner: Owner) -> None:
-    hear = owner.session._heard
+    hear = owner.session.coordinator_said
     for value in (False, False, True):
         hear(Welcome("s", "office", "on", "", {"sharing": value}))
     assert [it for it in owner.told if it[0] == "settings"] == [
@@ -208,7 +208,7 @@ async def test_a_beat_tells_what_came_since_the_last(owner: Owner) -> None:
     owner.watched(("lan", 5), ("webrtc", 7), ("origin", 3))
     owner.uploads = ByteCounts(uploaded=100, uploaded_webrtc=60)
     first = owner.beat()
-    owner.session._heard(Alive())
+    owner.session.coordinator_said(Alive())
     owner.uploads = ByteCounts(uploaded=100, uploaded_webrtc=70)
     second = owner.beat()
     assert first is not None
@@ -231,10 +231,10 @@ async def test_a_beat_that_was_not_answered_is_sent_again_on_the_next_socket_and
     first = owner.beat()
     owner.watched(("lan", 6))
     assert owner.beat() is None
-    owner.session._state(False, "broken")
-    owner.session._state(True, "connected")
+    owner.session.coordinator_changed(False, "broken")
+    owner.session.coordinator_changed(True, "connected")
     assert owner.beat() == first
-    owner.session._heard(Alive())
+    owner.session.coordinator_said(Alive())
     after = owner.beat()
     assert after is not None
     assert after.bytes_lan == 6

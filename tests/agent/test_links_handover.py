@@ -12,11 +12,10 @@ import pytest_asyncio
 
 from coordinator.io.ca import Authority
 from ecdn_proxy.core.connect import handover
-from ecdn_proxy.io.tls_links.connection import PARTING as TLS_PARTING
 from ecdn_proxy.io.tls_links.contexts import Contexts
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Bye, Cancel, Hello, PeerMessage, Piece
+from ecdn_proxy.wire.peer import PARTING_TLS, Bye, Cancel, Hello, PeerMessage, Piece
 from tests.agent.linked import LinkedAgent, LinkedOffice, contexts_of, linked_office
 from tests.io.agents import by_hand, hello_of, messages_of, served_by_hand
 from tests.io.conftest import nothing_left
@@ -153,7 +152,7 @@ async def test_a_bye_on_the_loser_may_come_before_the_winners_hello(office: Link
         await b.record.first("opened")
         async with by_hand(b.address, b.links.port, contexts.client) as (reader, winner):
             await _next(reader, Hello)
-            loser.write(encode(Bye(TLS_PARTING)))
+            loser.write(encode(Bye(PARTING_TLS)))
             await b.record.until(lambda: not b.links.stats())
             b.links.send("a", Cancel(1))
             assert not b.links.is_full("a")
@@ -183,7 +182,7 @@ async def test_a_link_that_moves_can_be_hung_up_and_holds_a_bounded_amount(
             await b.record.first("opened")
             async with by_hand(b.address, b.links.port, contexts.client) as (reader, _):
                 await _next(reader, Hello)
-                loser.write(encode(Bye(TLS_PARTING)))
+                loser.write(encode(Bye(PARTING_TLS)))
                 await b.record.until(lambda: not b.links.stats())
                 if why == "enough":
                     b.links.hang_up("a", why)

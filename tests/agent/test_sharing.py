@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from ecdn_proxy.agent.sharing import Sharing
 from ecdn_proxy.core import events
 from ecdn_proxy.core.connect import dialer
-from ecdn_proxy.io.identity import load
+from ecdn_proxy.io.identity import load_identity
 from ecdn_proxy.wire.peer import Bye
 from ecdn_proxy.wire.signalling import Call
 from ecdn_proxy.wire.tracker import Welcome
@@ -80,7 +80,7 @@ async def test_the_sites_networks_are_allowed_where_it_set_none(tmp_path: Path) 
 
 async def test_settings_of_the_coordinator_are_kept_for_the_next_start(tmp_path: Path) -> None:
     def kept() -> dict[str, Any]:
-        found = load(tmp_path / "state")
+        found = load_identity(tmp_path / "state")
         return {} if found is None else found.settings
 
     async with enrolled(tmp_path) as (_, sharing):

@@ -63,17 +63,21 @@ class Child(Holder):
         self.opened = asyncio.Event()
         self.requests = 0
         self.hub: TlsHub | WebrtcHub | None = None
-        self.coordinator = CoordinatorLink(
-            identity, begin=self._begin, on_message=self._heard, on_state=lambda *_: None, chance=random.Random(1)
-        )
+        self.coordinator = CoordinatorLink(identity, owner=self, chance=random.Random(1))
 
-    def _begin(self) -> Sequence[FromAgent]:
+    def first_messages(self) -> Sequence[FromAgent]:
         here = Here(PROTOCOL, "bench", (Network(ADDRESS, 8, "wired"),), PEER_PORT, serves=False)
         return here, Watch((self.stream,), serves=False)
 
-    def _heard(self, message: FromCoordinator) -> None:
+    def coordinator_said(self, message: FromCoordinator) -> None:
         if isinstance(message, Call | Offer | Answer | Bye | Undeliverable) and isinstance(self.hub, WebrtcHub):
             self.hub.heard(message)
+
+    def coordinator_changed(self, connected: bool, why: str) -> None:
+        pass
+
+    def coordinator_passed_over(self, tag: int) -> None:
+        pass
 
     def link_received(self, _: str, message: PeerMessage) -> None:
         match message:

@@ -41,7 +41,7 @@ from ecdn_proxy.io.handshake import LinkEnd, Ourselves
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.interfaces import interfaces
 from ecdn_proxy.io.link_connection import ConnectionKind, LinkConnection
-from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
+from ecdn_proxy.io.webrtc import aiortc_patches
 from ecdn_proxy.io.webrtc.aiortc_engine import only_from
 from ecdn_proxy.io.webrtc.engine import EngineName
 from ecdn_proxy.io.webrtc.hub import WebrtcHub
@@ -348,7 +348,7 @@ async def _side(arguments: argparse.Namespace) -> None:
     await wire.start()
     who = msgspec.json.decode(await wire.read(), type=Identity)
     if arguments.case == "settings":
-        rtc_patches.apply = lambda: False
+        aiortc_patches.apply = lambda: False
     plain = arguments.case == "stock"
     ours = Ours if arguments.door < 0 else Apart
     result = await (stock(arguments, wire) if plain else ours(arguments, wire, who).run())

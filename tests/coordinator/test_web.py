@@ -24,7 +24,7 @@ from coordinator.io import clock
 from coordinator.io.db import FILE
 from coordinator.web.app import ROUTES, make_app
 from ecdn_proxy.io.coordinator_client import CoordinatorLink, CoordinatorRefused, client_context, enrol, renew
-from ecdn_proxy.io.identity import Identity, load, new_keys_and_csr
+from ecdn_proxy.io.identity import Identity, load_identity, new_keys_and_csr
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, pack
 from ecdn_proxy.wire.enrolment import EnrolRequest
 from ecdn_proxy.wire.faults import Unavailable
@@ -75,21 +75,22 @@ class Agent:
         self._here = Here(PROTOCOL, "1.0", (Network(address, 8, "wired"),), 7688, True)
         self.link = CoordinatorLink(
             identity,
-            begin=self._begin,
-            on_message=self._message,
-            on_state=self._state,
+            owner=self,
             chance=random.Random(1),
         )
         self.link.start()
 
-    def _begin(self) -> Sequence[FromAgent]:
+    def first_messages(self) -> Sequence[FromAgent]:
         return (self._here, Watch((STREAM,), True))
 
-    def _message(self, message: FromCoordinator) -> None:
+    def coordinator_said(self, message: FromCoordinator) -> None:
         self.heard.append(message)
         self._news.set()
 
-    def _state(self, connected: bool, why: str) -> None:
+    def coordinator_passed_over(self, tag: int) -> None:
+        raise AssertionError(tag)
+
+    def coordinator_changed(self, connected: bool, why: str) -> None:
         self.states.append((connected, why))
         self._news.set()
 
@@ -148,7 +149,7 @@ async def test_tokens_that_do_not_enrol(running: RunningCoordinator, tmp_path: P
     with pytest.raises(CoordinatorRefused) as caught:
         await enrol(running.url, running.sha256, token, tmp_path / "s", "1.0")
     assert caught.value.code == code
-    assert load(tmp_path / "s") is None
+    assert load_identity(tmp_path / "s") is None
 
 
 async def test_a_token_is_used_up_also_when_all_come_at_once(running: RunningCoordinator, tmp_path: Path) -> None:

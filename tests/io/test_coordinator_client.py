@@ -21,7 +21,7 @@ from ecdn_proxy.io.coordinator_client import (
     renewal_due,
     retry_wait_s,
 )
-from ecdn_proxy.io.identity import Identity, load
+from ecdn_proxy.io.identity import Identity, load_identity
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
@@ -45,12 +45,9 @@ class Side:
         self._awake = asyncio.Event()
         self.link = CoordinatorLink(
             identity,
-            begin=self._begin,
-            on_message=self._message,
-            on_state=self._state,
+            owner=self,
             chance=random.Random(7),
             sleep=self._sleep,
-            on_unknown=self.passed_over.append,
         )
         self.link.start()
 
@@ -63,16 +60,19 @@ class Side:
         await self._awake.wait()
         self._awake.clear()
 
-    def _begin(self) -> Sequence[FromAgent]:
+    def first_messages(self) -> Sequence[FromAgent]:
         return (Here(PROTOCOL, "1.0", (Network("127.0.0.2", 8, "wired"),), 7688, True),)
 
-    def _message(self, message: FromCoordinator) -> None:
+    def coordinator_said(self, message: FromCoordinator) -> None:
         self.messages.append(message)
         self._news.set()
         if self.broken:
             raise ZeroDivisionError("ours")
 
-    def _state(self, connected: bool, why: str) -> None:
+    def coordinator_passed_over(self, tag: int) -> None:
+        self.passed_over.append(tag)
+
+    def coordinator_changed(self, connected: bool, why: str) -> None:
         self.states.append((connected, why))
         self._news.set()
 
@@ -86,9 +86,9 @@ class Side:
 async def test_enrolled_is_on_disk(tmp_path: Path) -> None:
     async with opened(tmp_path) as running:
         identity = await running.enrolled()
-        assert load(tmp_path / "state1") == identity
+        assert load_identity(tmp_path / "state1") == identity
         renewed = await renew(identity, "1.0")
-        assert load(tmp_path / "state1") == renewed != identity
+        assert load_identity(tmp_path / "state1") == renewed != identity
 
 
 async def test_a_disk_that_takes_nothing_costs_no_token(tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ async def test_an_identity_of_another_tenant_or_device_is_not_taken(tmp_path: Pa
                 await renew(msgspec.structs.replace(mine, coordinator=url), "1.0")
         finally:
             await runner.cleanup()
-        assert load(tmp_path / "s") is None
-        assert load(tmp_path / "state1") == mine
+        assert load_identity(tmp_path / "s") is None
+        assert load_identity(tmp_path / "state1") == mine
 
 
 async def test_renewal_is_due_at_two_thirds(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from ecdn_proxy.io import disk_store as store_module
-from ecdn_proxy.io.disk_store import Store, StoredFile, open_store
+from ecdn_proxy.io import disk_store
+from ecdn_proxy.io.disk_store import DiskStore, StoredFile, open_store
 from ecdn_proxy.wire.faults import Unavailable
 from tests.io.waiting import Record
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 MB = 1_000_000
-Open = Callable[..., Awaitable[Store]]
+Open = Callable[..., Awaitable[DiskStore]]
 
 
 def key(number: int) -> str:
@@ -29,9 +29,9 @@ def record() -> Record:
 
 @pytest_asyncio.fixture
 async def opened(tmp_path: Path, record: Record) -> AsyncIterator[Open]:
-    stores: list[Store] = []
+    stores: list[DiskStore] = []
 
-    async def make(limit_bytes: int = 10 * MB, directory: Path | None = None) -> Store:
+    async def make(limit_bytes: int = 10 * MB, directory: Path | None = None) -> DiskStore:
         made = await open_store(directory or tmp_path / "segments", limit_bytes, record.tell("trouble"))
         stores.append(made)
         return made
@@ -168,7 +168,7 @@ async def test_a_file_in_the_way_is_said(opened: Open, tmp_path: Path) -> None:
 
 
 async def test_a_slow_disk_holds_a_bounded_amount(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "WAITING_BYTES_MAX", 3_000)
+    monkeypatch.setattr(disk_store, "WAITING_BYTES_MAX", 3_000)
     store = await opened()
     kept = await asyncio.gather(*(store.save(key(number), b"", bytes(1_000)) for number in range(5)))
     assert kept == [True, True, False, False, False]

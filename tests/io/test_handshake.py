@@ -4,7 +4,7 @@ import pytest
 
 from ecdn_proxy.io.handshake import ADDRESSES_MAX, OWN, Handshake, LinkEnd, Ourselves
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.peer import Bye, Cancel, Contact, Hello, PeerMessage, Ping, Pong
+from ecdn_proxy.wire.peer import PARTING_TLS, PARTING_WEBRTC, Bye, Cancel, Contact, Hello, PeerMessage, Ping, Pong
 from ecdn_proxy.wire.version import PROTOCOL
 
 TENANT = "tenant-1"
@@ -66,9 +66,9 @@ def test_bye_ends_it_at_any_time(handshake: Handshake) -> None:
 
 
 def test_the_parting_bye_is_known_by_its_reason() -> None:
-    handshake = Handshake(TENANT, "b", "another link between these two is kept")
-    parting = Bye("another link between these two is kept")
-    assert handshake.judge(parting, 0.0) == LinkEnd(parting.why, last_word="parting")
+    handshake = Handshake(TENANT, "b", PARTING_TLS)
+    assert handshake.judge(Bye(PARTING_TLS), 0.0) == LinkEnd(PARTING_TLS, last_word="parting")
+    assert handshake.judge(Bye(PARTING_WEBRTC), 0.0) == LinkEnd(PARTING_WEBRTC, last_word="bye")
     assert handshake.judge(Bye("enough"), 0.0) == LinkEnd("enough", last_word="bye")
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.io.identity import DamagedIdentity, Identity, Keys, load, new_keys_and_csr, signing_key_of
+from ecdn_proxy.io.identity import DamagedIdentity, Identity, Keys, load_identity, new_keys_and_csr, signing_key_of
 from ecdn_proxy.wire.enrolment import Enrolled
 from ecdn_proxy.wire.faults import PeerMisbehaved
 
@@ -38,15 +38,15 @@ def identity(authority: Authority, device: str = "device-1") -> Identity:
 
 
 def test_saved_private_and_loaded_the_same(authority: Authority, tmp_path: Path) -> None:
-    assert load(tmp_path) is None
+    assert load_identity(tmp_path) is None
     saved = identity(authority).save(tmp_path)
     path = tmp_path / "identity" / "identity.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [p.name for p in path.parent.iterdir()] == ["identity.json"]
-    assert load(tmp_path) == saved
+    assert load_identity(tmp_path) == saved
     changed = saved.with_settings({"webrtc": False}).save(tmp_path)
-    assert load(tmp_path) == changed
+    assert load_identity(tmp_path) == changed
     assert changed.settings == {"webrtc": False}
     assert saved.starts_utc < NOW < saved.ends_utc == NOW + DAY
 
@@ -130,13 +130,13 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "identity").mkdir()
     (tmp_path / "identity" / "identity.json").write_bytes(content)
     with pytest.raises(DamagedIdentity, match="enrol this machine again"):
-        load(tmp_path)
+        load_identity(tmp_path)
 
 
 def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "identity" / "identity.json").mkdir(parents=True)
     with pytest.raises(DamagedIdentity, match="cannot be read"):
-        load(tmp_path)
+        load_identity(tmp_path)
 
 
 def test_a_failed_write_keeps_the_old_identity(
@@ -150,7 +150,7 @@ def test_a_failed_write_keeps_the_old_identity(
     monkeypatch.setattr("os.fsync", fails)
     with pytest.raises(OSError, match="No space"):
         identity(authority, "device-2").save(tmp_path)
-    assert load(tmp_path) == first
+    assert load_identity(tmp_path) == first
     assert [p.name for p in (tmp_path / "identity").iterdir()] == ["identity.json"]
 
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from zeroconf import ServiceInfo
 
-from ecdn_proxy.io import mdns as lan_module
+from ecdn_proxy.io import mdns
 from ecdn_proxy.io.mdns import DEVICES_MAX, SERVICE, Announced, MdnsBrowser, stream_tag
 from ecdn_proxy.wire.faults import Unavailable
 from ecdn_proxy.wire.peer import Contact
@@ -137,7 +137,7 @@ async def test_records_that_are_not_of_an_agent_are_passed_over(here: Here) -> N
     assert here.devices() == {"good"}
     assert contact.addresses == ("127.0.0.77",)
     assert tags[0] == "abcdef01"
-    assert len(tags) <= lan_module.STREAM_TAGS_MAX
+    assert len(tags) <= mdns.STREAM_TAGS_MAX
 
 
 async def test_a_goodbye_is_believed(here: Here) -> None:

@@ -53,10 +53,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "ecdn_proxy/wire/version.py": ("tests/wire/test_frames.py", "golden frames carry it"),
     "ecdn_proxy/core/catalog/lookup.py": ("tests/core/catalog/test_catalog.py", "each field of what is found"),
     # Links through NATs are tried as pairs of real agents' links.
-    "ecdn_proxy/io/link_connection.py": (
-        "tests/io/tls_links/test_connection.py",
-        "and tests/io/webrtc/test_channel.py",
-    ),
     "ecdn_proxy/io/webrtc/channel.py": ("tests/io/webrtc/test_hub.py", "frames on a data channel"),
     "ecdn_proxy/io/webrtc/ice.py": ("tests/io/webrtc/test_hub.py", "addresses that are offered"),
     "ecdn_proxy/io/webrtc/engine.py": ("tests/io/webrtc/test_wrtc_engine.py", "both engines"),

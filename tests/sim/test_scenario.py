@@ -6,8 +6,8 @@ import pytest
 
 from coordinator.core import limits
 from ecdn_proxy.io.tls_links import connection
-from ecdn_proxy.io.tls_links import dialer as reach
-from ecdn_proxy.io.tls_links import hub as link
+from ecdn_proxy.io.tls_links import dialer as tls_dialer
+from ecdn_proxy.io.tls_links import hub as tls_hub
 from ecdn_proxy.sim import faults, lan, links
 from ecdn_proxy.sim import tracker as sim_tracker
 from ecdn_proxy.sim.scenario import AgentSpec, BadScenario, load, load_shipped, read, shipped
@@ -83,7 +83,7 @@ def test_sites_alike_are_counted_out() -> None:
 
 def test_what_is_said_twice_is_the_same() -> None:
     """The simulator's floor may not import io and the coordinator; here their numbers are compared."""
-    assert AgentSpec().links_max == link.LINKS_MAX
+    assert AgentSpec().links_max == tls_hub.LINKS_MAX
     assert (sim_tracker.SETTLE_S, sim_tracker.MEMBERS_PER_S) == (limits.SETTLE_S, limits.MEMBERS_PER_S)
     assert sim_tracker.SWARM_MEMBERS_MAX == limits.SWARM_MEMBERS_MAX
     assert sim_tracker.NEIGHBOURS_ENOUGH == limits.NEIGHBOURS_ENOUGH
@@ -93,4 +93,4 @@ def test_what_is_said_twice_is_the_same() -> None:
         connection.WRITE_LOW_BYTES,
     )
     assert faults.UNHEARD_S == connection.PING_S * connection.UNANSWERED_MAX
-    assert lan.CONNECT_S == reach.CONNECT_S
+    assert lan.CONNECT_S == tls_dialer.CONNECT_S

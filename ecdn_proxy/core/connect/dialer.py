@@ -1,15 +1,16 @@
-"""Which way to another agent: TCP first, WebRTC a moment later, and what has been learnt of each pair.
+"""Which way to another agent: TCP first, WebRTC a moment later, and what has been learnt of each pair of agents.
 
     handle(event, now) -> effects        wake(now) -> effects        wake_at()        why(device)
 
-As browsers race address families (RFC 8305): TCP has `HEAD_START_S`, then WebRTC starts too, and whichever stands
-first counts. A pair that only WebRTC has reached on this network starts both at once. While a WebRTC link stands, TCP
-is tried again now and then, ever more rarely; when it answers, the link moves there. WebRTC attempts that fail wait
-longer each time, so that two machines behind symmetric NATs make no storm.
+As browsers race address families (RFC 8305): TCP has a head start of `HEAD_START_S`, then WebRTC starts too, and the
+first connection that opens makes the link. Two agents that only WebRTC has connected on this network try both at once
+the next time. While WebRTC carries a link, TCP is tried again now and then, ever more rarely; when TCP answers, the
+link moves there (core/connect/handover). After each WebRTC attempt that fails the next one waits longer, so that two
+machines behind symmetric NATs make no storm.
 
-            Wanted, Called            0.3 s or TCP failed             Opened
-    idle ──────────────────► TCP ───────────────────────► TCP+WebRTC ────────► linked ──Lost──► idle
-                              └─────────Opened──────────────► linked     all failed ──► Unreachable, idle
+        LinkWanted, LinkCalled       0.3 s or AttemptFailed           AttemptOpened
+    idle ──────────────────► TCP ───────────────────────► TCP+WebRTC ─────────────► linked ──TransportLost──► idle
+                              └─────AttemptOpened─────────► linked   all failed ──► Unreachable, idle
 """
 
 from collections import OrderedDict
@@ -22,16 +23,19 @@ from ecdn_proxy.wire.peer import Contact
 Transport = Literal["lan", "webrtc"]
 
 HEAD_START_S = 0.3
-"""TLS costs a twentieth of WebRTC's CPU; on a LAN it stands within 10 ms, on busy laptops within tenths."""
+"""TLS costs a twentieth of WebRTC's CPU; on a LAN it stands within 10 ms, on busy laptops within tenths of a second."""
 REMEMBERED_S = 3_600.0
-"""How long a pair that needed WebRTC starts with it at once; firewall rules change by the day, not by the minute."""
+"""How long it is remembered that a pair needs WebRTC; firewall rules change by the day, not by the minute."""
 PROBE_FIRST_S = 20.0
+"""While WebRTC carries a link, TCP is tried again after this long; each further wait is twice as long."""
 PROBE_MOST_S = 600.0
-"""While WebRTC carries a link, TCP is tried again after this long, doubling to the second."""
+"""The longest of these waits."""
 RETRY_FIRST_S = 10.0
+"""After a WebRTC attempt that failed, this pair makes none for so long; each further wait is twice as long."""
 RETRY_MOST_S = 600.0
-"""A pair that WebRTC could not connect is not tried by it again before, doubling to the second."""
+"""The longest of these waits."""
 PAIRS_MAX = 1_024
+"""How many pairs are remembered; what is longest unused goes first, unless something is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,14 @@ class LinkWanted:
 
 @dataclass(frozen=True, slots=True)
 class LinkCalled:
-    """Another agent wants this one to dial it by WebRTC; TCP has its chance from this side too."""
+    """Another agent, which has a higher device id, wants this one to dial it: by TCP or by WebRTC."""
 
     contact: Contact
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptOpened:
-    """A link of this kind stands; `contact` is what the other one said of itself."""
+    """A connection of this kind is open; `contact` is what the other agent said of itself."""
 
     device: str
     kind: Transport
@@ -69,7 +73,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class TransportLost:
-    """A link of this kind has ended."""
+    """The last connection of this kind has ended."""
 
     device: str
     kind: Transport
@@ -96,7 +100,7 @@ DialerEvent = (
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Try this kind now; ends in Opened or Failed."""
+    """Try this kind now; ends in AttemptOpened or AttemptFailed."""
 
     contact: Contact
     kind: Transport
@@ -113,7 +117,7 @@ class EndAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """Whoever wanted the link will not have it; `every_way` when WebRTC was tried too."""
+    """Tell the node that it will not have the link it wanted; `every_way` when WebRTC was tried too."""
 
     device: str
     why: str
@@ -126,7 +130,7 @@ DialerEffect = StartAttempt | EndAttempt | Unreachable
 
 @dataclass(slots=True)
 class _Way:
-    """One kind towards one device."""
+    """How things stand with one kind of connection to one device."""
 
     state: Literal["idle", "dialling", "open"] = "idle"
     why: str = ""
@@ -135,34 +139,34 @@ class _Way:
 
 @dataclass(slots=True)
 class _Pair:
-    """What is going on with, and known of, one device on one network."""
+    """What goes on with one device, and what is known of it, on one network."""
 
     contact: Contact
     tcp: _Way = field(default_factory=_Way)
-    rtc: _Way = field(default_factory=_Way)
+    webrtc: _Way = field(default_factory=_Way)
     wanted: bool = False
     started_at: Instant = 0.0
-    rtc_at: Instant | None = None
-    """When WebRTC starts, unless TCP stands before."""
-    rtc_again_at: Instant = 0.0
-    rtc_wait_s: float = 0.0
-    rtc_tried: bool = False
+    webrtc_at: Instant | None = None
+    """When WebRTC starts, unless TCP has opened a connection before."""
+    webrtc_again_at: Instant = 0.0
+    webrtc_wait_s: float = 0.0
+    webrtc_tried: bool = False
     tcp_tried: bool = False
-    by_rtc_until: Instant = 0.0
-    """TCP failed where WebRTC succeeded, remembered until then."""
+    needs_webrtc_until: Instant = 0.0
+    """TCP failed where WebRTC succeeded; this is remembered until then."""
     probe_at: Instant | None = None
     probe_wait_s: float = PROBE_FIRST_S
 
     def way(self, kind: Transport) -> _Way:
-        return self.tcp if kind == "lan" else self.rtc
+        return self.tcp if kind == "lan" else self.webrtc
 
     @property
     def busy(self) -> bool:
-        return self.tcp.state != "idle" or self.rtc.state != "idle" or self.rtc_at is not None
+        return self.tcp.state != "idle" or self.webrtc.state != "idle" or self.webrtc_at is not None
 
 
 class Dialer:
-    """The machine; see the head of this file."""
+    """Decides for all pairs of this agent and another one; `network` names the network that this machine is in."""
 
     def __init__(self, *, webrtc: bool, network: str) -> None:
         self._webrtc = webrtc
@@ -210,22 +214,22 @@ class Dialer:
 
     def wake_at(self) -> Instant | None:
         """When `wake` must be called at the latest."""
-        times = [at for pair in self._here() for at in (pair.rtc_at, pair.probe_at) if at is not None]
+        times = [at for pair in self._here() for at in (pair.webrtc_at, pair.probe_at) if at is not None]
         return min(times, default=None)
 
     def wake(self, now: Instant) -> list[DialerEffect]:
         """Start what has become due."""
         effects: list[DialerEffect] = []
         for pair in self._here():
-            if pair.rtc_at is not None and pair.rtc_at <= now:
-                effects += self._start_rtc(pair, now)
+            if pair.webrtc_at is not None and pair.webrtc_at <= now:
+                effects += self._start_webrtc(pair, now)
             if pair.probe_at is not None and pair.probe_at <= now:
                 pair.probe_at = None
                 effects += self._dial(pair, "lan")
         return effects
 
     def _changed(self, network: str, now: Instant) -> None:
-        """What stands or is under way goes on there; what was learnt here stays with this network."""
+        """Links and attempts go on in the new network; what was learnt stays with the network where it was learnt."""
         if network == self._network:
             return
         going_on = [(device, pair) for (at, device), pair in self._pairs.items() if at == self._network and pair.busy]
@@ -233,45 +237,45 @@ class Dialer:
         for device, before in going_on:
             pair = self._pair(device, before.contact)
             pair.contact, pair.wanted, pair.started_at = before.contact, before.wanted, before.started_at
-            pair.tcp, pair.rtc, pair.rtc_at = before.tcp, before.rtc, before.rtc_at
-            pair.rtc_tried, pair.tcp_tried = before.rtc_tried, before.tcp_tried
+            pair.tcp, pair.webrtc, pair.webrtc_at = before.tcp, before.webrtc, before.webrtc_at
+            pair.webrtc_tried, pair.tcp_tried = before.webrtc_tried, before.tcp_tried
             pair.probe_at, pair.probe_wait_s = None, PROBE_FIRST_S
-            if pair.rtc.state == "open" and pair.tcp.state == "idle":
+            if pair.webrtc.state == "open" and pair.tcp.state == "idle":
                 pair.probe_at = now  # TCP may reach it from here
-            before.tcp, before.rtc = _Way(why=before.tcp.why), _Way(why=before.rtc.why)
-            before.wanted, before.rtc_at, before.probe_at = False, None, None
+            before.tcp, before.webrtc = _Way(why=before.tcp.why), _Way(why=before.webrtc.why)
+            before.wanted, before.webrtc_at, before.probe_at = False, None, None
 
     # ---- what happens to one pair
 
     def _want(self, contact: Contact, now: Instant, *, wanted: bool) -> list[DialerEffect]:
         pair = self._pair(contact.device, contact)
-        if "open" in (pair.tcp.state, pair.rtc.state):
+        if "open" in (pair.tcp.state, pair.webrtc.state):
             return []
         pair.contact = contact
         pair.wanted = pair.wanted or wanted
         if pair.busy:
             return []
-        pair.started_at, pair.rtc_tried = now, False
+        pair.started_at, pair.webrtc_tried = now, False
         effects = self._dial(pair, "lan")
-        if self._may_rtc(pair, now):
-            at_once = pair.by_rtc_until > now or not wanted  # whoever calls has given TCP its head start
-            pair.rtc_at = now if at_once else now + HEAD_START_S
-            if pair.rtc_at <= now:
-                effects += self._start_rtc(pair, now)
+        if self._may_webrtc(pair, now):
+            at_once = pair.needs_webrtc_until > now or not wanted  # whoever calls has given TCP its head start
+            pair.webrtc_at = now if at_once else now + HEAD_START_S
+            if pair.webrtc_at <= now:
+                effects += self._start_webrtc(pair, now)
         return effects
 
     def _opened(self, pair: _Pair, kind: Transport, now: Instant) -> list[DialerEffect]:
         way = pair.way(kind)
         way.state, way.why = "open", ""
-        pair.wanted, pair.rtc_at = False, None
+        pair.wanted, pair.webrtc_at = False, None
         if kind == "webrtc":
-            pair.rtc_wait_s, pair.rtc_again_at = 0.0, 0.0
+            pair.webrtc_wait_s, pair.webrtc_again_at = 0.0, 0.0
             if pair.tcp.state == "idle":
-                self._needs_rtc(pair, now)
+                self._note_webrtc_needed(pair, now)
             return []
-        pair.by_rtc_until, pair.probe_at, pair.probe_wait_s = 0.0, None, PROBE_FIRST_S
-        if pair.rtc.state == "dialling":
-            pair.rtc.state = "idle"
+        pair.needs_webrtc_until, pair.probe_at, pair.probe_wait_s = 0.0, None, PROBE_FIRST_S
+        if pair.webrtc.state == "dialling":
+            pair.webrtc.state = "idle"
             return [EndAttempt(pair.contact.device, "webrtc", "a TLS link stands")]
         return []
 
@@ -283,16 +287,16 @@ class Dialer:
         if kind == "webrtc" and pair.tcp.state == "open":
             return []  # it was given up
         if kind == "webrtc":
-            pair.rtc_wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, 2 * pair.rtc_wait_s))
-            pair.rtc_again_at = now + pair.rtc_wait_s
+            pair.webrtc_wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, 2 * pair.webrtc_wait_s))
+            pair.webrtc_again_at = now + pair.webrtc_wait_s
         if misbehaved:
-            pair.rtc_at = None
+            pair.webrtc_at = None
             return self._unreachable(pair, misbehaved=True)
-        if kind == "lan" and pair.rtc.state == "open":
-            self._needs_rtc(pair, now)
+        if kind == "lan" and pair.webrtc.state == "open":
+            self._note_webrtc_needed(pair, now)
             return []
-        if kind == "lan" and pair.rtc_at is not None:
-            return self._start_rtc(pair, now)
+        if kind == "lan" and pair.webrtc_at is not None:
+            return self._start_webrtc(pair, now)
         return [] if pair.busy else self._unreachable(pair, misbehaved=False)
 
     def _lost(self, pair: _Pair, kind: Transport, now: Instant) -> list[DialerEffect]:
@@ -301,9 +305,9 @@ class Dialer:
             pair.probe_at = None
         return []
 
-    def _needs_rtc(self, pair: _Pair, now: Instant) -> None:
-        """TCP has failed where WebRTC stands."""
-        pair.by_rtc_until = now + REMEMBERED_S
+    def _note_webrtc_needed(self, pair: _Pair, now: Instant) -> None:
+        """TCP has failed where WebRTC has opened a connection: remember that, and when to try TCP again."""
+        pair.needs_webrtc_until = now + REMEMBERED_S
         if not pair.tcp_tried:  # the other one offered: TCP may well answer from this side
             pair.probe_at = now + HEAD_START_S
             return
@@ -316,21 +320,21 @@ class Dialer:
         pair.wanted = False
         if not self._webrtc:
             other = ""
-        elif pair.rtc.why:
-            other = f"; {pair.rtc.why}"
+        elif pair.webrtc.why:
+            other = f"; {pair.webrtc.why}"
         else:
             other = "; WebRTC needs the coordinator, which is away"
         why = f"{pair.tcp.why or 'TCP was not tried'}{other}"
-        return [Unreachable(pair.contact.device, why, misbehaved, pair.rtc_tried)]
+        return [Unreachable(pair.contact.device, why, misbehaved, pair.webrtc_tried)]
 
-    def _may_rtc(self, pair: _Pair, now: Instant) -> bool:
-        return self._webrtc and self._connected and pair.rtc_again_at <= now
+    def _may_webrtc(self, pair: _Pair, now: Instant) -> bool:
+        return self._webrtc and self._connected and pair.webrtc_again_at <= now
 
-    def _start_rtc(self, pair: _Pair, now: Instant) -> list[DialerEffect]:
-        pair.rtc_at = None
-        if not self._may_rtc(pair, now):
+    def _start_webrtc(self, pair: _Pair, now: Instant) -> list[DialerEffect]:
+        pair.webrtc_at = None
+        if not self._may_webrtc(pair, now):
             return [] if pair.busy else self._unreachable(pair, misbehaved=False)
-        pair.rtc_tried = True
+        pair.webrtc_tried = True
         return self._dial(pair, "webrtc")
 
     @staticmethod

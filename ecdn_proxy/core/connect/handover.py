@@ -9,7 +9,7 @@ same rules; a connection by itself keeps its messages in order, two connections 
 **Rank.** Both ends rank connections alike: WebRTC lowest (it costs twenty times the CPU), above it TLS that the higher
 device id dialled, above that TLS that the lower one dialled.
 **Saying.** An end says everything on one connection, the carrier: the open one of highest rank. It moves upwards only,
-and its last word on a connection that it leaves is the parting Bye.
+and its last word on a connection that it leaves is the parting Bye. The other end, when it reads that, says the same.
 **Reading.** A connection is read only when none of lower rank is left: the other end may have said something there
 before it moved. Until then the words of the higher one wait in the sockets.
 **Losing.** A connection that is left must end with the other end's parting Bye, or with any Bye if neither node has
@@ -17,14 +17,18 @@ said anything there. If it ends otherwise, a word may be lost: the link ends wit
 anew.
 **Beginning anew.** A connection that opens beside one of the same rank, or beside one that is older than `SAME_TIME_S`,
 belongs to no race: the other agent has started anew, and the new connection makes a new link.
+**Being sure.** An end that reads a parting Bye before the other connection is open here waits for it. Two things could
+make it wait for the wrong one. The other end's link may have ended in the middle of the move: then that end takes no
+new connection for `MOVE_S`. Or the other end may have moved to a connection that died before its Hello came here: then,
+for `DOUBT_S`, a parting Bye ends the link.
 
                      greeted, none ranks higher                  a higher one greeted
     greeting ───────────────────────────────────► carrying ───────────────────────────► leaving ──ended──► gone
        ├── greeted, the carrier ranks higher ─────────┼─────────────────────────────────────┘
        └── ended ──► gone                             └── parting Bye of the other end, or ended ──► gone
 
-`HELD_MAX` and `HANDOVER_S` bound what is kept and how long it takes. The simulated office has one connection for each
-link, so there is nothing to hand over there.
+`HELD_MAX` and `HANDOVER_S` bound what is kept and how long a move takes. A simulated office has one connection for each
+link, so nothing is handed over there.
 """
 
 from dataclasses import dataclass, field
@@ -193,16 +197,16 @@ class _PairLink:
     stands: bool = False
     """The node was told of the link."""
     carrier: _Connection | None = None
-    """None before the link stands, and while the connection to which the other end has moved is still greeting."""
+    """None before the link stands, and while the other end has moved to a connection that is not open here yet."""
     carried_rank: int = -1
     """Rank of the carrier, or of the last one."""
     held: list[PeerMessage] = field(default_factory=list)
     carrier_due: Instant | None = None
     """Until when a carrier must be found, while the link stands without one."""
     moves_until: Instant | None = None
-    """A connection was left: until then the other end may look for the one to which this end has moved."""
+    """This end has left a connection: until then the other end may wait for the one to which it has moved."""
     doubted_until: Instant | None = None
-    """A connection ended before its Hello: the other end may have moved there, and not know yet that it is lost."""
+    """A connection ended before its Hello came: until then the other end may have moved there without knowing."""
 
     def due(self) -> Instant | None:
         limits = (self.carrier_due, self.moves_until, self.doubted_until)
@@ -273,10 +277,8 @@ class Handover:
         by_lower = event.dialled == (self._device < device)
         rank = 0 if event.transport == "webrtc" else 1 + by_lower
         link = self._links.setdefault(device, _PairLink())
-        if not link.stands and link.moves_until is not None:
-            return [
-                CloseConnection(number, LOST)
-            ]  # the other end might take it for the one to which this end had moved
+        if not link.stands and link.moves_until is not None:  # see *Being sure*
+            return [CloseConnection(number, LOST)]
         link.connections[number] = _Connection(number, event.transport, rank, now)
         self._devices[number] = device
         return []
@@ -290,8 +292,8 @@ class Handover:
         if not link.stands:
             return self._open(device, link, newcomer)
         if carrier is not None and not _is_race(carrier, newcomer):
-            if link.moves_until is not None:
-                return self._drop(device, REPLACED)  # as in `_begun`
+            if link.moves_until is not None:  # see *Being sure*
+                return self._drop(device, REPLACED)
             effects = self._drop(device, REPLACED, survivor=newcomer)
             return effects + self._open(device, self._links[device], newcomer)
         if newcomer.rank <= link.carried_rank:
@@ -344,8 +346,9 @@ class Handover:
         late = [it for it in link.connections.values() if it.due is not None and it.due <= now]
         if any(it.state == "leaving" for it in late):
             return self._drop(device, f"{LOST}: the other end did not part within {HANDOVER_S:g} s")
-        for each in late:  # nothing was said on it from here; if the other end has said something, it will notice
+        for each in late:
             del link.connections[each.number], self._devices[each.number]
+            link.doubted_until = now + DOUBT_S
         return [CloseConnection(each.number, f"no Hello within {HANDOVER_S:g} s") for each in late]
 
     @staticmethod
@@ -375,7 +378,7 @@ class Handover:
     def _drop(
         self, device: str, why: str, *, misbehaved: bool = False, survivor: _Connection | None = None
     ) -> list[HandoverEffect]:
-        """The link ends with every connection but `survivor`, which is of no link then."""
+        """End the link with all its connections, except `survivor`, which belongs to no link then."""
         link = self._links.get(device)
         if link is None or not link.stands:
             return []
@@ -387,7 +390,7 @@ class Handover:
         return [*(CloseConnection(number, why, misbehaved) for number in ended), CloseLink(device, why, misbehaved)]
 
     def _settled(self, device: str, effects: list[HandoverEffect], now: Instant) -> list[HandoverEffect]:
-        """`effects`, and who is read from now on, and who no more."""
+        """`effects`, and behind them which connections are read from now on, and which no more."""
         link = self._links.get(device)
         if link is None:
             return effects
@@ -408,7 +411,7 @@ class Handover:
 
 
 def _is_race(carrier: _Connection, newcomer: _Connection) -> bool:
-    """Whether both are of one link, which will have one of them."""
+    """Whether the two belong to one link, which one of them will carry."""
     if newcomer.rank == carrier.rank:
         return False
     if carrier.transport == "webrtc":  # TCP got through at last, however long that took

@@ -130,7 +130,7 @@ def _pem(certificate: x509.Certificate) -> str:
 
 def _enrolment(state_dir: Path, utc: float) -> Finding:
     try:
-        known = identity.load(state_dir)
+        known = identity.load_identity(state_dir)
     except (identity.DamagedIdentity, OSError) as error:
         return Finding("Enrolment", f"The identity cannot be read: {error}.", "Enrol again: ecdn-proxy enrol.")
     if known is None:

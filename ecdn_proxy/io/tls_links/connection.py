@@ -18,20 +18,19 @@ from ecdn_proxy.io.link_connection import ConnectionOwner, LinkConnection, Messa
 from ecdn_proxy.io.tls_links.contexts import peer_identity
 from ecdn_proxy.wire.codec import FRAME_BYTES_MAX, encode
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
-from ecdn_proxy.wire.peer import PeerMessage, read_peer_message
+from ecdn_proxy.wire.peer import PARTING_TLS, PeerMessage, read_peer_message
 
-PARTING = "another link between these two is kept"
-"""The reason in the Bye of a TLS connection that is left for another one: all releases know it."""
 HELLO_S = 3.0
 """From accept or connect to the other end's Hello; on a LAN it takes milliseconds, on a loaded laptop tenths."""
 PING_S = 2.0
 UNANSWERED_MAX = 3
-"""Pings without a Pong after which the other end is gone: 6 to 8 s; a machine asleep costs its neighbours no longer."""
+"""Pings without a Pong after which the other end is gone: after 6 to 8 s. A machine that was put to sleep keeps its
+neighbours waiting no longer than that."""
 WRITE_HIGH_BYTES = 1_048_576
 """A connection with more than this unsent is full: 80 ms of a 100 Mbit/s link."""
 WRITE_LOW_BYTES = 262_144
 WRITE_LIMIT_BYTES = 16_777_216
-"""Whoever does not read while this much waits is hung up on, so that no peer can make us hold more."""
+"""An other end that does not read while this much waits is hung up on, so that no peer can make us keep more."""
 SHUTDOWN_S = 3.0
 """How long a closing connection may take to send what it still holds and the TLS farewell."""
 
@@ -61,7 +60,7 @@ class TlsConnection(LinkConnection, asyncio.BufferedProtocol):
     """One TLS connection; `expected` is the device that was dialled, None for an accepted connection."""
 
     kind = "lan"
-    parting = PARTING
+    parting = PARTING_TLS
 
     def __init__(self, owner: TlsConnectionOwner, consumer: MessageConsumer, tenant: str, expected: str | None) -> None:
         super().__init__(owner, consumer, tenant, "", dialled=expected is not None)
@@ -130,10 +129,10 @@ class TlsConnection(LinkConnection, asyncio.BufferedProtocol):
         self._begin()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Room for the next bytes, behind what is begun; a whole frame always fits.
+        """Room for the next bytes, behind the frame that has begun; a whole frame always fits.
 
-        All links of a thread read into one buffer: the transport fills it and tells at once, before another link reads.
-        A buffer for each would cost a home of 200 agents 25 MB.
+        All TLS connections of a thread read into one buffer: the transport fills it and calls `buffer_updated` at once,
+        before another connection reads. A buffer for each would cost a home of 200 agents 25 MB.
         """
         view = _shared_view()
         begun = len(self._begun)

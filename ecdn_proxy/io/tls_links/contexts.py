@@ -1,12 +1,14 @@
 """TLS between agents: both ends show a device certificate of the one pinned tenant root.
 
-    server_context(...)    for the listener           client_context(...)   for dials           contexts(...)   both
+    server_context(...)    for the listener
+    client_context(...)    for dials
+    contexts(...)          both
     peer_identity(ssl)     who the other end is: tenant and device from the URI in its certificate
 
-TLS 1.3 only; no session tickets (a resumed session would outlive a revoked certificate, and 24 h certificates make a
-full handshake of 2 ms cheap); no host names, since a device is its URI and not its address; the system's roots are
-never loaded. One group, P-256, which FIPS builds have too and Mozilla's "modern" list names; the cipher suites are
-OpenSSL's three of TLS 1.3, all of them on that list.
+TLS 1.3 only. No session tickets: a resumed session would outlive a certificate that was refused or has ended (they live
+24 h), and a full handshake takes only 2 ms. No host names: a certificate names a device by its URI, not an address. The
+system's trusted roots are never loaded. One group, P-256, which FIPS builds have too and Mozilla's "modern" list names;
+the cipher suites are OpenSSL's three of TLS 1.3, all of them on that list.
 """
 
 import contextlib
@@ -36,20 +38,20 @@ class Contexts:
 
 
 def contexts(certificate_pem: str, key_pem: str, tenant_root_pem: str) -> Contexts:
-    """For every link of one device."""
+    """The two contexts of one device, for all its TLS connections."""
     chain = (certificate_pem, key_pem, tenant_root_pem)
     return Contexts(server_context(*chain), client_context(*chain))
 
 
 def server_context(certificate_pem: str, key_pem: str, tenant_root_pem: str) -> ssl.SSLContext:
-    """For links that others dial; asks for their certificate."""
+    """For connections that others dial; asks them for their certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
     return _prepared(context, certificate_pem, key_pem, tenant_root_pem)
 
 
 def client_context(certificate_pem: str, key_pem: str, tenant_root_pem: str) -> ssl.SSLContext:
-    """For links that we dial; shows our certificate."""
+    """For connections that this device dials; shows its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     return _prepared(context, certificate_pem, key_pem, tenant_root_pem)
@@ -68,7 +70,7 @@ def _prepared(context: ssl.SSLContext, certificate_pem: str, key_pem: str, tenan
 
 @contextlib.contextmanager
 def _as_file(pem: str) -> Iterator[str]:
-    """A path that OpenSSL can open: memory only where the system has that, else a private file, removed at once."""
+    """A path from which OpenSSL reads `pem`: only in memory on Linux, elsewhere a private file, removed at once."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("ecdn")
         try:
@@ -90,7 +92,7 @@ def peer_identity(tls: ssl.SSLObject | ssl.SSLSocket) -> tuple[str, str, bytes]:
     """Tenant, device and certificate (DER) of the other end, after a handshake that verified its chain.
 
     Raises:
-        PeerMisbehaved: no certificate, another protocol, or a certificate that names anything but one device.
+        PeerMisbehaved: the other end speaks another protocol, or shows no certificate that names exactly one device.
     """
     if tls.selected_alpn_protocol() != ALPN:
         raise PeerMisbehaved(f"the other end does not speak {ALPN}")
@@ -102,10 +104,10 @@ def peer_identity(tls: ssl.SSLObject | ssl.SSLSocket) -> tuple[str, str, bytes]:
 
 
 def device_of(certificate: bytes) -> tuple[str, str]:
-    """Tenant and device that a certificate (DER, already verified) names: exactly one URI and nothing else.
+    """Tenant and device that a certificate (DER, already verified) names, by exactly one URI and nothing else.
 
     Raises:
-        PeerMisbehaved: anything else.
+        PeerMisbehaved: the certificate names something else, or more.
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate)

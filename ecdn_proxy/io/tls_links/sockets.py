@@ -3,7 +3,7 @@
 allowed(address, networks)      whether an address lies in one of the networks
 listening(host, port)           a socket that listens
 towards(address, own)           a socket that will dial `address` from `own`
-why(error)                      a sentence for the helpdesk
+why(error)                      what an error means, in a sentence for the helpdesk
 """
 
 import os
@@ -17,10 +17,11 @@ from ecdn_proxy.wire.faults import Unavailable
 Networks = Sequence[IPv4Network | IPv6Network]
 
 _BACKLOG = 64
+"""Connections that the system keeps until they are accepted."""
 
 
 def allowed(address: str, networks: Networks) -> bool:
-    """Whether a literal address lies in one of the networks; what is no address lies in none."""
+    """Whether `address` lies in one of the networks; a text that is no literal address lies in none."""
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:
@@ -32,7 +33,7 @@ def listening(host: str, port: int) -> socket.socket:
     """A non-blocking socket that listens.
 
     Raises:
-        Unavailable: the address is taken, or not one of this machine's.
+        Unavailable: the port is taken, or the address is not one of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
@@ -49,9 +50,10 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def towards(address: str, own: str) -> socket.socket | None:
-    """A socket bound to `own` unless that is "any address", so that agents on one machine keep apart.
+    """A non-blocking socket for dialling `address`.
 
-    None when `own` cannot reach such an address.
+    It is bound to `own`, so that several agents on one machine can be told apart, unless `own` is "any address".
+    None when nothing can be dialled from `own`: it is of the other IP version, or no longer this machine's.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     here = ip_address(own)
@@ -70,7 +72,7 @@ def towards(address: str, own: str) -> socket.socket | None:
 
 
 def why(error: OSError) -> str:
-    """What kept a connection or its TLS from coming to be."""
+    """Why a connection, or its TLS handshake, came to nothing."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not one of this tenant: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

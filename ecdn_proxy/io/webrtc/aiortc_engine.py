@@ -1,6 +1,6 @@
 """Peer connections by aiortc: in Python, patched for its common case (aiortc_patches), on chosen addresses only.
 
-    AiortcPeer(stun_servers)    an `io/engine.Peer`
+    AiortcPeer(stun_servers)    a `Peer` of io/webrtc/engine
     only_from(addresses)        within it, aioice gathers on these addresses and on no other interface
 
 aioice asks every interface for candidates, VPN and container bridges included, and has no option for it. The function
@@ -15,7 +15,7 @@ from typing import Any
 import aioice.ice
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
-from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
+from ecdn_proxy.io.webrtc import aiortc_patches
 from ecdn_proxy.io.webrtc.engine import DataChannel, SdpType
 
 _chosen: ContextVar[tuple[str, ...]] = ContextVar("addresses that ICE may use", default=())
@@ -45,20 +45,20 @@ class AiortcPeer:
     """One RTCPeerConnection of aiortc."""
 
     def __init__(self, stun_servers: Sequence[str]) -> None:
-        rtc_patches.apply()
+        aiortc_patches.apply()
         # Always explicit: the default asks a public STUN server.
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in stun_servers]))
 
     def open_channel(self, label: str) -> DataChannel:
-        """See `engine.Peer`."""
+        """Make the data channel, on the side that offers."""
         return self._peer.createDataChannel(label)
 
     def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
-        """See `engine.Peer`."""
+        """Call `taken` with the other side's data channel when it comes."""
         self._peer.on("datachannel", taken)
 
     def on_lost(self, lost: Callable[[], None]) -> None:
-        """See `engine.Peer`."""
+        """Call `lost` when ICE or DTLS has failed, or when the peer connection is closed."""
 
         def changed() -> None:
             if self._peer.connectionState in {"failed", "closed"}:
@@ -67,23 +67,23 @@ class AiortcPeer:
         self._peer.on("connectionstatechange", changed)
 
     async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
-        """See `engine.Peer`; nothing is gathered on any other address."""
+        """Gather candidates on `addresses` and nowhere else; the whole description."""
         made = await (self._peer.createOffer() if kind == "offer" else self._peer.createAnswer())
         with only_from(addresses):
             await self._peer.setLocalDescription(made)
         return str(self._peer.localDescription.sdp)
 
     async def set_remote(self, kind: SdpType, sdp: str) -> None:
-        """See `engine.Peer`."""
+        """Take the other side's description."""
         await self._peer.setRemoteDescription(RTCSessionDescription(sdp, kind))
 
     @property
     def connected(self) -> bool:
-        """See `engine.Peer`."""
+        """Whether ICE has chosen a pair and the DTLS handshake is over."""
         return self._peer.connectionState == "connected"
 
     def path(self) -> tuple[str, str]:
-        """See `engine.Peer`; this machine's address is one of those it was given, so it is not shown."""
+        """The other's address of the chosen pair; this machine's is one of those it was given, so "" stands for it."""
         below: Any = getattr(
             getattr(self._peer.sctp and self._peer.sctp.transport.transport, "_connection", None), "_nominated", {}
         )
@@ -91,10 +91,10 @@ class AiortcPeer:
         return "", str(pair.remote_addr[0]) if pair is not None else ""
 
     def unacknowledged(self) -> bool:
-        """See `engine.Peer`; False when this aiortc does not show it."""
+        """Whether anything that was sent may still be lost by closing; False when this aiortc does not show it."""
         sctp = self._peer.sctp
         return bool(getattr(sctp, "_outbound_queue", None) or getattr(sctp, "_sent_queue", None))
 
     async def close(self) -> None:
-        """See `engine.Peer`."""
+        """Close the data channel and everything below it."""
         await self._peer.close()

@@ -36,7 +36,7 @@ import aiortc.rtcsctptransport as sctp
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
-from ecdn_proxy.io.webrtc import udp_batch as datagrams
+from ecdn_proxy.io.webrtc import udp_batch
 
 TESTED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyOpenSSL": "26.2.0"}
 SACK_EVERY = 8
@@ -79,7 +79,7 @@ _PACKET_MAX = 1_500
 _plain = _ffi.new("char[]", _PACKET_MAX)
 _plain_bytes = _ffi.buffer(_plain)
 """One packet on its way to or from OpenSSL; all of this is of one thread, and nothing waits in between."""
-_records = _ffi.new("char[]", datagrams.SEGMENTS_MAX * _PACKET_MAX)
+_records = _ffi.new("char[]", udp_batch.SEGMENTS_MAX * _PACKET_MAX)
 _records_bytes = memoryview(_ffi.buffer(_records))
 _RECORDS_FULL = len(_records_bytes) - _PACKET_MAX
 
@@ -332,16 +332,16 @@ def _send_data(self: Any, chunks: Sequence[Any]) -> None:
         )
         more = _encrypt(below, head + data + _PADDING[length % 4], end)
         if more > size and end > start:
-            datagrams.send(carrier, _records_bytes[start:end], size, address)
+            udp_batch.send(carrier, _records_bytes[start:end], size, address)
             start = end
         if end == start:
             size = more
         end += more
-        if more < size or end - start >= size * datagrams.SEGMENTS_MAX or end > _RECORDS_FULL:
-            datagrams.send(carrier, _records_bytes[start:end], size, address)
+        if more < size or end - start >= size * udp_batch.SEGMENTS_MAX or end > _RECORDS_FULL:
+            udp_batch.send(carrier, _records_bytes[start:end], size, address)
             start = end = 0
     if end > start:
-        datagrams.send(carrier, _records_bytes[start:end], size, address)
+        udp_batch.send(carrier, _records_bytes[start:end], size, address)
 
 
 def _pair(self: Any) -> Any:

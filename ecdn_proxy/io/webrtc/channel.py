@@ -20,26 +20,23 @@ from ecdn_proxy.io.link_connection import ConnectionOwner, LinkConnection, Messa
 from ecdn_proxy.io.webrtc.engine import DataChannel
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.faults import PeerMisbehaved, UnknownMessage
-from ecdn_proxy.wire.peer import PeerMessage, read_peer_message
+from ecdn_proxy.wire.peer import PARTING_WEBRTC, PeerMessage, read_peer_message
 
 TICK_S = 0.65
 SILENT_TICKS = 4
-"""Silence of 1.95 to 2.6 s; SCTP sends a lost message again after 1 s, so a single loss is no death."""
+"""Silence of 1.95 to 2.6 s. SCTP sends a lost message again after 1 s, so a single lost packet ends nothing."""
 HIGH_BYTES = 4_194_304
 LOW_BYTES = 1_048_576
-"""Measured: smaller watermarks cost CPU, because aiortc then fills its queue in smaller turns."""
+"""Measured: smaller watermarks cost CPU, because aiortc then fills its queue in more and smaller turns."""
 LIMIT_BYTES = 16_777_216
-"""Whoever does not read while this much waits is hung up on."""
-
-PARTING = "this link goes on over TLS"
-"""The reason in the Bye of a channel that is left for a TLS connection: all releases know it."""
+"""An other end that does not read while this much waits is hung up on."""
 
 
 class Channel(LinkConnection):
     """One data channel; `dialled` at the end that made the offer."""
 
     kind = "webrtc"
-    parting = PARTING
+    parting = PARTING_WEBRTC
 
     def __init__(
         self, owner: ConnectionOwner, consumer: MessageConsumer, tenant: str, device: str, *, dialled: bool

@@ -1,10 +1,10 @@
-"""Peer connections of the chosen engine (engine.py), one for each attempt: what may be said of them, and their end.
+"""Peer connections of the chosen engine (io/webrtc/engine), one for each attempt: which addresses they use, their end.
 
-    PeerConnections(engine, networks, stun_servers)    new -> PeerConnection      may_run
+    PeerConnections(engine, networks, stun_servers)    new · may_try · may_run
     PeerConnection                                     describe · set_remote · close      peer
 
-Only addresses of this machine that the agent chose are offered, and only the other's in the allowed networks are tried;
-with STUN servers also what lies behind a NAT.
+Only those addresses of this machine are offered that the agent has chosen, and only those of the other machine are
+tried that lie in the allowed networks. With STUN servers, the outer addresses of a NAT are offered and tried too.
 """
 
 import asyncio
@@ -20,16 +20,18 @@ from ecdn_proxy.wire.faults import PeerMisbehaved, Unavailable
 from ecdn_proxy.wire.signalling import SDP_CHARACTERS_MAX
 
 CLOSE_S = 3.0
+"""How long a library may take to close a peer connection."""
 FLUSH_S = 1.0
+"""How long the last word may take to be acknowledged before a peer connection is closed."""
 STUN_PAUSE_S = 60.0
 """A STUN server that did not answer costs 5 s of every attempt, so it is left out for this long."""
 _STUN_SILENT_S = 2.0
-"""Gathering without an answer of a STUN server that takes longer than this has waited for one."""
+"""If gathering takes longer than this, and no STUN server has answered, it has waited for one."""
 _FLUSH_LOOK_S = 0.01
 
 
 class PeerConnections:
-    """Makes them; knows which STUN servers answer. Belongs to one event loop."""
+    """Makes peer connections, and knows whether STUN servers answer; belongs to one event loop."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class PeerConnections:
         self.failed = failed
 
     def new(self, channel: Channel) -> "PeerConnection":
-        """A peer connection for `channel`, which hears of its loss."""
+        """A peer connection for `channel`; the channel hears when the peer connection is lost."""
         now = asyncio.get_running_loop().time()
         peer = self._engine(self._stun if now >= self._stun_from else ())
         lost = "WebRTC found no way (ICE): UDP is blocked, or both are behind NAT"
@@ -55,24 +57,24 @@ class PeerConnections:
         return PeerConnection(self, peer, channel)
 
     def may_try(self, candidate: ice.IceCandidate) -> bool:
-        """Whether to look for a way to this address."""
+        """Whether ICE may try this address of the other machine."""
         return allowed(candidate.address, self._networks) or (candidate.kind == "srflx" and bool(self._stun))
 
     def may_run(self, ours: str, theirs: str, addresses: Sequence[str]) -> bool:
-        """Whether a link may stand on this pair; "" is an address that the engine does not show."""
+        """Whether a link may run over this pair of addresses; "" is an address that the engine hides."""
         if ours and ours not in addresses:
             return False
         shown = bool(ours or theirs)
         return not shown or bool(self._stun) or allowed(theirs, self._networks)
 
     def gathered(self, took_s: float, found: Sequence[ice.IceCandidate]) -> None:
-        """Leave STUN servers out for a while if none of them answered."""
+        """Leave STUN servers out for `STUN_PAUSE_S` if none of them has answered."""
         if self._stun and took_s > _STUN_SILENT_S and not any(one.kind == "srflx" for one in found):
             self._stun_from = asyncio.get_running_loop().time() + STUN_PAUSE_S
 
 
 class PeerConnection:
-    """One peer connection."""
+    """One peer connection, and the channel that it carries."""
 
     def __init__(self, owner: PeerConnections, peer: Peer, channel: Channel) -> None:
         self._owner = owner
@@ -81,10 +83,10 @@ class PeerConnection:
         self.peer = peer
 
     async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
-        """Gather candidates; the description to send.
+        """Gather candidates on `addresses`; return the description to send.
 
         Raises:
-            Unavailable: there is nothing to offer, or the attempt is over.
+            Unavailable: this machine has nothing to offer, or the attempt is over.
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -102,11 +104,11 @@ class PeerConnection:
         return sdp
 
     async def set_remote(self, kind: SdpType, said: str) -> None:
-        """Take the other side's description, narrowed to what may be tried.
+        """Take the other side's description, without the addresses that may not be tried.
 
         Raises:
-            Unavailable: nothing of it may be tried.
-            PeerMisbehaved: it cannot be used.
+            Unavailable: none of its addresses may be tried.
+            PeerMisbehaved: the engine cannot read the description.
         """
         sdp = ice.narrowed(said, self._owner.may_try)
         if not ice.candidates(sdp):
@@ -117,7 +119,7 @@ class PeerConnection:
             raise PeerMisbehaved(f"a session description that cannot be used: {error!r}") from error
 
     async def close(self) -> None:
-        """Let the Bye go out, then close the peer connection and all below it."""
+        """Wait for the Bye to go out, at most `FLUSH_S`, then close the peer connection and all below it."""
         peer, channel = self.peer, self._channel
         if self._gathering is not None and not self._gathering.done():
             await asyncio.wait([self._gathering])

@@ -1,12 +1,12 @@
 """What the WebRTC hub (io/webrtc/hub) needs of a WebRTC library, and which one it gets.
 
-    engine(name)    "aiortc" (aiortc_engine) or "wrtc" (wrtc_engine)  ->  a function that makes a
-    Peer
+    engine(name)    "aiortc" (aiortc_engine) or "wrtc" (wrtc_engine): a function that makes peer connections
     Peer            one peer connection with one data channel
     DataChannel     that channel, as io/webrtc/channel uses it
 
-Descriptions go in and out as text (SDP, RFC 8866). What may be offered or tried is the hub's business; an engine
-gathers on the addresses that it is given, as far as its library lets it, and says afterwards which pair it has chosen.
+Session descriptions go in and out as text (SDP, RFC 8866). Which addresses may be offered or tried is decided in
+io/webrtc/connections; an engine gathers on the addresses that it is given, as far as its library lets it, and says
+afterwards which pair of addresses ICE has chosen.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ PACKAGES: dict[EngineName, tuple[str, str]] = {
     "aiortc": ("aiortc", "ecdn[agent]"),
     "wrtc": ("webrtc", "ecdn[webrtc-fast]"),
 }
-"""The module that an engine needs, and what brings it."""
+"""The module that an engine needs, and the extra of this package that installs it."""
 
 
 class DataChannel(Protocol):
@@ -40,11 +40,11 @@ class DataChannel(Protocol):
         ...
 
     def on(self, event: str, handler: Callable[..., object]) -> object:
-        """`open`, `message` (with its bytes or text), `bufferedamountlow`, `close`."""
+        """Call `handler` at `open`, `message` (with its bytes or text), `bufferedamountlow` or `close`."""
         ...
 
     def send(self, data: bytes) -> None:
-        """One message."""
+        """Send one message."""
         ...
 
 
@@ -52,32 +52,36 @@ class Peer(Protocol):
     """One peer connection."""
 
     def open_channel(self, label: str) -> DataChannel:
-        """For the side that offers; before `describe`."""
+        """Make the data channel, on the side that offers, before `describe`."""
         ...
 
     def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
-        """For the side that answers: `taken` is called with the other side's channel."""
+        """On the side that answers: call `taken` with the other side's data channel when it comes."""
         ...
 
     def on_lost(self, lost: Callable[[], None]) -> None:
-        """`lost` is called when ICE or DTLS has failed, or all is closed."""
+        """Call `lost` when ICE or DTLS has failed, or when the peer connection is closed."""
         ...
 
     async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
-        """Gather candidates, on `addresses` if the library can be told; the whole description."""
+        """Gather candidates, on `addresses` only if the library can be told so; return the whole description."""
         ...
 
     async def set_remote(self, kind: SdpType, sdp: str) -> None:
-        """Take the other side's description; raises whatever its parser raises."""
+        """Take the other side's description.
+
+        Raises:
+            Exception: whatever the library's parser raises.
+        """
         ...
 
     @property
     def connected(self) -> bool:
-        """Whether ICE and DTLS stand."""
+        """Whether ICE has chosen a pair and the DTLS handshake is over."""
         ...
 
     def path(self) -> tuple[str, str]:
-        """The addresses of the chosen pair, this machine's and the other's; "" for one that is not shown."""
+        """The addresses of the chosen pair, this machine's and the other's; "" for one that the library hides."""
         ...
 
     def unacknowledged(self) -> bool:
@@ -85,12 +89,12 @@ class Peer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close all of it."""
+        """Close the data channel and everything below it."""
         ...
 
 
 Engine = Callable[[Sequence[str]], Peer]
-"""STUN servers -> a new peer connection."""
+"""Given STUN servers (`stun:host:port`), makes a peer connection."""
 
 
 def missing(name: EngineName) -> str | None:

@@ -43,14 +43,16 @@ from ecdn_proxy.wire.signalling import (
 )
 
 OPEN_S = 8.0
-"""One attempt from its first message to both Hellos; on a LAN it takes 50 ms, through two NATs one or two seconds."""
+"""How long an attempt may take, from its first message to both Hellos; on a LAN 50 ms, through two NATs 1 or 2 s."""
 ANSWER_S = 4.0
-"""From an offer or a call to what answers it, through the coordinator."""
+"""How long the answer to an offer or a call may take, through the coordinator."""
 LINKS_MAX = 64
-"""Seven ledgers for a Wi-Fi of 60 whose stations are kept apart; a link that only pings costs 0.07 % of a core and
-200 KB."""
+"""Enough for seven homes in a Wi-Fi of 60 stations that cannot reach each other. A link that only pings costs 0.07 % of
+a core and 200 KB."""
 ATTEMPTS_MAX = 16
+"""Attempts under way at once."""
 LABEL = "ecdn/1"
+"""The name of the data channel."""
 
 
 class WebrtcLinkOwner(LinkOwner, Protocol):
@@ -72,7 +74,7 @@ class _Attempt:
     device: str
     number: str
     asked: bool
-    """The node here wants it (else the other one does)."""
+    """This agent wants the link; else only the other one does."""
     answer: asyncio.Future[Answer | Offer]
     channel: Channel
     peering: PeerConnection | None = None
@@ -128,7 +130,7 @@ class WebrtcHub:
         if self._closed:
             return
         if (known := self._attempts.get(device)) is not None:
-            known.asked = True  # the other one's offer is being answered: its end is ours to tell, too
+            known.asked = True  # the other agent's offer is being answered: if that fails, this agent must hear of it
             return
         if (why := self._no_room()) is not None or device == self._ourselves.device:
             self._owner.dial_failed("webrtc", device, why or "that is this agent itself", False)
@@ -191,7 +193,7 @@ class WebrtcHub:
             known.number = offer.attempt
             known.answer.set_result(offer)
             return
-        if known is not None:  # it has begun anew, so what we think we have is dead
+        if known is not None:  # the other agent has begun anew, so the channel that stands here is dead
             self._end(known, "replaced by a newer link")
             del self._attempts[device]
         if (why := self._no_room()) is not None:

@@ -1,8 +1,8 @@
 """What stands in a session description (SDP, RFC 8866): who speaks, and which addresses ICE may try.
 
-read_sdp(sdp)               fingerprint and ufrag of a description (what a device signs), or PeerMisbehaved
-candidates(sdp)             the addresses that it offers
-narrowed(sdp, may)          the description without the candidates that must not be offered or tried
+read_sdp(sdp)         fingerprint and ufrag of a description: what a device signs
+candidates(sdp)       the addresses that it offers
+narrowed(sdp, may)    the description without the candidates that must not be offered or tried
 """
 
 import re
@@ -19,15 +19,15 @@ _HASH = "sha-256"
 
 
 @dataclass(frozen=True, slots=True)
-class SdpCandidates:
-    """What identifies the other end of a description."""
+class SdpIdentity:
+    """By what DTLS and ICE know the side that wrote a description."""
 
     fingerprint: str
     """SHA-256 of its DTLS certificate, upper-case hex with colons (RFC 8122)."""
     ufrag: str
 
 
-def read_sdp(sdp: str) -> SdpCandidates:
+def read_sdp(sdp: str) -> SdpIdentity:
     """What a device signs of its description.
 
     Raises:
@@ -39,7 +39,7 @@ def read_sdp(sdp: str) -> SdpCandidates:
         raise PeerMisbehaved("a session description of something else than one data channel")
     if len(prints) != 1 or len(ufrags) != 1:
         raise PeerMisbehaved(f"a session description with {len(prints)} fingerprints and {len(ufrags)} ufrags")
-    return SdpCandidates(prints.pop(), ufrags.pop())
+    return SdpIdentity(prints.pop(), ufrags.pop())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
 """Session descriptions that two agents send each other through the coordinator: signed, and checked before any use.
 
-    SignedDescriptions(tenant, device, identity, utc)    sign -> Offer or Answer      check      identity
+    SignedDescriptions(tenant, device, identity, utc)
+        sign(kind, to, attempt, sdp, nonce)    an Offer or Answer
+        check(message)                         raises unless it is what its sender has said
+        identity                               whose key signs from now on
 
-A description is signed by its device's key over fingerprint, ufrag, both ids, nonce and expiry; good is what has a
-certificate of this tenant, that signature, a time that is not over, and, if it is an offer, was not seen before.
+A device signs fingerprint, ufrag, both device ids, nonce and expiry of its description. A description is good if it
+carries a certificate of this tenant and a signature by that certificate's key, if its time is not over, and, for an
+offer, if it was not seen before.
 """
 
 from collections import OrderedDict
@@ -20,6 +24,7 @@ from ecdn_proxy.wire.signalling import Answer, Description, Offer
 EXPIRY_S = 60.0
 """A description is good for this long; clocks of two machines may differ by as much, either way."""
 NONCES_MAX = 4_096
+"""Offers that are remembered, so that none is taken twice."""
 
 
 class SignedDescriptions:
@@ -43,10 +48,10 @@ class SignedDescriptions:
         return msgspec.structs.replace(blank, signature=signature)
 
     def check(self, message: Description) -> None:
-        """Is this what that device said, to us, lately, and for the first time?
+        """Raise unless the sender has said this, to this device, lately and (an offer) for the first time.
 
         Raises:
-            PeerMisbehaved: no.
+            PeerMisbehaved: the description was changed, is too old or too new, or was used before.
         """
         utc = self._utc()
         device, key = signing_key_of(message.certificate, self.identity.tenant_root_der, utc)

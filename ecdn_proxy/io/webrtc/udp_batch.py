@@ -3,9 +3,9 @@
     send(transport, body, size, address)    `body` cut into datagrams of `size` bytes, the last one perhaps shorter
 
 A WebRTC sender spends a third of its time in the system call for each packet; one call for eight costs as much as two.
-The kernel, or the network card, cuts the body; the packets on the wire are the same. Whoever cannot (another system,
-an asyncio without the socket, a card or driver that refuses) sends one by one: the first refusal decides for the rest
-of the process.
+The kernel, or the network card, cuts the body; the packets on the wire are the same. Where that is not possible
+(another system, an event loop that hides the socket, a card or driver that refuses), datagrams are sent one by one: the
+first refusal decides for the rest of the process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _UDP_SEGMENT = 103
 """linux/udp.h; Python has no name for it."""
 _SIZE = Struct("=H")
 SEGMENTS_MAX = 32
-"""In one call; the kernel takes 64, and 65,507 bytes."""
+"""Datagrams in one call; the kernel takes 64, and 65,507 bytes."""
 
 _able = sys.platform == "linux"
 

@@ -1,6 +1,6 @@
 """Peer connections by libwebrtc, the engine of Chrome (library: wrtc), for machines where aiortc costs too much.
 
-    WrtcPeer(stun_servers)      an `io/engine.Peer`
+    WrtcPeer(stun_servers)      a `Peer` of io/webrtc/engine
 
 libwebrtc asks every interface for candidates and has no switch for it here. So what it found elsewhere is not offered
 (`describe` returns everything, the hub narrows it), and `path` shows this machine's address of the chosen pair, so that
@@ -28,7 +28,7 @@ class _Channel:
 
     @property
     def bufferedAmountLowThreshold(self) -> int:  # noqa: N802 - the standard's name
-        """See `engine.DataChannel`."""
+        """Below so many waiting bytes `bufferedamountlow` is told."""
         return self._below.buffered_amount_low_threshold
 
     @bufferedAmountLowThreshold.setter
@@ -37,16 +37,16 @@ class _Channel:
 
     @property
     def readyState(self) -> str:  # noqa: N802 - the standard's name
-        """See `engine.DataChannel`."""
+        """`connecting`, `open`, `closing` or `closed`."""
         return self._below.ready_state.value
 
     @property
     def bufferedAmount(self) -> int:  # noqa: N802 - the standard's name
-        """See `engine.DataChannel`."""
+        """Bytes taken and not given to SCTP yet."""
         return self._below.buffered_amount
 
     def on(self, event: str, handler: Callable[..., object]) -> object:
-        """See `engine.DataChannel`."""
+        """Call `handler` at one of the events that `engine.DataChannel` names."""
         match event:
             case "message":
                 return self._below.on("message", lambda it: handler(it.data))
@@ -58,7 +58,7 @@ class _Channel:
                 return self._below.on("close", lambda _: handler())
 
     def send(self, data: bytes) -> None:
-        """See `engine.DataChannel`."""
+        """Send one message."""
         self._below.send(data)
 
 
@@ -71,12 +71,12 @@ class WrtcPeer:
         self._channel: _Channel | None = None
 
     def open_channel(self, label: str) -> DataChannel:
-        """See `engine.Peer`."""
+        """Make the data channel, on the side that offers."""
         self._channel = _Channel(self._peer.create_data_channel(label))
         return self._channel
 
     def on_channel(self, taken: Callable[[DataChannel], None]) -> None:
-        """See `engine.Peer`."""
+        """Call `taken` with the other side's data channel when it comes."""
 
         def take(event: webrtc.RTCDataChannelEvent) -> None:
             self._channel = _Channel(event.channel)
@@ -85,7 +85,7 @@ class WrtcPeer:
         self._peer.on("datachannel", take)
 
     def on_lost(self, lost: Callable[[], None]) -> None:
-        """See `engine.Peer`."""
+        """Call `lost` when ICE or DTLS has failed, or when the peer connection is closed."""
 
         def changed(_: webrtc.Event) -> None:
             if self._peer.connection_state in {
@@ -97,7 +97,7 @@ class WrtcPeer:
         self._peer.on("connectionstatechange", changed)
 
     async def describe(self, kind: SdpType, addresses: Sequence[str]) -> str:
-        """See `engine.Peer`; libwebrtc cannot be told the addresses."""
+        """Gather candidates on every interface, since libwebrtc cannot be told the addresses; the whole description."""
         gathered = asyncio.Event()
 
         def changed(_: webrtc.Event) -> None:
@@ -114,16 +114,16 @@ class WrtcPeer:
         return "" if described is None else described.sdp
 
     async def set_remote(self, kind: SdpType, sdp: str) -> None:
-        """See `engine.Peer`."""
+        """Take the other side's description."""
         await self._peer.set_remote_description(webrtc.RTCSessionDescriptionInit(webrtc.RTCSdpType(kind), sdp))
 
     @property
     def connected(self) -> bool:
-        """See `engine.Peer`."""
+        """Whether ICE has chosen a pair and the DTLS handshake is over."""
         return self._peer.connection_state == webrtc.RTCPeerConnectionState.connected
 
     def path(self) -> tuple[str, str]:
-        """See `engine.Peer`; the address of a peer that only ICE's checks have found is not shown."""
+        """The addresses of the chosen pair; the other's is "" if only ICE's checks have found it."""
         sctp = self._peer.sctp
         pair = None if sctp is None else sctp.transport.ice_transport.get_selected_candidate_pair()
         if pair is None:
@@ -133,9 +133,9 @@ class WrtcPeer:
         return at or "unknown", pair.remote.address or ""
 
     def unacknowledged(self) -> bool:
-        """See `engine.Peer`."""
+        """Whether anything that was sent may still be lost by closing."""
         return self._channel is not None and self._channel.bufferedAmount > 0
 
     async def close(self) -> None:
-        """See `engine.Peer`."""
+        """Close the data channel and everything below it."""
         self._peer.close()

@@ -292,6 +292,16 @@ def test_after_a_connection_that_died_unheard_nobody_knows_where_the_other_end_h
     assert later.ended(11.3, X, "parting") == [h.HoldMessages("b")], "whatever had died is known to both by now"
 
 
+def test_nor_after_a_connection_that_was_given_up() -> None:
+    table = Table()
+    table.begins(0.0, W, L)
+    table.greeted(0.0, W)
+    assert table.at(3.1) == [h.CloseConnection(L, "no Hello within 3 s"), h.ResumeReading(W)]
+    assert table.machine.wake_at() == pytest.approx(13.0, abs=0.2)
+    assert table.at(14.0) == []
+    assert table.machine.wake_at() is None
+
+
 # ---- the other agent has started anew
 
 

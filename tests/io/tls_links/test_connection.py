@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ecdn_proxy.io.tls_links import connection
-from ecdn_proxy.io.tls_links import dialer as reach
+from ecdn_proxy.io.tls_links import dialer as tls_dialer
 from ecdn_proxy.wire.codec import encode
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Bye, Cancel, Hello, PeerMessage, Piece, Ping, Pong
@@ -129,7 +129,7 @@ async def test_silence_and_trickle_end_in_time(
     start: Start, tenant_root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "HELLO_S", 0.2)
-    monkeypatch.setattr(reach, "HELLO_S", 0.2)
+    monkeypatch.setattr(tls_dialer, "HELLO_S", 0.2)
     a = await start("a", "127.0.0.2")
     async with by_hand(a.address, a.hub.port, tenant_root.contexts("b").client):
         await a.record.until(lambda: len(a.record.all("refused")) == 1)

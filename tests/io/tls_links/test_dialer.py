@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from ecdn_proxy.io.handshake import Ourselves
-from ecdn_proxy.io.tls_links import dialer as reach
+from ecdn_proxy.io.tls_links import dialer as tls_dialer
 from ecdn_proxy.io.tls_links.contexts import Contexts, client_context
 from ecdn_proxy.io.tls_links.hub import TlsHub
 from ecdn_proxy.wire.faults import Unavailable
@@ -69,7 +69,7 @@ async def test_a_server_of_another_ca_gets_no_hello(start: Start, tenant_root: R
 
 
 async def test_strangers_are_counted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "STRANGERS_MAX", 2)
+    monkeypatch.setattr(tls_dialer, "STRANGERS_MAX", 2)
     a = await start("a", "127.0.0.2")
     writers = [(await asyncio.open_connection(a.address, a.hub.port))[1] for _ in range(3)]
     assert "too many" in (await a.record.first("refused"))[1]
@@ -89,7 +89,7 @@ async def test_a_taken_port_is_said(start: Start, tenant_root: Root) -> None:
 
 
 async def test_a_dial_into_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "CONNECT_S", 0.1)
+    monkeypatch.setattr(tls_dialer, "CONNECT_S", 0.1)
     b = await start("b", "127.0.0.3")
     async with served_by_hand(None) as (contact, _):
         b.hub.dial(contact)

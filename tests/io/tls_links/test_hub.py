@@ -1,6 +1,6 @@
 import pytest
 
-from ecdn_proxy.io.tls_links import hub as link
+from ecdn_proxy.io.tls_links import hub as tls_hub
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Cancel, Piece
 from tests.io.agents import Start, hello_of, served_by_hand
@@ -57,7 +57,7 @@ async def test_an_agent_does_not_dial_itself(start: Start) -> None:
 
 
 async def test_links_are_counted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "LINKS_MAX", 1)
+    monkeypatch.setattr(tls_hub, "LINKS_MAX", 1)
     a, b, c = [await start(name, f"127.0.0.{at}") for at, name in enumerate("abc", 2)]
     b.hub.dial(a.contact)
     await a.record.first("opened")

@@ -12,15 +12,14 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcsctptransport import RTCSctpTransport
 
 from ecdn_proxy.io.webrtc import aiortc_engine as rtc_aiortc
-from ecdn_proxy.io.webrtc import aiortc_patches as rtc_patches
-from ecdn_proxy.io.webrtc import udp_batch as datagrams
+from ecdn_proxy.io.webrtc import aiortc_patches, udp_batch
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
-@pytest.mark.parametrize("library", rtc_patches.TESTED)
+@pytest.mark.parametrize("library", aiortc_patches.TESTED)
 def test_the_versions_are_those_that_the_patches_were_written_for(library: str) -> None:
-    tested, installed = rtc_patches.TESTED[library], metadata.version(library)
+    tested, installed = aiortc_patches.TESTED[library], metadata.version(library)
     assert installed == tested, (
         f"{library} is {installed}; io/webrtc/aiortc_patches.py was written for {tested} and is OFF with any other, "
         f"so WebRTC links cost four times the CPU. Compare the functions that it replaces with the new version's, run "
@@ -29,17 +28,17 @@ def test_the_versions_are_those_that_the_patches_were_written_for(library: str) 
 
 
 def test_another_version_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtc_patches, "_applied", False)
-    monkeypatch.setitem(rtc_patches.TESTED, "aiortc", "0.0")
+    monkeypatch.setattr(aiortc_patches, "_applied", False)
+    monkeypatch.setitem(aiortc_patches.TESTED, "aiortc", "0.0")
     before = RTCSctpTransport._transmit
-    assert not rtc_patches.apply()
+    assert not aiortc_patches.apply()
     assert RTCSctpTransport._transmit is before
 
 
 def test_once_is_enough() -> None:
-    assert rtc_patches.apply()
-    assert rtc_patches.apply()
-    assert RTCSctpTransport._transmit is rtc_patches._transmit
+    assert aiortc_patches.apply()
+    assert aiortc_patches.apply()
+    assert RTCSctpTransport._transmit is aiortc_patches._transmit
 
 
 async def _pair(drop: float, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes]:
@@ -88,8 +87,8 @@ async def _pair(drop: float, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, by
 async def test_every_byte_arrives_in_order_also_when_packets_are_lost(
     drop: float, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "_able", together and sys.platform == "linux")
-    assert rtc_patches.apply()
+    monkeypatch.setattr(udp_batch, "_able", together and sys.platform == "linux")
+    assert aiortc_patches.apply()
     data, got = await _pair(drop, monkeypatch)
     assert got == data
-    assert datagrams._able == (together and sys.platform == "linux"), "the kernel refused"
+    assert udp_batch._able == (together and sys.platform == "linux"), "the kernel refused"

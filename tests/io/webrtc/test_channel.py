@@ -11,10 +11,10 @@ from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.handshake import LinkEnd
 from ecdn_proxy.io.link_connection import LinkConnection
 from ecdn_proxy.io.webrtc import channel as channels
-from ecdn_proxy.io.webrtc.channel import PARTING, Channel
+from ecdn_proxy.io.webrtc.channel import Channel
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire.codec import pack
-from ecdn_proxy.wire.peer import Bye, Contact, Get, Hello, PeerMessage, Ping, Pong, read_peer_message
+from ecdn_proxy.wire.peer import PARTING_WEBRTC, Bye, Contact, Get, Hello, PeerMessage, Ping, Pong, read_peer_message
 from ecdn_proxy.wire.version import PROTOCOL
 
 pytestmark = pytest.mark.asyncio
@@ -250,28 +250,28 @@ async def test_leaving_reads_on_until_the_other_says_the_same() -> None:
     side.channel.leave()
     side.channel.leave()
     side.channel.send(GET)
-    assert [it for it in side.below.sent if isinstance(it, Bye | Get)] == [Bye(PARTING)]
+    assert [it for it in side.below.sent if isinstance(it, Bye | Get)] == [Bye(PARTING_WEBRTC)]
     side.below.brings(GET)
     assert side.told[-1] == ("received", GET)
-    side.below.brings(Bye(PARTING))
-    assert side.end() == LinkEnd(PARTING, last_word="parting")
+    side.below.brings(Bye(PARTING_WEBRTC))
+    assert side.end() == LinkEnd(PARTING_WEBRTC, last_word="parting")
 
 
 async def test_who_is_left_answers_with_its_last_word() -> None:
     side = Side()
-    side.below.brings(Bye(PARTING))
-    assert side.below.sent[-1] == Bye(PARTING)
-    assert side.end() == LinkEnd(PARTING, last_word="parting")
+    side.below.brings(Bye(PARTING_WEBRTC))
+    assert side.below.sent[-1] == Bye(PARTING_WEBRTC)
+    assert side.end() == LinkEnd(PARTING_WEBRTC, last_word="parting")
 
 
 async def test_who_has_left_says_nothing_more_and_may_be_ended() -> None:
     side = Side()
     side.channel.leave()
     side.channel.close("enough")
-    assert side.below.sent[-1] == Bye(PARTING)
+    assert side.below.sent[-1] == Bye(PARTING_WEBRTC)
     assert side.end() == LinkEnd("enough")
     side.channel.leave()
-    assert side.below.sent[-1] == Bye(PARTING)
+    assert side.below.sent[-1] == Bye(PARTING_WEBRTC)
 
 
 async def test_webrtc_ranks_lowest_and_is_never_held() -> None:

@@ -5,14 +5,14 @@ from ipaddress import ip_network
 import pytest
 
 from coordinator.io.ca import Authority
-from ecdn_proxy.io.webrtc import hub as rtc
+from ecdn_proxy.io.webrtc import hub as webrtc_hub
 from tests.io.switching import exchange
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 
 
 async def test_no_way_is_found_out(tenant: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtc, "OPEN_S", 1.0)
+    monkeypatch.setattr(webrtc_hub, "OPEN_S", 1.0)
     async with exchange(tenant) as made:
         a, b = made("a", "127.0.0.1"), made("b", "127.0.0.2")
         monkeypatch.setattr("aioice.ice.StunProtocol.send_stun", lambda *_: None)

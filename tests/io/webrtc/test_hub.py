@@ -12,7 +12,7 @@ import pytest
 from coordinator.io.ca import Authority
 from ecdn_proxy.io.clock import monotonic
 from ecdn_proxy.io.webrtc import channel as channels
-from ecdn_proxy.io.webrtc import hub as rtc
+from ecdn_proxy.io.webrtc import hub as webrtc_hub
 from ecdn_proxy.io.webrtc.aiortc_engine import AiortcPeer
 from ecdn_proxy.wire.peer import Get, Piece, Watching
 from ecdn_proxy.wire.signalling import Answer, Call, Offer, Undeliverable
@@ -115,7 +115,7 @@ async def test_what_cannot_be_delivered_ends_the_attempt_with_the_reason(tenant:
 
 
 async def test_silence_ends_an_attempt(tenant: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtc, "ANSWER_S", 0.2)
+    monkeypatch.setattr(webrtc_hub, "ANSWER_S", 0.2)
     async with exchange(tenant) as made:
         a, b = made("a"), made("b")
         made.tamper = lambda message: None

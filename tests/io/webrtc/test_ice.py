@@ -31,8 +31,8 @@ SDP = "\r\n".join(
 
 
 def test_fingerprint_and_ufrag() -> None:
-    assert ice.read_sdp(SDP) == ice.SdpCandidates(PRINT, "abcd")
-    assert ice.read_sdp(SDP.replace("\r\n", "\n")) == ice.SdpCandidates(PRINT, "abcd")
+    assert ice.read_sdp(SDP) == ice.SdpIdentity(PRINT, "abcd")
+    assert ice.read_sdp(SDP.replace("\r\n", "\n")) == ice.SdpIdentity(PRINT, "abcd")
 
 
 @pytest.mark.parametrize(

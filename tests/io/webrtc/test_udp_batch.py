@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from ecdn_proxy.io.webrtc import udp_batch as datagrams
+from ecdn_proxy.io.webrtc import udp_batch
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -49,14 +49,14 @@ async def _read(got: asyncio.Queue[bytes], count: int) -> list[bytes]:
 def test_each_arrives_alone_and_in_order(
     loop: Callable[[], asyncio.AbstractEventLoop], able: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "_able", able and sys.platform == "linux")
+    monkeypatch.setattr(udp_batch, "_able", able and sys.platform == "linux")
 
     async def work() -> None:
         async with _pair() as (near, got, address):
-            datagrams.send(near, memoryview(BODY), SIZE, address)
-            datagrams.send(near, memoryview(b"alone"), SIZE, address)
+            udp_batch.send(near, memoryview(BODY), SIZE, address)
+            udp_batch.send(near, memoryview(b"alone"), SIZE, address)
             assert await _read(got, len(CUT) + 1) == [*CUT, b"alone"]
-            assert datagrams._able == (able and sys.platform == "linux")
+            assert udp_batch._able == (able and sys.platform == "linux")
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(work())
@@ -64,18 +64,18 @@ def test_each_arrives_alone_and_in_order(
 
 @pytest.mark.asyncio
 async def test_a_kernel_that_refuses_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datagrams, "_able", True)
-    monkeypatch.setattr(datagrams, "_UDP_SEGMENT", 9_999)
+    monkeypatch.setattr(udp_batch, "_able", True)
+    monkeypatch.setattr(udp_batch, "_UDP_SEGMENT", 9_999)
     async with _pair() as (near, got, address):
-        datagrams.send(near, memoryview(BODY), SIZE, address)
+        udp_batch.send(near, memoryview(BODY), SIZE, address)
         assert await _read(got, len(CUT)) == CUT
-        assert not datagrams._able
+        assert not udp_batch._able
 
 
 @pytest.mark.asyncio
 async def test_a_closed_transport_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datagrams, "_able", True)
+    monkeypatch.setattr(udp_batch, "_able", True)
     async with _pair() as (near, _, address):
         near.close()
-        datagrams.send(near, memoryview(BODY), SIZE, address)
-        assert datagrams._able
+        udp_batch.send(near, memoryview(BODY), SIZE, address)
+        assert udp_batch._able
