@@ -23,7 +23,7 @@ setup: ## Make .venv and install what the locks name (every other target does th
 demo: setup ## An office on this machine: an origin, a coordinator, agents, viewers (DEMO_ARGS="--seconds 60")
 	@$(BIN)/python -m tests.demo $(DEMO_ARGS)
 
-test: setup ## All tests; at the end what was skipped, and why (TEST_ARGS="tests/core -x")
+test: setup ## All tests but the long ones of lab, nothing by the clock; at the end what was skipped, and why (TEST_ARGS="tests/core -x")
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
 lab: setup ## Offices in trouble, thirty agents, overloaded lines, real players, and all that is timed (root; about 50 minutes)

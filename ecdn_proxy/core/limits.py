@@ -25,7 +25,7 @@ class Limits:
     """The longest wait for a home's answer. Between the two, the wait is the mean of the answers' times and four times
     their variation, so it grows where machines are under load."""
     home_ranks: int = 3
-    """How many homes are asked for the lease before the machine fetches from the origin without one."""
+    """How many homes are asked for the lease before this machine's own ledger decides."""
     first_byte_grace_s: float = 0.3
     """How much later than usual an origin's first byte may come. Then the lease of a fetch without response headers
     ends."""

@@ -9,8 +9,7 @@ segments. So a second user of the same machine gets nothing from the first user'
 The URLs of segments often carry other tokens than the manifest's URL, such as a signature for each URL. The origin has
 handed these tokens out in the manifest, so its yes to the manifest counts for them too, together with the same cookie
 and authorization (`manifest_fetched`). All credentials that one manifest handed out are one session, and share one
-proof:
-a film's manifest is fetched only once, and one segment that passes to the origin renews the proof for all others.
+proof. The manifest of a film is fetched only once, so one segment that passes to the origin renews the proof for all.
 """
 
 import hashlib
