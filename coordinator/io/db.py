@@ -4,8 +4,12 @@ migrate(data_dir)           bring the file to the present schema; several proces
 Database(data_dir)          what is stored and read, asynchronously; every method is one transaction
 """
 
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import count
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import msgspec
@@ -21,6 +25,8 @@ from ecdn_proxy.wire.tracker import Network
 FILE = "coordinator.sqlite"
 BUSY_MS = 10_000
 """A writer waits this long for another process to finish; each of our transactions takes milliseconds."""
+WAL_RETRY_MS = 50
+"""How long a process that finds a new file locked waits before it tries again to change the journal mode."""
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -42,9 +48,14 @@ class StoredMap(msgspec.Struct, frozen=True):
 
 
 def migrate(data_dir: Path) -> str:
-    """Bring the database to the present schema, making it when there is none; the answer is its revision."""
+    """Bring the database to the present schema, making it when there is none; the answer is its revision.
+
+    Raises:
+        sqlite3.OperationalError: another process has kept the file locked for `BUSY_MS`.
+    """
     path = data_dir / FILE
     path.touch(mode=0o600)
+    _use_wal(path)
     engine = sa.create_engine(f"sqlite:///{path}")
     _configure(engine)
     try:
@@ -57,8 +68,25 @@ def migrate(data_dir: Path) -> str:
         engine.dispose()
 
 
+def _use_wal(path: Path) -> None:
+    """Give the file the journal mode that lets readers and a writer work at once; the file keeps it.
+
+    SQLite does not wait for a lock while it changes the mode, whatever `busy_timeout` says. So two processes that begin
+    with a new file at the same moment would fail.
+    """
+    for tries in count(1):
+        try:
+            with closing(sqlite3.connect(path, timeout=0)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if tries * WAL_RETRY_MS > BUSY_MS:
+                raise
+            sleep(WAL_RETRY_MS / 1_000)
+
+
 def _configure(engine: sa.Engine) -> None:
-    """Set up each connection: WAL, waiting for locks, and transactions that write begin with the write lock.
+    """Set up each connection: waiting for locks, and transactions that write begin with the write lock.
 
     A transaction that began by reading and then wants to write may fail half way, as SQLite cannot give it the lock.
     """
@@ -68,7 +96,6 @@ def _configure(engine: sa.Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 

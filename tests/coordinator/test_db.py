@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from msgspec.structs import replace
 
 from coordinator.core.registry import Device, Token
+from coordinator.io import db as module
 from coordinator.io.db import FILE, Database, Sighting, migrate
 from coordinator.io.tables import METADATA
 from ecdn_proxy.wire.tracker import Network
@@ -42,6 +43,39 @@ async def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
+
+
+async def test_a_new_file_that_another_process_writes_just_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does not wait for anybody while it changes a file's journal mode."""
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+
+    def another_moment(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr(module, "sleep", another_moment)
+    assert migrate(tmp_path)
+    assert len(waited) == 3
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+
+
+async def test_a_file_that_another_process_never_lets_go_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+    monkeypatch.setattr(module, "sleep", waited.append)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        migrate(tmp_path)
+    assert sum(waited) * 1_000 == pytest.approx(module.BUSY_MS)
+    other.close()
 
 
 async def test_the_tenants_salt_is_stored_once(db: Database) -> None:
