@@ -19,12 +19,15 @@ from ecdn_proxy.core.catalog.entitlement import Entitlements
 from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http.cacheability import directives
+from ecdn_proxy.core.http.freshness import asked_age_s
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.manifest.parse import parse, sniff
 from ecdn_proxy.core.values import Headers
 
 PARSED_AT_ONCE_BYTES = 64 * 1024
 """A live playlist has 2 to 20 KiB and takes about a millisecond to parse; larger ones are parsed in a thread."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
+"""Methods that change nothing (RFC 9110 section 9.2.1), and CONNECT, which has no resource."""
 _MANIFEST_TYPES = ("mpegurl", "dash+xml", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
 _MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", "/manifest")
 
@@ -35,6 +38,8 @@ class SegmentMatch:
 
     listed: Listed
     why: str
+    max_age_s: float | None
+    """How old a copy the viewer takes, in seconds; 0: the origin must have spoken since; None: as old as is fresh."""
 
 
 class Classifier:
@@ -50,9 +55,9 @@ class Classifier:
         if request.method != "GET":
             return PassToOrigin(f"{request.method} passes")
         fields = fields_of(request.headers)
-        control = directives(fields.get("cache-control", ""))
-        if control.keys() & {"no-cache", "no-store"} or "no-cache" in fields.get("pragma", "").lower():
-            return PassToOrigin("the player asked for the origin's own answer (no-cache)")
+        control = directives(", ".join(value for name, value in request.headers if name == "cache-control"))
+        if "no-store" in control:
+            return PassToOrigin("the player asked that nothing be kept (no-store)")
         if "upgrade" in fields:
             return PassToOrigin("an upgrade passes")
         span = asked_range(fields.get("range"))
@@ -67,7 +72,7 @@ class Classifier:
         verdict = self._entitlements.is_entitled(listed.proof, credential, utc)
         if not verdict.allowed:
             return PassToOrigin(verdict.why)
-        return SegmentMatch(listed, listed.why)
+        return SegmentMatch(listed, listed.why, asked_age_s(request.headers))
 
     def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
         """Whether the origin's answer with this head may be a manifest."""
@@ -124,6 +129,16 @@ class Classifier:
             self._entitlements.proven(listed.proof, credential, utc)
         elif status in (401, 403):
             self._entitlements.revoked(listed.proof, credential)
+
+    def changed(self, request: ViewerRequest, status: int, utc: float) -> str | None:
+        """The key of the segment that a request has changed at the origin (RFC 9111 section 4.4); None if it has none.
+
+        A request changes what is at its address unless its method is safe or the origin refused it.
+        """
+        if request.method in _SAFE_METHODS or not 200 <= status < 400:
+            return None
+        listed = self.catalog.look_up(request.url, None, utc=utc)
+        return None if listed is None else listed.key
 
     def forget_old(self, utc: float) -> None:
         """Forget manifests that nobody fetches any more, and proofs older than the window."""

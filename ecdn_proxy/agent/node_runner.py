@@ -2,7 +2,7 @@
 
     NodeRunner.start(born, seal, surroundings, record)     the first node begins
         feed(event)                       something happened that the node must know
-        in_memory(key, utc)               a whole segment, if the node has it
+        in_memory(key, demand)             a whole segment, if the node has it
         open_response(request, wanted)    a viewer asked: its response, which the node fills
         link_opened link_closed link_received …   what happens to links (`links.LinkConsumer`)
         node · uploads() · now() · close()
@@ -27,6 +27,7 @@ from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.story import NodeStory
 from ecdn_proxy.agent.viewer_response import StreamedResponse
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.recording import Born, Recording, Witness
 from ecdn_proxy.core.report.usage import ByteCounts
@@ -95,9 +96,9 @@ class NodeRunner:
         uploaded, by_webrtc = self.node.uploaded_bytes()
         return ByteCounts(uploaded=uploaded, uploaded_webrtc=by_webrtc)
 
-    def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
-        """A whole segment, if it is in memory and fresh enough; looking counts as use."""
-        return self._machine.in_memory(key, utc)
+    def in_memory(self, key: str, demand: Demand) -> values.StoredSegment | None:
+        """A whole segment, if it is in memory and a request may have it as it is; looking counts as use."""
+        return self._machine.in_memory(key, demand, self.now())
 
     def open_response(self, request: ViewerRequest, wanted: events.Wanted) -> StreamedResponse:
         """A viewer asked for a segment: tell the node, and return the response that it fills."""

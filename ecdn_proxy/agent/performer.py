@@ -237,6 +237,7 @@ class Performer:
             f"bytes={effect.first_byte}-{last}" if effect.ranged else None,
             effect.if_range,
             fetch,
+            conditions=effect.conditions,
         )
 
     def utc(self) -> float:

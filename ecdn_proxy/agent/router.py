@@ -16,11 +16,12 @@ from functools import partial
 import structlog
 
 from ecdn_proxy.agent.api import FromMemory, PassToOrigin, Route, Shared, ViewerRequest, ViewerResponse
-from ecdn_proxy.agent.classifier import Classifier, refused_manifest
+from ecdn_proxy.agent.classifier import Classifier, SegmentMatch, refused_manifest
 from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.agent.node_runner import NodeRunner
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.catalog.lookup import Listed
+from ecdn_proxy.core.http.freshness import Demand, page_of
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.io import clock
@@ -63,10 +64,11 @@ class Router:
             return PassToOrigin("a fault of this agent's own")
         if isinstance(found, PassToOrigin):
             return found
-        stored = self._runner.in_memory(found.listed.key, clock.utc())
+        demand = Demand(self._runner.now(), page_of(request.headers), found.max_age_s, found.listed.number)
+        stored = self._runner.in_memory(found.listed.key, demand)
         if stored is not None and len(stored.body) <= FROM_MEMORY_BYTES_MAX:
             return self._from_memory(found.listed, stored)
-        return Shared(found.why, partial(self._open_response, found.listed, request))
+        return Shared(found.why, partial(self._open_response, found, request))
 
     def _from_memory(self, listed: Listed, stored: values.StoredSegment) -> FromMemory:
         why = "in this machine's memory"
@@ -86,8 +88,9 @@ class Router:
         )
         return FromMemory(stored, why)
 
-    def _open_response(self, listed: Listed, request: ViewerRequest) -> ViewerResponse:
+    def _open_response(self, found: SegmentMatch, request: ViewerRequest) -> ViewerResponse:
         self._viewers += 1
+        listed = found.listed
         wanted = events.Wanted(
             viewer=self._viewers,
             stream=listed.stream,
@@ -100,6 +103,7 @@ class Router:
             origin=values.OriginRequest(request.url, request.headers),
             utc=clock.utc(),
             best_kbps=listed.best_kbps,
+            max_age_s=found.max_age_s,
         )
         return self._runner.open_response(request, wanted)
 
@@ -129,6 +133,8 @@ class Router:
         """Count a request that went to the origin untouched, and note what its answer says of the viewer's rights."""
         self._meter.passed(received_bytes)
         self._classifier.origin_answered(request, status, clock.utc())
+        if (key := self._classifier.changed(request, status, clock.utc())) is not None:
+            self._runner.feed(events.Invalidated(key))
 
     def host_bypassed(self, host: str, why: str) -> None:
         """Show that a host is tunnelled from now on: a program on this machine refuses our certificate for it."""

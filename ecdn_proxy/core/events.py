@@ -34,6 +34,8 @@ class Wanted:
         origin: the viewer's own request, for the case that this machine fetches.
         utc: now, seconds since 1970.
         best_kbps: kilobits a second of the stream's best picture where players choose among several, else 0.
+        max_age_s: how old a copy may be by the request's Cache-Control, in seconds, 0 for `no-cache`; None: the request
+            says nothing of it.
     """
 
     viewer: int
@@ -47,6 +49,14 @@ class Wanted:
     origin: OriginRequest
     utc: float
     best_kbps: int = 0
+    max_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated:
+    """A request that changes things at the origin (POST, PUT, DELETE …) succeeded at a segment's own address."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +216,7 @@ class Loaded:
 
 
 Event = (
-    StreamOpened | Wanted | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
+    StreamOpened | Wanted | Invalidated | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
     | LinkOpened | LinkClosed | LinkFull | LinkReady | Received
     | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged
     | Loaded
@@ -291,6 +301,8 @@ class FetchOrigin:
         last_byte: position in the resource, inclusive; None is the resource's end.
         ranged: whether a Range header is sent; without it the origin is asked for the whole resource.
         if_range: the validator for If-Range (RFC 9110 section 13.1.5), None without one.
+        conditions: fields by which the origin is asked whether a copy still holds (RFC 9110 section 13.1); empty where
+            the body is wanted in any case.
     """
 
     fetch: int
@@ -299,6 +311,7 @@ class FetchOrigin:
     last_byte: int | None
     ranged: bool
     if_range: str | None = None
+    conditions: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ecdn_proxy.core.download.download import Download
 from ecdn_proxy.core.download.lease_request import HOPS_MAX
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, StaleCopy, ViewersGoAlone
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.ids import sentence
@@ -25,17 +25,17 @@ class LeaseServer:
     def __init__(
         self,
         context: NodeContext,
-        holds: Callable[[str], bool],
+        holds: Callable[[str, Instant], bool],
         downloading: Callable[[str], Download | None],
     ) -> None:
-        """`holds` tells whether a segment is in memory here, `downloading` how it is on its way here."""
+        """`holds` tells whether a fresh copy is in memory here, `downloading` how a segment is on its way here."""
         self._context = context
         self._holds = holds
         self._downloading = downloading
 
     def asked(self, device: str, ask: Ask, now: Instant) -> None:
         """Answer one question of a device."""
-        if self._offers_itself(device, ask):
+        if self._offers_itself(device, ask, now):
             me = self._context.me
             why = f"{me.device[:8]} has it or is receiving it"
             self._context.send(device, Follow(ask.request, ask.key, (me,), why))
@@ -72,7 +72,15 @@ class LeaseServer:
     def _decide(self, device: str, ask: Ask, now: Instant) -> None:
         context = self._context
         answer = context.ledger.decide_lease(
-            ask.key, ask.stream, device, ask.reason, ask.avoid, ask.have, now, isolated=ask.isolated
+            ask.key,
+            ask.stream,
+            device,
+            ask.reason,
+            ask.avoid,
+            ask.have,
+            now,
+            isolated=ask.isolated,
+            stale_copy=None if ask.copy_ms is None else StaleCopy(ask.copy_ms / 1000, ask.waited_ms / 1000),
         )
         match answer:
             case LeaseGranted(lease=lease, hedge=hedge):
@@ -115,7 +123,7 @@ class LeaseServer:
     def _follow(self, device: str, ask: Ask, following: FollowParents) -> None:
         self._context.send(device, Follow(ask.request, ask.key, following.parents, sentence(following.why)))
 
-    def _offers_itself(self, device: str, ask: Ask) -> bool:
+    def _offers_itself(self, device: str, ask: Ask, now: Instant) -> bool:
         """Whether this machine names itself as parent: its ledger says nothing of the key, but the segment is here.
 
         One that only relays offers itself to newcomers, as whoever found its parent slow wants better than a relay.
@@ -123,7 +131,7 @@ class LeaseServer:
         context = self._context
         if context.me.device in ask.avoid or not context.membership.serves or context.ledger.knows_key(ask.key):
             return False
-        if self._holds(ask.key):
+        if ask.copy_ms is None and self._holds(ask.key, now):
             return True
         download = self._downloading(ask.key)
         if download is None:

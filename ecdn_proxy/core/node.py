@@ -9,13 +9,14 @@ simulator do what the effects say, and tests read as timetables. `check()` holds
 with.
 """
 
-from ecdn_proxy.core.download.cache import Cache
+from ecdn_proxy.core.download.cache import Cache, is_fresh
 from ecdn_proxy.core.download.downloads import Downloads
 from ecdn_proxy.core.events import (
     DevicesDenied,
     Effect,
     Event,
     HangUp,
+    Invalidated,
     LanLost,
     LanSeen,
     LinkClosed,
@@ -37,6 +38,7 @@ from ecdn_proxy.core.events import (
     ViewerLeft,
     Wanted,
 )
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.lease_server import LeaseServer
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.seal import Seal
@@ -97,9 +99,7 @@ class Node:
         self._limits = limits
         self._downloads = Downloads(self.context, self.cache, self.uploads, self.announcements)
         self._serving = Serving(self.context, self.cache, self.uploads, self.announcements, self._downloads)
-        self._lease_server = LeaseServer(
-            self.context, lambda key: self.cache.peek(key) is not None, self._downloads.get
-        )
+        self._lease_server = LeaseServer(self.context, self._holds, self._downloads.get)
 
     # ---- the one door
 
@@ -112,6 +112,8 @@ class Node:
         match event:
             case Wanted():
                 self._downloads.wanted(event, now)
+            case Invalidated(key):
+                self.cache.drop(key)
             case ViewerLeft(viewer):
                 self._downloads.viewer_left(viewer, now)
             case OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
@@ -163,9 +165,14 @@ class Node:
         """The id of this agent's device."""
         return self.context.me.device
 
-    def in_memory(self, key: str, utc: float) -> StoredSegment | None:
-        """A whole, fresh segment that can be answered at once."""
-        return self.cache.get(key, utc)
+    def in_memory(self, key: str, demand: Demand, now: Instant) -> StoredSegment | None:
+        """A whole segment with which a request can be answered at once."""
+        return self.cache.usable(key, demand, now)
+
+    def _holds(self, key: str, now: Instant) -> bool:
+        """Whether a fresh copy of a segment is in memory."""
+        stored = self.cache.peek(key)
+        return stored is not None and is_fresh(stored, now)
 
     def downloading(self) -> dict[str, str]:
         """Keys of the segments on their way to this machine, and where each stands, for the status page."""
@@ -329,7 +336,7 @@ class Node:
             if download is not None and download.fetching:
                 download.lease_moves(device, message.lease, now)
                 return
-            done = self.cache.peek(message.key) is not None
+            done = self._holds(message.key, now)
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")
             self.context.send(device, outcome)
 

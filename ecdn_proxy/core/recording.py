@@ -21,12 +21,13 @@ import msgspec
 from msgspec import Meta
 
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import Voucher
+from ecdn_proxy.wire.integrity import SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, Message, Piece, Vouched
 
 FORMAT = 1
@@ -34,8 +35,8 @@ LINE_BYTES_MAX = 1_048_576
 """The longest line is a list of denied devices: 1,600 of 40 characters."""
 WRONG_BYTES = "does not match its signed hash"
 _FIELDS = frozenset(
-    {"age", "cache-control", "content-encoding", "content-length", "content-range", "content-type", "date", "etag",
-     "expires", "last-modified", "vary"}
+    {"access-control-allow-origin", "age", "cache-control", "content-encoding", "content-length", "content-range",
+     "content-type", "date", "etag", "expires", "last-modified", "vary"}
 )  # fmt: skip
 """The fields of an origin's answer that are recorded as they are. Of Set-Cookie only its presence is recorded."""
 
@@ -181,15 +182,14 @@ class Recording:
         """When the node must be woken at the latest; None when nothing is due."""
         return self._node.wake_at()
 
-    def in_memory(self, key: str, utc: float) -> values.StoredSegment | None:
+    def in_memory(self, key: str, demand: Demand, now: Instant) -> values.StoredSegment | None:
         """The segment with this key, if the node's memory holds it; see `Node.in_memory`.
 
         A look counts as a use of the segment and so changes what the cache drops first. Therefore it is recorded too.
         """
-        found = self._node.in_memory(key, utc)
-        self._note(
-            RecordedEvent(at=self._at, event="in_memory", what={"key": key, "utc": utc}, did=(in_memory_words(found),))
-        )
+        found = self._node.in_memory(key, demand, now)
+        what = {"key": key, "demand": msgspec.to_builtins(_without_page(demand))}
+        self._note(RecordedEvent(at=now, event="in_memory", what=what, did=(in_memory_words(found),)))
         return found
 
     def _note(self, entry: RecordedEvent) -> None:
@@ -214,17 +214,16 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
     """What a recording holds of an event, as JSON has it: by the names of its fields, bytes as their number."""
     match event:
         case events.Wanted(origin=origin):
-            authorized = tuple((name, "") for name, _ in origin.headers if name == "authorization")
+            kept = tuple(_field(*it) for it in origin.headers if it[0] in ("authorization", "origin"))
             # a rendition may be called by its path
-            rendition = sha256(event.rendition.encode()).hexdigest()[:8]
-            event = replace(event, origin=values.OriginRequest("", authorized), rendition=rendition)
+            event = replace(event, origin=values.OriginRequest("", kept), rendition=_digest(event.rendition))
         case events.OriginAnswered(headers=headers):
             event = replace(event, headers=tuple(_field(*it) for it in headers if it[0] in {*_FIELDS, "set-cookie"}))
         case events.Received(message=Vouched() as message):
             voucher = _bare(message.voucher)
             event = replace(event, message=msgspec.structs.replace(message, voucher=voucher))
         case events.Loaded(stored=stored) if stored is not None:
-            head = msgspec.structs.replace(stored.head, headers=())
+            head = _bare_head(stored.head)
             vouchers = tuple(_bare(it) for it in stored.vouchers)
             event = replace(event, stored=replace(stored, head=head, vouchers=vouchers))
         case _:
@@ -234,11 +233,29 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
 
 
 def _field(name: str, value: str) -> tuple[str, str]:
-    return (name, "") if name == "set-cookie" else (name, value)
+    """A header field as it is recorded: of secrets only that they were there, of pages only which are the same."""
+    if name in ("set-cookie", "authorization"):
+        return name, ""
+    if name in ("origin", "access-control-allow-origin"):
+        return name, value if value == "*" else _digest(value)
+    return name, value
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def _without_page(demand: Demand) -> Demand:
+    return demand if demand.page is None else replace(demand, page=_digest(demand.page))
+
+
+def _bare_head(head: SegmentHead) -> SegmentHead:
+    pages = tuple(_field(*it) for it in head.headers if it[0] == "access-control-allow-origin")
+    return msgspec.structs.replace(head, headers=pages)
 
 
 def _bare(voucher: Voucher) -> Voucher:
-    head = None if voucher.head is None else msgspec.structs.replace(voucher.head, headers=())
+    head = None if voucher.head is None else _bare_head(voucher.head)
     return msgspec.structs.replace(voucher, head=head, certificate=b"")
 
 
@@ -277,7 +294,9 @@ def decided(effect: events.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one
         case events.AnswerStatus(viewer, status, why):
             return f"answer viewer {viewer} with {status}: {why}"
         case events.FetchOrigin(fetch=fetch, first_byte=first, last_byte=last, ranged=ranged):
-            return f"fetch {fetch} from the origin: bytes {first} to {'the end' if last is None else last}, {ranged=}"
+            asks = ", unless the copy here still holds" if effect.conditions else ""
+            until = "the end" if last is None else last
+            return f"fetch {fetch} from the origin: bytes {first} to {until}, {ranged=}{asks}"
         case events.AbortOrigin(fetch):
             return f"abort fetch {fetch}"
         case events.Dial(contact):
@@ -308,8 +327,9 @@ def _words(message: Message) -> str:
     match message:
         case Piece(request, index, data):
             return f"Piece request={request} index={index} {len(data)} bytes"
-        case Vouched(request, voucher):
-            return f"Vouched request={request} pieces from {voucher.first} on: {voucher.count}"
+        case Vouched(request, voucher, _, age_ms, idle_ms):
+            old = "" if age_ms is None else f", made {age_ms} ms ago, the origin spoke of it {idle_ms} ms ago"
+            return f"Vouched request={request} pieces from {voucher.first} on: {voucher.count}{old}"
         case _:
             fields = (f"{name}={_word(getattr(message, name))}" for name in message.__struct_fields__)
             return " ".join((type(message).__name__, *fields))

@@ -7,15 +7,25 @@ pump()                           what can be sent goes out
 
 from typing import Literal
 
-from ecdn_proxy.core.download.cache import Cache
+from ecdn_proxy.core.download.cache import Cache, age_of, is_fresh
 from ecdn_proxy.core.download.downloads import Downloads
 from ecdn_proxy.core.events import Load, RaiseCondition
+from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.swarm.announcements import Announcements
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Servable, Uploads
+from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from ecdn_proxy.wire.peer import Cancel, Get, Noted, Refused
+from ecdn_proxy.wire.peer import MS_MAX, Cancel, Get, Noted, Refused
+
+_NOTHING_YET = Servable((), lambda _: b"", 0, whole=False)
+
+
+def _told(age: CopyAge, now: Instant) -> tuple[int, int, int]:
+    """What `Vouched` says of a copy: its age and how long the origin has said nothing of it (ms), and its place."""
+    made_ms, heard_ms = (min(max(0.0, (now - at) * 1000), MS_MAX) for at in (age.made_at, age.heard_at))
+    return round(made_ms), max(1, round(heard_ms)), -1 if age.number is None else max(-1, min(age.number, 2**62 - 1))
 
 
 class Serving:
@@ -40,7 +50,7 @@ class Serving:
         """An agent wants to read a segment from here; one that is not here may be brought here for it (an errand)."""
         context = self._context
         download = self._downloads.get(get.key)
-        stored = self._cache.peek(get.key)
+        stored = self._stored(get.key, now)
         held = download or stored
         # one that joined in the middle of an event knows the stream by its media playlist, others by its master
         stream = get.stream if held is None else held.stream
@@ -50,7 +60,8 @@ class Serving:
         here = stored is not None or download is not None or self._cache.on_disk(get.key)
         if not here and get.errand is not None and self._downloads.begin_errand(get.key, get.stream, get.errand, now):
             here, download = True, self._downloads.get(get.key)
-        if not here or (download is not None and download.parent == device):
+        is_stale = stored is not None and not is_fresh(stored, now)
+        if not here or (download is not None and download.parent == device) or (is_stale and not get.judges_age):
             context.send(device, Refused(get.request, "unknown"))
         elif not self._uploads.begin_upload(device, get):
             context.send(device, Refused(get.request, "busy"))
@@ -60,22 +71,45 @@ class Serving:
             if download is None or download.assembly.vouched <= get.first:
                 context.send(device, Noted(get.request))
 
-    def _offer(self, key: str) -> Servable | None:
-        """What there is of a key now: whole in memory, in part in a download, nothing yet of what the disk has."""
-        stored = self._cache.peek(key)
+    def _offer(self, key: str, now: Instant) -> Servable | None:
+        """What there is of a key now: whole in memory, in part in a download, nothing yet of what the disk has.
+
+        A download that waits for the origin's word on a copy gives nothing before it has that word.
+        """
+        stored = self._stored(key, now)
         if stored is not None:
             body = memoryview(stored.body)
             count = -(-len(body) // PIECE_BYTES)
             kbps = stored.origin_kbps
-            return Servable(
-                stored.vouchers, lambda at: body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES], count, True, kbps
-            )
+
+            def piece(at: int) -> memoryview:
+                return body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES]
+
+            return Servable(stored.vouchers, piece, count, True, kbps, *_told(age_of(stored), now))
         download = self._downloads.get(key)
-        if download is not None:
-            assembly = download.assembly
-            pieces, kbps = assembly.pieces.__getitem__, assembly.origin_kbps
-            return Servable(assembly.vouchers, pieces, assembly.vouched, assembly.complete, kbps)
-        return Servable((), lambda _: b"", 0, whole=False) if self._cache.on_disk(key) else None
+        if download is None:
+            return _NOTHING_YET if self._cache.on_disk(key) else None
+        if not download.may_be_given:
+            return _NOTHING_YET
+        assembly = download.assembly
+        age_ms, idle_ms, number = _told(assembly.age, now)
+        return Servable(
+            assembly.vouchers,
+            assembly.pieces.__getitem__,
+            assembly.vouched,
+            assembly.complete,
+            assembly.origin_kbps,
+            age_ms,
+            0 if assembly.is_arriving else idle_ms,
+            number,
+        )
+
+    def _stored(self, key: str, now: Instant) -> StoredSegment | None:
+        """A copy in memory, unless something better is on its way here: the same once confirmed, or another version."""
+        stored, download = self._cache.peek(key), self._downloads.get(key)
+        if stored is None or download is None:
+            return stored
+        return stored if download.assembly.head is None and is_fresh(stored, now) else None
 
     def decide(self, reason: Literal["policy", "busy"], now: Instant) -> None:
         """Whether this machine serves others, by policy and by what its uplink carries."""
@@ -109,7 +143,7 @@ class Serving:
     def pump(self, now: Instant) -> None:
         """Send what can be sent."""
         if len(self._uploads):
-            self._uploads.pump(self._offer, now)
+            self._uploads.pump(lambda key: self._offer(key, now), now)
 
     def check(self) -> None:
         """What holds after every event: what children read is here."""

@@ -54,6 +54,9 @@ class StoredSegment:
         vouchers: of all its pieces.
         stored_utc: when it was stored, seconds since 1970.
         origin_kbps: how fast the origin sent it, in kilobits a second; 0 if that is not known.
+        number: the place in its rendition at which it was listed when it was fetched; -1 if that is not known.
+        made_at: when the origin made or confirmed it, on the clock of the node that holds it; None on disk.
+        heard_at: when the origin last sent bytes of it or confirmed it, on the same clock; None on disk.
     """
 
     key: str
@@ -63,3 +66,6 @@ class StoredSegment:
     vouchers: tuple[Voucher, ...] = field(repr=False)
     stored_utc: float
     origin_kbps: int = 0
+    number: int = -1
+    made_at: float | None = None
+    heard_at: float | None = None

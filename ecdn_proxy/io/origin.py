@@ -184,11 +184,23 @@ class OriginClient:
         connection.release()
 
     def start(
-        self, url: str, headers: Headers, range_header: str | None, if_range: str | None, consumer: FetchConsumer
+        self,
+        url: str,
+        headers: Headers,
+        range_header: str | None,
+        if_range: str | None,
+        consumer: FetchConsumer,
+        *,
+        conditions: Headers = (),
     ) -> Fetch:
-        """Ask for `url`; range and validator (If-Range) are this request's own, not among the viewer's headers."""
+        """Ask for `url`.
+
+        Range, validator (If-Range) and conditions (If-None-Match, If-Modified-Since) are this request's own; those
+        among the viewer's headers are not sent.
+        """
         fetch = Fetch()
-        work = self._run(fetch, url, request_headers(headers, range_header, if_range), consumer)
+        sent = request_headers(headers, range_header, if_range) + conditions
+        work = self._run(fetch, url, sent, consumer)
         fetch.begin(self._tasks.start(work, "fetch"))
         return fetch
 

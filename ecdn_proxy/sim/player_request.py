@@ -3,7 +3,6 @@
 Every byte is compared with the origin's: a wrong one ends the run.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ecdn_proxy.core import events, values
@@ -78,7 +77,7 @@ class PlayerRequest:
         stored = host.node.cache.peek(segment.key)
         if stored is not None and stored.body is not segment.body:
             # every node joins its pieces to a body of its own: keep one for all, memory is what limits a site's size
-            host.node.cache.loaded(replace(stored, body=segment.body))
+            host.node.cache.replace_body(segment.key, segment.body)
         clock = self._office.clock
         due = Pace(self._asked_at, self._pace_kbps).due(self._came_bytes)
         if due > clock.now:

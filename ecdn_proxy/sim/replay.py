@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from ecdn_proxy.core import events
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.recording import (
     FORMAT,
     LINE_BYTES_MAX,
@@ -202,7 +203,7 @@ class SubstituteBytes:
             data = _body(self._gets.get((device, request), ""), index * PIECE_BYTES, size)
             return [_PIECE, request, index, bytes([data[0] ^ 1]) + data[1:] if wrong and data else data]
         if message[0] == _VOUCHED:
-            return [_VOUCHED, message[1], self._voucher(list(message[2]))]
+            return [_VOUCHED, message[1], self._voucher(list(message[2])), *message[3:]]
         return message
 
     def _voucher(self, it: list[Any]) -> list[Any]:
@@ -231,7 +232,8 @@ class _ReplayedNode:
     def decide(self, entry: RecordedEvent) -> tuple[str, ...]:
         """Put one event to the node; returns its decisions as they would be recorded."""
         if entry.event == "in_memory":
-            return (in_memory_words(self.node.in_memory(entry.what["key"], entry.what["utc"])),)
+            demand = msgspec.convert(entry.what.get("demand", {"asked_at": entry.at}), Demand)
+            return (in_memory_words(self.node.in_memory(entry.what["key"], demand, entry.at)),)
         if entry.event == "wake":
             effects = self.node.wake(entry.at)
         else:

@@ -23,6 +23,9 @@ Lease = Annotated[int, Meta(ge=0, lt=2**62)]
 PieceIndex = Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX // PIECE_BYTES)]
 Streams = Annotated[tuple[ids.Stream, ...], Meta(max_length=64)]
 KBPS_MAX = 100_000_000
+MS_MAX = 2**40
+"""The longest time that a message can tell in milliseconds, 35 years: whoever has waited longer says this."""
+ElapsedMs = Annotated[int, Meta(ge=0, le=MS_MAX)]
 LinkKind = Literal["wired", "wifi", "metered"]
 
 
@@ -102,6 +105,12 @@ class Ask(Message, frozen=True, tag=10):
     """How many Redirects the asker has followed so far."""
     isolated: bool = False
     """True if the asker reaches no other Wi-Fi machine of its own network: an access point seems to keep them apart."""
+    copy_ms: ElapsedMs | None = None
+    """Set if the asker knows a copy that it may not use before the origin confirms it: for so long the origin has said
+    nothing of that copy. A home that knows of a newer copy names who has it; else it grants a lease, under which the
+    asker sends a conditional request (RFC 9110 section 13.1)."""
+    waited_ms: ElapsedMs = 0
+    """For so long the asker's viewer has waited: what the origin said meanwhile counts as said to that viewer."""
 
 
 class Granted(Message, frozen=True, tag=11):
@@ -211,6 +220,9 @@ class Get(Message, frozen=True, tag=20):
     errand: ids.Device | None = None
     """Set by an isolated machine, which cannot reach most who have the segment: if the asked machine has not begun to
     read it, it shall ask this home for a parent and read it for the asker."""
+    judges_age: bool = False
+    """True if the asker judges by `Vouched` whether it may use a copy: it may be sent one that is stale, and asks the
+    origin to confirm it. Agents that do not say so are sent fresh copies only."""
 
 
 class Noted(Message, frozen=True, tag=27):
@@ -226,6 +238,15 @@ class Vouched(Message, frozen=True, tag=21):
     voucher: Voucher
     origin_kbps: Annotated[int, Meta(ge=0, le=KBPS_MAX)] = 0
     """How fast the origin sends the segment to its fetcher, in kbit/s; 0 while less than half of it has come."""
+    age_ms: ElapsedMs | None = None
+    """The copy's age (RFC 9111 section 4.2.3) by the sender's clock: since the origin made the answer or confirmed it.
+    None: the sender does not say, and only the head's date tells."""
+    idle_ms: ElapsedMs = 0
+    """Since when the origin has sent nothing of the copy and confirmed nothing; 0 while it is still arriving. Whoever
+    asked before that may use the copy however old it is (collapsed forwarding)."""
+    number: Annotated[int, Meta(ge=-1, lt=2**62)] = -1
+    """The place in its rendition at which the copy was listed when it was fetched; -1 if it is not known. Under
+    another place the same address is another segment."""
 
 
 class Piece(Message, frozen=True, tag=22):
@@ -257,7 +278,7 @@ class Cancel(Message, frozen=True, tag=25):
     """Set if the pieces came too slowly: how many pieces from the first on the asker has. The others that were sent are
     still on their way, so this tells the sender how fast its uplink is."""
     after_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
-    """Milliseconds from the first message of the answer until the asker had these pieces."""
+    """ElapsedMs from the first message of the answer until the asker had these pieces."""
 
 
 PeerMessage = (

@@ -75,9 +75,8 @@ async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
     [
         (get("2.ts", method="POST"), "POST passes"),
         (get("2.ts", method="HEAD"), "HEAD passes"),
-        (get("2.ts", (*ANN, ("cache-control", "no-cache"))), "no-cache"),
-        (get("2.ts", (*ANN, ("cache-control", "max-age=0, no-store"))), "no-cache"),
-        (get("2.ts", (*ANN, ("pragma", "No-Cache"))), "no-cache"),
+        (get("2.ts", (*ANN, ("cache-control", "max-age=0, no-store"))), "no-store"),
+        (get("2.ts", (*ANN, ("cache-control", "no-cache"), ("cache-control", "no-store"))), "no-store"),
         (get("2.ts", (*ANN, ("upgrade", "websocket"))), "upgrade"),
         (get("2.ts", (*ANN, ("range", "bytes=0-1,5-6"))), "several ranges"),
     ],
@@ -86,10 +85,37 @@ async def test_what_the_origin_must_answer_itself(request_: ViewerRequest, about
     assert about in why((await watching()).classify(request_, UTC))
 
 
-async def test_a_reload_that_asks_for_fresh_bytes_only_is_no_reason_to_pass() -> None:
-    assert isinstance(
-        (await watching()).classify(get("2.ts", (*ANN, ("cache-control", "max-age=0"))), UTC), SegmentMatch
-    )
+@pytest.mark.parametrize(
+    ("fields", "max_age_s"),
+    [
+        ((), None),
+        ((("cache-control", "no-cache"),), 0.0),
+        ((("cache-control", "max-age=0"),), 0.0),
+        ((("cache-control", "max-age=20"),), 20.0),
+        ((("cache-control", "max-age=soon"),), 0.0),
+        ((("cache-control", "no-transform"), ("pragma", "no-cache")), None),
+        ((("pragma", "No-Cache"),), 0.0),
+    ],
+)
+async def test_a_player_that_asks_for_the_origins_word_says_how_old_a_copy_may_be(
+    fields: Headers, max_age_s: float | None
+) -> None:
+    found = (await watching()).classify(get("2.ts", (*ANN, *fields)), UTC)
+    assert isinstance(found, SegmentMatch)
+    assert found.max_age_s == max_age_s
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "changes"),
+    [("POST", 200, True), ("DELETE", 204, True), ("PUT", 302, True), ("PUT", 403, False), ("GET", 200, False)],
+)
+async def test_what_a_request_has_changed(method: str, status: int, changes: bool) -> None:
+    """RFC 9111 section 4.4: an unsafe method that succeeds makes copies of the same address void."""
+    one = await watching()
+    found = one.classify(get("2.ts"), UTC)
+    assert isinstance(found, SegmentMatch)
+    assert one.changed(get("2.ts", method=method), status, UTC) == (found.listed.key if changes else None)
+    assert one.changed(get("99.ts", method=method), status, UTC) is None
 
 
 # ---- whose

@@ -13,6 +13,7 @@ EVENTS: tuple[tuple[events.Event, str], ...] = (
     (events.StreamOpened(STREAM), f"StreamOpened stream={STREAM}"),
     (wanted(7), "Wanted viewer=7"),
     (events.ViewerLeft(7), "ViewerLeft viewer=7"),
+    (events.Invalidated("ab" * 32), f"Invalidated key={'ab' * 32}"),
     (events.OriginAnswered(1, 200, (("set-cookie", "id=canary"), ("age", "3")), UTC), "OriginAnswered fetch=1"),
     (events.OriginSent(1, BODY), "OriginSent fetch=1 17 bytes"),
     (events.OriginEnded(1), "OriginEnded fetch=1"),

@@ -69,7 +69,13 @@ def fetched(seal: Seal, body: bytes, *, known: bool = True, etag: str | None = '
 
 def stored(body: bytes, *, key: str = KEY, date: float = UTC, fresh_s: float = 3600.0) -> values.StoredSegment:
     """A whole segment as it lies in memory; nobody looks at its vouchers."""
-    return values.StoredSegment(key, STREAM, head(len(body), date=date, fresh_s=fresh_s), body, (), date)
+    about = head(len(body), date=date, fresh_s=fresh_s)
+    return values.StoredSegment(key, STREAM, about, body, (), date, made_at=100.0, heard_at=100.0)
+
+
+def whole(seal: Seal, body: bytes, *, etag: str | None = '"v1"', key: str = KEY) -> values.StoredSegment:
+    """A whole segment as the device that fetched it keeps it."""
+    return fetched(seal, body, etag=etag, key=key).stored(STREAM, UTC, 0.0)
 
 
 def signed(seal: Seal, blank: Voucher) -> Voucher:

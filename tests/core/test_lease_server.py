@@ -25,7 +25,7 @@ class Desk:
         self.held: set[str] = set()
         self.downloads: dict[str, Download] = {}
         downloading: Callable[[str], Download | None] = self.downloads.get
-        self.home = LeaseServer(self.context, self.held.__contains__, downloading)
+        self.home = LeaseServer(self.context, lambda key, _now: key in self.held, downloading)
         self.key = next(key for key in map(key_of, range(3_000)) if self.homes(key)[: len(ranks)] == list(ranks))
 
     def homes(self, key: str) -> list[str]:

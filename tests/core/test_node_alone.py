@@ -1,5 +1,7 @@
 """One node and its surroundings, event by event: policy, strangers, news for the ledger kept here."""
 
+from dataclasses import replace
+
 import pytest
 
 from ecdn_proxy.core import events, values
@@ -57,6 +59,7 @@ class One:
         """This machine has a segment."""
         source = fetched(seal("me"), BODY, key=key)
         kept = values.StoredSegment(key, STREAM, head(len(BODY), fresh_s=fresh_s), BODY, tuple(source.vouchers), UTC)
+        kept = replace(kept, made_at=self.now, heard_at=self.now)
         self.node.cache.put(kept)
         return kept
 

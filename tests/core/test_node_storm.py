@@ -102,7 +102,7 @@ class Storm(One):
                 self.note()
 
     def stored(self, key: str) -> values.StoredSegment:
-        return self.source("me", key).stored(STREAM, UTC)
+        return self.source("me", key).stored(STREAM, UTC, self.now)
 
     def home_answers(self, home: str, ask: peer.Ask) -> None:
         answer: peer.PeerMessage

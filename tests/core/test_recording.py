@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.recording import (
     FORMAT,
@@ -111,8 +112,9 @@ def test_bytes_are_recorded_as_their_number() -> None:
     book = Book()
     assert book.put(events.OriginSent(1, b"abc"))["what"] == {"fetch": 1, "data": 3}
     assert book.put(events.Received("other", Piece(1, 0, b"abcd")))["what"]["message"] == [22, 1, 0, 4]
+    pages = [["access-control-allow-origin", "c344e52d"]]
     voucher = book.put(events.Received("other", Vouched(1, VOUCHER)))["what"]["message"][2]
-    assert voucher[4:] == [64, 3, [3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", []], 64, 0]
+    assert voucher[4:] == [64, 3, [3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", pages], 64, 0]
     stored = book.put(events.Loaded(KEY, STORED))["what"]["stored"]
     assert stored["body"] == 3
     assert "who" not in str(stored)
@@ -122,10 +124,12 @@ def test_bytes_are_recorded_as_their_number() -> None:
 def test_looking_into_the_memory_is_recorded() -> None:
     book = Book()
     book.put(events.StreamOpened(STREAM), 150.0)
-    assert book.recording.in_memory(KEY, 7.0) is None
+    assert book.recording.in_memory(KEY, Demand(7.0, "https://intranet.test", 0.0, 4), 150.0) is None
     line = json.loads(book.lines[-1])
+    asked = {"asked_at": 7.0, "page": "b952e3bb", "max_age_s": 0.0, "number": 4}
     assert line == {
-        "is": "event", "at": 150.0, "event": "in_memory", "what": {"key": KEY, "utc": 7.0}, "did": ["not in memory"],
+        "is": "event", "at": 150.0, "event": "in_memory",
+        "what": {"key": KEY, "demand": asked}, "did": ["not in memory"],
     }  # fmt: skip
     assert in_memory_words(STORED) == "3 bytes in memory"
 
@@ -180,7 +184,9 @@ EFFECTS: list[tuple[events.Effect, str]] = [
     (events.Send("other", Follow(1, KEY, (ME, OTHER), "why")),
      "send to other: Follow request=1 key=abababababababab parents=(me, other) why=why"),
     (events.Send("other", Get(1, KEY, STREAM, 0)),
-     f"send to other: Get request=1 key=abababababababab stream={STREAM} first=0 count=None errand=None"),
+     f"send to other: Get request=1 key={'ab' * 8} stream={STREAM} first=0 count=None errand=None judges_age=False"),
+    (events.Send("other", Vouched(1, VOUCHER, 0, 2_500, 300)),
+     "send to other: Vouched request=1 pieces from 0 on: 2, made 2500 ms ago, the origin spoke of it 300 ms ago"),
     (events.AnnounceStreams((), True), "announce no stream, serves=True"),
     (events.AnnounceStreams(("s", "t"), False), "announce s, t, serves=False"),
     (events.AnnounceStreams(("s",), True, True), "announce s, serves=True, isolated"),

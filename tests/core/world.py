@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.answers import http_date
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
 from ecdn_proxy.sansio.machine import Instant
@@ -35,7 +36,7 @@ from ecdn_proxy.sim.tracker import SeniorityTracker
 from ecdn_proxy.sim.virtual_clock import UTC_MINUS_NOW, VirtualClock
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import Voucher
+from ecdn_proxy.wire.integrity import SegmentHead, Voucher
 
 UTC = UTC_MINUS_NOW
 STREAM = "ab" * 16
@@ -103,12 +104,13 @@ class Answer:
     end: str = ""
     source: str = ""
     why: str = ""
+    head: SegmentHead | None = None
     pace_kbps: int = 0
 
     def answer_begins(self, effect: events.BeginAnswer) -> None:
         assert self.head_at is None
         self.head_at, self.source, self.why = self.world.now, effect.source, effect.why
-        self.pace_kbps = effect.pace_kbps
+        self.pace_kbps, self.head = effect.pace_kbps, effect.head
 
     def bytes_came(self, data: bytes | memoryview) -> None:
         assert self.head_at is not None
@@ -153,6 +155,14 @@ class Origin:
     hangs_s: dict[int, float] = field(default_factory=dict)
     """By how much longer the n-th request waits for its first byte."""
     etag: bool = True
+    modified: bool = False
+    """Whether it says when each segment was last modified."""
+    versions: dict[str, int] = field(default_factory=dict)
+    """By URL: how often the segment there was replaced by another (an encoder's ring of names)."""
+    vary_cors: Callable[[values.Headers], dict[str, str]] = lambda _request: {}
+    """The CORS fields by the fields of the request."""
+    heads: list[tuple[str, str, int]] = field(default_factory=list)
+    """Which device asked for which URL, and with which status it was answered."""
     requests: list[tuple[Instant, str, str, int]] = field(default_factory=list)
     """When, by which device, for which URL, from which byte on."""
     at_once: dict[str, int] = field(default_factory=dict)
@@ -171,21 +181,44 @@ class Origin:
         url, nth = fetch.request.url, len(self.requests)
         self.requests.append((now, device, url, fetch.first_byte))
         wait_s = self.first_byte_s + self.hangs_s.get(nth, 0.0)
-        headers = {"content-type": "video/mp2t", **self.headers}
+        headers = {"content-type": "video/mp2t", **self.headers, **self.vary_cors(fetch.request.headers)}
         if (status := self.status(url, nth)) >= 300:
+            self.heads.append((device, url, status))
             nothing = OriginResource(url="", body=b"")
             return OriginResponse(status, (*headers.items(), ("content-length", "0")), nothing, 0, wait_s)
         resource = self._resource(url, device if self.per_viewer else "")
         if self.etag:
             headers.setdefault("etag", f'"{sha256(resource.body).hexdigest()[:12]}"')
+        if self.modified:
+            headers["last-modified"] = http_date(UTC - 86_400 + self.versions.get(url, 0) * 3_600)
+            headers["date"] = http_date(UTC + now)
+        held = dict(fetch.conditions)
+        if held.get("if-none-match", "-") == headers.get("etag") or (
+            held.get("if-modified-since", "-") == headers.get("last-modified")
+        ):
+            self.heads.append((device, url, 304))
+            nothing = OriginResource(url="", body=b"")
+            return OriginResponse(304, tuple(headers.items()), nothing, 0, wait_s)
+        self.heads.append((device, url, 206 if fetch.ranged else 200))
         response = respond(fetch, resource, tuple(headers.items()), first_byte_s=wait_s)
         response.stalls_after_bytes = self.stall_after.get(nth)
         return response
 
+    def replace(self, url: str) -> None:
+        """Another segment stands at this URL from now on."""
+        self.versions[url] = self.versions.get(url, 0) + 1
+        self.resources.pop((url, ""), None)
+
+    def counts(self, url: str) -> tuple[int, int]:
+        """Bodies and confirmations (304) that the origin has sent for a URL."""
+        statuses = [status for _, its_url, status in self.heads if its_url == url]
+        return sum(it in (200, 206) for it in statuses), statuses.count(304)
+
     def _resource(self, url: str, device: str) -> OriginResource:
         found = self.resources.get((url, device))
         if found is None:
-            body = body_of(int(url.rsplit("/", 1)[1]), self.sizes.get(url, 300_000))
+            version = 1_000 * self.versions.get(url, 0)
+            body = body_of(int(url.rsplit("/", 1)[1]) + version, self.sizes.get(url, 300_000))
             if device:
                 body = sha256(device.encode()).digest() + body[32:]
             found = self.resources[url, device] = OriginResource(url=url, body=body, chunk_bytes=CHUNK_BYTES)
@@ -301,8 +334,28 @@ class World:
             self.feed(device, events.StreamOpened(STREAM))
         self.run(0.5)
 
-    def play(self, device: str, number: int, *, duration_s: float = 2.0, best_kbps: int = 0) -> int:
-        """A viewer asks for a segment; returns the viewer's number."""
+    def play(
+        self,
+        device: str,
+        number: int,
+        *,
+        duration_s: float = 2.0,
+        best_kbps: int = 0,
+        page: str | None = None,
+        max_age_s: float | None = None,
+        listed_at: int | None = None,
+    ) -> int:
+        """A viewer asks for a segment; returns the viewer's number.
+
+        Args:
+            device: at which machine.
+            number: which segment; the origin's URL and the key follow from it.
+            duration_s: how long it plays.
+            best_kbps: of the stream's best picture.
+            page: the site of the page whose player asks.
+            max_age_s: how old a copy the player takes.
+            listed_at: its place in the playlist; the segment's number if None.
+        """
         viewer = len(self.answers) + 1
         url = f"https://origin.test/{number}"
         expected = None if self.origin.per_viewer else self.origin.body(url)
@@ -314,13 +367,16 @@ class World:
                 stream=STREAM,
                 rendition="v1",
                 key=key_of(number),
-                number=number,
+                number=number if listed_at is None else listed_at,
                 duration_s=duration_s,
                 live=True,
                 resource_range=None,
-                origin=values.OriginRequest(url, (("cookie", f"user={device}"),)),
+                origin=values.OriginRequest(
+                    url, (("cookie", f"user={device}"), *((("origin", page),) if page is not None else ()))
+                ),
                 utc=UTC + self.now,
                 best_kbps=best_kbps,
+                max_age_s=max_age_s,
             ),
             answer,
         )

@@ -30,7 +30,7 @@ def test_a_paragraph_names_what_is_there_and_stays_short(room: str) -> None:
     [
         Reference("ecdn_proxy/core/catalog/providers.py", "Profiles.canonical"),
         Reference("ecdn_proxy/core/swarm/ledger.py", "Ledger.decide_lease"),
-        Reference("ecdn_proxy/core/http/cacheability.py", "is_fresh"),
+        Reference("ecdn_proxy/core/http/freshness.py", "objection"),
         Reference("ecdn_proxy/io/webrtc/signed_sdp.py", "SignedDescriptions.sign"),
         Reference("ecdn_proxy/core/settings.py", "Settings"),
         Reference("ecdn_proxy/core/report/conditions.py", "REGISTER"),

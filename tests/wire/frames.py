@@ -20,7 +20,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Ping(1),
     peer.Pong(1),
     peer.Bye("the agent is stopping"),
-    peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1, isolated=True),
+    peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1, isolated=True, copy_ms=1_500, waited_ms=20),
     peer.Granted(2, KEY, 9, hedge=False),
     peer.Follow(2, KEY, (CONTACT,), "it fetches from the origin"),
     peer.Redirect(2, KEY, CONTACT),
@@ -31,9 +31,9 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Dropped(KEY),
     peer.Shadow(KEY, STREAM, CONTACT, 9),
     peer.Keepers(STREAM, (CONTACT,)),
-    peer.Get(4, KEY, STREAM, 0, None, errand=OTHER),
+    peer.Get(4, KEY, STREAM, 0, None, errand=OTHER, judges_age=True),
     peer.Noted(4),
-    peer.Vouched(4, VOUCHER, 4_800),
+    peer.Vouched(4, VOUCHER, 4_800, 2_500, 300, 17),
     peer.Piece(4, 0, b"piece"),
     peer.End(4),
     peer.Refused(4, "busy"),
@@ -59,6 +59,9 @@ BEFORE: dict[str, tuple[str, tracker.FromAgent | peer.PeerMessage]] = {
     "Ask": ("peer", peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1)),
     "Get": ("peer", peer.Get(4, KEY, STREAM, 0, None)),
     "Vouched": ("peer", peer.Vouched(4, VOUCHER)),
+    "Ask 2": ("peer", peer.Ask(2, KEY, STREAM, "first", (OTHER,), 3, 1, isolated=True)),
+    "Get 2": ("peer", peer.Get(4, KEY, STREAM, 0, None, errand=OTHER)),
+    "Vouched 2": ("peer", peer.Vouched(4, VOUCHER, 4_800)),
     "Watch": ("from_agent", tracker.Watch((STREAM,), serves=True)),
 }
 """Messages that have got further fields at their end since, as agents before sent them; the frame of today has the
@@ -66,9 +69,9 @@ same name and a number."""
 NOW = {
     "Beat": "Beat 2",
     "Cancel": "Cancel 2",
-    "Ask": "Ask 2",
-    "Get": "Get 2",
-    "Vouched": "Vouched 2",
+    "Ask": "Ask 3",
+    "Get": "Get 3",
+    "Vouched": "Vouched 3",
     "Watch": "Watch 2",
 }
 FROM_COORDINATOR: tuple[tracker.FromCoordinator, ...] = (

@@ -8,12 +8,14 @@ signed. A piece from a parent (`take_piece`) is released to nobody before it has
 fetcher signed.
 """
 
+import math
 from collections.abc import Iterator
 from hashlib import sha256
 
 import msgspec
 
 from ecdn_proxy.core.http.cacheability import is_strong
+from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, impossible
@@ -32,6 +34,11 @@ class Contradiction(Exception):
 def piece_count(total_bytes: int) -> int:
     """How many pieces a segment of so many bytes has."""
     return -(-total_bytes // PIECE_BYTES)
+
+
+def _confirms(voucher: Voucher) -> bool:
+    """Whether a voucher speaks for no piece, and tells the head that the origin's 304 gave to pieces vouched before."""
+    return not voucher.first and not voucher.count and voucher.head is not None
 
 
 class Assembly:
@@ -66,6 +73,30 @@ class Assembly:
         """Kilobits a second at which the origin gives the segment to whoever fetches it; 0 while that is not known."""
         self.announced = False
         """A viewer has been told the head: another version can no longer take this one's place."""
+        self.age = CopyAge(-math.inf, -math.inf)
+        """When the origin made what is here, and when it last spoke of it."""
+        self.is_arriving = False
+        """The origin is still sending it, here or to whom it comes from: it is as new as can be."""
+
+    def hold(self, stored: StoredSegment, age: CopyAge) -> None:
+        """Begin with a whole copy that was kept: the origin may confirm it, and neighbours may have the same."""
+        self.head, self.total_bytes, self.age = stored.head, len(stored.body), age
+        self.origin_kbps = stored.origin_kbps
+        self.pieces = [stored.body[at : at + PIECE_BYTES] for at in range(0, len(stored.body), PIECE_BYTES)]
+        for voucher in stored.vouchers:
+            if _confirms(voucher) and voucher.head != stored.head:
+                continue  # a later one took its place
+            self.vouchers.append(voucher)
+            self._agrees.add(voucher.generation)
+            known = len(self._hashes) - voucher.first
+            self._hashes += [voucher.hash_of(voucher.first + at) for at in range(known, voucher.count)]
+        self.generation = stored.vouchers[0].generation if stored.vouchers else ""
+
+    def note_age(self, age: CopyAge, *, is_arriving: bool, date_utc: float) -> None:
+        """The neighbour that gives the copy says how old it is; `date_utc` is the same by this machine's calendar."""
+        self.age, self.is_arriving = age, is_arriving
+        if self.head is not None:
+            self.head = msgspec.structs.replace(self.head, date_utc=date_utc)
 
     # ---- what is here
 
@@ -114,10 +145,11 @@ class Assembly:
             impossible("the body of a segment that is not complete")
         return b"".join(self.pieces)
 
-    def stored(self, stream: str, utc: float) -> StoredSegment:
+    def stored(self, stream: str, utc: float, now: Instant) -> StoredSegment:
         """The whole segment as it is kept from now on, `utc`."""
         assert self.head is not None
         body = self.body()
+        age = self.age
         return StoredSegment(
             key=self.key,
             stream=stream,
@@ -126,6 +158,9 @@ class Assembly:
             vouchers=tuple(self.vouchers),
             stored_utc=utc,
             origin_kbps=self.origin_kbps,
+            number=-1 if age.number is None else age.number,
+            made_at=age.made_at,
+            heard_at=now if self.is_arriving else age.heard_at,
         )
 
     # ---- from the origin
@@ -266,10 +301,30 @@ class Assembly:
             signature=bytes(64),
             certificate=self._seal.certificate(),
         )
-        signature = self._seal.sign(blank.signed_bytes(self._seal.tenant))
-        self.vouchers.append(msgspec.structs.replace(blank, signature=signature))
+        self._append_signed(blank)
         self._unsigned = 0
         self._unsigned_since = None
+
+    def _append_signed(self, blank: Voucher) -> None:
+        signature = self._seal.sign(blank.signed_bytes(self._seal.tenant))
+        self.vouchers.append(msgspec.structs.replace(blank, signature=signature))
+
+    def confirm(self, head: SegmentHead, age: CopyAge) -> None:
+        """The origin confirmed what is here, with this head from now on; neighbours learn of it by a voucher."""
+        self.head, self.age, self.is_arriving = head, age, True
+        self._append_signed(
+            Voucher(
+                signer=self._seal.device,
+                key=self.key,
+                generation=self.generation,
+                first=0,
+                hashes=b"",
+                total_bytes=self.total_bytes,
+                head=head,
+                signature=bytes(64),
+                certificate=self._seal.certificate(),
+            )
+        )
 
     def _says_total(self) -> bool:
         return any(
@@ -306,6 +361,10 @@ class Assembly:
             self._hashes.clear()
             self._agrees.clear()
             self.head, self.total_bytes = None, None
+        if _confirms(voucher) and self.head is not None and voucher.generation in self._agrees:
+            self.head = voucher.head
+            self.vouchers.append(voucher)
+            return
         if self.head is None:
             if voucher.head is None or voucher.first:
                 raise PeerMisbehaved("a first voucher without the segment's head")

@@ -3,6 +3,7 @@
 `Download` joins the parts and decides between them; no part knows another's business:
 
     Assembly       the bytes that are here, checked              Viewers    who waits for them on this machine
+    Gate           whether anybody may have them yet
     OriginFetch    this machine's own fetch from the origin      Parents    the neighbours that it is read from
     LeaseRequest   the question to the ledger: fetch or read?    Timeouts   how long each source is waited for
 
@@ -17,11 +18,16 @@ Where it stands is its stage. `stages.TRANSITIONS` holds every step from one sta
 
 Every way to the origin leads through the ledger, also the fallback. What was received stays: only what is missing is
 asked for again. Nothing that a viewer has had is ever continued with another version's bytes.
+
+A copy that was kept here, or that a neighbour gives, stands behind a gate until it may be used. Where the origin must
+confirm it, the fetch is a conditional request: by 304 the gate opens, any other answer takes the place of the copy.
 """
 
 from collections.abc import Callable
 
 from ecdn_proxy.core.download.assembly import Assembly, Contradiction
+from ecdn_proxy.core.download.cache import age_of
+from ecdn_proxy.core.download.gate import Gate, GateStep
 from ecdn_proxy.core.download.lease_request import LeaseRequest, Reason
 from ecdn_proxy.core.download.origin_fetch import (
     ORIGIN_TRIES_MAX,
@@ -80,6 +86,10 @@ class Download:
         """How often a ledger was asked, and a neighbour in reserve taken."""
         self._give_way_until: Instant = 0.0
         self._reserve_why = ""
+        self._begun_at = now
+        self._gate = Gate(context.proofs, stream)
+        self.begun_anew = False
+        """What was here is void, so that children begin anew as well; taken back by `Downloads`."""
 
     # ---- its stage
 
@@ -148,11 +158,17 @@ class Download:
         """The disk had the segment, or None: it has lost it; `joining` as in `begin`."""
         if self._stage is not Stage.LOADING:
             return
-        if stored is None:
-            self.begin(now, on_disk=False, joining=joining)
-        else:
+        if stored is not None and self.viewers.objection(stored.head, age_of(stored), now) is None:
             self.viewers.give_stored(stored, "on this machine's disk", now)
             self._end(Arrived(stored, from_disk=True, fetched=False))
+            return
+        if stored is not None:
+            self.hold(stored)
+        self.begin(now, on_disk=False, joining=joining)
+
+    def hold(self, stored: StoredSegment) -> None:
+        """A copy that was kept here may not be used as it is."""
+        self._gate.hold(stored, self.assembly)
 
     def joining_over(self, now: Instant) -> None:
         """The neighbours' names, for which the download stood `JOINING`, need not be waited for any more."""
@@ -164,8 +180,14 @@ class Download:
         """A viewer waits for this segment; its answer is needed in `slack_s` seconds."""
         if self.wanted is None:
             self.wanted = wanted
-            self._origin.borrow_request(wanted.viewer, wanted.origin)
+            self._origin.borrow_request(wanted.viewer, wanted.origin, wanted.number)
+        was_errand = not self.viewers and self._stage is Stage.FOLLOWING
         self.viewers.join(wanted, slack_s, now)
+        if was_errand:  # agents judge by themselves what they are given, viewers cannot
+            self._gate.close()
+            self._look_at_copy(now)
+        elif self._gate.is_open and self.assembly.head is not None:
+            self.viewers.pass_unproven(self.assembly.head, now)
         self._deliver(now)
 
     def viewer_left(self, number: int, now: Instant) -> None:
@@ -204,7 +226,15 @@ class Download:
     ) -> None:
         avoid, have = self._parents.avoided(rather_not), self.assembly.next_piece()
         self._lease_request = LeaseRequest(
-            self._context, self.key, self.stream, reason=reason, avoid=avoid, have=have, unsettled=unsettled
+            self._context,
+            self.key,
+            self.stream,
+            reason=reason,
+            avoid=avoid,
+            have=have,
+            unsettled=unsettled,
+            copy_heard_at=self._gate.stale_heard_at,
+            asked_at=self.viewers.asked_at(self._begun_at),
         )
         self._lease_answered(self._lease_request.begin(now, at), now)
 
@@ -245,6 +275,7 @@ class Download:
             case FollowParents(parents, why, home):
                 if not is_fetching:
                     self.why = why
+                    self._parents.cancel_parent()
                     self._parents.name_parents(parents, home)
                     self._follow_next(now)
                 elif self._fetch_quiet_from() <= now:
@@ -330,7 +361,8 @@ class Download:
         self._parents.parent_spoke()
         if isinstance(message, Noted):
             return
-        if self._stage is Stage.FETCHING and isinstance(message, Vouched | Piece):
+        confirms = self._origin.is_conditional
+        if self._stage is Stage.FETCHING and isinstance(message, Vouched | Piece) and not confirms:
             if isinstance(message, Vouched) and not self._leads(message.voucher):
                 return
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
@@ -338,17 +370,78 @@ class Download:
         if self._stage is Stage.FOLLOWING:  # a refusal by the one in reserve says nothing of the origin
             self._timeouts.source_spoke(now)
         try:
+            if isinstance(message, Vouched) and self._gate.is_other_version(message.voucher, self.assembly):
+                raise Contradiction("the neighbour has another version of this segment")
             is_going_on = self._parents.take_message(message, self.assembly, now)
         except Contradiction as error:
-            self._contradicted(error.why, now)
+            if self._gate.is_open:
+                self._contradicted(error.why, now)
+            elif self._stage is Stage.FOLLOWING:
+                self._begin_anew()
+                self._parents.request_all_again(now)
+            else:  # the origin is being asked about the copy that is here
+                self._parents.cancel_parent()
             return
         if not is_going_on:
             self.parent_lost(now)
             return
+        if isinstance(message, Vouched):
+            self._look_at_copy(now)
+        if self.assembly.complete and not self._gate.is_open and isinstance(message, End):
+            self._parents.parent_gave_all()
         if isinstance(message, Piece):
             self._timeouts.body_began(now)
             self._timeouts.parent_was_good()
         self._deliver(now)
+
+    # ---- may the copy be used?
+
+    @property
+    def may_be_given(self) -> bool:
+        """Whether viewers and children may have what is here."""
+        return self._gate.is_open
+
+    def _look_at_copy(self, now: Instant) -> None:
+        """The neighbour has said what it gives and how old that is: viewers may have it, or the origin is asked."""
+        if self._gate.is_open or self._stage is not Stage.FOLLOWING or self.assembly.head is None:
+            return
+        rendition = "" if self.wanted is None else self.wanted.rendition
+        step, why = self._gate.judge(self.assembly, self.viewers, rendition, now)
+        match step:
+            case GateStep.USE:
+                pass
+            case GateStep.ASK_HOME:
+                self._ask("first", now)
+            case GateStep.ASK_ORIGIN:
+                self.why = why
+                self._begin_fetch(FetchLease(None, 0, hedge=True), now)
+            case GateStep.DROP:
+                self._parents.cancel_parent()
+                self._begin_anew()
+                self._ask("first", now)
+
+    def _begin_anew(self) -> None:
+        """Nobody here has had a byte of what is here, and it is void."""
+        self.assembly = Assembly(self.key, self._context.seal)
+        self._gate.holds_kept_copy = False
+        self.begun_anew = True
+
+    def _confirmed(self, now: Instant) -> None:
+        """The origin answered 304: the copy that is here, or is coming from the neighbour in reserve, may be used."""
+        assembly = self.assembly
+        self._gate.open()
+        self.why = f"{self.why}; the origin confirmed the copy (304)"
+        if assembly.head is not None:
+            self.viewers.pass_unproven(assembly.head, now)
+        if assembly.complete:
+            self._deliver(now)
+        elif self.parent is not None:
+            self._end_fetch("complete", 304, "", now)
+            self._follow(now)
+            self._deliver(now)
+        else:
+            self._end_fetch("cancelled", 0, "the neighbour whose copy was confirmed is gone", now)
+            self._ask("parent lost", now)
 
     def _leads(self, voucher: Voucher) -> bool:
         """Whether a neighbour has or gets more than is here; what it had from this machine it can vouch for as well."""
@@ -366,13 +459,15 @@ class Download:
         return self._origin.number == fetch
 
     def _begin_fetch(self, lease: FetchLease, now: Instant) -> None:
-        self._parents.cancel_parent()
+        asks_to_confirm = self._gate.asks_to_confirm(self.assembly)
+        if not asks_to_confirm:
+            self._parents.cancel_parent()
         self._enter(Stage.FETCHING)
         self._timeouts.fetch_begun(now)
-        if (viewer := self.viewers.longest_waiting()) is not None:
-            self._origin.borrow_request(viewer.number, viewer.origin)
+        if (viewer := self.viewers.whose_page_is_asked_for(self.assembly.head)) is not None:
+            self._origin.borrow_request(viewer.number, viewer.origin, viewer.listed_at)
         assert self.wanted is not None, "the origin is asked for a viewer only"
-        self._origin.begin(lease, self.wanted.resource_range, self.assembly, now)
+        self._origin.begin(lease, self.wanted.resource_range, self.assembly, now, is_conditional=asks_to_confirm)
 
     def _fetch_regardless(self, why: str, now: Instant) -> None:
         """All waiting for others ends; a segment that nobody watches here is given up."""
@@ -400,11 +495,21 @@ class Download:
 
     def origin_answered(self, event: OriginAnswered, now: Instant) -> None:
         """Response headers of the fetch arrived."""
+        if event.status in (200, 206, 304) and self.wanted is not None:
+            self._context.proofs.learn(self.stream, self.wanted.rendition, self._origin.page, event.headers, now)
+        if self._origin.is_conditional:
+            if self._origin.confirm(event, self.assembly, now):
+                self._confirmed(now)
+                return
+            self._begin_anew()
         self._parents.cancel_parent()
         refused = self._origin.take_answer(event, self.assembly, now)
         self._timeouts.source_spoke(now)
         match refused:
             case None:
+                self._gate.open()
+                assert self.assembly.head is not None
+                self.viewers.pass_unproven(self.assembly.head, now)
                 self._deliver(now)
             case OtherVersion(why) if self.viewers.any_sent() or self.children:
                 self._contradicted(why, now)
@@ -455,6 +560,8 @@ class Download:
     def _fetch_failed(self, why: str, status: int, now: Instant) -> None:
         """Go on without this fetch; `status` if the origin said itself that it failed."""
         self._end_fetch("failed", status, why, now)
+        if self._origin.is_conditional:  # the reserve's copy stays behind the gate
+            self._parents.cancel_parent()
         if self.parent is not None:
             self._follow_reserve(now)
         elif self._origin.tries >= ORIGIN_TRIES_MAX:
@@ -470,14 +577,14 @@ class Download:
     def _deliver(self, now: Instant, came: bytes = b"") -> None:
         """Give every viewer what is here, of which the origin has just sent `came`; end when that is all."""
         assembly, viewers = self.assembly, self.viewers
-        if assembly.head is None:
+        if assembly.head is None or not self._gate.is_open:
             return
         self._timeouts.bytes_arrived(assembly.available_bytes, now)
         viewers.deliver(assembly, self._source(), self.why, came)
         assembly.announced = assembly.announced or viewers.any_answered()
         if assembly.complete and self._origin.number is None:
-            viewers.replaced = self._asks > 1
-            stored = assembly.stored(self.stream, self._context.utc(now))
+            viewers.replaced = self._asks - self._gate.home_asks > 1
+            stored = assembly.stored(self.stream, self._context.utc(now), now)
             viewers.finish(self.why, now)
             self._parents.parent_gave_all()
             self._end_fetch("complete", 200, "", now)
@@ -486,7 +593,7 @@ class Download:
     def _source(self) -> Source:
         if self.parent is not None and (link := self._context.links.get(self.parent)) is not None:
             return link.kind
-        return "origin"
+        return "cache" if self._gate.holds_kept_copy else "origin"
 
     def _release(self, why: str, status: int, now: Instant, *, private_s: float = 0.0) -> None:
         """Everybody for himself, as in `Viewers.release`; the rendition is not shared for the next `private_s`."""
@@ -550,7 +657,7 @@ class Download:
 
     def _look_around_at(self) -> Instant | None:
         """When the own fetch has been silent for so long that a neighbour is looked for; None with one in reserve."""
-        if self.parent is not None or self._lease_request is not None:
+        if self.parent is not None or self._lease_request is not None or self._origin.is_conditional:
             return None
         return self._timeouts.look_around_at(self._fetch_quiet_from())
 

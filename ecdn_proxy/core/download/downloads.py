@@ -11,12 +11,14 @@ Bounded: beyond so many segments or bytes at once viewers go to the origin by th
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ecdn_proxy.core.download.cache import Cache
+from ecdn_proxy.core.download.cache import Cache, age_of
 from ecdn_proxy.core.download.download import Download
 from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.slack import Cadence
 from ecdn_proxy.core.download.stages import Stage
+from ecdn_proxy.core.download.viewers import demand_of
 from ecdn_proxy.core.events import (
     BeginAnswer,
     Deliver,
@@ -29,7 +31,7 @@ from ecdn_proxy.core.events import (
     Served,
     Wanted,
 )
-from ecdn_proxy.core.http.cacheability import is_fresh
+from ecdn_proxy.core.http.freshness import objection
 from ecdn_proxy.core.swarm.announcements import Announcements
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
@@ -73,9 +75,13 @@ class Downloads:
         if (why := self._is_private(event, now)) is not None:
             self._pass_on(event, why)
             return
-        if (stored := self._cache.get(event.key, event.utc)) is not None:
-            self._from_cache(event, stored, "in this machine's memory")
-            return
+        stored = self._cache.use(event.key)
+        if stored is not None:
+            demand, proofs = demand_of(event, now), self._context.proofs
+            stored = replace(stored, head=proofs.apply(stored.head, event.stream, event.rendition, demand.page, now))
+            if objection(stored.head, age_of(stored), demand, now) is None:
+                self._from_cache(event, stored, "in this machine's memory")
+                return
         download = self._by_key.get(event.key)
         if download is None:
             if self._is_overfull():
@@ -84,7 +90,10 @@ class Downloads:
             download = self._new(event.key, event.stream, now)
             download.want(event, slack_s, now)
             joining = self._announcements.joining(download.stream, now)
-            download.begin(now, on_disk=self._cache.on_disk(event.key), joining=joining)
+            if stored is not None:
+                download.hold(stored)
+            on_disk = stored is None and self._cache.on_disk(event.key)
+            download.begin(now, on_disk=on_disk, joining=joining)
         else:
             download.want(event, slack_s, now)
 
@@ -160,11 +169,8 @@ class Downloads:
         download = self._by_key.get(key)
         if stored is None:
             self._cache.lost_on_disk(key)
-        elif is_fresh(stored.head, self._context.utc(now)):
-            self._cache.loaded(stored)
         else:
-            self._cache.drop(key)
-            stored = None
+            stored = self._cache.loaded(stored, now, self._context.utc(now))
         if download is not None:
             download.disk_answered(stored, now, joining=self._announcements.joining(download.stream, now))
 
@@ -250,6 +256,9 @@ class Downloads:
     def settle(self, now: Instant) -> None:
         """Those that are over leave."""
         for download in self:
+            if download.begun_anew:
+                download.begun_anew = False
+                self._uploads.begin_anew(download.key)
             download.children = self._uploads.children_of(download.key)
             if download.outcome is not None:
                 self._over(download, download.outcome, now)

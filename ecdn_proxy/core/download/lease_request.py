@@ -20,9 +20,9 @@ from typing import Literal, NamedTuple
 
 from ecdn_proxy.core.download.home_turn import NOBODY, HomeTurn
 from ecdn_proxy.core.swarm.context import NodeContext
-from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, StaleCopy, ViewersGoAlone
 from ecdn_proxy.sansio.machine import Instant, impossible
-from ecdn_proxy.wire.peer import Ask, Follow, GoAlone, Granted, Redirect
+from ecdn_proxy.wire.peer import MS_MAX, Ask, Follow, GoAlone, Granted, Redirect
 
 HOPS_MAX = 2
 """A question is sent on from one home to a better one at most this often."""
@@ -77,6 +77,11 @@ def step_for(turn: HomeTurn) -> HomeRule:
     return impossible("the last rule holds for every home")
 
 
+def _ms(seconds: float) -> int:
+    """Milliseconds as the wire tells them."""
+    return round(min(max(0.0, seconds * 1000), MS_MAX))
+
+
 class LeaseRequest:
     """One question about one segment, put to as many homes as it takes."""
 
@@ -90,6 +95,8 @@ class LeaseRequest:
         avoid: tuple[str, ...],
         have: int,
         unsettled: bool,
+        copy_heard_at: Instant | None = None,
+        asked_at: Instant = 0.0,
     ) -> None:
         """Nothing is asked before `begin`.
 
@@ -101,6 +108,9 @@ class LeaseRequest:
             avoid: devices that this machine does not want to read from.
             have: how many pieces are here already, from the first on.
             unsettled: the committee changed a moment ago, so that others may still ask by an older list.
+            copy_heard_at: when the origin last spoke of the newest copy that this machine knows and may not use before
+                the origin confirms it; None if it knows none.
+            asked_at: when the first viewer asked.
         """
         self._context = context
         self._key = key
@@ -109,6 +119,8 @@ class LeaseRequest:
         self._avoid = avoid
         self._have = have
         self._unsettled = unsettled
+        self._copy_heard_at = copy_heard_at
+        self._asked_at = asked_at
         self._asked: dict[str, tuple[int, Instant]] = {}
         """Home → the number of the question that it was sent, and when."""
         self._lost: list[str] = []
@@ -242,7 +254,7 @@ class LeaseRequest:
         context = self._context
         request = context.number()
         linked = home in context.links
-        lost = tuple(self._lost)
+        lost, copy = tuple(self._lost), self._stale_copy(now)
         ask = Ask(
             request=request,
             key=self._key,
@@ -252,12 +264,17 @@ class LeaseRequest:
             have=self._have,
             hops=self._hops,
             isolated=context.is_isolated(now),
+            copy_ms=None if copy is None else _ms(copy.idle_s),
+            waited_ms=0 if copy is None else _ms(copy.waited_s),
         )
         if not context.reach(home, ask, now):
             return False
         self._asked[home] = (request, now)
         self.due_at = now + (context.answer_wait_s() if linked else context.limits.home_answer_max_s)
         return True
+
+    def _stale_copy(self, now: Instant) -> StaleCopy | None:
+        return None if self._copy_heard_at is None else StaleCopy(now - self._copy_heard_at, now - self._asked_at)
 
     def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> LeaseDecision:
         """Let the ledger of this machine decide; with `tell`, the next in rank learns of a new lease."""
@@ -273,6 +290,7 @@ class LeaseRequest:
             self._have,
             now,
             isolated=context.is_isolated(now),
+            stale_copy=self._stale_copy(now),
         )
         if not isinstance(decision, LeaseGranted):
             return decision

@@ -2,6 +2,7 @@
 
     borrow_request()         whose request the origin is asked with: a viewer's own, with its cookies and tokens
     begin()                  it goes out, for the missing pieces only where the origin allows it
+    confirm()                response headers of a conditional request: the copy that is here still holds, or not
     take_answer()            response headers: NotForOthers, FetchBroke, OtherVersion, or None: the body may be shared
     take_body(), end_body()  the bytes, into the assembly; the home hears ten times a second that they come
     end()                    the fetch is over or given up, and the lease goes back to its home
@@ -16,6 +17,7 @@ from typing import Literal
 from ecdn_proxy.core.download.assembly import Assembly, Contradiction
 from ecdn_proxy.core.events import AbortOrigin, FetchOrigin, OriginAnswered
 from ecdn_proxy.core.http.cacheability import Broken, Cacheability, Gone, Private, Shareable, judge
+from ecdn_proxy.core.http.freshness import CopyAge, conditions, confirmed, page_of
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange, OriginRequest
 from ecdn_proxy.sansio.machine import Instant
@@ -82,6 +84,8 @@ class OriginFetch:
         self._range: ByteRange | None = None
         self.for_viewer = 0
         """The viewer whose request it is."""
+        self.listed_at: int | None = None
+        """The place in its rendition at which that viewer's manifest lists the segment."""
         self.lease: FetchLease | None = None
         self.number: int | None = None
         """Of the fetch that is under way; the origin's events carry it."""
@@ -89,6 +93,8 @@ class OriginFetch:
         self.was_asked = False
         """The origin was asked for this segment at least once."""
         self._resumed_from = 0
+        self.is_conditional = False
+        """The fetch asks whether the copy that is here still holds; its body is wanted only if not."""
         self._began_at: Instant = 0.0
         self._authorized = False
         self._first: tuple[Instant, int] | None = None
@@ -101,12 +107,28 @@ class OriginFetch:
         """Whether there is a viewer's request to ask the origin with."""
         return self._request is not None
 
-    def borrow_request(self, viewer: int, request: OriginRequest) -> None:
-        """The next fetch asks with this viewer's own request."""
-        self.for_viewer, self._request = viewer, request
+    def borrow_request(self, viewer: int, request: OriginRequest, listed_at: int) -> None:
+        """The next fetch asks with this viewer's own request, for the segment at this place of its rendition."""
+        self.for_viewer, self._request, self.listed_at = viewer, request, listed_at
 
-    def begin(self, lease: FetchLease, resource_range: ByteRange | None, assembly: Assembly, now: Instant) -> None:
-        """Ask the origin for what is missing of the resource, or of a range of it."""
+    @property
+    def page(self) -> str | None:
+        """The site of the page whose request the origin was asked with, by the request's Origin field."""
+        return None if self._request is None else page_of(self._request.headers)
+
+    def begin(
+        self,
+        lease: FetchLease,
+        resource_range: ByteRange | None,
+        assembly: Assembly,
+        now: Instant,
+        *,
+        is_conditional: bool = False,
+    ) -> None:
+        """Ask the origin for what is missing of the resource, or of a range of it.
+
+        With `is_conditional` ask whether the copy in `assembly` still holds.
+        """
         assert self._request is not None, "the origin is asked with a viewer's own request"
         self._range = resource_range
         self.lease = lease
@@ -115,7 +137,8 @@ class OriginFetch:
         self.was_asked = True
         self._began_at, self._reported_at, self._first = now, None, None
         self._authorized = any(name == "authorization" for name, _ in self._request.headers)
-        have = assembly.next_piece() * PIECE_BYTES if assembly.resumable else 0
+        self.is_conditional = is_conditional
+        have = assembly.next_piece() * PIECE_BYTES if assembly.resumable and not is_conditional else 0
         self._resumed_from = have
         base = 0 if self._range is None else self._range.first
         head = assembly.head
@@ -127,10 +150,27 @@ class OriginFetch:
                 last_byte=None if self._range is None else self._range.last,
                 ranged=bool(have) or self._range is not None,
                 if_range=head.etag if have and head is not None else None,
+                conditions=conditions(head) if is_conditional and head is not None else (),
             )
         )
 
     # ---- what the origin sends
+
+    def confirm(self, event: OriginAnswered, assembly: Assembly, now: Instant) -> bool:
+        """Response headers of a conditional request arrived; False: the copy that is here holds no more."""
+        self.is_conditional = False
+        if event.status != 304 or assembly.head is None:
+            return False
+        self._learn_first_byte(now)
+        head = confirmed(assembly.head, event.headers, event.utc)
+        age = CopyAge(now - max(0.0, event.utc - head.date_utc), now, assembly.age.number)
+        assembly.confirm(head, age)
+        self.let_go()  # a 304 has no body: nothing is to be aborted
+        return True
+
+    def _learn_first_byte(self, now: Instant) -> None:
+        if self.lease is not None and self.lease.home is not None:
+            self._context.ledger.learn_first_byte(self._stream, now - self._began_at)
 
     def take_answer(
         self, event: OriginAnswered, assembly: Assembly, now: Instant
@@ -140,6 +180,8 @@ class OriginFetch:
             case Shareable(head, first_byte):
                 try:
                     assembly.begin_origin(head, first_byte, event.utc)
+                    assembly.age = CopyAge(now - max(0.0, event.utc - head.date_utc), now, self.listed_at)
+                    assembly.is_arriving = True
                 except Contradiction as error:
                     return OtherVersion(error.why)
                 return None
@@ -154,8 +196,7 @@ class OriginFetch:
 
     def judge_answer(self, event: OriginAnswered, now: Instant) -> Cacheability:
         """Whether the answer may be shared; notes how long the origin took for it."""
-        if self.lease is not None and self.lease.home is not None:
-            self._context.ledger.learn_first_byte(self._stream, now - self._began_at)
+        self._learn_first_byte(now)
         verdict = judge(
             event.status,
             event.headers,

@@ -8,6 +8,7 @@ parent_gave_all(), cancel_parent(), leave_slow_parent()    it is not needed any 
 """
 
 from ecdn_proxy.core.download.assembly import Assembly
+from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.peer import Cancel, Contact, End, Get, Piece, Refused, Vouched
@@ -45,14 +46,26 @@ class Parents:
         while self._named and self.current is None:
             contact = self._named.pop(0)
             context.membership.met(contact, "named by a ledger")
-            self._request = context.number()
-            errand = self._home if context.is_isolated(now) else None
-            get = Get(self._request, self._key, self._stream, first, errand=errand)
-            if contact.device not in self._avoided and context.request(contact.device, get, now):
+            if contact.device not in self._avoided and self._get(contact.device, first, now):
                 self.current = contact.device
             else:
                 self._avoided[contact.device] = None
         return self.current is not None
+
+    def _get(self, device: str, first: int, now: Instant) -> bool:
+        """Ask a device for the pieces from `first` on; False when it cannot be reached."""
+        self._request = self._context.number()
+        errand = self._home if self._context.is_isolated(now) else None
+        get = Get(self._request, self._key, self._stream, first, errand=errand, judges_age=True)
+        return self._context.request(device, get, now)
+
+    def request_all_again(self, now: Instant) -> None:
+        """The current parent is asked for every piece: what was here is of another version."""
+        device = self.current
+        assert device is not None
+        self.cancel_parent()
+        if self._get(device, 0, now):
+            self.current = device
 
     def is_answer(self, device: str, request: int) -> bool:
         """Whether a transfer message answers what the current parent was asked."""
@@ -81,6 +94,7 @@ class Parents:
             case Vouched(voucher=voucher, origin_kbps=kbps):
                 assembly.origin_kbps = kbps
                 assembly.take_voucher(voucher)
+                self._note_age(message, assembly, now)
             case End():
                 return assembly.complete
             case Refused(reason=reason):
@@ -88,6 +102,21 @@ class Parents:
                     self._avoided.clear()
                 return False
         return True
+
+    def _note_age(self, said: Vouched, assembly: Assembly, now: Instant) -> None:
+        """The parent says how old its copy is; agents of earlier releases do not, and then the head's date tells."""
+        head = assembly.head
+        assert head is not None, "the first voucher brings the head"
+        utc = self._context.utc(now)
+        if said.age_ms is None:
+            made_at = now - max(0.0, utc - head.date_utc)
+            assembly.note_age(CopyAge(made_at, made_at), is_arriving=False, date_utc=head.date_utc)
+            return
+        made_at, heard_at = now - said.age_ms / 1000, now - said.idle_ms / 1000
+        number = None if said.number < 0 else said.number
+        assembly.note_age(
+            CopyAge(made_at, heard_at, number), is_arriving=not said.idle_ms, date_utc=utc - said.age_ms / 1000
+        )
 
     def parent_failed(self) -> None:
         """The current parent failed; it is asked no more."""

@@ -56,14 +56,14 @@ TRANSITIONS: Mapping[Stage, Mapping[Stage, str]] = {
         Stage.ENDED: "Nobody waits for the segment any more.",
     },
     Stage.FOLLOWING: {
-        Stage.ASKING: "The parent is slow, or failed and was the last that the home named.",
+        Stage.ASKING: "The parent is slow, failed and was the last that the home named, or has a copy that is stale.",
         Stage.FOLLOWING: "The parent failed, and the home had named another.",
-        Stage.FETCHING: "No new byte came from neighbours for seconds.",
+        Stage.FETCHING: "No new byte came from neighbours for seconds, or the origin must confirm the parent's copy.",
         Stage.ENDED: "All of it is here, sources contradict each other, or nobody waits for it any more.",
     },
     Stage.FETCHING: {
         Stage.ASKING: "The fetch failed, the origin has another version, or neighbours became known before it began.",
-        Stage.FOLLOWING: "The origin is silent or failed, and a neighbour in reserve has the segment.",
+        Stage.FOLLOWING: "A neighbour in reserve has it: the origin is silent, failed, or confirmed its copy.",
         Stage.ENDED: "All of it is here, it cannot be shared, the origin failed twice, or nobody waits any more.",
     },
     Stage.ENDED: {},
@@ -76,7 +76,10 @@ _NOTHING: frozenset[Work] = frozenset()
 UNDER_WAY: Mapping[Stage, tuple[frozenset[Work], ...]] = {
     Stage.LOADING: (_NOTHING,),
     Stage.JOINING: (_NOTHING,),
-    Stage.ASKING: (frozenset({"lease request"}),),
+    Stage.ASKING: (
+        frozenset({"lease request"}),
+        frozenset({"lease request", "parent"}),  # its copy comes behind the gate: the origin must confirm it
+    ),
     Stage.GIVING_WAY: (_NOTHING,),
     Stage.FOLLOWING: (frozenset({"parent"}),),
     Stage.FETCHING: (

@@ -5,6 +5,8 @@ deliver()             every byte once and in order, to each as far as it is here
 give_stored()         everything at once, from this machine's own store
 finish()              everybody has had everything
 hand_over()           one viewer gets the origin's own answer, as it was given to its own request
+objection()           who of them may not have a copy as it is, and why
+pass_unproven()       those whose page the origin has shown nothing go to the origin
 release()             everybody for himself: who has had nothing asks the origin, the others see a broken connection
 """
 
@@ -24,8 +26,10 @@ from ecdn_proxy.core.events import (
     Served,
     Wanted,
 )
+from ecdn_proxy.core.http.freshness import CopyAge, Demand, is_proven, objection, page_of
 from ecdn_proxy.core.values import OriginRequest, Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import SegmentHead
 
 _CACHE: Source = "cache"
 
@@ -38,14 +42,27 @@ class WaitingViewer:
     origin: OriginRequest
     asked_at: Instant
     slack_s: float
+    demand: Demand
+    """What its request asks of a copy."""
     first: bool
     """This viewer caused the download; others on the machine read along."""
+
+    @property
+    def listed_at(self) -> int:
+        """The place in its rendition at which its manifest lists the segment."""
+        return self.demand.number or 0
+
     answered: bool = False
     """It has been told the head."""
     sent: int = 0
     """Bytes that it has had."""
     by_source: dict[Source, int] = field(default_factory=dict)
     """The same by where they came from."""
+
+
+def demand_of(wanted: Wanted, now: Instant) -> Demand:
+    """What a viewer's request asks of a copy."""
+    return Demand(now, page_of(wanted.origin.headers), wanted.max_age_s, wanted.number)
 
 
 class Viewers:
@@ -73,7 +90,10 @@ class Viewers:
     def join(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
         """One more viewer waits."""
         self._rendition, self._number = wanted.rendition, wanted.number
-        self._waiting[wanted.viewer] = WaitingViewer(wanted.viewer, wanted.origin, now, slack_s, first=not self._came)
+        demand = demand_of(wanted, now)
+        self._waiting[wanted.viewer] = WaitingViewer(
+            wanted.viewer, wanted.origin, now, slack_s, demand, first=not self._came
+        )
         self._plays_s, self._best_kbps = wanted.duration_s, wanted.best_kbps
         self._came += 1
 
@@ -95,9 +115,34 @@ class Viewers:
         self._note_served(viewer, "passed", why, now)
         return True
 
+    def asked_at(self, otherwise: Instant) -> Instant:
+        """When the first of them asked; `otherwise` without viewers."""
+        return min((viewer.asked_at for viewer in self._waiting.values()), default=otherwise)
+
+    def whose_page_is_asked_for(self, head: SegmentHead | None) -> WaitingViewer | None:
+        """The viewer whose own request shall be used at the origin: one whose page needs its word, if there is one."""
+        needs = (it for it in self._waiting.values() if head is not None and not is_proven(head, it.demand.page))
+        return next(needs, self.longest_waiting())
+
     def longest_waiting(self) -> WaitingViewer | None:
         """The viewer whose own request shall be used at the origin."""
         return next(iter(self._waiting.values()), None)
+
+    def objection(self, head: SegmentHead, age: CopyAge, now: Instant) -> tuple[WaitingViewer, str] | None:
+        """The first viewer that may not have a copy as it is, and why; None if all may."""
+        for viewer in self._waiting.values():
+            if (why := objection(head, age, viewer.demand, now)) is not None:
+                return viewer, why
+        return None
+
+    def pass_unproven(self, head: SegmentHead, now: Instant) -> None:
+        """Let those go to the origin to whose pages it has not shown that they may read what others are given."""
+        for viewer in list(self._waiting.values()):
+            if not viewer.answered and not is_proven(head, viewer.demand.page):
+                del self._waiting[viewer.number]
+                why = "the origin has not shown that this page may read what another page was given"
+                self._out.append(PassOn(viewer.number, why))
+                self._note_served(viewer, "passed", why, now)
 
     def any_sent(self) -> bool:
         """Whether any byte has reached a viewer."""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 
+from ecdn_proxy.core.http.freshness import allowed_page, is_proven
 from ecdn_proxy.core.values import Headers, Source
 from ecdn_proxy.wire.integrity import SegmentHead
 
@@ -324,23 +325,18 @@ def _headers(
 
 def _cross_origin(fields: _Fields, head: SegmentHead, request: Headers, now: Circumstance) -> None:
     """Add the CORS fields (Fetch standard section 3.2): made anew for each asker, and only as the origin has shown."""
-    if head.cors == "none":
-        if (fixed := first_of(head.headers, "access-control-allow-origin")) is not None:
-            fields.add("access-control-allow-origin", fixed)
+    page, is_for_all = first_of(request, "origin"), head.cors == "any"
+    if not is_for_all and (head.cors == "echo" or allowed_page(head) is not None):
+        fields.add("vary", "Origin")
+    if not is_for_all and (page is None or not is_proven(head, page)):
         return
     if now.show_source:
         exposed = first_of(head.headers, "access-control-expose-headers")
         ours = "X-Ecdn-Source, Cache-Status, Age"
         fields.add("access-control-expose-headers", f"{exposed}, {ours}" if exposed else ours)
-    if head.cors == "any":
-        fields.add("access-control-allow-origin", "*")
-        return
-    fields.add("vary", "Origin")
-    origin = first_of(request, "origin")
-    if origin is not None:
-        fields.add("access-control-allow-origin", origin)
-        if first_of(head.headers, "access-control-allow-credentials") == "true":
-            fields.add("access-control-allow-credentials", "true")
+    fields.add("access-control-allow-origin", "*" if is_for_all else page)
+    if not is_for_all and first_of(head.headers, "access-control-allow-credentials") == "true":
+        fields.add("access-control-allow-credentials", "true")
 
 
 def _cache_status(head: SegmentHead, now: Circumstance) -> str:

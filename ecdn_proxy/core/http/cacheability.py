@@ -8,14 +8,15 @@ origin is in trouble, and another agent may try.
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Literal
 
 from ecdn_proxy.core.values import ByteRange, Headers
 from ecdn_proxy.wire.integrity import SEGMENT_BYTES_MAX, SegmentHead
 
-FRESH_BY_DEFAULT_S = 60.0
-"""How long an answer is fresh if the origin says nothing of it. A segment never changes under its URL, and within a
-minute all viewers of a site have asked for a segment at the live edge."""
+HEURISTIC_SHARE = 0.1
+"""An answer of which the origin says only when it was last modified is fresh for this part of its age at that time
+(RFC 9111 section 4.2.2) …"""
+HEURISTIC_MAX_S = 60.0
+"""… and no longer than this. Servers of live streams use names again: a minute is no more than a window's length."""
 KEPT_CHARACTERS_MAX = 4_000
 """The most characters of all kept header fields together; they travel in the frame of the first voucher."""
 _KEPT = frozenset(
@@ -94,13 +95,14 @@ def judge(
         return placed
     total, begins = placed
     date = _date(fields.get("date")) or utc
-    age = _seconds(fields.get("age")) or 0.0
-    cors = _cors(fields, headers)
+    age = max((_seconds(it.strip()) or 0.0 for it in fields.get("age", "").split(",")), default=0.0)
     kept = [(name, value) for name, value in headers if name in _KEPT and len(value) <= 2_000]
-    if cors == "none" and (fixed := fields.get("access-control-allow-origin")):
-        kept.append(("access-control-allow-origin", fixed[:2_000]))
-    if cors == "echo" and fields.get("access-control-allow-credentials") == "true":
-        kept.append(("access-control-allow-credentials", "true"))
+    allowed = fields.get("access-control-allow-origin", "")
+    if allowed not in ("", "*"):
+        # shown to the page that asked, and to no other: who else may read it is for the origin to say
+        kept.append(("access-control-allow-origin", allowed[:2_000]))
+        if fields.get("access-control-allow-credentials") == "true":
+            kept.append(("access-control-allow-credentials", "true"))
     if wanted is not None and total is not None:
         size = _resource_bytes(fields)
         kept.append(
@@ -113,7 +115,7 @@ def judge(
         last_modified=_short(fields.get("last-modified")),
         date_utc=min(date, utc - age),
         fresh_s=_fresh_s(fields, control, date),
-        cors=cors,
+        cors="any" if allowed == "*" else "none",
         headers=_bounded(kept),
     )
     return Shareable(head, begins)
@@ -128,12 +130,16 @@ def _combined(headers: Headers) -> dict[str, str]:
 
 
 def directives(value: str) -> dict[str, str]:
-    """Cache-Control's directives: argument by name in lower case; "" for a directive without an argument."""
+    """Cache-Control's directives: argument by name in lower case; "" for a directive without an argument.
+
+    Of a directive that is there twice with two arguments neither counts (RFC 9111 section 4.2.1).
+    """
     found: dict[str, str] = {}
     for part in value.split(","):
         name, _, argument = part.strip().partition("=")
         if name:
-            found[name.strip().lower()] = argument.strip().strip('"')
+            said = argument.strip().strip('"')
+            found[name.strip().lower()] = said if found.get(name.strip().lower(), said) == said else ""
     return found
 
 
@@ -156,11 +162,6 @@ def _bounded(kept: list[tuple[str, str]]) -> Headers:
 def is_strong(etag: str | None) -> bool:
     """Whether an entity tag is strong, so that partial answers may be combined under it (RFC 9110 section 8.8.1)."""
     return etag is not None and etag.startswith('"') and len(etag) > 2
-
-
-def is_fresh(head: SegmentHead, utc: float) -> bool:
-    """Whether a kept answer may be used without asking the origin (RFC 9111 section 4.2)."""
-    return utc - head.date_utc <= head.fresh_s
 
 
 def _forbidden(fields: dict[str, str], headers: Headers, control: dict[str, str], *, authorized: bool) -> str | None:
@@ -249,29 +250,17 @@ def _date(value: str | None) -> float | None:
 
 
 def _fresh_s(fields: dict[str, str], control: dict[str, str], date: float) -> float:
+    """The freshness lifetime in seconds (RFC 9111 section 4.2.1). What cannot be read is stale at once."""
     if "no-cache" in control:
         return 0.0
     for name in ("s-maxage", "max-age"):
-        if (seconds := _seconds(control.get(name))) is not None:
-            return seconds
+        if name in control:
+            return _seconds(control[name]) or 0.0
     if "expires" in fields:
         expires = _date(fields["expires"])
         return 0.0 if expires is None else max(0.0, expires - date)
-    return FRESH_BY_DEFAULT_S
-
-
-def _cors(fields: dict[str, str], headers: Headers) -> Literal["none", "any", "echo"]:
-    """Which pages of other origins may read the answer, as far as the origin has shown it.
-
-    "any": the origin said `*`. "echo": it named the origin of the page that asked, with `Vary: Origin`, so each page is
-    told its own. "none": it said nothing, or named one origin for everybody, which is kept as it is.
-    """
-    allowed = fields.get("access-control-allow-origin")
-    if not allowed:
-        return "none"
-    if allowed == "*":
-        return "any"
-    return "echo" if "origin" in _varies(headers) else "none"
+    modified = _date(fields.get("last-modified"))
+    return 0.0 if modified is None else min(max(0.0, HEURISTIC_SHARE * (date - modified)), HEURISTIC_MAX_S)
 
 
 def _varies(headers: Headers) -> set[str]:

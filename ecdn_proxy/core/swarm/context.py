@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecdn_proxy.core.events import Dial, Effect, HangUp, Send
+from ecdn_proxy.core.http.freshness import CrossOriginProofs
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.swarm.ledger import Ledger
@@ -48,6 +49,8 @@ class NodeContext:
         self.membership = Membership(me, limits)
         self.ledger = Ledger(self.membership, limits, self.apart)
         self.links: dict[str, Link] = {}
+        self.proofs = CrossOriginProofs()
+        """What the origins have shown to the pages of this machine."""
         self.sharing = True
         """Whether policy lets this machine share at all."""
         self._answer_s = limits.home_answer_s / 4

@@ -4,6 +4,8 @@
     FollowParents      the asker reads it from a neighbour that has it or is receiving it      wire: Follow
     ViewersGoAlone     nobody may share it: each viewer's own request goes to the origin       wire: GoAlone
 
+    StaleCopy          what an asker says of a copy that the origin must confirm               wire: Ask
+
 A ledger decides, a `LeaseRequest` ends in the decision, and between agents the decision travels as the wire's message
 of the same word. Each decision carries its `why`, the sentence that people read on the status page. The wire's
 `Granted` has no room for a sentence: there the asker says which ledger granted the lease.
@@ -12,6 +14,16 @@ of the same word. Each decision carries its `why`, the sentence that people read
 from dataclasses import dataclass
 
 from ecdn_proxy.wire.peer import Contact
+
+
+@dataclass(frozen=True, slots=True)
+class StaleCopy:
+    """What an asker says of the newest copy that it knows and may not use before the origin has confirmed it."""
+
+    idle_s: float
+    """For so many seconds the origin has said nothing of the copy."""
+    waited_s: float
+    """For so many seconds the asker's viewer has waited: what the origin said meanwhile counts for that viewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class KeyRecord:
     """Devices that have the whole segment."""
     began_at: Instant | None = None
     """When somebody first had any bytes of the segment, as far as is known here."""
+    heard_at: Instant | None = None
+    """When a device last had the whole segment from the origin, or the origin's word that a copy still holds."""
     failures: int = 0
     """Fetches that failed since one was complete."""
     alone_until: Instant = 0.0

@@ -4,6 +4,7 @@ Each public method is a rule: it answers with a decision, or with None, and then
 stands in `ledger.RULES`, each with its reason. A rule is given that reason as `why`; where it chooses a parent, the
 sentence with the parent's name and figures (`parent_choice`) takes its place.
 
+    it knows a stale copy           grant_confirmation
     the asker fetches already       send_fetcher_to_neighbour, let_silent_fetch_go_on, repeat_grant
     it finds its parent slow        stay_until_origin_begins, stay_while_first_bytes_travel, stay_below_mended_gap,
                                     grant_past_slow_sources
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.candidates import Candidates
-from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, StaleCopy, ViewersGoAlone
 from ecdn_proxy.core.swarm.key_record import KeyRecord, LeaseState
 from ecdn_proxy.core.swarm.leases import LEASES_MAX, Leases
 from ecdn_proxy.core.swarm.membership import Membership
@@ -27,6 +28,8 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 
 MENDING_S = 0.5
 """After one device was given another parent, those that read through it are told to stay for this long."""
+REPORT_S = 1.0
+"""A home hears of a fetch's end, and a neighbour's age is told, this much after the fact at most, as a rule."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
 """A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
 
@@ -51,6 +54,8 @@ class LeaseCase:
     have: int
     """Pieces that it has already, from the first on."""
     now: Instant
+    stale_copy: StaleCopy | None = None
+    """A copy that the asker knows and may not use before the origin confirms it; None: it knows none."""
 
     # ---- nobody shares
 
@@ -101,6 +106,24 @@ class LeaseCase:
         lease.granted_at = lease.heard_at = self.now
         self.record.revive(lease)
         return self._granted(lease, why)
+
+    # ---- the asker knows a copy that it may not use as it is
+
+    def grant_confirmation(self, why: str) -> LeaseGranted | None:
+        """The asker knows a copy that is stale, none is newer, and nobody is at the origin for the segment.
+
+        Whoever has that copy is named to nobody from now on: what the origin says of it, or sends in its place, is at
+        the holder of this lease. A copy of which the origin spoke since the asker's viewer asked is not asked about
+        again.
+        """
+        record, copy, now = self.record, self.stale_copy, self.now
+        if copy is None or self._finds_slow() or any(self.leases.is_live(record, it, now) for it in record.leases):
+            return None
+        if record.heard_at is not None and record.heard_at > now - max(copy.idle_s - REPORT_S, copy.waited_s):
+            return None
+        if (granted := self._grant(why)) is not None:
+            record.holders.clear()
+        return granted
 
     # ---- the asker finds its parent slow
     # Everybody below a gap notices it at the same moment. Were all of them moved, nobody would read from anybody who

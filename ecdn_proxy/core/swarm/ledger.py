@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.candidates import Candidates
-from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, StaleCopy
 from ecdn_proxy.core.swarm.key_record import KeyRecord, LeaseState
 from ecdn_proxy.core.swarm.lease_case import LeaseCase
 from ecdn_proxy.core.swarm.leases import Leases
@@ -41,6 +41,7 @@ RULES = (
     LeaseRule(LeaseCase.send_fetcher_to_neighbour, "its own fetch is silent, and this neighbour has or receives it"),
     LeaseRule(LeaseCase.let_silent_fetch_go_on, "its own fetch is silent, but no neighbour can give it the segment"),
     LeaseRule(LeaseCase.repeat_grant, "it holds the lease already, and asks again because it has lost its way"),
+    LeaseRule(LeaseCase.grant_confirmation, "it knows the newest copy of the office, which the origin must confirm"),
     LeaseRule(LeaseCase.stay_until_origin_begins, "the origin has not begun to answer, so nobody is to blame"),
     LeaseRule(LeaseCase.stay_while_first_bytes_travel, "the origin has only just begun, and what came is on its way"),
     LeaseRule(LeaseCase.stay_below_mended_gap, "{relay} above it has just been given another parent"),
@@ -86,6 +87,7 @@ class Ledger:
         now: Instant,
         *,
         isolated: bool = False,
+        stale_copy: StaleCopy | None = None,
     ) -> LeaseDecision:
         """Decide for a device that wants a segment.
 
@@ -98,6 +100,7 @@ class Ledger:
             have: how many pieces it has already, from the first on.
             now: the time.
             isolated: an access point seems to keep the asker from the machines beside it.
+            stale_copy: a copy that the asker knows and may not use before the origin confirms it; None: it knows none.
         """
         self._candidates.note_isolated(device, isolated=isolated)
         record = self._record(key, stream)
@@ -105,7 +108,7 @@ class Ledger:
             # a segment that nobody may share rests as it is until that is over
             self._leases.end_silent_leases(record, now)
             record.holders.discard(device)
-        case = self._case(record, device, reason, avoid, have, now)
+        case = self._case(record, device, reason, avoid, have, now, stale_copy)
         for rule in RULES:
             if (decision := rule.answer(case, rule.why)) is not None:
                 return decision
@@ -117,7 +120,14 @@ class Ledger:
         return None if record is None else self._case(record, device, "elder", (), 0, now).known_parents()
 
     def _case(
-        self, record: KeyRecord, device: str, reason: str, avoid: tuple[str, ...], have: int, now: Instant
+        self,
+        record: KeyRecord,
+        device: str,
+        reason: str,
+        avoid: tuple[str, ...],
+        have: int,
+        now: Instant,
+        stale_copy: StaleCopy | None = None,
     ) -> LeaseCase:
         return LeaseCase(
             self._membership,
@@ -131,6 +141,7 @@ class Ledger:
             avoid,
             have,
             now,
+            stale_copy,
         )
 
     # ---- what the ledger knows
@@ -198,6 +209,7 @@ class Ledger:
             case "complete":
                 record.note_first_bytes(now)
                 record.holders.add(device)
+                record.heard_at = now
                 record.failures = 0
             case "private" if held:
                 gone = status in (404, 410)

@@ -72,6 +72,12 @@ class Servable:
     """They are all that the segment has."""
     origin_kbps: int = 0
     """How fast the origin gave the segment to whoever fetched it; 0 when that is not known."""
+    age_ms: int | None = None
+    """How old the copy is, as `Vouched` tells it."""
+    idle_ms: int = 0
+    """For how long the origin has said nothing of it, as `Vouched` tells it."""
+    number: int = -1
+    """The place at which it was listed, as `Vouched` tells it."""
 
 
 @dataclass(slots=True)
@@ -198,6 +204,12 @@ class Uploads:
             self._context.send(child.device, Refused(child.request, reason))
             self._children.remove(child)
 
+    def begin_anew(self, key: str) -> None:
+        """What was here of a segment is void: those who have had some of it must ask again."""
+        for child in [it for it in self._children if it.key == key and it.vouchers_sent]:
+            self._context.send(child.device, Refused(child.request, "lost"))
+            self._children.remove(child)
+
     def wake_at(self) -> Instant | None:
         """When the upload cap allows more."""
         return self._due_at if self._children else None
@@ -255,5 +267,6 @@ class Uploads:
 
     def _send_vouchers(self, child: Child, offer: Servable) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
-            self._context.send(child.device, Vouched(child.request, voucher, offer.origin_kbps))
+            vouched = Vouched(child.request, voucher, offer.origin_kbps, offer.age_ms, offer.idle_ms, offer.number)
+            self._context.send(child.device, vouched)
         child.vouchers_sent = len(offer.vouchers)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ecdn_proxy.core import events
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from tests.core.makers import KEY, wanted
 from tests.core.test_node_alone import BODY, HEADERS, One
@@ -32,7 +33,8 @@ def test_what_the_disk_has_lost_or_kept_too_long_is_fetched(found: str) -> None:
     one.feed(events.Loaded(KEY, None if found == "nothing" else One().has(fresh_s=-1.0)))
     one.after(1.0)
     assert one.of(events.FetchOrigin)
-    assert not one.node.cache.on_disk(KEY)
+    (asked,) = one.of(events.FetchOrigin)
+    assert asked.conditions == (() if found == "nothing" else (("if-none-match", '"v1"'),))
 
 
 def test_a_viewer_that_left_needs_nothing_of_the_disk() -> None:
@@ -43,7 +45,7 @@ def test_a_viewer_that_left_needs_nothing_of_the_disk() -> None:
     assert one.node.downloading() == {}
     one.feed(events.Loaded(KEY, One().has()))
     assert one.of(events.Deliver) == []
-    assert one.node.in_memory(KEY, UTC) is not None
+    assert one.node.in_memory(KEY, Demand(one.now), one.now) is not None
 
 
 def test_what_is_private_passes_at_once_and_for_ten_minutes_only() -> None:

@@ -30,7 +30,7 @@ def one() -> tuple[NodeContext, OriginFetch, Assembly]:
     context.membership.linked(contact("home"), (STREAM,), serves=True)
     context.link_opened(contact("home"), "lan", 1.0)
     fetching = OriginFetch(context, KEY, STREAM)
-    fetching.borrow_request(1, REQUEST)
+    fetching.borrow_request(1, REQUEST, 1)
     return context, fetching, Assembly(KEY, context.seal)
 
 
@@ -134,7 +134,7 @@ def test_what_has_no_end_of_its_own_or_is_authorized_is_not_for_others() -> None
     fetching.begin(THERE, None, assembly, NOW)
     assert isinstance(fetching.judge_answer(events.OriginAnswered(1, 200, HEADERS, UTC, framed=False), NOW), Private)
     mine = values.OriginRequest(REQUEST.url, (("authorization", "Bearer me"),))
-    fetching.borrow_request(2, mine)
+    fetching.borrow_request(2, mine, 1)
     fetching.begin(THERE, None, assembly, NOW)
     assert isinstance(fetching.judge_answer(events.OriginAnswered(2, 200, HEADERS, UTC), NOW), Private)
     assert context.out

@@ -43,7 +43,7 @@ def test_they_are_asked_one_after_the_other_and_never_this_machine() -> None:
     parents.parent_failed()
     assert parents.request_next(3, NOW)
     ((device, again),) = sent(context)
-    assert (device, again) == ("bob", peer.Get(get.request + 1, KEY, STREAM, 3))
+    assert (device, again) == ("bob", peer.Get(get.request + 1, KEY, STREAM, 3, judges_age=True))
     parents.parent_failed()
     assert not parents.request_next(3, NOW)
     assert parents.avoided() == ("ann", "bob")

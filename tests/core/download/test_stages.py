@@ -128,6 +128,13 @@ def its_only_parent_refuses() -> None:
     desk.feed(events.Received("ann", peer.Refused(get.request, "busy")))
 
 
+def its_parents_copy_is_stale() -> None:
+    desk, get = following("ann")
+    voucher = desk.source("ann").vouchers[0]
+    desk.feed(events.Received("ann", peer.Vouched(get.request, voucher, 0, 3_600_001, 3_600_001)))
+    assert desk.asks() == ["first"]
+
+
 def nothing_came_for_seconds() -> None:
     desk, _ = following("ann")
     desk.after(SLEPT_S)
@@ -247,7 +254,8 @@ def test_all_that_the_table_lets_be_under_way_is_seen(monkeypatch: pytest.Monkey
         check(download)
 
     monkeypatch.setattr(Download, "check", noted)
-    for timetable in (*TIMETABLES.values(), the_origin_is_silent_and_nobody_has_it_yet):
+    more = (the_origin_is_silent_and_nobody_has_it_yet, its_parents_copy_is_stale)
+    for timetable in (*TIMETABLES.values(), *more):
         timetable()
     told = {(stage, works) for stage, rows in UNDER_WAY.items() for works in rows if stage is not ENDED}
     assert seen == told, "of what is over the node has forgotten everything"

@@ -1,7 +1,7 @@
 """A ledger, and the office that asks it: what the tests of the ledger and of its rules stand on."""
 
 from ecdn_proxy.core.limits import Limits
-from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
+from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, StaleCopy, ViewersGoAlone
 from ecdn_proxy.core.swarm.ledger import Ledger
 from ecdn_proxy.core.swarm.membership import Membership
 from tests.core.makers import KEY, contact
@@ -31,8 +31,11 @@ class Book:
         avoid: tuple[str, ...] = (),
         have: int = 0,
         isolated: bool = False,
+        stale: StaleCopy | None = None,
     ) -> LeaseDecision:
-        return self.ledger.decide_lease(KEY, STREAM, device, reason, avoid, have, now, isolated=isolated)
+        return self.ledger.decide_lease(
+            KEY, STREAM, device, reason, avoid, have, now, isolated=isolated, stale_copy=stale
+        )
 
     def ask(
         self,
@@ -43,9 +46,10 @@ class Book:
         avoid: tuple[str, ...] = (),
         have: int = 0,
         isolated: bool = False,
+        stale: StaleCopy | None = None,
     ) -> str:
         """The answer in a word: "fetch", "hedge", "alone", or whom to follow."""
-        match self.decide(device, now, reason, avoid=avoid, have=have, isolated=isolated):
+        match self.decide(device, now, reason, avoid=avoid, have=have, isolated=isolated, stale=stale):
             case LeaseGranted(hedge=hedge):
                 return "hedge" if hedge else "fetch"
             case FollowParents(parents):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ecdn_proxy.core.swarm import ledger
-from ecdn_proxy.core.swarm.decisions import LeaseDecision
+from ecdn_proxy.core.swarm.decisions import LeaseDecision, StaleCopy
 from ecdn_proxy.core.swarm.lease_case import LeaseCase
 from ecdn_proxy.core.swarm.ledger import RULES, LeaseRule
 from ecdn_proxy.sansio.machine import Impossible
@@ -54,6 +54,11 @@ def fetcher_without_neighbour(book: Book) -> LeaseDecision:
 def fetcher_that_lost_its_way(book: Book) -> LeaseDecision:
     book.ask("dev0", 0.0)
     return book.decide("dev0", 0.9, "parent lost")
+
+
+def stale_copy(book: Book) -> LeaseDecision:
+    book.ledger.segment_held(KEY, STREAM, "dev3")
+    return book.decide("dev0", 9.0, stale=StaleCopy(5.0, 0.1))
 
 
 def origin_that_has_not_begun(book: Book) -> LeaseDecision:
@@ -122,6 +127,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "send_fetcher_to_neighbour": (fetcher_beside_a_holder, "dev3 has it"),
     "let_silent_fetch_go_on": (fetcher_without_neighbour, "its own fetch is silent, but no neighbour can give it"),
     "repeat_grant": (fetcher_that_lost_its_way, "it holds the lease already"),
+    "grant_confirmation": (stale_copy, "it knows the newest copy of the office, which the origin must confirm"),
     "stay_until_origin_begins": (
         origin_that_has_not_begun,
         "the origin has not begun to answer, so nobody is to blame",

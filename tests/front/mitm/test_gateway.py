@@ -133,9 +133,8 @@ async def test_not_modified_unsatisfiable_and_head(door: Door) -> None:
 
 @pytest.mark.asyncio
 async def test_fields_of_a_shared_answer(door: Door) -> None:
-    _, _, headers = await door.get(told(BODY, cors="echo"), {"origin": "https://player.test"})
-    assert headers["access-control-allow-origin"] == "https://player.test"
-    assert headers["vary"] == "Origin"
+    _, _, headers = await door.get(told(BODY, cors="any"), {"origin": "https://player.test"})
+    assert headers["access-control-allow-origin"] == "*"
     assert headers["age"] == "30"
     assert headers["x-ecdn-source"] == "cache"
     assert headers["server-timing"] == 'ecdn;desc="cache"'
