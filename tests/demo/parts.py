@@ -53,6 +53,8 @@ class Plan:
     else_direct: bool = False
     stagger_seconds: float = 0.25
     settings: dict[str, Any] = field(default_factory=dict)
+    own: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Settings of single desks, by their number from 0 on."""
     start_within_seconds: float = 40.0
     record: bool = False
     """Each agent records what it decides, beside its configuration, as `agent-1.recording`."""

@@ -125,7 +125,7 @@ class Stage(Whole):
             state, config = self.directory / name, self.directory / f"{name}.toml"
             plain = self.plan.through == "mitmdump"
             ca = state / "mitmproxy-ca-cert.pem" if plain else state / "authority" / "ca.pem"
-            config.write_text(self._settings(address))
+            config.write_text(self._settings(number - 1, address))
             self.agents.append(Agent(name, address, state, config, ca))
         if self.plan.through == "agents":
             states = [agent.state for agent in self.agents]
@@ -141,7 +141,7 @@ class Stage(Whole):
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def _settings(self, address: str) -> str:
+    def _settings(self, index: int, address: str) -> str:
         settings: dict[str, Any] = {
             "listen": f"{address}:{PROXY_PORT}",
             "page_listen": f"{address}:{PAGE_PORT}",
@@ -154,7 +154,8 @@ class Stage(Whole):
             "lan_discovery": True,
             "cache_memory_mb": 128,
             "cache_disk_mb": 0,
-        } | self.plan.settings
+        }
+        settings |= self.plan.settings | self.plan.own.get(index, {})
         return "".join(f"{name} = {toml(value)}\n" for name, value in settings.items())
 
     async def start_agent(self, index: int) -> None:
