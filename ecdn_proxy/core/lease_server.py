@@ -80,7 +80,7 @@ class LeaseServer:
             ask.have,
             now,
             isolated=ask.isolated,
-            stale_copy=None if ask.copy_ms is None else StaleCopy(ask.copy_ms / 1000, ask.waited_ms / 1000),
+            stale_copy=None if ask.stale is None else StaleCopy(ask.stale, ask.idle_ms / 1000, ask.waited_ms / 1000),
         )
         match answer:
             case LeaseGranted(lease=lease, hedge=hedge):
@@ -131,7 +131,7 @@ class LeaseServer:
         context = self._context
         if context.me.device in ask.avoid or not context.membership.serves or context.ledger.knows_key(ask.key):
             return False
-        if ask.copy_ms is None and self._holds(ask.key, now):
+        if ask.stale is None and self._holds(ask.key, now):
             return True
         download = self._downloading(ask.key)
         if download is None:

@@ -316,8 +316,8 @@ class Node:
         match message:
             case Progress(key, lease, received):
                 ledger.lease_progressed(key, lease, device, received, now)
-            case Finished(key, lease, outcome, status, why):
-                ledger.lease_ended(key, lease, device, outcome, status, why, now)
+            case Finished(key, lease, outcome, status, why, generation):
+                ledger.lease_ended(key, lease, device, outcome, status, why, now, generation)
             case Held(key, stream):
                 ledger.segment_held(key, stream, device)
             case Dropped(key):

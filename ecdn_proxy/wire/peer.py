@@ -29,6 +29,9 @@ ElapsedMs = Annotated[int, Meta(ge=0, le=MS_MAX)]
 LinkKind = Literal["wired", "wifi", "metered"]
 
 
+SegmentGeneration = Annotated[str, Meta(max_length=64)]
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all messages between agents."""
 
@@ -105,10 +108,12 @@ class Ask(Message, frozen=True, tag=10):
     """How many Redirects the asker has followed so far."""
     isolated: bool = False
     """True if the asker reaches no other Wi-Fi machine of its own network: an access point seems to keep them apart."""
-    copy_ms: ElapsedMs | None = None
-    """Set if the asker knows a copy that it may not use before the origin confirms it: for so long the origin has said
-    nothing of that copy. A home that knows of a newer copy names who has it; else it grants a lease, under which the
-    asker sends a conditional request (RFC 9110 section 13.1)."""
+    stale: SegmentGeneration | None = None
+    """Set if the asker knows a copy that it may not use before the origin confirms it: the copy's generation. A home
+    that knows of another one names who has it; else it grants a lease, under which the asker sends a conditional
+    request (RFC 9110 section 13.1)."""
+    idle_ms: ElapsedMs = 0
+    """For so long the origin has said nothing of that copy."""
     waited_ms: ElapsedMs = 0
     """For so long the asker's viewer has waited: what the origin said meanwhile counts as said to that viewer."""
 
@@ -172,6 +177,8 @@ class Finished(Message, frozen=True, tag=16):
     outcome: Literal["complete", "failed", "private", "cancelled"]
     status: Annotated[int, Meta(ge=0, le=999)]
     why: ids.Sentence
+    generation: SegmentGeneration | None = None
+    """Which version of the segment is complete, or was confirmed by the origin."""
 
 
 class Held(Message, frozen=True, tag=17):

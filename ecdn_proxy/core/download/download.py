@@ -233,7 +233,7 @@ class Download:
             avoid=avoid,
             have=have,
             unsettled=unsettled,
-            copy_heard_at=self._gate.stale_heard_at,
+            stale=self._gate.stale,
             asked_at=self.viewers.asked_at(self._begun_at),
         )
         self._lease_answered(self._lease_request.begin(now, at), now)

@@ -45,12 +45,15 @@ class Gate:
         """What is here was kept in this machine's memory or on its disk."""
         self.home_asks = 0
         """How often a copy that was met may not be used as it was."""
-        self._stale_heard_at: Instant | None = None
+        self._stale: tuple[str, Instant] | None = None
 
     @property
-    def stale_heard_at(self) -> Instant | None:
-        """When the origin last spoke of the newest copy that was met and may not be used; None: there is none such."""
-        return None if self.is_open else self._stale_heard_at
+    def stale(self) -> tuple[str, Instant] | None:
+        """The generation of the newest copy that was met and may not be used as it is; None: there is none such.
+
+        Beside it stands when the origin last spoke of that copy.
+        """
+        return None if self.is_open else self._stale
 
     def open(self) -> None:
         """The origin has answered, or has confirmed the copy."""
@@ -63,7 +66,7 @@ class Gate:
     def hold(self, stored: StoredSegment, assembly: Assembly) -> None:
         """A kept copy may not be used as it is; the assembly begins with it, if the origin can be asked about it."""
         age = age_of(stored)
-        self._stale_heard_at = age.heard_at
+        self._stale = stored.vouchers[0].generation if stored.vouchers else "", age.heard_at
         if may_be_confirmed(stored.head):
             assembly.hold(stored, age)
             self.holds_kept_copy = True
@@ -80,7 +83,7 @@ class Gate:
             self.open()
             return GateStep.USE, ""
         unhappy, why = found
-        self._stale_heard_at = assembly.age.heard_at
+        self._stale = assembly.generation, assembly.age.heard_at
         self.home_asks += 1
         if not may_be_confirmed(assembly.head):
             return GateStep.DROP, why

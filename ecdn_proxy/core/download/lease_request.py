@@ -95,7 +95,7 @@ class LeaseRequest:
         avoid: tuple[str, ...],
         have: int,
         unsettled: bool,
-        copy_heard_at: Instant | None = None,
+        stale: tuple[str, Instant] | None = None,
         asked_at: Instant = 0.0,
     ) -> None:
         """Nothing is asked before `begin`.
@@ -108,8 +108,8 @@ class LeaseRequest:
             avoid: devices that this machine does not want to read from.
             have: how many pieces are here already, from the first on.
             unsettled: the committee changed a moment ago, so that others may still ask by an older list.
-            copy_heard_at: when the origin last spoke of the newest copy that this machine knows and may not use before
-                the origin confirms it; None if it knows none.
+            stale: the generation of the newest copy that this machine knows and may not use before the origin has
+                confirmed it, and when the origin last spoke of that copy; None if it knows none.
             asked_at: when the first viewer asked.
         """
         self._context = context
@@ -119,7 +119,7 @@ class LeaseRequest:
         self._avoid = avoid
         self._have = have
         self._unsettled = unsettled
-        self._copy_heard_at = copy_heard_at
+        self._stale = stale
         self._asked_at = asked_at
         self._asked: dict[str, tuple[int, Instant]] = {}
         """Home → the number of the question that it was sent, and when."""
@@ -264,7 +264,8 @@ class LeaseRequest:
             have=self._have,
             hops=self._hops,
             isolated=context.is_isolated(now),
-            copy_ms=None if copy is None else _ms(copy.idle_s),
+            stale=None if copy is None else copy.generation,
+            idle_ms=0 if copy is None else _ms(copy.idle_s),
             waited_ms=0 if copy is None else _ms(copy.waited_s),
         )
         if not context.reach(home, ask, now):
@@ -274,7 +275,10 @@ class LeaseRequest:
         return True
 
     def _stale_copy(self, now: Instant) -> StaleCopy | None:
-        return None if self._copy_heard_at is None else StaleCopy(now - self._copy_heard_at, now - self._asked_at)
+        if self._stale is None:
+            return None
+        generation, heard_at = self._stale
+        return StaleCopy(generation, now - heard_at, now - self._asked_at)
 
     def _decide_here(self, now: Instant, why: str, *, tell: bool = True) -> LeaseDecision:
         """Let the ledger of this machine decide; with `tell`, the next in rank learns of a new lease."""

@@ -269,15 +269,25 @@ class OriginFetch:
         assembly.stop_origin()
         lease, self.lease = self.lease, None
         if lease is not None:
-            self.return_lease(lease, outcome, status, why, now)
+            generation = assembly.generation if outcome == "complete" else None
+            self.return_lease(lease, outcome, status, why, now, generation)
 
-    def return_lease(self, lease: FetchLease, outcome: FetchOutcome, status: int, why: str, now: Instant) -> None:
-        """Tell the home that a lease is over, and how its fetch ended."""
-        context = self._context
+    def return_lease(
+        self,
+        lease: FetchLease,
+        outcome: FetchOutcome,
+        status: int,
+        why: str,
+        now: Instant,
+        generation: str | None = None,
+    ) -> None:
+        """Tell the home that a lease is over, and how its fetch ended: with which version of the segment, if any."""
+        context, key = self._context, self._key
         if lease.home is None:
-            context.ledger.lease_ended(self._key, lease.number, context.me.device, outcome, status, why, now)
+            me = context.me.device
+            context.ledger.lease_ended(key, lease.number, me, outcome, status, why, now, generation)
         else:
-            context.send(lease.home, Finished(self._key, lease.number, outcome, status, sentence(why)))
+            context.send(lease.home, Finished(key, lease.number, outcome, status, sentence(why), generation))
 
     # ---- its lease
 

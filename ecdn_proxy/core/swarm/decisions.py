@@ -20,6 +20,8 @@ from ecdn_proxy.wire.peer import Contact
 class StaleCopy:
     """What an asker says of the newest copy that it knows and may not use before the origin has confirmed it."""
 
+    generation: str
+    """Which version of the segment the copy is."""
     idle_s: float
     """For so many seconds the origin has said nothing of the copy."""
     waited_s: float

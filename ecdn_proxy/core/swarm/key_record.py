@@ -55,6 +55,8 @@ class KeyRecord:
     """When somebody first had any bytes of the segment, as far as is known here."""
     heard_at: Instant | None = None
     """When a device last had the whole segment from the origin, or the origin's word that a copy still holds."""
+    generation: str | None = None
+    """Which version that was; None if it is not known."""
     failures: int = 0
     """Fetches that failed since one was complete."""
     alone_until: Instant = 0.0

@@ -29,7 +29,7 @@ from ecdn_proxy.wire.integrity import PIECE_BYTES
 MENDING_S = 0.5
 """After one device was given another parent, those that read through it are told to stay for this long."""
 REPORT_S = 1.0
-"""A home hears of a fetch's end, and a neighbour's age is told, this much after the fact at most, as a rule."""
+"""What two machines say of one moment may differ by the time that messages take, and by little more."""
 KEEPS_UP_BYTES = 12 * PIECE_BYTES
 """A follower this close behind the fetcher (a batch and a half) is not held back by its parent."""
 
@@ -110,7 +110,7 @@ class LeaseCase:
     # ---- the asker knows a copy that it may not use as it is
 
     def grant_confirmation(self, why: str) -> LeaseGranted | None:
-        """The asker knows a copy that is stale, none is newer, and nobody is at the origin for the segment.
+        """The asker knows a copy that is stale, no other is known, and nobody is at the origin for the segment.
 
         Whoever has that copy is named to nobody from now on: what the origin says of it, or sends in its place, is at
         the holder of this lease. A copy of which the origin spoke since the asker's viewer asked is not asked about
@@ -119,11 +119,16 @@ class LeaseCase:
         record, copy, now = self.record, self.stale_copy, self.now
         if copy is None or self._finds_slow() or any(self.leases.is_live(record, it, now) for it in record.leases):
             return None
-        if record.heard_at is not None and record.heard_at > now - max(copy.idle_s - REPORT_S, copy.waited_s):
+        if record.holders and (record.generation not in (None, copy.generation) or self._heard_of_since(copy)):
             return None
         if (granted := self._grant(why)) is not None:
             record.holders.clear()
         return granted
+
+    def _heard_of_since(self, copy: StaleCopy) -> bool:
+        """Whether the origin has spoken of the segment since the asker's viewer asked, or later than of its copy."""
+        heard_at = self.record.heard_at
+        return heard_at is not None and heard_at > self.now - max(copy.idle_s - REPORT_S, copy.waited_s)
 
     # ---- the asker finds its parent slow
     # Everybody below a gap notices it at the same moment. Were all of them moved, nobody would read from anybody who

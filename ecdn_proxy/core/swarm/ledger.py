@@ -188,7 +188,15 @@ class Ledger:
                 lease.received_bytes = received_bytes
 
     def lease_ended(
-        self, key: str, number: int, device: str, outcome: str, status: int, why: str, now: Instant
+        self,
+        key: str,
+        number: int,
+        device: str,
+        outcome: str,
+        status: int,
+        why: str,
+        now: Instant,
+        generation: str | None = None,
     ) -> None:
         """The holder of a lease has got the whole segment, failed, gave it up, or found that it is not for sharing.
 
@@ -200,6 +208,7 @@ class Ledger:
             status: the origin's, or 0.
             why: the sentence that the others are told when they shall ask for themselves.
             now: the time.
+            generation: which version of the segment is complete.
         """
         record = self._records.get(key)
         if record is None:
@@ -209,7 +218,7 @@ class Ledger:
             case "complete":
                 record.note_first_bytes(now)
                 record.holders.add(device)
-                record.heard_at = now
+                record.heard_at, record.generation = now, generation
                 record.failures = 0
             case "private" if held:
                 gone = status in (404, 410)

@@ -144,7 +144,8 @@ def test_a_silent_parent_is_replaced_and_the_origin_asked_only_for_the_rest() ->
         events.OriginEnded(asked.fetch),
     )
     assert [it.viewer for it in desk.of(events.Finish)] == [1]
-    assert desk.sent(peer.Finished) == [peer.Finished(desk.key, 5, "complete", 200, "")]
+    generation = desk.source("ann").generation
+    assert desk.sent(peer.Finished) == [peer.Finished(desk.key, 5, "complete", 200, "", generation)]
 
 
 @pytest.mark.parametrize("etag", ['"v1"', '"v2"'])

@@ -37,7 +37,7 @@ def test_a_fresh_copy_is_used() -> None:
     copy = Copy()
     copy.viewers.join(wanted(1), 4.0, NOW)
     assert copy.judged() is GateStep.USE
-    assert copy.gate.stale_heard_at is None
+    assert copy.gate.stale is None
 
 
 def test_a_stale_copy_is_asked_about_at_the_home_and_at_last_at_the_origin() -> None:
@@ -47,9 +47,9 @@ def test_a_stale_copy_is_asked_about_at_the_home_and_at_last_at_the_origin() -> 
         assert copy.judged() is GateStep.ASK_HOME
     assert copy.judged() is GateStep.ASK_ORIGIN
     gate = copy.gate
-    assert (gate.stale_heard_at, gate.asks_to_confirm(copy.assembly)) == (NOW - 60.0, True)
+    assert (gate.stale, gate.asks_to_confirm(copy.assembly)) == ((copy.assembly.generation, NOW - 60.0), True)
     gate.open()
-    assert (gate.stale_heard_at, gate.asks_to_confirm(copy.assembly)) == (None, False)
+    assert (gate.stale, gate.asks_to_confirm(copy.assembly)) == (None, False)
 
 
 def test_a_stale_copy_that_cannot_be_confirmed_is_dropped() -> None:
@@ -92,4 +92,4 @@ def test_a_kept_copy_without_a_validator_is_of_no_use_but_is_told() -> None:
     gate.hold(whole(seal("me"), BODY, etag=None), assembly)
     assert not gate.holds_kept_copy
     assert assembly.head is None
-    assert gate.stale_heard_at is not None
+    assert gate.stale is not None

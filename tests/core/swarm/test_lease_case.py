@@ -58,7 +58,7 @@ def fetcher_that_lost_its_way(book: Book) -> LeaseDecision:
 
 def stale_copy(book: Book) -> LeaseDecision:
     book.ledger.segment_held(KEY, STREAM, "dev3")
-    return book.decide("dev0", 9.0, stale=StaleCopy(5.0, 0.1))
+    return book.decide("dev0", 9.0, stale=StaleCopy("g1", 5.0, 0.1))
 
 
 def origin_that_has_not_begun(book: Book) -> LeaseDecision:
