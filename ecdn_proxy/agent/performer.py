@@ -301,6 +301,10 @@ class _NodeFetch:
         """The one viewer that gets the rest of the answer, past the node."""
         self._performer = performer
 
+    def reached(self) -> None:
+        """The origin has the request, and takes its time."""
+        self._performer.feed(events.OriginReached(self.number))
+
     def head(self, response: Response) -> None:
         """The origin has answered."""
         self.answer = response
@@ -344,6 +348,9 @@ class _OwnFetch:
         self._response = response
         self._why = why
         self._performer = performer
+
+    def reached(self) -> None:
+        """The origin has the request, and takes its time, as it would towards the viewer itself."""
 
     def head(self, answer: Response) -> None:
         """The origin has answered."""

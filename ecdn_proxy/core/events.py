@@ -74,6 +74,16 @@ class ViewerLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginReached:
+    """The origin's machine has the request of a fetch, and no answer has come for a moment: the connection is good.
+
+    It is told once for each fetch, and never of one that is answered at once.
+    """
+
+    fetch: int
+
+
+@dataclass(frozen=True, slots=True)
 class OriginAnswered:
     """The response headers of a fetch from the origin arrived."""
 
@@ -216,7 +226,8 @@ class Loaded:
 
 
 Event = (
-    StreamOpened | Wanted | Invalidated | ViewerLeft | OriginAnswered | OriginSent | OriginEnded | OriginFailed
+    StreamOpened | Wanted | Invalidated | ViewerLeft
+    | OriginReached | OriginAnswered | OriginSent | OriginEnded | OriginFailed
     | LinkOpened | LinkClosed | LinkFull | LinkReady | Received
     | LanSeen | LanLost | TrackerSaid | TrackerChanged | DevicesDenied | Moved | PolicyChanged
     | Loaded

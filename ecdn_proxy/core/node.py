@@ -28,6 +28,7 @@ from ecdn_proxy.core.events import (
     OriginAnswered,
     OriginEnded,
     OriginFailed,
+    OriginReached,
     OriginSent,
     PolicyChanged,
     RaiseCondition,
@@ -51,6 +52,7 @@ from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.peer import (
     Ask,
+    Awaiting,
     Bye,
     Cancel,
     Contact,
@@ -116,7 +118,7 @@ class Node:
                 self.cache.drop(key)
             case ViewerLeft(viewer):
                 self._downloads.viewer_left(viewer, now)
-            case OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
+            case OriginReached() | OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
                 self._downloads.origin_event(event, now)
             case Received(device, message):
                 self._received(device, message, now)
@@ -289,7 +291,7 @@ class Node:
 
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
-            case Noted() | Vouched() | Piece() | End() | Refused():
+            case Noted() | Awaiting() | Vouched() | Piece() | End() | Refused():
                 self._downloads.peer_said(device, message, now)
             case Get():
                 self._serving.child_asks(device, message, now)

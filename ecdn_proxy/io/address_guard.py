@@ -17,6 +17,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 _NAT64 = ip_network("64:ff9b::/96")
+KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, and a count: a silent connection whose other end is gone ends after half a minute. An origin that thinks for
+minutes is waited for, one that has died is not. macOS calls the first TCP_KEEPALIVE."""
 
 
 class Forbidden(OSError):
@@ -88,4 +91,8 @@ def open_socket(info: tuple[Any, ...]) -> socket.socket:
     family, kind, protocol, _, _ = info
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made

@@ -3,7 +3,7 @@
     OriginClient(ca_file, hosts, allow_local)
         start(url, headers, range_header, if_range, consumer) -> Fetch      prepare(url)      close()
     Fetch            abort()  pause()  resume()
-    FetchConsumer    head once, then data, then exactly one of end and fail
+    FetchConsumer    reached at most once, head once, then data, then exactly one of end and fail
 
 The viewer's headers go along, for they carry its authorisation; headers of its connection, its cache or its own range
 do not. Certificates are always verified, against the system's roots and those that IT added. An answer that is cut
@@ -13,7 +13,8 @@ left out. Which addresses may be connected to is decided in io/address_guard.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,14 +25,18 @@ from yarl import URL
 
 from ecdn_proxy.io import clock
 from ecdn_proxy.io.address_guard import Forbidden, GuardedResolver, guarded_socket, open_socket
+from ecdn_proxy.io.sent_bytes import unacknowledged
 from ecdn_proxy.sansio.tasks import Tasks
 from ecdn_proxy.wire.faults import Unavailable
 
 Headers = tuple[tuple[str, str], ...]
 
-CONNECT_S = 3.0
-SILENCE_S = 10.0
-"""An origin that sends nothing for this long is gone. The node gives up far earlier; a viewer's own fetch waits."""
+CONNECT_S = 240.0
+"""How long a connection may take, as in Chromium. The node asks on a new one earlier; a viewer's own fetch waits."""
+SILENCE_S = 300.0
+"""An origin that sends nothing for this long is gone, as for Chromium. The node is more patient than that nowhere."""
+REACHED_S = 0.1
+"""An origin that has not answered by then, but confirmed the request, takes its time: a round trip is long over."""
 READ_BYTES = 65_536
 REDIRECTS_MAX = 5
 CONNECTIONS_PER_HOST_MAX = 16
@@ -64,6 +69,10 @@ class Response:
 
 class FetchConsumer(Protocol):
     """Whoever wants what a fetch brings; told nothing more after `abort`."""
+
+    def reached(self) -> None:
+        """The origin has the request, and takes its time; not told of one that answers at once."""
+        ...
 
     def head(self, response: Response, /) -> None:
         """The origin has answered."""
@@ -98,6 +107,50 @@ def request_headers(headers: Headers, range_header: str | None, if_range: str | 
 
 def _is_sent(name: str, named: set[str]) -> bool:
     return name not in _NOT_SENT and name not in named and not name.startswith(("proxy-", "x-ecdn-", ":"))
+
+
+class _Patience:
+    """Watches the connection on which a request was sent, until its answer comes."""
+
+    def __init__(self, reached: Callable[[], None]) -> None:
+        self._reached = reached
+        self._timer: asyncio.TimerHandle | None = None
+        self._done = False
+
+    def sent_on(self, transport: asyncio.BaseTransport) -> None:
+        """A request was sent; where one answer redirects to another, there are several."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._done:
+            self._timer = asyncio.get_running_loop().call_later(REACHED_S, self._look, transport)
+
+    def _look(self, transport: asyncio.BaseTransport) -> None:
+        if transport.is_closing() or unacknowledged(transport):
+            self.sent_on(transport)
+        else:
+            self._done = True
+            self._reached()
+
+    def end(self) -> None:
+        """The answer came, or nobody waits for it any more."""
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+_patience: ContextVar[_Patience | None] = ContextVar("_patience", default=None)
+"""Of the fetch whose task this is: aiohttp does not tell its callers which connection it uses."""
+
+
+class _WatchedRequest(aiohttp.ClientRequest):
+    """A request that says on which connection it was sent."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Send the request."""
+        response = await super().send(conn)
+        if (patience := _patience.get()) is not None and conn.transport is not None:
+            patience.sent_on(conn.transport)
+        return response
 
 
 class Fetch:
@@ -158,6 +211,7 @@ class OriginClient:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+            request_class=_WatchedRequest,
             auto_decompress=False,
             read_bufsize=READ_BYTES,
             skip_auto_headers=("accept", "accept-encoding", "user-agent"),
@@ -210,8 +264,11 @@ class OriginClient:
         await self._session.close()
 
     async def _run(self, fetch: Fetch, url: str, headers: Headers, consumer: FetchConsumer) -> None:
+        patience = _Patience(consumer.reached)
+        _patience.set(patience)
         try:
             response = await self._ask(url, headers)
+            patience.end()
             try:
                 await self._pump(fetch, response, consumer)
             finally:
@@ -222,6 +279,8 @@ class OriginClient:
         else:
             if fetch.wanted():
                 consumer.end()
+        finally:
+            patience.end()
 
     async def _pump(self, fetch: Fetch, response: aiohttp.ClientResponse, consumer: FetchConsumer) -> None:
         consumer.head(_head(response))

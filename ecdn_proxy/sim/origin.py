@@ -1,7 +1,7 @@
 """The origin behind a site's link: a head after its first byte's time, then the body through the shared link.
 
     respond(fetch, resource, …)   the head and the part of a resource that a fetch asks for
-    Origin.answer(host, …)        for a node: OriginAnswered, OriginSent …, OriginEnded
+    Origin.answer(host, …)        for a node: OriginReached?, OriginAnswered, OriginSent …, OriginEnded
     Origin.send(host, …)          for a viewer that the swarm passed on
     Origin.hand_over(host, …)     a node's running fetch that becomes its viewer's
 
@@ -11,11 +11,14 @@ What the origin has, and how it answers, comes from outside: the simulator's `Li
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ecdn_proxy.core.events import FetchOrigin, OriginAnswered, OriginEnded, OriginSent
+from ecdn_proxy.core.events import FetchOrigin, OriginAnswered, OriginEnded, OriginReached, OriginSent
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.links import CHUNK_BYTES, Flow, SharedLink
 from ecdn_proxy.sim.virtual_clock import UTC_MINUS_NOW, VirtualClock
+
+REACHED_S = 0.1
+"""A fetch that has no answer after so many seconds is told that the origin has its request, as by `io.origin`."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class OriginResponse:
     """The first byte of the body that is sent."""
     first_byte_s: float
     """Seconds until the head arrives."""
+    hangs: bool = False
+    """The connection is no good: the origin does not get the request before it answers."""
     stalls_after_bytes: int | None = None
     """After the chunk in which so many bytes of the body are reached nothing more comes; the connection stays open."""
 
@@ -99,6 +104,9 @@ class Origin:
                 self._begin(flow)
 
         flow.arrived = arrived
+        if response.first_byte_s > REACHED_S and not response.hangs:
+            reached = OriginReached(fetch)
+            self._clock.at(self._clock.now + REACHED_S, lambda: host.feed(reached) if flow.wanted else None)
         self._clock.at(self._clock.now + response.first_byte_s, answered)
         return flow
 

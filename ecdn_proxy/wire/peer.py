@@ -2,7 +2,7 @@
 
     session   Hello Watching Ping Pong Bye
     ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
-    transfer  Get → Noted? Vouched* Piece* End | Refused;  Cancel
+    transfer  Get → Noted? Awaiting* Vouched* Piece* End | Refused;  Cancel
 
 Whoever asks chooses the `request` number; it means something on that link only. Golden frames and shapes in tests/wire
 hold every message of protocol 1. What may be added to them without a new protocol number stands in wire/version.
@@ -162,11 +162,14 @@ class GoAlone(Message, frozen=True, tag=14):
 
 
 class Progress(Message, frozen=True, tag=15):
-    """From a lease holder to the home: bytes arrive from the origin. It keeps the lease alive."""
+    """From a lease holder to the home: bytes arrive from the origin, or it waits for them. It keeps the lease alive."""
 
     key: ids.Key
     lease: Lease
     received_bytes: Annotated[int, Meta(ge=0)]
+    """So many have come. When it is the same number once more, and also when it is 0, the holder says that its
+    connection is good and that it is the origin which takes its time: nobody else had better ask. A holder that waits
+    says so every 0.2 s."""
 
 
 class Finished(Message, frozen=True, tag=16):
@@ -238,6 +241,15 @@ class Noted(Message, frozen=True, tag=27):
     request: Request
 
 
+class Awaiting(Message, frozen=True, tag=28):
+    """Nothing new has come, and rightly so: whoever fetches the segment has a good connection and waits for the origin.
+
+    Said every 0.2 s while that is so. Whoever relays the segment passes it on.
+    """
+
+    request: Request
+
+
 class Vouched(Message, frozen=True, tag=21):
     """The signed hashes of pieces that follow."""
 
@@ -291,7 +303,7 @@ class Cancel(Message, frozen=True, tag=25):
 PeerMessage = (
     Hello | Watching | Ping | Pong | Bye
     | Ask | Granted | Follow | Redirect | GoAlone | Progress | Finished | Held | Dropped | Shadow | Keepers
-    | Get | Noted | Vouched | Piece | End | Refused | Cancel
+    | Get | Noted | Awaiting | Vouched | Piece | End | Refused | Cancel
 )  # fmt: skip
 
 read_peer_message: Callable[[bytes | memoryview], PeerMessage] = decoder(PeerMessage)  # type: ignore[arg-type]  # a union is a type form

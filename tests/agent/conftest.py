@@ -1,5 +1,5 @@
 """After each test of this floor: no stray task, socket or thread."""
 
-from tests.io.conftest import nothing_left
+from tests.io.conftest import nothing_left, tenant
 
-__all__ = ["nothing_left"]
+__all__ = ["nothing_left", "tenant"]

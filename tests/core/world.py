@@ -153,7 +153,7 @@ class Origin:
     stall_after: dict[int, int] = field(default_factory=dict)
     """Bytes after which the n-th request's answer says nothing more."""
     hangs_s: dict[int, float] = field(default_factory=dict)
-    """By how much longer the n-th request waits for its first byte."""
+    """By how much longer the n-th request waits for its first byte, on a connection that is no good."""
     etag: bool = True
     modified: bool = False
     """Whether it says when each segment was last modified."""
@@ -202,6 +202,7 @@ class Origin:
         self.heads.append((device, url, 206 if fetch.ranged else 200))
         response = respond(fetch, resource, tuple(headers.items()), first_byte_s=wait_s)
         response.stalls_after_bytes = self.stall_after.get(nth)
+        response.hangs = nth in self.hangs_s
         return response
 
     def replace(self, url: str) -> None:

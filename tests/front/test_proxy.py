@@ -275,6 +275,23 @@ async def test_truncated_segment_breaks_the_connection(front: Rig) -> None:
     assert (code, out) == (18, BODY[:5000])  # CURLE_PARTIAL_FILE, with every byte that there was
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("lean_path", [True, False])
+async def test_a_segment_that_nobody_can_give_is_a_connection_that_ends(tmp_path: Path, *, lean_path: bool) -> None:
+    """As a player would see it without us: no status that the origin did not send."""
+
+    class Never(ToldResponse):
+        async def head(self) -> SharedHead:
+            raise Unavailable("the origin cannot be reached")
+
+    async with rig(tmp_path, lean_path=lean_path) as front:
+        front.agent.shares("/seg3.m4s", Never(begun()))
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await front.session.get(front.url("/seg3.m4s"))
+        async with front.session.get(front.url("/hello")) as answer:
+            assert answer.status == 200
+
+
 async def _curl_segment(front: Rig, path: str, chunks: list[bytes | BaseException]) -> tuple[int, bytes, bytes]:
     front.agent.shares(path, ToldResponse(begun(), chunks))
     return await front.curl("--cacert", str(front.authority.ca_file), front.url(path))

@@ -121,6 +121,9 @@ class Recorder:
     def __init__(self, record: Record) -> None:
         self._record = record
 
+    def reached(self) -> None:
+        self._record.tell("reached")()
+
     def head(self, response: Response) -> None:
         self._record.tell("head")(response)
 
@@ -327,6 +330,30 @@ async def test_certificates_are_always_verified(server: Origin, connect: Connect
     got = await Got(connect(), f"https://127.0.0.2.nip.invalid:{server.port}/").over()
     assert "cannot be reached" in got.why
     assert not server.asked
+
+
+async def test_an_origin_that_takes_its_time_is_told_of_once_and_one_that_answers_at_once_is_not(
+    server: Origin, connect: Connect
+) -> None:
+    client = connect()
+    assert not (await Got(client, server.url("/segment")).over()).record.all("reached")
+    waiting = Got(client, server.url("/hang"))
+    await waiting.record.first("reached")
+    assert [each[0] for each in waiting.record.told] == ["reached"]
+    waiting.fetch.abort()
+
+
+async def test_a_request_that_nobody_confirms_has_not_reached_the_origin(connect: Connect) -> None:
+    """A listener that does not accept confirms bytes until its buffer is full; the rest of a long request waits."""
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_024)
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        long = tuple((f"x-{number}", "y" * 8_000) for number in range(1_000))
+        got = Got(connect(), f"http://{HOST}:{deaf.getsockname()[1]}/", long)
+        await asyncio.sleep(5 * origin.REACHED_S)
+        assert got.record.told == []
+        got.fetch.abort()
 
 
 async def test_silence_has_an_end(server: Origin, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from ecdn_proxy.core import events, values
 from ecdn_proxy.sim.links import CHUNK_BYTES, SharedLink
-from ecdn_proxy.sim.origin import Origin, OriginResource, OriginResponse, respond
+from ecdn_proxy.sim.origin import REACHED_S, Origin, OriginResource, OriginResponse, respond
 from tests.sim.surroundings import Surroundings
 
 BODY = bytes(range(250)) * 400
@@ -56,12 +56,12 @@ def test_a_fetch_is_answered_chunk_by_chunk(first: int) -> None:
     response = whole(first=first or None)
     office = Answered(response)
     office.run(0.49)
-    assert office.heard("ann") == []
+    assert office.came() == [(REACHED_S, "Reached")]
     office.run(5.0)
     sent = [(at, event.data) for at, event in office.heard("ann") if isinstance(event, events.OriginSent)]
     assert b"".join(data for _, data in sent) == BODY[first:]
     assert [at for at, _ in sent][:1] == [pytest.approx(0.5 + CHUNK_BYTES / 100_000, abs=1e-5)]
-    assert office.came()[0] == (0.5, "Answered")
+    assert office.came()[1] == (0.5, "Answered")
     ended_at, what = office.came()[-1]
     assert what == "Ended"
     assert ended_at == pytest.approx(0.5 + (len(BODY) - first) / 100_000)
@@ -75,7 +75,7 @@ def test_a_connection_that_hangs_says_nothing_more_and_stays() -> None:
     response.stalls_after_bytes = CHUNK_BYTES + 1
     office = Answered(response)
     office.run(60.0)
-    assert [what for _, what in office.came()] == ["Answered", "Sent", "Sent"]
+    assert [what for _, what in office.came()] == ["Reached", "Answered", "Sent", "Sent"]
     assert 7 in office.ann.fetches
     assert response.resource.origin_bytes == pytest.approx(2 * CHUNK_BYTES)
 
@@ -83,7 +83,16 @@ def test_a_connection_that_hangs_says_nothing_more_and_stays() -> None:
 def test_an_answer_without_a_body_ends_with_its_head() -> None:
     office = Answered(OriginResponse(404, (), OriginResource(url=URL, body=b""), 0, 0.5))
     office.run(5.0)
-    assert office.came() == [(0.5, "Answered"), (0.5, "Ended")]
+    assert office.came()[1:] == [(0.5, "Answered"), (0.5, "Ended")]
+
+
+@pytest.mark.parametrize(("first_byte_s", "hangs"), [(0.05, False), (0.5, True)])
+def test_an_origin_that_answers_at_once_or_is_not_reached_has_not_been_reached_before(
+    first_byte_s: float, *, hangs: bool
+) -> None:
+    office = Answered(OriginResponse(404, (), OriginResource(url=URL, body=b""), 0, first_byte_s, hangs=hangs))
+    office.run(5.0)
+    assert [what for _, what in office.came()] == ["Answered", "Ended"]
 
 
 def test_a_fetch_that_is_given_up_before_its_head_costs_nothing() -> None:
@@ -101,7 +110,7 @@ def test_a_fetch_that_is_handed_over_is_the_nodes_no_more() -> None:
     office.run(0.6)
     office.origin.hand_over(office.ann, 7, lambda: ends.append(office.clock.now))
     office.run(5.0)
-    assert office.came() == [(0.5, "Answered")]
+    assert [what for _, what in office.came()] == ["Reached", "Answered"]
     assert ends == [pytest.approx(101.5)]
     assert office.ann.fetches == {}
 

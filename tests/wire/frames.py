@@ -35,6 +35,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Keepers(STREAM, (CONTACT,)),
     peer.Get(4, KEY, STREAM, 0, None, errand=OTHER, judges_age=True),
     peer.Noted(4),
+    peer.Awaiting(4),
     peer.Vouched(4, VOUCHER, 4_800, 2_500, 300, 17),
     peer.Piece(4, 0, b"piece"),
     peer.End(4),

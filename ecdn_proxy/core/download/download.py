@@ -50,7 +50,7 @@ from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.core.values import Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.integrity import Voucher
-from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
+from ecdn_proxy.wire.peer import Awaiting, End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
@@ -79,7 +79,7 @@ class Download:
         self._stage = Stage.NEW
         self._origin = OriginFetch(context, key, stream)
         self._parents = Parents(context, key, stream)
-        self._timeouts = Timeouts(context.limits, 1.0 - rendezvous(context.me.device, key) / 2**64, now)
+        self.timeouts = Timeouts(context.limits, 1.0 - rendezvous(context.me.device, key) / 2**64, now)
         self._is_unsettled = is_unsettled
         self._lease_request: LeaseRequest | None = None
         self._asks = 0
@@ -327,9 +327,9 @@ class Download:
         self._enter(Stage.FOLLOWING)
         here = self.assembly.available_bytes
         if self.parent == self._parents.left_as_slow:
-            self._timeouts.parent_kept(here, self._usual_first_byte_s(), now)
+            self.timeouts.parent_kept(here, self._usual_first_byte_s(), now)
         else:
-            self._timeouts.parent_chosen(here, now)
+            self.timeouts.parent_chosen(here, now)
 
     def _follow_reserve(self, now: Instant) -> None:
         """Go on from the neighbour that was taken in reserve."""
@@ -352,7 +352,7 @@ class Download:
         """Whether a transfer message belongs to the current parent, or to the one in reserve."""
         return self._parents.is_answer(device, request)
 
-    def peer_said(self, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, message: Noted | Awaiting | Vouched | Piece | End | Refused, now: Instant) -> None:
         """The parent, or the neighbour in reserve, sent something.
 
         Raises:
@@ -361,6 +361,10 @@ class Download:
         self._parents.parent_spoke()
         if isinstance(message, Noted):
             return
+        if isinstance(message, Awaiting):
+            if self._stage is Stage.FOLLOWING:  # of one in reserve it says nothing new: the own fetch waits too
+                self.timeouts.source_awaits(now)
+            return
         confirms = self._origin.is_conditional
         if self._stage is Stage.FETCHING and isinstance(message, Vouched | Piece) and not confirms:
             if isinstance(message, Vouched) and not self._leads(message.voucher):
@@ -368,7 +372,7 @@ class Download:
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
         if self._stage is Stage.FOLLOWING:  # a refusal by the one in reserve says nothing of the origin
-            self._timeouts.source_spoke(now)
+            self.timeouts.source_spoke(now)
         try:
             if isinstance(message, Vouched) and self._gate.is_other_version(message.voucher, self.assembly):
                 raise Contradiction("the neighbour has another version of this segment")
@@ -390,8 +394,8 @@ class Download:
         if self.assembly.complete and not self._gate.is_open and isinstance(message, End):
             self._parents.parent_gave_all()
         if isinstance(message, Piece):
-            self._timeouts.body_began(now)
-            self._timeouts.parent_was_good()
+            self.timeouts.body_began(now)
+            self.timeouts.parent_was_good()
         self._deliver(now)
 
     # ---- may the copy be used?
@@ -463,7 +467,7 @@ class Download:
         if not asks_to_confirm:
             self._parents.cancel_parent()
         self._enter(Stage.FETCHING)
-        self._timeouts.fetch_begun(now)
+        self.timeouts.fetch_begun(now)
         if (viewer := self.viewers.whose_page_is_asked_for(self.assembly.head)) is not None:
             self._origin.borrow_request(viewer.number, viewer.origin, viewer.listed_at)
         assert self.wanted is not None, "the origin is asked for a viewer only"
@@ -471,7 +475,7 @@ class Download:
 
     def _fetch_regardless(self, why: str, now: Instant) -> None:
         """All waiting for others ends; a segment that nobody watches here is given up."""
-        self._timeouts.gave_up(now)
+        self.timeouts.gave_up(now)
         self._lease_request = None
         if not self._origin.has_request:
             self._cancel(now)
@@ -504,7 +508,8 @@ class Download:
             self._begin_anew()
         self._parents.cancel_parent()
         refused = self._origin.take_answer(event, self.assembly, now)
-        self._timeouts.source_spoke(now)
+        self.timeouts.source_spoke(now)
+        self.timeouts.origin_reached()
         match refused:
             case None:
                 self._gate.open()
@@ -535,7 +540,7 @@ class Download:
     def origin_sent(self, data: bytes, now: Instant) -> None:
         """Body bytes of the fetch arrived."""
         self._parents.cancel_parent()
-        self._timeouts.body_began(now)
+        self.timeouts.body_began(now)
         try:
             self._origin.take_body(data, self.assembly, now)
         except Contradiction as error:
@@ -579,7 +584,7 @@ class Download:
         assembly, viewers = self.assembly, self.viewers
         if assembly.head is None or not self._gate.is_open:
             return
-        self._timeouts.bytes_arrived(assembly.available_bytes, now)
+        self.timeouts.bytes_arrived(assembly.available_bytes, now)
         viewers.deliver(assembly, self._source(), self.why, came)
         assembly.announced = assembly.announced or viewers.any_answered()
         if assembly.complete and self._origin.number is None:
@@ -610,10 +615,10 @@ class Download:
 
     def wake_at(self) -> Instant | None:
         """When `wake` has something to do."""
-        stage, timeouts = self._stage, self._timeouts
+        stage, timeouts = self._stage, self.timeouts
         times = [self.assembly.sign_due_at(self._context.limits.batch_wait_s)]
         if stage is Stage.FETCHING:
-            times += [timeouts.origin_silent_at(), self._look_around_at()]
+            times += [timeouts.origin_silent_at(), timeouts.say_so_at(), self._look_around_at()]
         else:
             times.append(timeouts.give_up_at())
         if self._lease_request is not None:
@@ -628,7 +633,7 @@ class Download:
 
     def wake(self, now: Instant) -> None:
         """Do what has become due."""
-        timeouts = self._timeouts
+        timeouts = self.timeouts
         if (sign_at := self.assembly.sign_due_at(self._context.limits.batch_wait_s)) is not None and sign_at <= now:
             self.assembly.sign_now()
         if self._stage is Stage.FETCHING:
@@ -643,41 +648,46 @@ class Download:
             self._look_at_parent(now)
 
     def _look_at_origin(self, now: Instant) -> None:
-        if self._timeouts.origin_silent_at() <= now:
+        if (say_so_at := self.timeouts.say_so_at()) is not None and say_so_at <= now:
+            self.timeouts.say_so(now)
+            self._origin.report_waiting(self.assembly.available_bytes, now)
+        if self.timeouts.origin_silent_at() <= now:
             self._lease_request = None
-            if self._timeouts.origin_was_silent():
+            if self.timeouts.awaits_origin():
+                self._origin.tries = ORIGIN_TRIES_MAX  # it had minutes: nobody here asks it again
+            elif self.timeouts.origin_was_silent():
                 self._origin.tries -= 1
             self._fetch_failed("the origin fell silent", 0, now)
         elif self._lease_request is not None:
             self._lease_answered(self._lease_request.wake(now), now)
         elif (at := self._look_around_at()) is not None and at <= now:
             # the own fetch says nothing: whoever has the segment, or gets it, is taken in reserve
-            self._timeouts.looked_around(now)
+            self.timeouts.looked_around(now)
             self._request_lease("parent slow", now, unsettled=False)
 
     def _look_around_at(self) -> Instant | None:
         """When the own fetch has been silent for so long that a neighbour is looked for; None with one in reserve."""
         if self.parent is not None or self._lease_request is not None or self._origin.is_conditional:
             return None
-        return self._timeouts.look_around_at(self._fetch_quiet_from())
+        return self.timeouts.look_around_at(self._fetch_quiet_from())
 
     def _fetch_quiet_from(self) -> Instant:
         soft = self.viewers.deadline(self._context.limits.soft_share)
-        return self._timeouts.fetch_quiet_from(self._usual_first_byte_s(), soft)
+        return self.timeouts.fetch_quiet_from(self._usual_first_byte_s(), soft)
 
     def _look_at_parent(self, now: Instant) -> None:
         assert self.parent is not None
         assembly = self.assembly
-        if not self._is_linked() and self._timeouts.link_due_at() <= now:
+        if not self._is_linked() and self.timeouts.link_due_at() <= now:
             self._context.missed(self.parent)
             self.parent_lost(now)
             return
         deadline = self.viewers.deadline
-        passed = self._timeouts.deadline_passed(deadline, now)
-        if passed is not None and self._timeouts.is_late(deadline, assembly.available_bytes, assembly.total_bytes, now):
+        passed = self.timeouts.deadline_passed(deadline, now)
+        if passed is not None and self.timeouts.is_late(deadline, assembly.available_bytes, assembly.total_bytes, now):
             self._leave_parent("hedge" if passed == "hard" else "parent slow", now)
-        elif self._timeouts.parent_silent_at(self._usual_first_byte_s()) <= now:
-            self._timeouts.parent_was_silent()
+        elif self.timeouts.parent_silent_at(self._usual_first_byte_s()) <= now:
+            self.timeouts.parent_was_silent()
             if self._parents.is_mute():
                 self._context.missed(self.parent)
             self._leave_parent("parent slow", now)

@@ -26,6 +26,7 @@ from ecdn_proxy.core.events import (
     OriginAnswered,
     OriginEnded,
     OriginFailed,
+    OriginReached,
     OriginSent,
     PassOn,
     Served,
@@ -37,7 +38,7 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest
-from ecdn_proxy.wire.peer import End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
+from ecdn_proxy.wire.peer import Awaiting, End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
 
 _PRIVATE_REMEMBERED = 256
 """Renditions that are known not to be shared; the one noted first is forgotten first."""
@@ -203,12 +204,16 @@ class Downloads:
 
     # ---- what comes
 
-    def origin_event(self, event: OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant) -> None:
+    def origin_event(
+        self, event: OriginReached | OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant
+    ) -> None:
         """News of a fetch from the origin; of a fetch that is over nothing follows."""
         download = next((it for it in self._by_key.values() if it.fetches(event.fetch)), None)
         if download is None:
             return
         match event:
+            case OriginReached():
+                download.timeouts.origin_reached()
             case OriginAnswered():
                 self._context.set_utc(event.utc, now)
                 download.origin_answered(event, now)
@@ -219,7 +224,7 @@ class Downloads:
             case OriginFailed(why=why):
                 download.origin_failed(why, now)
 
-    def peer_said(self, device: str, message: Noted | Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, device: str, message: Noted | Awaiting | Vouched | Piece | End | Refused, now: Instant) -> None:
         """A part of a transfer to here.
 
         Raises:
@@ -259,6 +264,8 @@ class Downloads:
             if download.begun_anew:
                 download.begun_anew = False
                 self._uploads.begin_anew(download.key)
+            if download.timeouts.take_word():
+                self._uploads.tell_awaited(download.key)
             download.children = self._uploads.children_of(download.key)
             if download.outcome is not None:
                 self._over(download, download.outcome, now)

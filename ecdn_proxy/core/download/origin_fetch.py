@@ -5,6 +5,7 @@
     confirm()                response headers of a conditional request: the copy that is here still holds, or not
     take_answer()            response headers: NotForOthers, FetchBroke, OtherVersion, or None: the body may be shared
     take_body(), end_body()  the bytes, into the assembly; the home hears ten times a second that they come
+    report_waiting()         nothing comes, and rightly so: the home hears that the connection is good
     end()                    the fetch is over or given up, and the lease goes back to its home
     move_lease(), home_lost()   another home keeps the lease from now on
 
@@ -246,10 +247,18 @@ class OriginFetch:
         """So much is here; the home is told at once of the first bytes, and then every `progress_s`."""
         if self._first is None:
             self._first = now, received_bytes
-        lease, context = self.lease, self._context
-        if lease is None or (self._reported_at is not None and now - self._reported_at < context.limits.progress_s):
-            return
-        self._reported_at = now
+        due = self._reported_at is None or now - self._reported_at >= self._context.limits.progress_s
+        if self.lease is not None and due:
+            self._reported_at = now
+            self._tell_home(self.lease, received_bytes, now)
+
+    def report_waiting(self, received_bytes: int, now: Instant) -> None:
+        """No more than this is here, as the origin takes its time; the home is told that the lease's holder lives."""
+        if self.lease is not None:
+            self._tell_home(self.lease, received_bytes, now)
+
+    def _tell_home(self, lease: FetchLease, received_bytes: int, now: Instant) -> None:
+        context = self._context
         if lease.home is None:
             context.ledger.lease_progressed(self._key, lease.number, context.me.device, received_bytes, now)
         else:

@@ -1,8 +1,10 @@
 """How long the sources of one segment are waited for: silence, the viewers' deadlines, and when all waiting ends.
 
     source_spoke() body_began() bytes_arrived()     what came
+    origin_reached() source_awaits()                nothing came, but it is the origin that takes its time
     parent_chosen() parent_kept() fetch_begun()     a source was chosen: its clocks start anew
     parent_silent_at() origin_silent_at()           when a source has said nothing for too long
+    awaits_origin() say_so_at() say_so()            whether the own fetch waits rightly, and when others are told so
     deadline_at() deadline_passed()                 the soft and the hard deadline of the viewers, each once
     is_late()                                       whether the rest will come after it is needed, at the rate so far
     give_up_at()                                    without a new byte until then, this machine fetches by itself
@@ -21,8 +23,19 @@ from ecdn_proxy.sansio.machine import Instant
 ORIGIN_SILENCE_S = 1.0
 """An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
 connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
-ORIGIN_FIRST_BYTE_S = 4.0
-"""The same for the first byte: an origin under load may think for seconds, and asking again makes it worse."""
+ORIGIN_REACH_S = 4.0
+"""An origin that was not reached for this long, as no connection came about or the request got lost on one that is no
+good, is asked on a new connection. This wait doubles too."""
+ORIGIN_THINKS_S = 300.0
+"""An origin that has the request is waited for as long as Chromium waits: it may think for minutes, a new request would
+be at the end of its queue, and its answer is the same for everybody."""
+SAY_SO_S = 0.2
+"""How often a machine that rightly waits for the origin says so: less than `silence_s`, its children's patience."""
+SAY_SO_FIRST_S = 0.25
+"""When it says so first: before a lease or a child's patience can end (`first_byte_grace_s`). Most begin to come by
+then, and cost no word."""
+LOOK_AGAIN_S = 1.0
+"""How often it looks for a neighbour that has the segment after all."""
 ORIGIN_WAIT_TIMES_MAX = 8.0
 """An origin whose wait would be doubled beyond this many times the first one counts as a try that failed."""
 PARENT_WAIT_TIMES_MAX = 4.0
@@ -54,6 +67,11 @@ class Timeouts:
         self.give_up_s = GIVE_UP_S * (1.0 + spread)
         self._heard_at = self._chosen_at = self._arrived_at = now
         self._body_began_at: Instant | None = None
+        self._reached = False
+        """The origin has the request of the own fetch."""
+        self._fetch_began_at = now
+        self._said_so_at: Instant = -SAY_SO_S
+        self._has_word = False
         self._had_bytes = 0
         """Bytes that were here when the parent was chosen."""
         self._arrived_bytes = 0
@@ -74,6 +92,25 @@ class Timeouts:
         self._heard_at = now
         if self._body_began_at is None:
             self._body_began_at = now
+
+    def origin_reached(self) -> None:
+        """The origin has the request of the own fetch."""
+        self._reached = True
+
+    def source_awaits(self, now: Instant) -> None:
+        """The parent waits for the origin, and rightly so: that is passed on, unless something was a moment ago."""
+        self._heard_at = self._arrived_at = now
+        if now - self._said_so_at >= SAY_SO_S / 2:
+            self.say_so(now)
+
+    def say_so(self, now: Instant) -> None:
+        """Those who wait for this machine are to be told that it waits for the origin, and rightly so."""
+        self._said_so_at, self._has_word = now, True
+
+    def take_word(self) -> bool:
+        """Whether those who read from here are to be told so now; asked once for each time."""
+        word, self._has_word = self._has_word, False
+        return word
 
     def bytes_arrived(self, available_bytes: int, now: Instant) -> None:
         """So many bytes can be given to viewers now."""
@@ -100,7 +137,8 @@ class Timeouts:
 
     def fetch_begun(self, now: Instant) -> None:
         """An own fetch was begun."""
-        self._heard_at, self._body_began_at = now, None
+        self._heard_at = self._fetch_began_at = now
+        self._body_began_at, self._reached = None, False
 
     def looked_around(self, now: Instant) -> None:
         """Neighbours were asked for while the own fetch said nothing."""
@@ -150,11 +188,24 @@ class Timeouts:
 
     def look_around_at(self, quiet_from: Instant) -> Instant:
         """When neighbours are asked for, the first time or again."""
-        return max(quiet_from, self._looked_around_at + self._limits.first_byte_grace_s)
+        again_s = LOOK_AGAIN_S if self.awaits_origin() else self._limits.first_byte_grace_s
+        return max(quiet_from, self._looked_around_at + again_s)
+
+    def awaits_origin(self) -> bool:
+        """Whether the own fetch has a good connection and waits for the first byte: asking again would not help."""
+        return self._reached and self._body_began_at is None
+
+    def say_so_at(self) -> Instant | None:
+        """When those who wait for this machine are told that it waits for the origin; None when it does not."""
+        if not self.awaits_origin():
+            return None
+        return max(self._fetch_began_at + SAY_SO_FIRST_S, self._said_so_at + SAY_SO_S)
 
     def origin_silent_at(self) -> Instant:
         """When the own fetch has been silent for too long."""
-        silence_s = ORIGIN_FIRST_BYTE_S if self._body_began_at is None else ORIGIN_SILENCE_S
+        if self.awaits_origin():
+            return self._heard_at + ORIGIN_THINKS_S
+        silence_s = ORIGIN_REACH_S if self._body_began_at is None else ORIGIN_SILENCE_S
         return self._heard_at + silence_s * self._origin_wait_times
 
     def give_up_at(self) -> Instant:

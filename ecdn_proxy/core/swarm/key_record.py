@@ -24,8 +24,10 @@ class LeaseState:
     device: str
     granted_at: Instant
     heard_at: Instant
-    """When its holder last reported that more bytes came, or else when it was granted."""
+    """When its holder last reported that more bytes came or that it waits for them; or else when it was granted."""
     received_bytes: int = 0
+    waits: bool = False
+    """By its holder's last word its connection is good, and it is the origin that takes its time."""
     shadow: bool = False
     """Granted by another home: its holder reports there, and nothing is heard of it here."""
 

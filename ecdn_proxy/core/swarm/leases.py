@@ -7,9 +7,9 @@
     learn_first_byte(), usual_first_byte_s()    how long a stream's origin usually takes to begin
 
 A *lease* is the right to fetch one segment from the origin for the whole site. It begins when a ledger grants it,
-before any response header, and lives on the progress that its holder reports. A *hedge* is a second lease, for a device
-that cannot wait for the holder of the first. A *shadow* is the note of a lease that a home other than the granting one
-keeps, in case that one dies.
+before any response header, and lives on what its holder reports: that bytes come, or that the origin takes its time.
+A *hedge* is a second lease, for a device that cannot wait for the holder of the first. A *shadow* is the note of a
+lease that a home other than the granting one keeps, in case that one dies.
 """
 
 from ecdn_proxy.core.limits import Limits
@@ -21,7 +21,11 @@ LEASES_MAX = 2
 LATE_COUNTS_S = 4.0
 """A silent fetch counts as one of the two for this long: its holder is at the origin until it gives up, after 4 s."""
 FIRST_BYTE_MAX_S = 5.0
-"""No origin is given longer than this to begin, however slow it was before."""
+"""A lease of whose holder nothing is heard lives no longer than this, however slow the origin was before. A holder that
+waits for the origin says so, and may wait for minutes."""
+WAITING_LIVES_S = 0.7
+"""A lease whose holder said that it waits for the origin lives this much longer. It is said every 0.2 s: three times it
+may be lost or late."""
 SHADOW_LIVES_S = 2.0
 """A lease that another home granted lives this much longer here: its progress is not reported to this ledger."""
 STREAMS_MAX = 256
@@ -51,7 +55,7 @@ class Leases:
         """Whether a fetch receives, or may still wait for its first byte."""
         if lease in record.late:
             return False
-        if lease.received_bytes:
+        if lease.received_bytes and not lease.waits:
             return now - lease.heard_at <= self._limits.silence_s
         return now <= self._lives_until(record, lease)
 
@@ -80,6 +84,8 @@ class Leases:
             self._first_byte_s[record.stream] = min(2 * usual, FIRST_BYTE_MAX_S)
 
     def _lives_until(self, record: KeyRecord, lease: LeaseState) -> Instant:
+        if lease.waits:
+            return lease.heard_at + WAITING_LIVES_S
         if lease.received_bytes:
             return lease.heard_at + self._limits.silence_s + self._limits.progress_s
         usual = self._first_byte_s.get(record.stream, self._limits.first_byte_unknown_s)
@@ -90,6 +96,7 @@ class Leases:
 
     def learn_first_byte(self, stream: str, seconds: float) -> None:
         """An origin began after so long. Slowness is learnt fast, as each wait that ends too early costs a copy."""
+        seconds = min(seconds, FIRST_BYTE_MAX_S)
         usual = self._first_byte_s.get(stream, seconds)
         weight = 0.5 if seconds > usual else 0.2
         self._first_byte_s[stream] = usual + weight * (seconds - usual)

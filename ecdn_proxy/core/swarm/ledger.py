@@ -175,16 +175,16 @@ class Ledger:
     # ---- what devices report
 
     def lease_progressed(self, key: str, number: int, device: str, received_bytes: int, now: Instant) -> None:
-        """The holder of a lease has received so many bytes from the origin."""
+        """The holder of a lease has received so many bytes from the origin; if no more than before, it waits for it."""
         record = self._records.get(key)
         for lease in record.at_origin() if record is not None else ():
             if record is not None and lease.number == number and lease.device == device:
                 if not lease.received_bytes and received_bytes:
                     record.note_first_bytes(now)
                     self.learn_first_byte(record.stream, now - lease.granted_at)
-                if received_bytes > lease.received_bytes:
-                    lease.heard_at = now
-                    record.revive(lease)
+                lease.waits = received_bytes <= lease.received_bytes
+                lease.heard_at = now
+                record.revive(lease)
                 lease.received_bytes = received_bytes
 
     def lease_ended(

@@ -20,7 +20,7 @@ from ecdn_proxy.core.swarm.parent_choice import fan_out
 from ecdn_proxy.core.upload.uplink import WINDOW_S, Uplink, fair_share
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import PIECE_BYTES, Voucher
-from ecdn_proxy.wire.peer import End, Get, Piece, Refused, Vouched
+from ecdn_proxy.wire.peer import Awaiting, End, Get, Piece, Refused, Vouched
 
 FAN_OUT_SLACK = 2
 """Children beyond the fan-out that are still served: homes that do not know of each other may both have sent some."""
@@ -209,6 +209,11 @@ class Uploads:
         for child in [it for it in self._children if it.key == key and it.vouchers_sent]:
             self._context.send(child.device, Refused(child.request, "lost"))
             self._children.remove(child)
+    def tell_awaited(self, key: str) -> None:
+        """Tell all children of a segment that its fetcher waits for the origin, and rightly so."""
+        for child in self._children:
+            if child.key == key:
+                self._context.send(child.device, Awaiting(child.request))
 
     def wake_at(self) -> Instant | None:
         """When the upload cap allows more."""

@@ -33,7 +33,7 @@ from ecdn_proxy.agent.api import AgentApi, FromMemory, PassToOrigin, Shared, Vie
 from ecdn_proxy.core.http.answers import Circumstance
 from ecdn_proxy.front import errorpage
 from ecdn_proxy.front.http.observed import ObservedAnswers
-from ecdn_proxy.front.http.responses import Reply, brief, from_memory, reply_to, route_of
+from ecdn_proxy.front.http.responses import Reply, from_memory, reply_to, route_of
 from ecdn_proxy.front.http.sanitize import clean
 from ecdn_proxy.front.http.targets import Targets
 from ecdn_proxy.front.intercept.direct import DirectFetch
@@ -294,8 +294,8 @@ class InterceptedConnection(asyncio.Protocol):
             reply = await reply_to(response, "GET", viewer.headers, services.utc, show_source=services.show_source)
             await self._send(reply)
         except Unavailable as fault:
+            # nothing is written: the player sees its connection end, as without us, and no status of our own making
             _log.warning("segment unavailable", why=fault.why)
-            await self._send(brief(502, fault.why))
         finally:
             await response.release()  # also when the viewer left before the head came: the node must hear of it
 

@@ -192,6 +192,8 @@ class Addon:
     def error(self, flow: http.HTTPFlow) -> None:
         """A request ended early: refused, broken off, or its viewer left."""
         self._flow_done(flow)
+        if flow.killable and flow.server_conn.address == self._gateway.address:
+            flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy would answer 502; without us the connection ends
         answer = flow.metadata.get(_OBSERVED)
         if not isinstance(answer, ObservedAnswer):
             return

@@ -107,8 +107,11 @@ class Gateway:
             reply = await reply_to(response, request.method, headers, self._clock, show_source=self._source_headers)
             return await _send(request, reply)
         except Unavailable as fault:
+            # nothing is written: the player sees its connection end, as without us, and no status of our own making
             _log.warning("segment unavailable", why=fault.why)
-            return await _send(request, brief(502, fault.why))
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         finally:
             await response.release()
 

@@ -7,7 +7,7 @@ import pytest
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.download import REASKS_MAX
-from ecdn_proxy.core.download.timeouts import ORIGIN_FIRST_BYTE_S, PARENT_WAIT_MAX_S
+from ecdn_proxy.core.download.timeouts import ORIGIN_REACH_S, PARENT_WAIT_MAX_S, SAY_SO_FIRST_S, SAY_SO_S
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
 from ecdn_proxy.wire import peer
@@ -241,13 +241,13 @@ def test_an_origin_that_is_silent_again_and_again_is_left_to_the_viewer() -> Non
     desk = Desk()
     fetch = desk.fetch()
     for times in (1, 2, 4, 8):
-        desk.after(times * ORIGIN_FIRST_BYTE_S)
+        desk.after(times * ORIGIN_REACH_S)
         assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
         (ask,) = desk.sent(peer.Ask)
         desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
         (asked,) = desk.of(events.FetchOrigin)
         fetch = asked.fetch
-    desk.after(16 * ORIGIN_FIRST_BYTE_S)
+    desk.after(16 * ORIGIN_REACH_S)
     assert desk.of(events.PassOn) == [events.PassOn(1, "the origin fell silent")]
 
 
@@ -434,8 +434,34 @@ def test_a_reserve_that_refuses_does_not_lengthen_the_wait_for_the_origin() -> N
     desk = Desk()
     fetch, get = reserve(desk, "ann")
     desk.feed(events.Received("ann", peer.Refused(get.request, "busy")))
-    desk.after(ORIGIN_FIRST_BYTE_S - 0.6)
+    desk.after(ORIGIN_REACH_S - 0.6)
     assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+
+
+def test_a_reserve_that_awaits_the_origin_too_changes_nothing() -> None:
+    desk = Desk()
+    fetch, get = reserve(desk, "ann")
+    desk.feed(events.Received("ann", peer.Awaiting(get.request)))
+    assert desk.did == []
+    desk.after(ORIGIN_REACH_S - 0.6)
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+
+
+def test_a_fetch_that_has_reached_its_origin_says_that_it_waits_and_goes_on_for_minutes() -> None:
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(events.OriginReached(fetch))
+    desk.after(SAY_SO_FIRST_S)
+    assert [it.received_bytes for it in desk.sent(peer.Progress)] == [0]
+    for _ in range(20):
+        desk.after(SAY_SO_S)
+        assert [it.received_bytes for it in desk.sent(peer.Progress)] == [0]
+        assert desk.of(events.AbortOrigin) == []
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers(), UTC))
+    desk.after(2.0)
+    assert desk.of(events.AbortOrigin) == [], "its body may take as long as its head"
+    desk.feed(events.OriginSent(fetch, BODY), events.OriginEnded(fetch))
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
 
 
 def test_the_question_is_put_again_while_nobody_has_it() -> None:
@@ -511,7 +537,7 @@ def test_a_fetch_without_a_lease_takes_the_one_it_is_given() -> None:
 def test_a_fetch_that_is_given_up_gives_up_its_question_too() -> None:
     desk = Desk()
     _, ask = silent(desk)
-    desk.after(ORIGIN_FIRST_BYTE_S)
+    desk.after(ORIGIN_REACH_S)
     assert desk.asks() == ["first"]
     desk.feed(events.Received("home", peer.Follow(ask.request, desk.key, (contact("ann"),), "so")))
     assert desk.sent(peer.Get) == []

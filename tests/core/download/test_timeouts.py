@@ -4,11 +4,15 @@ import pytest
 
 from ecdn_proxy.core.download.timeouts import (
     GIVE_UP_S,
-    ORIGIN_FIRST_BYTE_S,
+    LOOK_AGAIN_S,
+    ORIGIN_REACH_S,
     ORIGIN_SILENCE_S,
+    ORIGIN_THINKS_S,
     PARENT_TRIAL_S,
     PARENT_WAIT_MAX_S,
     PARENT_WAIT_TIMES_MAX,
+    SAY_SO_FIRST_S,
+    SAY_SO_S,
     Timeouts,
 )
 from ecdn_proxy.core.limits import Limits
@@ -90,10 +94,39 @@ def test_late_is_what_the_rate_so_far_says() -> None:
     assert waiting.is_late(deadline, 100, 1_000, 1.0), "at this rate it comes at 5.5"
 
 
-def test_an_origin_has_longer_for_its_first_byte_and_each_time_more() -> None:
+def test_an_origin_that_has_the_request_may_think_for_minutes_and_that_is_said_again_and_again() -> None:
     waiting = timeouts()
     waiting.fetch_begun(1.0)
-    assert waiting.origin_silent_at() == 1.0 + ORIGIN_FIRST_BYTE_S
+    assert waiting.say_so_at() is None
+    waiting.origin_reached()
+    assert waiting.origin_silent_at() == 1.0 + ORIGIN_THINKS_S
+    assert waiting.say_so_at() == 1.0 + SAY_SO_FIRST_S
+    waiting.say_so(1.25)
+    assert waiting.say_so_at() == pytest.approx(1.25 + SAY_SO_S)
+    assert [waiting.take_word(), waiting.take_word()] == [True, False]
+    waiting.looked_around(1.6)
+    assert waiting.look_around_at(1.6) == pytest.approx(1.6 + LOOK_AGAIN_S)
+    waiting.body_began(2.0)
+    assert waiting.say_so_at() is None
+    assert waiting.origin_silent_at() == 2.0 + ORIGIN_SILENCE_S
+    waiting.fetch_begun(4.0)
+    assert not waiting.awaits_origin(), "of a new connection nothing is known"
+
+
+def test_a_parent_that_waits_for_the_origin_is_not_silent_and_not_given_up() -> None:
+    waiting = timeouts()
+    waiting.source_awaits(3.0)
+    assert waiting.take_word()
+    waiting.source_awaits(3.05)
+    assert not waiting.take_word(), "it was passed on just now"
+    assert waiting.parent_silent_at(0.1) == pytest.approx(3.05 + 0.1 + LIMITS.first_byte_grace_s)
+    assert waiting.give_up_at() == 3.05 + GIVE_UP_S
+
+
+def test_an_origin_has_longer_to_be_reached_and_each_time_more() -> None:
+    waiting = timeouts()
+    waiting.fetch_begun(1.0)
+    assert waiting.origin_silent_at() == 1.0 + ORIGIN_REACH_S
     waiting.body_began(2.0)
     assert waiting.origin_silent_at() == 2.0 + ORIGIN_SILENCE_S
     assert [waiting.origin_was_silent() for _ in range(4)] == [True, True, True, False]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseGranted, ViewersGoAlone
-from ecdn_proxy.core.swarm.leases import LATE_COUNTS_S
+from ecdn_proxy.core.swarm.leases import LATE_COUNTS_S, WAITING_LIVES_S
 from ecdn_proxy.core.swarm.ledger import FAILURES_MAX
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from tests.core.makers import KEY, contact
@@ -42,8 +42,30 @@ def test_a_lease_that_receives_lives_on_progress() -> None:
     book.progress("dev0", 20_000, 3.0)
     quiet = LIMITS.silence_s + LIMITS.progress_s
     assert book.ask("dev1", 3.0 + LIMITS.silence_s) == "dev0"
-    book.progress("dev0", 20_000, 3.2)
     assert book.ask("dev2", 3.0 + quiet + 0.01) == "hedge"
+
+
+def test_a_lease_whose_holder_says_that_it_waits_lives_on_until_that_is_not_said_any_more() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    for tenth in range(2, 130, 2):
+        book.progress("dev0", 0, tenth / 10)
+    assert book.ask("dev1", 12.8 + WAITING_LIVES_S) == "dev0"
+    assert book.ask("dev1", 12.8 + WAITING_LIVES_S, "parent slow", avoid=("dev0",)) == "dev0"
+    assert book.ask("dev2", 12.81 + WAITING_LIVES_S) == "hedge"
+    book.progress("dev0", 0, 14.0)
+    assert book.ask("dev3", 14.1) in ("dev0", "dev2"), "it was only late"
+
+
+def test_a_fetch_may_also_wait_in_the_middle_of_the_body() -> None:
+    book = Book()
+    assert book.ask("dev0", 0.0) == "fetch"
+    for tenth in range(2, 40, 2):
+        book.progress("dev0", 10_000, tenth / 10)
+    assert book.ask("dev1", 3.8 + WAITING_LIVES_S) == "dev0"
+    book.progress("dev0", 20_000, 4.6)
+    quiet = LIMITS.silence_s + LIMITS.progress_s
+    assert book.ask("dev2", 4.6 + quiet + 0.01) == "hedge", "it receives again, and is silent"
 
 
 def test_progress_of_somebody_elses_lease_changes_nothing() -> None:

@@ -1,6 +1,7 @@
 """The gateway by itself: its secret, its answers, and how it ends them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -160,13 +161,20 @@ async def test_an_early_end_is_a_break_too(door: Door) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_begun_is_a_502(door: Door) -> None:
+async def test_nothing_begun_is_a_connection_that_ends(door: Door) -> None:
+    """As without us: no status that the origin did not send."""
+
     class Never(ToldResponse):
         async def head(self) -> SharedHead:
             raise Unavailable("no source")
 
     response = Never(SharedHead(head(1), "cache", ""))
-    assert (await door.get(response))[0] == 502
+    reader, writer = await asyncio.open_connection(*door.gateway.address)
+    fields = f"Host: x\r\n{SECRET_FIELD}: {door.gateway.secret}\r\n"
+    writer.write(f"GET {door.ticket(response)} HTTP/1.1\r\n{fields}\r\n".encode())
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
     assert response.released.is_set()
 
 
