@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from ecdn_proxy.io.identity import Identity, signing_key_of
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import Voucher
+from ecdn_proxy.wire.integrity import PartVoucher, Voucher
 
 VOUCHER_GRACE_S = 7 * 86_400.0
 """A certificate lasts a day; a segment may be watched again later, and its vouchers must still count."""
@@ -38,7 +38,7 @@ class DeviceSeal:
         """This device's certificate, as DER."""
         return self.identity.certificate_der
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         """Check who signed a voucher, and that the signature is right.
 
         Raises:
@@ -50,7 +50,7 @@ class DeviceSeal:
         except InvalidSignature:
             raise PeerMisbehaved(f"a voucher with a wrong signature of {voucher.signer[:8]}") from None
 
-    def _signer(self, voucher: Voucher) -> Ed25519PublicKey:
+    def _signer(self, voucher: Voucher | PartVoucher) -> Ed25519PublicKey:
         device, key = signing_key_of(
             voucher.certificate, self.identity.tenant_root_der, self._utc(), grace_s=VOUCHER_GRACE_S
         )
@@ -76,7 +76,7 @@ class LonelySeal:
         """No bytes: there is no certificate."""
         return b""
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         """Refuse it: nobody else's voucher counts here.
 
         Raises:

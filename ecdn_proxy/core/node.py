@@ -67,6 +67,7 @@ from ecdn_proxy.wire.peer import (
     Hello,
     Keepers,
     Noted,
+    Part,
     PeerMessage,
     Piece,
     Ping,
@@ -291,7 +292,7 @@ class Node:
 
     def _dispatch(self, device: str, message: PeerMessage, now: Instant) -> None:
         match message:
-            case Noted() | Awaiting() | Vouched() | Piece() | End() | Refused():
+            case Noted() | Awaiting() | Vouched() | Piece() | Part() | End() | Refused():
                 self._downloads.peer_said(device, message, now)
             case Get():
                 self._serving.child_asks(device, message, now)

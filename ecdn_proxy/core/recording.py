@@ -27,8 +27,8 @@ from ecdn_proxy.core.node import Node
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import SegmentHead, Voucher
-from ecdn_proxy.wire.peer import Contact, Message, Piece, Vouched
+from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
+from ecdn_proxy.wire.peer import Contact, Message, Part, Piece, Vouched
 
 FORMAT = 1
 LINE_BYTES_MAX = 1_048_576
@@ -131,7 +131,7 @@ class Witness:
         """The real seal's certificate, DER."""
         return self._seal.certificate()
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         """Let the real seal check a voucher, and keep the reason if it refuses.
 
         Raises:
@@ -222,6 +222,8 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
         case events.Received(message=Vouched() as message):
             voucher = _bare(message.voucher)
             event = replace(event, message=msgspec.structs.replace(message, voucher=voucher))
+        case events.Received(message=Part() as message):
+            event = replace(event, message=msgspec.structs.replace(message, voucher=_bare(message.voucher)))
         case events.Loaded(stored=stored) if stored is not None:
             head = _bare_head(stored.head)
             vouchers = tuple(_bare(it) for it in stored.vouchers)
@@ -254,7 +256,7 @@ def _bare_head(head: SegmentHead) -> SegmentHead:
     return msgspec.structs.replace(head, headers=pages)
 
 
-def _bare(voucher: Voucher) -> Voucher:
+def _bare[V: (Voucher, PartVoucher)](voucher: V) -> V:
     head = None if voucher.head is None else _bare_head(voucher.head)
     return msgspec.structs.replace(voucher, head=head, certificate=b"")
 
@@ -330,6 +332,8 @@ def _words(message: Message) -> str:
         case Vouched(request, voucher, _, age_ms, idle_ms):
             old = "" if age_ms is None else f", made {age_ms} ms ago, the origin spoke of it {idle_ms} ms ago"
             return f"Vouched request={request} pieces from {voucher.first} on: {voucher.count}{old}"
+        case Part(request, offset, data, voucher):
+            return f"Part request={request} of piece {voucher.index} from byte {offset} on: {len(data)} bytes"
         case _:
             fields = (f"{name}={_word(getattr(message, name))}" for name in message.__struct_fields__)
             return " ".join((type(message).__name__, *fields))

@@ -5,7 +5,7 @@ The core asks it for this device's signature and certificate, and whether anothe
 
 from typing import Protocol
 
-from ecdn_proxy.wire.integrity import Voucher
+from ecdn_proxy.wire.integrity import PartVoucher, Voucher
 
 
 class Seal(Protocol):
@@ -22,7 +22,7 @@ class Seal(Protocol):
         """This device's X.509 certificate, DER; it holds the public key that checks what `sign` returns."""
         ...
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         """Check the certificate and the signature of a voucher, whoever signed it.
 
         Raises:

@@ -102,6 +102,8 @@ class Serving:
             age_ms,
             0 if assembly.is_arriving else idle_ms,
             number,
+            assembly.open_piece.voucher,
+            assembly.open_piece.data,
         )
 
     def _stored(self, key: str, now: Instant) -> StoredSegment | None:

@@ -34,14 +34,14 @@ from ecdn_proxy.core.recording import (
 )
 from ecdn_proxy.sansio.machine import Impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import HASH_BYTES, PIECE_BYTES, SEGMENT_BYTES_MAX, Voucher
+from ecdn_proxy.wire.integrity import HASH_BYTES, PIECE_BYTES, SEGMENT_BYTES_MAX, PartVoucher, Voucher
 from ecdn_proxy.wire.peer import Get
 
 EVENTS: dict[str, type[Any]] = {it.__name__: it for it in events.Event.__args__}
 KEYS_REMEMBERED = 4_096
 """Of each kind of key; older ones are forgotten, so that memory does not grow with the recording."""
 RECORD_AGAIN = "Record again with `ecdn-proxy run --record FILE`, and copy the file as it is."
-_PIECE, _VOUCHED = 22, 21
+_PIECE, _VOUCHED, _PART = 22, 21, 29
 """Tags of the messages (`ecdn_proxy.wire.peer`) that carry what was not recorded."""
 
 
@@ -83,7 +83,7 @@ class _RecordedSeal:
         """No certificate: its bytes were not recorded."""
         return b""
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         """Refuse what was refused.
 
         Raises:
@@ -204,6 +204,12 @@ class SubstituteBytes:
             return [_PIECE, request, index, bytes([data[0] ^ 1]) + data[1:] if wrong and data else data]
         if message[0] == _VOUCHED:
             return [_VOUCHED, message[1], self._voucher(list(message[2])), *message[3:]]
+        if message[0] == _PART:
+            _, request, offset, size, voucher = message
+            index, size_bytes = voucher[3], voucher[4]
+            data = _body(self._gets.get((device, request), ""), index * PIECE_BYTES + offset, size)
+            word = [*voucher[:5], _hash(voucher[1], size_bytes), voucher[6], bytes(64), b""]
+            return [_PART, request, offset, bytes([data[0] ^ 1]) + data[1:] if wrong else data, word]
         return message
 
     def _voucher(self, it: list[Any]) -> list[Any]:

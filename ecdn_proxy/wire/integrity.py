@@ -4,6 +4,9 @@ A piece is 32 KiB of a segment (the last one may be shorter). The fetcher signs 
 the bytes arrive, so that pieces can be given on before the segment is whole. The first batch carries the segment's
 head, the last batch its total length. Whoever holds a voucher can check it against the signer's certificate, which it
 contains, and can show it to a third machine.
+
+Where an encoder makes a segment while it is sent, a piece may take seconds to be whole. The fetcher then signs what it
+has of that piece (`PartVoucher`), again and again while it grows, and what is there can be given on as well.
 """
 
 from typing import Annotated, Literal
@@ -85,3 +88,41 @@ class Voucher(msgspec.Struct, frozen=True, array_like=True):
         """SHA-256 of piece number `index`, which must lie in `first … first + count - 1`."""
         at = (index - self.first) * HASH_BYTES
         return self.hashes[at : at + HASH_BYTES]
+
+
+class PartVoucher(msgspec.Struct, frozen=True, array_like=True):
+    """A signed hash of the beginning of a piece that is not whole yet.
+
+    `signature` is Ed25519 (RFC 8032) over `signed_bytes`. When the piece is whole, a `Voucher` speaks for it.
+    """
+
+    signer: ids.Device
+    key: ids.Key
+    generation: Annotated[str, Meta(min_length=1, max_length=64)]
+    """As in the vouchers of the same fetch."""
+    index: Annotated[int, Meta(ge=0, le=SEGMENT_BYTES_MAX // PIECE_BYTES)]
+    """The piece; everything before it is vouched for."""
+    size_bytes: Annotated[int, Meta(ge=1, lt=PIECE_BYTES)]
+    """How many of the piece's bytes there are."""
+    hash: Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+    """SHA-256 of them."""
+    head: SegmentHead | None
+    """The segment's, while no piece of it is whole."""
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+    certificate: Annotated[bytes, Meta(max_length=4_096)]
+    """The signer's certificate, DER."""
+
+    def signed_bytes(self, tenant: str) -> bytes:
+        """The bytes that are signed, the tenant among them."""
+        claim = (
+            "ecdn piece part 1",
+            tenant,
+            self.signer,
+            self.key,
+            self.generation,
+            self.index,
+            self.size_bytes,
+            self.hash,
+            self.head,
+        )
+        return msgspec.msgpack.encode(claim)

@@ -2,7 +2,7 @@
 
     session   Hello Watching Ping Pong Bye
     ledger    Ask → Granted | Follow | Redirect | GoAlone;  Progress Finished Held Dropped Shadow Keepers
-    transfer  Get → Noted? Awaiting* Vouched* Piece* End | Refused;  Cancel
+    transfer  Get → Noted? Awaiting* Vouched* Piece* Part* End | Refused;  Cancel
 
 Whoever asks chooses the `request` number; it means something on that link only. Golden frames and shapes in tests/wire
 hold every message of protocol 1. What may be added to them without a new protocol number stands in wire/version.
@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from ecdn_proxy.wire import ids
 from ecdn_proxy.wire.codec import decoder
-from ecdn_proxy.wire.integrity import PIECE_BYTES, SEGMENT_BYTES_MAX, Voucher
+from ecdn_proxy.wire.integrity import PIECE_BYTES, SEGMENT_BYTES_MAX, PartVoucher, Voucher
 
 Request = Annotated[int, Meta(ge=0, lt=2**32)]
 Lease = Annotated[int, Meta(ge=0, lt=2**62)]
@@ -276,6 +276,19 @@ class Piece(Message, frozen=True, tag=22):
     data: Annotated[bytes, Meta(max_length=PIECE_BYTES)]
 
 
+class Part(Message, frozen=True, tag=29):
+    """The next bytes of a piece that is not whole yet, of a segment that is made while it is sent.
+
+    The voucher speaks for the piece's beginning up to the end of these bytes. The whole piece follows when it is there.
+    """
+
+    request: Request
+    offset: Annotated[int, Meta(ge=0, lt=PIECE_BYTES)]
+    """Where in the piece the bytes begin: where those of the last Part ended, or 0."""
+    data: Annotated[bytes, Meta(min_length=1, max_length=PIECE_BYTES)]
+    voucher: PartVoucher
+
+
 class End(Message, frozen=True, tag=23):
     """All pieces that a Get asked for have been sent."""
 
@@ -300,10 +313,12 @@ class Cancel(Message, frozen=True, tag=25):
     """ElapsedMs from the first message of the answer until the asker had these pieces."""
 
 
+Transfer = Noted | Awaiting | Vouched | Piece | Part | End | Refused
+"""What answers a Get."""
 PeerMessage = (
     Hello | Watching | Ping | Pong | Bye
     | Ask | Granted | Follow | Redirect | GoAlone | Progress | Finished | Held | Dropped | Shadow | Keepers
-    | Get | Noted | Awaiting | Vouched | Piece | End | Refused | Cancel
+    | Get | Noted | Awaiting | Vouched | Piece | Part | End | Refused | Cancel
 )  # fmt: skip
 
 read_peer_message: Callable[[bytes | memoryview], PeerMessage] = decoder(PeerMessage)  # type: ignore[arg-type]  # a union is a type form

@@ -21,7 +21,7 @@ from ecdn_proxy.core.recording import (
 )
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, Follow, Get, Piece, Vouched
 
 ME = Contact("me", ("10.0.0.1",), 7688)
@@ -46,7 +46,7 @@ class Anybody:
     def certificate(self) -> bytes:
         return b"mine"
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         if self.refuses:
             raise PeerMisbehaved(self.refuses)
 

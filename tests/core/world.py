@@ -30,13 +30,13 @@ from ecdn_proxy.sim import origin as origin_side
 from ecdn_proxy.sim.coordinator import SimulatedCoordinator
 from ecdn_proxy.sim.host import Host
 from ecdn_proxy.sim.lan import Lan
-from ecdn_proxy.sim.links import NetworkCard, SharedLink
+from ecdn_proxy.sim.links import Flow, NetworkCard, SharedLink
 from ecdn_proxy.sim.origin import OriginResource, OriginResponse, respond
 from ecdn_proxy.sim.tracker import SeniorityTracker
 from ecdn_proxy.sim.virtual_clock import UTC_MINUS_NOW, VirtualClock
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
 
 UTC = UTC_MINUS_NOW
 STREAM = "ab" * 16
@@ -77,7 +77,7 @@ class Seal:
     def certificate(self) -> bytes:
         return self.device.encode()
 
-    def check(self, voucher: Voucher) -> None:
+    def check(self, voucher: Voucher | PartVoucher) -> None:
         key = self._seals.keys.get(voucher.signer)
         if key is None:
             raise PeerMisbehaved("an unknown signer")
@@ -101,6 +101,8 @@ class Answer:
     head_at: Instant | None = None
     ended_at: Instant | None = None
     data: bytearray = field(default_factory=bytearray)
+    came: list[tuple[Instant, int]] = field(default_factory=list)
+    """When how many bytes were there."""
     end: str = ""
     source: str = ""
     why: str = ""
@@ -116,6 +118,7 @@ class Answer:
         assert self.head_at is not None
         assert self.expected is None or self.expected.startswith(bytes(data), len(self.data))
         self.data += data
+        self.came.append((self.world.now, len(self.data)))
 
     def answer_finished(self) -> None:
         assert self.expected is None or len(self.data) == len(self.expected)
@@ -163,6 +166,10 @@ class Origin:
     """The CORS fields by the fields of the request."""
     heads: list[tuple[str, str, int]] = field(default_factory=list)
     """Which device asked for which URL, and with which status it was answered."""
+    chunks: tuple[int, float] | None = None
+    """A body is made while it is sent, as by an encoder: so many bytes each so many seconds, without length or ETag."""
+    stops_after_chunks: dict[int, int] = field(default_factory=dict)
+    """Chunks after which the n-th request's growing body says nothing more."""
     requests: list[tuple[Instant, str, str, int]] = field(default_factory=list)
     """When, by which device, for which URL, from which byte on."""
     at_once: dict[str, int] = field(default_factory=dict)
@@ -277,6 +284,8 @@ class World:
         self.answers: dict[int, Answer] = {}
         self.numbers: dict[int, int] = {}
         """Viewer -> the segment that it asked for."""
+        self.made_since: dict[str, Instant] = {}
+        """Growing segment, by its URL -> when its first chunk was made."""
         self.conditions: list[tuple[str, str, str]] = []
         self.log: list[str] = []
         self.tamper: Callable[[str, str, peer.PeerMessage], list[peer.PeerMessage]] | None = None
@@ -440,12 +449,49 @@ class World:
     # ---- what hosts want of their surroundings
 
     def fetch(self, host: Host, effect: events.FetchOrigin) -> None:
-        self.origin_side.answer(host, effect.fetch, self.origin.respond(self.now, host.device, effect))
+        nth, response = len(self.origin.requests), self.origin.respond(self.now, host.device, effect)
+        if self.origin.chunks is None:
+            self.origin_side.answer(host, effect.fetch, response)
+        else:
+            self._grow(host, effect.fetch, nth, response, *self.origin.chunks)
         url = effect.request.url
         asked = self._asked.setdefault(url, [])
         asked.append((host, effect.fetch))
         under_way = sum(fetch in one.fetches for one, fetch in asked)
         self.origin.at_once[url] = max(self.origin.at_once.get(url, 0), under_way)
+
+    def _grow(self, host: Host, fetch: int, nth: int, response: OriginResponse, size: int, every_s: float) -> None:
+        """Answer with a body that is made since somebody first asked for it; what was made before comes at once."""
+        resource = response.resource
+        flow = host.fetches[fetch] = Flow(self.origin_side.link, len(resource.body), lambda _: None, lambda _: None)
+        began_at = self.made_since.setdefault(resource.url, self.now + response.first_byte_s)
+        stops = self.origin.stops_after_chunks.get(nth)
+        headers = tuple(it for it in response.headers if it[0] not in ("content-length", "etag"))
+        chunks = [resource.body[at : at + size] for at in range(0, len(resource.body), size)]
+
+        def send(event: events.Event) -> None:
+            if flow.wanted:
+                host.feed(event)
+
+        def sends(data: bytes) -> None:
+            if flow.wanted:
+                resource.origin_bytes += len(data)
+                host.feed(events.OriginSent(fetch, data))
+
+        def ends() -> None:
+            if flow.wanted:
+                host.fetches.pop(fetch, None)
+                host.feed(events.OriginEnded(fetch))
+
+        def at(when: Instant) -> Instant:
+            return max(when, self.now + response.first_byte_s)
+
+        answered = events.OriginAnswered(fetch, 200, (*headers, ("transfer-encoding", "chunked")), UTC + self.now)
+        self.at(self.now + response.first_byte_s, lambda: send(answered))
+        for number, chunk in enumerate(chunks[:stops]):
+            self.at(at(began_at + number * every_s), functools.partial(sends, chunk))
+        if stops is None:
+            self.at(at(began_at + (len(chunks) - 1) * every_s), ends)
 
     def announce(self, host: Host) -> None:
         self.lan.announce(host)

@@ -5,7 +5,7 @@
 
 Bytes from the origin (`take_origin`) go to this machine's viewers at once, and to others when their piece is hashed and
 signed. A piece from a parent (`take_piece`) is released to nobody before it has been compared with its hash, which the
-fetcher signed.
+fetcher signed. So is a part of a piece (`take_part`), of a segment that is made while it is sent.
 """
 
 import math
@@ -14,13 +14,21 @@ from hashlib import sha256
 
 import msgspec
 
+from ecdn_proxy.core.download.open_piece import OpenPiece
 from ecdn_proxy.core.http.cacheability import is_strong
 from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.values import StoredSegment
-from ecdn_proxy.sansio.machine import Instant, impossible
+from ecdn_proxy.sansio.machine import Instant, earliest, impossible
 from ecdn_proxy.wire.faults import PeerMisbehaved
-from ecdn_proxy.wire.integrity import BATCH_PIECES_MAX, PIECE_BYTES, SEGMENT_BYTES_MAX, SegmentHead, Voucher
+from ecdn_proxy.wire.integrity import (
+    BATCH_PIECES_MAX,
+    PIECE_BYTES,
+    SEGMENT_BYTES_MAX,
+    PartVoucher,
+    SegmentHead,
+    Voucher,
+)
 
 
 class Contradiction(Exception):
@@ -49,6 +57,8 @@ class Assembly:
         self._seal = seal
         self.head: SegmentHead | None = None
         self.total_bytes: int | None = None
+        self.grew = False
+        """Its length was not known from the beginning: it was made while it was sent."""
         self.generation = ""
         self.pieces: list[bytes] = []
         self.vouchers: list[Voucher] = []
@@ -59,6 +69,8 @@ class Assembly:
         self._unsigned_since: Instant | None = None
         self._tail = bytearray()
         """The own fetch's bytes after its last whole piece."""
+        self.open_piece = OpenPiece(key, seal)
+        """What may be given to others of the piece after the last whole one, and what came of it from a parent."""
         self._overlap: list[bytes] = []
         """Pieces that are here and that the own fetch brings once more: compared, not taken."""
         self._claimed: list[bytes] = []
@@ -118,7 +130,7 @@ class Assembly:
     @property
     def available_bytes(self) -> int:
         """Bytes, from the first on, that this machine's viewers may have."""
-        return self._piece_bytes() + (0 if self._overlap else len(self._tail))
+        return self._piece_bytes() + (0 if self._overlap else len(self._tail or self.open_piece.data))
 
     @property
     def resumable(self) -> bool:
@@ -136,8 +148,8 @@ class Assembly:
         for piece in self.pieces[index:]:
             yield piece[offset:] if offset else piece
             offset = 0
-        if self._tail and not self._overlap and start < self.available_bytes:
-            yield bytes(self._tail[max(0, start - self._piece_bytes()) :])
+        if start < self.available_bytes and (rest := self._tail or self.open_piece.data) and not self._overlap:
+            yield bytes(rest[max(0, start - self._piece_bytes()) :])
 
     def body(self) -> bytes:
         """The whole segment."""
@@ -189,6 +201,7 @@ class Assembly:
             raise Contradiction("the origin's length differs from what was vouched for")
         self._claimed = self._hashes[len(self.pieces) :]
         del self._hashes[len(self.pieces) :]
+        self._loose = max(self._loose, self.open_piece.closed(), key=len)
         self._tail.clear()
         self._origin_at = first_byte
 
@@ -196,14 +209,20 @@ class Assembly:
         """The own fetch is over or given up: part of a piece may have reached a viewer, but is of no use to others."""
         if not self._overlap:
             self._loose = max(self._loose, bytes(self._tail), key=len)
+            self.open_piece.closed()
         self._tail.clear()
         self._overlap = []
         self.sign_now()
 
     def _may_replace(self, head: SegmentHead) -> None:
+        """Another fetch's head: what one of the two does not say is no difference.
+
+        An origin that sends a segment while it is made may know its length, and its validator, only when it is whole.
+        """
         if self.announced and self.head is not None:
-            before = (self.head.total_bytes, self.head.etag, self.head.content_type)
-            if before != (head.total_bytes, head.etag, head.content_type):
+            said = ((self.head.total_bytes, head.total_bytes), (self.head.etag, head.etag))
+            differs = any(one != other for one, other in said if one is not None and other is not None)
+            if differs or self.head.content_type != head.content_type:
                 raise Contradiction("there is another version of this segment now")
 
     def _continues(self, piece: bytes) -> None:
@@ -238,6 +257,9 @@ class Assembly:
             shared = min(len(self._loose), len(self._tail))
             if self._tail[:shared] != self._loose[:shared]:
                 raise Contradiction("the rest of this segment belongs to another version of it")
+        if self.total_bytes is None and not self._overlap:
+            self.grew = True
+            self.open_piece.came(now)
 
     def end_origin(self, now: Instant) -> None:
         """The own fetch ended where its headers said.
@@ -268,6 +290,7 @@ class Assembly:
         if self._claimed and self._claimed.pop(0) != digest:
             raise Contradiction("the origin's bytes differ from what a neighbour vouched for")
         self._continues(piece)
+        self.open_piece.closed()
         self.pieces.append(piece)
         self._hashes.append(digest)
         self._unsigned += 1
@@ -277,8 +300,15 @@ class Assembly:
             self._sign(last=self.total_bytes == self._piece_bytes())
 
     def sign_due_at(self, wait_s: float) -> Instant | None:
-        """When a batch that is not full must be signed all the same; None when all is signed."""
-        return None if self._unsigned_since is None else self._unsigned_since + wait_s
+        """When a batch that is not full, or a part of a piece, must be signed all the same; None when all is signed."""
+        batch_at = None if self._unsigned_since is None else self._unsigned_since + wait_s
+        return earliest([batch_at, self.open_piece.settles_at()])
+
+    def sign_due(self, now: Instant) -> None:
+        """Sign what has been hashed so far, and the piece that is not whole if nothing more of it comes just now."""
+        self.sign_now()
+        if (settles_at := self.open_piece.settles_at()) is not None and settles_at <= now:
+            self.open_piece.sign(len(self.pieces), bytes(self._tail), self.generation, self.head, now)
 
     def sign_now(self) -> None:
         """Sign what has been hashed so far."""
@@ -353,24 +383,11 @@ class Assembly:
         if voucher.first > len(self._hashes):
             raise PeerMisbehaved(f"a voucher for pieces from {voucher.first} on before that for {len(self._hashes)}")
         self._seal.check(voucher)
-        if not self.pieces and voucher.first == 0 and voucher.generation != self.generation:
-            # no piece of the other version was released: take this one from its beginning
-            if voucher.head is not None:
-                self._may_replace(voucher.head)
-            self.vouchers.clear()
-            self._hashes.clear()
-            self._agrees.clear()
-            self.head, self.total_bytes = None, None
         if _confirms(voucher) and self.head is not None and voucher.generation in self._agrees:
             self.head = voucher.head
             self.vouchers.append(voucher)
             return
-        if self.head is None:
-            if voucher.head is None or voucher.first:
-                raise PeerMisbehaved("a first voucher without the segment's head")
-            self.head, self.total_bytes, self.generation = voucher.head, voucher.head.total_bytes, voucher.generation
-        if voucher.first and voucher.generation not in self._agrees:
-            raise Contradiction("a neighbour goes on with another version of this segment")
+        self._begin(voucher, voucher.first)
         self._compare(voucher)
         known = len(self._hashes) - voucher.first
         self._learn_total(voucher)
@@ -383,6 +400,45 @@ class Assembly:
         if self.total_bytes is not None and len(self._hashes) > piece_count(self.total_bytes):
             raise PeerMisbehaved("vouchers for more pieces than the segment has")
         self.vouchers.append(voucher)
+
+    def _begin(self, voucher: Voucher | PartVoucher, first: int) -> None:
+        """A neighbour's word for pieces, or a part, from piece `first` on: it begins a version or goes on with one."""
+        if not self.pieces and first == 0 and voucher.generation != self.generation:
+            # no piece of the other version was released: take this one from its beginning
+            if voucher.head is not None:
+                self._may_replace(voucher.head)
+            self.vouchers.clear()
+            self._hashes.clear()
+            self._agrees.clear()
+            self.head, self.total_bytes = None, None
+            self._loose = max(self._loose, self.open_piece.closed(), key=len)
+        if self.head is None:
+            if voucher.head is None or first:
+                raise PeerMisbehaved("a first voucher without the segment's head")
+            self.head, self.total_bytes, self.generation = voucher.head, voucher.head.total_bytes, voucher.generation
+        if first and voucher.generation not in self._agrees:
+            raise Contradiction("a neighbour goes on with another version of this segment")
+
+    def take_part(self, offset: int, data: bytes, voucher: PartVoucher) -> None:
+        """A parent's part of the next piece; parts come in order, and begin anew with another fetch's.
+
+        Raises:
+            PeerMisbehaved: wrong signature, wrong key, not the next piece, or wrong bytes.
+            Contradiction: it speaks of other bytes than those that are here.
+        """
+        if voucher.key != self.key or voucher.index != len(self.pieces):
+            raise PeerMisbehaved(f"a part of piece {voucher.index} came when {len(self.pieces)} was next")
+        self._seal.check(voucher)
+        self._begin(voucher, voucher.index)
+        if self.total_bytes is not None and voucher.index * PIECE_BYTES + voucher.size_bytes > self.total_bytes:
+            raise PeerMisbehaved("a part that goes beyond the segment's end")
+        if not offset:
+            self._loose = max(self._loose, self.open_piece.closed(), key=len)
+        self.open_piece.take(offset, data, voucher)
+        shared = min(len(self._loose), voucher.size_bytes)
+        if self.open_piece.data[:shared] != self._loose[:shared]:
+            self.open_piece.closed()
+            raise Contradiction("a part belongs to another version of this segment")
 
     def _learn_total(self, voucher: Voucher) -> None:
         total = voucher.total_bytes
@@ -421,6 +477,7 @@ class Assembly:
             raise PeerMisbehaved(f"piece {index} has {len(data)} bytes")
         if sha256(data).digest() != self._hashes[index]:
             raise PeerMisbehaved(f"piece {index} does not match its signed hash")
+        self._loose = max(self._loose, self.open_piece.closed(), key=len)
         self._continues(data)
         self.pieces.append(data)
 

@@ -49,8 +49,20 @@ from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseG
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.core.values import Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest, impossible
-from ecdn_proxy.wire.integrity import Voucher
-from ecdn_proxy.wire.peer import Awaiting, End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
+from ecdn_proxy.wire.integrity import PIECE_BYTES
+from ecdn_proxy.wire.peer import (
+    Awaiting,
+    End,
+    Follow,
+    GoAlone,
+    Granted,
+    Noted,
+    Part,
+    Piece,
+    Redirect,
+    Transfer,
+    Vouched,
+)
 
 REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
@@ -352,51 +364,65 @@ class Download:
         """Whether a transfer message belongs to the current parent, or to the one in reserve."""
         return self._parents.is_answer(device, request)
 
-    def peer_said(self, message: Noted | Awaiting | Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, message: Transfer, now: Instant) -> None:
         """The parent, or the neighbour in reserve, sent something.
 
         Raises:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
         self._parents.parent_spoke()
-        if isinstance(message, Noted):
-            return
-        if isinstance(message, Awaiting):
-            if self._stage is Stage.FOLLOWING:  # of one in reserve it says nothing new: the own fetch waits too
-                self.timeouts.source_awaits(now)
-            return
-        confirms = self._origin.is_conditional
-        if self._stage is Stage.FETCHING and isinstance(message, Vouched | Piece) and not confirms:
-            if isinstance(message, Vouched) and not self._leads(message.voucher):
-                return
+        match message:
+            case Noted():
+                pass
+            case Awaiting():
+                if self._stage is Stage.FOLLOWING:  # of one in reserve it says nothing new: the own fetch waits too
+                    self.timeouts.source_awaits(now)
+            case _:
+                if self._listens_to(message, now):
+                    self._take(message, now)
+
+    def _listens_to(self, message: Vouched | Piece | Part | End | Refused, now: Instant) -> bool:
+        """Whether what the neighbour sends is taken; one in reserve takes the place of an own fetch that is behind."""
+        fetches = self._stage is Stage.FETCHING and not self._origin.is_conditional
+        if fetches and isinstance(message, Vouched | Piece | Part):
+            if not self._leads(message):
+                return False
             self._end_fetch("cancelled", 0, "a neighbour had it before the origin began", now)
             self._follow_reserve(now)
         if self._stage is Stage.FOLLOWING:  # a refusal by the one in reserve says nothing of the origin
             self.timeouts.source_spoke(now)
+        return True
+
+    def _take(self, message: Vouched | Piece | Part | End | Refused, now: Instant) -> None:
+        """What the neighbour sends goes into the assembly, and from there to those who wait, if the gate is open."""
         try:
             if isinstance(message, Vouched) and self._gate.is_other_version(message.voucher, self.assembly):
                 raise Contradiction("the neighbour has another version of this segment")
             is_going_on = self._parents.take_message(message, self.assembly, now)
         except Contradiction as error:
-            if self._gate.is_open:
-                self._contradicted(error.why, now)
-            elif self._stage is Stage.FOLLOWING:
-                self._begin_anew()
-                self._parents.request_all_again(now)
-            else:  # the origin is being asked about the copy that is here
-                self._parents.cancel_parent()
+            self._neighbour_differs(error.why, now)
             return
         if not is_going_on:
             self.parent_lost(now)
             return
-        if isinstance(message, Vouched):
+        if isinstance(message, Vouched | Part):
             self._look_at_copy(now)
         if self.assembly.complete and not self._gate.is_open and isinstance(message, End):
             self._parents.parent_gave_all()
-        if isinstance(message, Piece):
+        if isinstance(message, Piece | Part):
             self.timeouts.body_began(now)
             self.timeouts.parent_was_good()
         self._deliver(now)
+
+    def _neighbour_differs(self, why: str, now: Instant) -> None:
+        """The neighbour has another version than the one that is here; before the gate opened nobody has had a byte."""
+        if self._gate.is_open:
+            self._contradicted(why, now)
+        elif self._stage is Stage.FOLLOWING:
+            self._begin_anew()
+            self._parents.request_all_again(now)
+        else:  # the origin is being asked about the copy that is here
+            self._parents.cancel_parent()
 
     # ---- may the copy be used?
 
@@ -447,9 +473,15 @@ class Download:
             self._end_fetch("cancelled", 0, "the neighbour whose copy was confirmed is gone", now)
             self._ask("parent lost", now)
 
-    def _leads(self, voucher: Voucher) -> bool:
+    def _leads(self, message: Vouched | Piece | Part) -> bool:
         """Whether a neighbour has or gets more than is here; what it had from this machine it can vouch for as well."""
-        return voucher.first + voucher.count > self.assembly.next_piece()
+        match message:
+            case Vouched(voucher=voucher):
+                return voucher.first + voucher.count > self.assembly.next_piece()
+            case Part(voucher=part):
+                return part.index * PIECE_BYTES + part.size_bytes > self.assembly.available_bytes
+            case Piece():
+                return True
 
     # ---- fetching from the origin
 
@@ -584,6 +616,7 @@ class Download:
         assembly, viewers = self.assembly, self.viewers
         if assembly.head is None or not self._gate.is_open:
             return
+        self.timeouts.grows = assembly.total_bytes is None
         self.timeouts.bytes_arrived(assembly.available_bytes, now)
         viewers.deliver(assembly, self._source(), self.why, came)
         assembly.announced = assembly.announced or viewers.any_answered()
@@ -635,7 +668,7 @@ class Download:
         """Do what has become due."""
         timeouts = self.timeouts
         if (sign_at := self.assembly.sign_due_at(self._context.limits.batch_wait_s)) is not None and sign_at <= now:
-            self.assembly.sign_now()
+            self.assembly.sign_due(now)
         if self._stage is Stage.FETCHING:
             self._look_at_origin(now)
         elif timeouts.give_up_at() <= now:
@@ -653,7 +686,7 @@ class Download:
             self._origin.report_waiting(self.assembly.available_bytes, now)
         if self.timeouts.origin_silent_at() <= now:
             self._lease_request = None
-            if self.timeouts.awaits_origin():
+            if self.timeouts.thought_for_minutes():
                 self._origin.tries = ORIGIN_TRIES_MAX  # it had minutes: nobody here asks it again
             elif self.timeouts.origin_was_silent():
                 self._origin.tries -= 1

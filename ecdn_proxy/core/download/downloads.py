@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from ecdn_proxy.core.download.cache import Cache, age_of
 from ecdn_proxy.core.download.download import Download
+from ecdn_proxy.core.download.gaps import Gaps
 from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.slack import Cadence
 from ecdn_proxy.core.download.stages import Stage
@@ -38,7 +39,7 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest
-from ecdn_proxy.wire.peer import Awaiting, End, Follow, GoAlone, Granted, Noted, Piece, Redirect, Refused, Vouched
+from ecdn_proxy.wire.peer import Follow, GoAlone, Granted, Redirect, Transfer
 
 _PRIVATE_REMEMBERED = 256
 """Renditions that are known not to be shared; the one noted first is forgotten first."""
@@ -55,6 +56,7 @@ class Downloads:
         self._uploads = uploads
         self._announcements = announcements
         self._cadence = Cadence(context.limits)
+        self._gaps = Gaps()
         self._by_key: dict[str, Download] = {}
         self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
 
@@ -89,6 +91,7 @@ class Downloads:
                 self._pass_on(event, "too many segments are being fetched at once")
                 return
             download = self._new(event.key, event.stream, now)
+            download.timeouts.gap_s = self._gaps.allowed_s(event.stream, event.rendition, event.duration_s)
             download.want(event, slack_s, now)
             joining = self._announcements.joining(download.stream, now)
             if stored is not None:
@@ -189,6 +192,8 @@ class Downloads:
             case Arrived(stored, from_disk=False, fetched=fetched):
                 if wanted is not None:
                     self._uploads.uplink.plays(len(stored.body), wanted.duration_s)
+                    if download.assembly.grew:
+                        self._gaps.learn(wanted.stream, wanted.rendition, download.timeouts.longest_gap_s)
                 self._cache.put(stored)
                 self._announcements.completed(download.key, download.stream, now, fetched=fetched)
             case Arrived():
@@ -224,7 +229,7 @@ class Downloads:
             case OriginFailed(why=why):
                 download.origin_failed(why, now)
 
-    def peer_said(self, device: str, message: Noted | Awaiting | Vouched | Piece | End | Refused, now: Instant) -> None:
+    def peer_said(self, device: str, message: Transfer, now: Instant) -> None:
         """A part of a transfer to here.
 
         Raises:

@@ -11,7 +11,7 @@ from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.peer import Cancel, Contact, End, Get, Piece, Refused, Vouched
+from ecdn_proxy.wire.peer import Cancel, Contact, End, Get, Part, Piece, Refused, Vouched
 
 CANCEL_AFTER_MS_MAX = 3_600_000
 """The longest time that a `Cancel` can tell."""
@@ -79,7 +79,7 @@ class Parents:
         """Whether the current parent has not said a word."""
         return self.current is not None and self._is_mute
 
-    def take_message(self, message: Vouched | Piece | End | Refused, assembly: Assembly, now: Instant) -> bool:
+    def take_message(self, message: Vouched | Piece | Part | End | Refused, assembly: Assembly, now: Instant) -> bool:
         """The current parent answered what it was asked; False when no more will come of it, but more is missing.
 
         Raises:
@@ -91,6 +91,9 @@ class Parents:
         match message:
             case Piece(index=index, data=data):
                 assembly.take_piece(index, data)
+            case Part(offset=offset, data=data, voucher=part_voucher):
+                assembly.take_part(offset, data, part_voucher)
+                self._note_arriving(assembly, now)
             case Vouched(voucher=voucher, origin_kbps=kbps):
                 assembly.origin_kbps = kbps
                 assembly.take_voucher(voucher)
@@ -117,6 +120,13 @@ class Parents:
         assembly.note_age(
             CopyAge(made_at, heard_at, number), is_arriving=not said.idle_ms, date_utc=utc - said.age_ms / 1000
         )
+
+    def _note_arriving(self, assembly: Assembly, now: Instant) -> None:
+        """Parts are sent of what the origin is still sending: it is as new as can be."""
+        head = assembly.head
+        assert head is not None, "the first part brings the head"
+        made_at = now - max(0.0, self._context.utc(now) - head.date_utc)
+        assembly.note_age(CopyAge(made_at, now, assembly.age.number), is_arriving=True, date_utc=head.date_utc)
 
     def parent_failed(self) -> None:
         """The current parent failed; it is asked no more."""

@@ -31,6 +31,8 @@ ORIGIN_THINKS_S = 300.0
 be at the end of its queue, and its answer is the same for everybody."""
 SAY_SO_S = 0.2
 """How often a machine that rightly waits for the origin says so: less than `silence_s`, its children's patience."""
+SAY_SO_IN_BODY_S = 0.1
+"""When it says so first in the middle of a body: the last bytes may have been told of 0.1 s (`progress_s`) before."""
 SAY_SO_FIRST_S = 0.25
 """When it says so first: before a lease or a child's patience can end (`first_byte_grace_s`). Most begin to come by
 then, and cost no word."""
@@ -65,10 +67,16 @@ class Timeouts:
         """
         self._limits = limits
         self.give_up_s = GIVE_UP_S * (1.0 + spread)
-        self._heard_at = self._chosen_at = self._arrived_at = now
+        self._heard_at = self._chosen_at = self._arrived_at = self._bytes_at = now
         self._body_began_at: Instant | None = None
         self._reached = False
         """The origin has the request of the own fetch."""
+        self.grows = False
+        """The body is made while it is sent: nobody says how long it is."""
+        self.gap_s = ORIGIN_SILENCE_S
+        """How long such a body may pause, by the cadence of its rendition (`gaps`)."""
+        self.longest_gap_s = 0.0
+        """How long it paused."""
         self._fetch_began_at = now
         self._said_so_at: Instant = -SAY_SO_S
         self._has_word = False
@@ -89,9 +97,11 @@ class Timeouts:
 
     def body_began(self, now: Instant) -> None:
         """The source in hand sent bytes of the body."""
-        self._heard_at = now
         if self._body_began_at is None:
             self._body_began_at = now
+        else:
+            self.longest_gap_s = max(self.longest_gap_s, now - self._bytes_at)
+        self._heard_at = self._bytes_at = now
 
     def origin_reached(self) -> None:
         """The origin has the request of the own fetch."""
@@ -165,7 +175,10 @@ class Timeouts:
 
     def _parent_wait_s(self, usual_first_byte_s: float) -> float:
         limits = self._limits
-        wait = usual_first_byte_s + limits.first_byte_grace_s if self._body_began_at is None else limits.silence_s
+        if self._body_began_at is None:
+            wait = usual_first_byte_s + limits.first_byte_grace_s
+        else:
+            wait = limits.silence_s * (2 if self.grows else 1)
         return min(wait * self._parent_wait_times, PARENT_WAIT_MAX_S)
 
     def link_due_at(self) -> Instant:
@@ -179,7 +192,7 @@ class Timeouts:
         """
         limits = self._limits
         if self._body_began_at is not None:
-            at = self._heard_at + limits.silence_s + limits.progress_s
+            at = self._heard_at + (self.gap_s if self.grows else limits.silence_s + limits.progress_s)
         else:
             at = self._heard_at + usual_first_byte_s + limits.first_byte_grace_s
             if soft is not None:
@@ -192,21 +205,31 @@ class Timeouts:
         return max(quiet_from, self._looked_around_at + again_s)
 
     def awaits_origin(self) -> bool:
-        """Whether the own fetch has a good connection and waits for the first byte: asking again would not help."""
-        return self._reached and self._body_began_at is None
+        """Whether the own fetch has a good connection and waits: for the first byte, or the next of a growing body."""
+        return self._reached and (self._body_began_at is None or self.grows)
 
     def say_so_at(self) -> Instant | None:
         """When those who wait for this machine are told that it waits for the origin; None when it does not."""
         if not self.awaits_origin():
             return None
-        return max(self._fetch_began_at + SAY_SO_FIRST_S, self._said_so_at + SAY_SO_S)
+        if self._body_began_at is None:
+            return max(self._fetch_began_at + SAY_SO_FIRST_S, self._said_so_at + SAY_SO_S)
+        at = max(self._heard_at + SAY_SO_IN_BODY_S, self._said_so_at + SAY_SO_S)
+        return at if at <= self._heard_at + self.gap_s else None
 
     def origin_silent_at(self) -> Instant:
         """When the own fetch has been silent for too long."""
-        if self.awaits_origin():
-            return self._heard_at + ORIGIN_THINKS_S
-        silence_s = ORIGIN_REACH_S if self._body_began_at is None else ORIGIN_SILENCE_S
+        if self._body_began_at is None:
+            if self._reached:
+                return self._heard_at + ORIGIN_THINKS_S
+            silence_s = ORIGIN_REACH_S
+        else:
+            silence_s = max(ORIGIN_SILENCE_S, self.gap_s) if self.grows else ORIGIN_SILENCE_S
         return self._heard_at + silence_s * self._origin_wait_times
+
+    def thought_for_minutes(self) -> bool:
+        """Whether the origin, which has been silent for too long, had the request all the time."""
+        return self._reached and self._body_began_at is None
 
     def give_up_at(self) -> Instant:
         """When this machine fetches by itself."""
@@ -235,7 +258,9 @@ class Timeouts:
         return None if at is None else max(at, self._chosen_at + PARENT_TRIAL_S)
 
     def is_late(self, deadline: Deadline, available_bytes: int, total_bytes: int | None, now: Instant) -> bool:
-        """Whether the rest comes after it is needed, as far as can be said."""
+        """Whether the rest comes after it is needed, as far as can be said: nothing can of a body that grows."""
+        if self.grows and self._body_began_at is not None:
+            return False
         need = deadline(1.0)
         total = None if total_bytes is None else total_bytes - self._had_bytes
         finish = finishes_at(available_bytes - self._had_bytes, total, self._body_began_at, now)

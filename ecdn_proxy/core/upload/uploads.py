@@ -19,8 +19,8 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.parent_choice import fan_out
 from ecdn_proxy.core.upload.uplink import WINDOW_S, Uplink, fair_share
 from ecdn_proxy.sansio.machine import Instant
-from ecdn_proxy.wire.integrity import PIECE_BYTES, Voucher
-from ecdn_proxy.wire.peer import Awaiting, End, Get, Piece, Refused, Vouched
+from ecdn_proxy.wire.integrity import PIECE_BYTES, PartVoucher, Voucher
+from ecdn_proxy.wire.peer import Awaiting, End, Get, Part, Piece, Refused, Vouched
 
 FAN_OUT_SLACK = 2
 """Children beyond the fan-out that are still served: homes that do not know of each other may both have sent some."""
@@ -78,6 +78,10 @@ class Servable:
     """For how long the origin has said nothing of it, as `Vouched` tells it."""
     number: int = -1
     """The place at which it was listed, as `Vouched` tells it."""
+    part: PartVoucher | None = None
+    """Speaks for what there is of the piece after those, of a segment that is made while it is sent."""
+    part_data: bytes | bytearray = b""
+    """That much of the piece."""
 
 
 @dataclass(slots=True)
@@ -91,6 +95,8 @@ class Child:
     end_piece: int | None
     """The piece after the last that it wants; None: it wants all."""
     vouchers_sent: int = 0
+    part: tuple[int, str, int] = (0, "", 0)
+    """The piece of which it had a part, by which fetch, and how many bytes."""
     first_piece: int = 0
     sent: list[tuple[Instant, int]] = field(default_factory=list)
     """At each of these times, how many pieces had been sent to it in all."""
@@ -206,9 +212,10 @@ class Uploads:
 
     def begin_anew(self, key: str) -> None:
         """What was here of a segment is void: those who have had some of it must ask again."""
-        for child in [it for it in self._children if it.key == key and it.vouchers_sent]:
+        for child in [it for it in self._children if it.key == key and (it.vouchers_sent or it.part[2])]:
             self._context.send(child.device, Refused(child.request, "lost"))
             self._children.remove(child)
+
     def tell_awaited(self, key: str) -> None:
         """Tell all children of a segment that its fetcher waits for the origin, and rightly so."""
         for child in self._children:
@@ -265,10 +272,24 @@ class Uploads:
             if link.kind == "webrtc":
                 self.sent_webrtc_bytes += len(data)
             return True
+        self._send_part(child, offer, now)
         if offer.whole or child.next_piece == child.end_piece:
             self._context.send(child.device, End(child.request))
             self._end(child, now)
         return False
+
+    def _send_part(self, child: Child, offer: Servable, now: Instant) -> None:
+        """Send what there is of the piece that is not whole yet, beyond what the child had of it."""
+        voucher = offer.part
+        if voucher is None or not voucher.index == offer.pieces == child.next_piece != child.end_piece:
+            return
+        index, generation, had = child.part
+        begin = had if (index, generation) == (voucher.index, voucher.generation) else 0
+        if begin < voucher.size_bytes and self._bucket.take(voucher.size_bytes - begin, now):
+            data = bytes(offer.part_data[begin:])
+            self._context.send(child.device, Part(child.request, begin, data, voucher))
+            child.part = voucher.index, voucher.generation, voucher.size_bytes
+            self.sent_bytes += len(data)
 
     def _send_vouchers(self, child: Child, offer: Servable) -> None:
         for voucher in offer.vouchers[child.vouchers_sent :]:
