@@ -83,6 +83,8 @@ class Assembly:
         """Generations whose hashes have been compared from the first piece on."""
         self.origin_kbps = 0
         """Kilobits a second at which the origin gives the segment to whoever fetches it; 0 while that is not known."""
+        self.disputed = ""
+        """Why this machine's own fetch alone counts, whatever neighbours say; "" while sources agree."""
         self.announced = False
         """A viewer has been told the head: another version can no longer take this one's place."""
         self.age = CopyAge(-math.inf, -math.inf)
@@ -135,7 +137,7 @@ class Assembly:
     @property
     def resumable(self) -> bool:
         """Whether the origin may be asked for the rest only (RFC 9110 section 15.3.7: same strong validator)."""
-        return self.head is not None and is_strong(self.head.etag) and self.total_bytes is not None
+        return bool(self.head and is_strong(self.head.etag) and self.total_bytes is not None and not self.disputed)
 
     def _piece_bytes(self) -> int:
         if not self.pieces:
@@ -199,11 +201,16 @@ class Assembly:
             self._unsigned = 0
         elif head.total_bytes is not None and self.total_bytes not in (None, head.total_bytes):
             raise Contradiction("the origin's length differs from what was vouched for")
-        self._claimed = self._hashes[len(self.pieces) :]
+        self._claimed = [] if self.disputed else self._hashes[len(self.pieces) :]
         del self._hashes[len(self.pieces) :]
         self._loose = max(self._loose, self.open_piece.closed(), key=len)
         self._tail.clear()
         self._origin_at = first_byte
+
+    def dispute(self, why: str) -> None:
+        """Sources differ: what neighbours vouched for, and nobody has had, counts no more; the own fetch goes on."""
+        self.disputed = why
+        self._claimed.clear()
 
     def stop_origin(self) -> None:
         """The own fetch is over or given up: part of a piece may have reached a viewer, but is of no use to others."""
@@ -240,6 +247,7 @@ class Assembly:
             Contradiction: they differ from bytes that were vouched for, or exceed the length announced.
         """
         self._origin_at += len(data)
+        self._settle_length(at_least=self._origin_at)
         if self._origin_at > (SEGMENT_BYTES_MAX if self.total_bytes is None else self.total_bytes):
             raise Contradiction("the origin sent more bytes than it announced, or than a segment may have")
         at = 0
@@ -267,14 +275,24 @@ class Assembly:
         Raises:
             Contradiction: it did not end where what is here ends.
         """
+        self._settle_length(exactly=self._origin_at)
         if self.total_bytes is not None and self._origin_at != self.total_bytes:
             raise Contradiction("the origin's body is shorter than what was vouched for")
         if self._tail:
             self._cut(now)
-        if self._overlap or self._claimed:
-            raise Contradiction("the origin's body is shorter than what is here or was vouched for")
+        if self._overlap:
+            raise Contradiction("the origin's body is shorter than what is here")
+        if self._claimed:
+            self.dispute("the origin's body is shorter than what a neighbour vouched for")
         self.total_bytes = self._origin_at
         self._sign(last=True)
+
+    def _settle_length(self, *, at_least: int = 0, exactly: int | None = None) -> None:
+        """Forget a length that neighbours vouched for and the own fetch does not have, if no viewer was told of it."""
+        total, told = self.total_bytes, self.head is not None and self.head.total_bytes is not None
+        if total is not None and not told and (at_least > total or exactly not in (None, total)):
+            self.dispute("the origin's body has another length than neighbours vouched for")
+            self.total_bytes = None
 
     def _cut(self, now: Instant) -> None:
         piece = bytes(self._tail)
@@ -288,7 +306,7 @@ class Assembly:
             return
         digest = sha256(piece).digest()
         if self._claimed and self._claimed.pop(0) != digest:
-            raise Contradiction("the origin's bytes differ from what a neighbour vouched for")
+            self.dispute("the origin's bytes differ from what a neighbour vouched for")
         self._continues(piece)
         self.open_piece.closed()
         self.pieces.append(piece)

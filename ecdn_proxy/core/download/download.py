@@ -7,7 +7,7 @@
     OriginFetch    this machine's own fetch from the origin      Parents    the neighbours that it is read from
     LeaseRequest   the question to the ledger: fetch or read?    Timeouts   how long each source is waited for
 
-Where it stands is its stage. `stages.TRANSITIONS` holds every step from one stage to the next; `_enter` alone takes it.
+Where it stands is its stage. `stages.TRANSITIONS` holds every step from one stage to the next; `enter` alone takes it.
 
     begin(), begin_errand()              for a viewer here; for a neighbour that sent for it
     want(), viewer_left(), child_left()  viewers and children come and go; no one's leaving cancels what others wait for
@@ -40,7 +40,7 @@ from ecdn_proxy.core.download.origin_fetch import (
 )
 from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.parents import Parents
-from ecdn_proxy.core.download.stages import TRANSITIONS, UNDER_WAY, Stage, Work
+from ecdn_proxy.core.download.stages import UNDER_WAY, Stage, Staged, Work
 from ecdn_proxy.core.download.timeouts import Timeouts
 from ecdn_proxy.core.download.viewers import Viewers
 from ecdn_proxy.core.events import AbortOrigin, Load, OriginAnswered, Wanted
@@ -48,7 +48,7 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.swarm.membership import rendezvous
 from ecdn_proxy.core.values import Source, StoredSegment
-from ecdn_proxy.sansio.machine import Instant, earliest, impossible
+from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import (
     Awaiting,
@@ -60,6 +60,7 @@ from ecdn_proxy.wire.peer import (
     Part,
     Piece,
     Redirect,
+    Refused,
     Transfer,
     Vouched,
 )
@@ -68,13 +69,14 @@ REASKS_MAX = 12
 """A key that has been asked about this often is not to be had by sharing: this machine fetches it."""
 
 
-class Download:
+class Download(Staged):
     """The download of one key. Once it has ended, `outcome` says what is left of it, and the node forgets it."""
 
     def __init__(
         self, context: NodeContext, key: str, stream: str, now: Instant, is_unsettled: Callable[[str, Instant], bool]
     ) -> None:
         """Ask for nothing yet; `is_unsettled` says whether a stream's committee changed a moment ago."""
+        super().__init__()
         self._context = context
         self.key = key
         self.stream = stream
@@ -88,7 +90,6 @@ class Download:
         """What is left of the download; None while it goes on."""
         self.assembly = Assembly(key, context.seal)
         self.viewers = Viewers(context.out, key, stream)
-        self._stage = Stage.NEW
         self._origin = OriginFetch(context, key, stream)
         self._parents = Parents(context, key, stream)
         self.timeouts = Timeouts(context.limits, 1.0 - rendezvous(context.me.device, key) / 2**64, now)
@@ -105,30 +106,10 @@ class Download:
 
     # ---- its stage
 
-    @property
-    def stage(self) -> Stage:
-        """Where the download stands."""
-        return self._stage
-
-    @property
-    def ended(self) -> bool:
-        """Whether the download is over."""
-        return self._stage is Stage.ENDED
-
-    def _enter(self, stage: Stage) -> None:
-        """Go on to another stage; nothing else writes the stage.
-
-        Raises:
-            Impossible: the table does not hold this step.
-        """
-        if stage not in TRANSITIONS[self._stage]:
-            impossible(f"a download that goes from {self._stage.name} to {stage.name}")
-        self._stage = stage
-
     def _end(self, outcome: Outcome) -> None:
         self._lease_request = None
         self.outcome = outcome
-        self._enter(Stage.ENDED)
+        self.enter(Stage.ENDED)
 
     def under_way(self) -> frozenset[Work]:
         """What is open now, of all that a stage may have under way."""
@@ -154,16 +135,16 @@ class Download:
         """Bring the segment here for a viewer; while `joining`, the neighbours' names may still come in a moment."""
         if on_disk:
             self._context.out.append(Load(self.key))
-            self._enter(Stage.LOADING)
+            self.enter(Stage.LOADING)
         elif joining:
-            self._enter(Stage.JOINING)
+            self.enter(Stage.JOINING)
         else:
             self._ask("first", now)
 
     def begin_errand(self, home: str, now: Instant) -> None:
         """Bring the segment here for a neighbour only: the home that sent the neighbour knows whom to read it from."""
         self._asks += 1
-        self._enter(Stage.ASKING)
+        self.enter(Stage.ASKING)
         self._request_lease("first", now, at=home, unsettled=False)
 
     def disk_answered(self, stored: StoredSegment | None, now: Instant, *, joining: bool) -> None:
@@ -222,7 +203,7 @@ class Download:
     def _ask(self, reason: Reason, now: Instant, rather_not: str | None = None) -> None:
         """Ask the key's home what to do; `rather_not` as `besides` in `Parents.avoided`."""
         self._asks += 1
-        self._enter(Stage.ASKING)
+        self.enter(Stage.ASKING)
         if self._asks > REASKS_MAX:
             self._fetch_regardless("no neighbour could serve it after many tries", now)
             return
@@ -306,7 +287,7 @@ class Download:
         if self._gives_way(lease):
             self._origin.return_lease(lease, "cancelled", 0, "this machine cannot give it to others", now)
             self._give_way_until = now + self._context.limits.give_way_s
-            self._enter(Stage.GIVING_WAY)
+            self.enter(Stage.GIVING_WAY)
         elif not self._origin.has_request:
             why = "nobody watches it at this machine, which only passes it on"
             self._origin.return_lease(lease, "cancelled", 0, why, now)
@@ -336,7 +317,7 @@ class Download:
         return self._parents.request_next(self.assembly.next_piece(), now)
 
     def _follow(self, now: Instant) -> None:
-        self._enter(Stage.FOLLOWING)
+        self.enter(Stage.FOLLOWING)
         here = self.assembly.available_bytes
         if self.parent == self._parents.left_as_slow:
             self.timeouts.parent_kept(here, self._usual_first_byte_s(), now)
@@ -498,7 +479,7 @@ class Download:
         asks_to_confirm = self._gate.asks_to_confirm(self.assembly)
         if not asks_to_confirm:
             self._parents.cancel_parent()
-        self._enter(Stage.FETCHING)
+        self.enter(Stage.FETCHING)
         self.timeouts.fetch_begun(now)
         if (viewer := self.viewers.whose_page_is_asked_for(self.assembly.head)) is not None:
             self._origin.borrow_request(viewer.number, viewer.origin, viewer.listed_at)
@@ -625,6 +606,9 @@ class Download:
             stored = assembly.stored(self.stream, self._context.utc(now), now)
             viewers.finish(self.why, now)
             self._parents.parent_gave_all()
+            if assembly.disputed:
+                self._end(Unshareable(assembly.disputed, self._context.limits.private_s))
+                return
             self._end_fetch("complete", 200, "", now)
             self._end(Arrived(stored, from_disk=False, fetched=self._origin.was_asked))
 
@@ -639,8 +623,15 @@ class Download:
         self._end(Unshareable(why, private_s) if private_s else GivenUp())
 
     def _contradicted(self, why: str, now: Instant) -> None:
-        """Honest sources differ: keep what viewers have from being mixed with anything else."""
+        """Honest sources differ: keep what viewers have from being mixed with anything else.
+
+        What a neighbour said of the segment counts no more. An own fetch that brings what viewers have had goes on.
+        """
         self._parents.cancel_parent()
+        if self._stage is Stage.FOLLOWING and self._origin.has_request and not self.assembly.disputed:
+            self.assembly.dispute(why)
+            self._fetch_regardless(why, now)
+            return
         self._end_fetch("private", 0, why, now)
         self._release(why, 0, now, private_s=self._context.limits.private_s)
 

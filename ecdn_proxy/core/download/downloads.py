@@ -271,6 +271,8 @@ class Downloads:
                 self._uploads.begin_anew(download.key)
             if download.timeouts.take_word():
                 self._uploads.tell_awaited(download.key)
+            if download.assembly.disputed:
+                self._uploads.refuse_children(download.key, "private")
             download.children = self._uploads.children_of(download.key)
             if download.outcome is not None:
                 self._over(download, download.outcome, now)

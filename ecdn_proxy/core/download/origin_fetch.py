@@ -229,7 +229,10 @@ class OriginFetch:
         self.let_go()
         assembly.end_origin(now)
         self._note_speed(assembly, now)
-        self.end(assembly, "complete", 200, "", now)
+        if assembly.disputed:
+            self.end(assembly, "private", 200, assembly.disputed, now)
+        else:
+            self.end(assembly, "complete", 200, "", now)
 
     def _note_speed(self, assembly: Assembly, now: Instant) -> None:
         """Whoever asks in the second half is given more than half of it at once; before that, little is known."""

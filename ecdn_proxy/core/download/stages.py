@@ -1,8 +1,9 @@
-"""Where a download stands, how it may go on from there, and what is under way meanwhile: three tables.
+"""Where a download stands, how it may go on from there, and what is under way meanwhile: three tables, one guard.
 
     Stage          where it stands, in the words that the status page shows
     TRANSITIONS    stage → the stages that may follow it, each with the reason
     UNDER_WAY      stage → what is open while a download stands there, when an event is over
+    Staged         stands somewhere, and takes no step that the table does not hold
 
 `Download` takes no step that `TRANSITIONS` does not hold, and its `check` compares itself with `UNDER_WAY`.
 docs/download.md is drawn from this file (`make docs`).
@@ -11,6 +12,8 @@ docs/download.md is drawn from this file (`make docs`).
 from collections.abc import Mapping
 from enum import Enum
 from typing import Literal
+
+from ecdn_proxy.sansio.machine import impossible
 
 
 class Stage(Enum):
@@ -90,3 +93,30 @@ UNDER_WAY: Mapping[Stage, tuple[frozenset[Work], ...]] = {
     Stage.ENDED: (_NOTHING,),
 }
 """One of these sets; a download is never left in a stage that is missing here."""
+
+
+class Staged:
+    """Something that stands in one stage at a time."""
+
+    def __init__(self) -> None:
+        self._stage = Stage.NEW
+
+    @property
+    def stage(self) -> Stage:
+        """Where it stands."""
+        return self._stage
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._stage is Stage.ENDED
+
+    def enter(self, stage: Stage) -> None:
+        """Go on to another stage; nothing else writes the stage.
+
+        Raises:
+            Impossible: the table does not hold this step.
+        """
+        if stage not in TRANSITIONS[self._stage]:
+            impossible(f"a download that goes from {self._stage.name} to {stage.name}")
+        self._stage = stage

@@ -8,6 +8,7 @@ from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.download import REASKS_MAX
 from ecdn_proxy.core.download.timeouts import ORIGIN_REACH_S, PARENT_WAIT_MAX_S, SAY_SO_FIRST_S, SAY_SO_S
+from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
 from ecdn_proxy.wire import peer
@@ -157,9 +158,55 @@ def test_two_versions_are_never_mixed_the_viewer_sees_it_break(etag: str) -> Non
     (again,) = desk.sent(peer.Get)
     other = desk.source("bob", bytes(len(BODY)), etag=etag)
     desk.feed(events.Received("bob", peer.Vouched(again.request, other.vouchers[0])))
-    assert [it.viewer for it in desk.of(events.Abort)] == [1]
     assert desk.of(events.RaiseCondition) == []
+    assert desk.of(events.Abort) == [], "the own fetch may bring what the viewer had"
+    (asked,) = desk.of(events.FetchOrigin)
+    assert asked.first_byte == 0, "from its beginning: what was shared is not believed"
+    mine = bytes(range(255)) + bytes(len(BODY) - 255)
+    desk.feed(events.OriginAnswered(asked.fetch, 200, desk.headers(), UTC), events.OriginSent(asked.fetch, mine))
+    assert [it.viewer for it in desk.of(events.Abort)] == [1]
     assert desk.node.downloading() == {}
+
+
+def test_a_viewer_whose_bytes_the_own_fetch_brings_is_not_cut_when_neighbours_differ() -> None:
+    """The rendition is not shared for a while all the same: two honest fetchers were sent different bytes."""
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann", "bob")
+    desk.give("ann", get, desk.source("ann"), 3)
+    desk.feed(events.Received("ann", peer.Refused(get.request, "lost")))
+    (again,) = desk.sent(peer.Get)
+    other = desk.source("bob", bytes(len(BODY)))
+    desk.feed(events.Received("bob", peer.Vouched(again.request, other.vouchers[0])))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(
+        events.OriginAnswered(asked.fetch, 200, desk.headers(), UTC),
+        events.OriginSent(asked.fetch, BODY),
+        events.Received("bob", peer.Get(7, desk.key, STREAM, 0)),
+        events.OriginEnded(asked.fetch),
+    )
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
+    assert peer.Refused(7, "private") in desk.sent(peer.Refused)
+    assert desk.node.in_memory(desk.key, Demand(desk.now), desk.now) is None
+    desk.feed(wanted(2, key=desk.key))
+    assert [it.viewer for it in desk.of(events.PassOn)] == [2]
+
+
+def test_a_neighbours_pieces_that_nobody_had_do_not_cut_the_own_fetch() -> None:
+    desk = Desk()
+    get = desk.follow(desk.want(), "ann")
+    other = desk.source("ann", BODY[:PIECE_BYTES] + bytes(len(BODY) - PIECE_BYTES), etag=None)
+    desk.give("ann", get, other, 1)
+    desk.feed(events.LinkClosed("ann", "connection lost"))
+    (ask,) = desk.sent(peer.Ask)
+    desk.feed(events.Received("home", peer.Granted(ask.request, desk.key, 5, hedge=False)))
+    (asked,) = desk.of(events.FetchOrigin)
+    desk.feed(
+        events.OriginAnswered(asked.fetch, 200, desk.headers(), UTC),
+        events.OriginSent(asked.fetch, BODY),
+        events.OriginEnded(asked.fetch),
+    )
+    assert [it.viewer for it in desk.of(events.Finish)] == [1]
+    assert [it.outcome for it in desk.sent(peer.Finished)] == ["private"]
 
 
 def test_a_home_that_dies_leaves_the_lease_to_the_ledger_here() -> None:

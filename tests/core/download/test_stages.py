@@ -204,13 +204,13 @@ def named(step: object) -> str:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     """The steps that downloads take."""
     steps: list[Step] = []
-    enter = Download._enter
+    enter = Download.enter
 
     def noted(download: Download, stage: Stage) -> None:
         steps.append((download.stage, stage))
         enter(download, stage)
 
-    monkeypatch.setattr(Download, "_enter", noted)
+    monkeypatch.setattr(Download, "enter", noted)
     return steps
 
 
@@ -226,7 +226,7 @@ def test_no_other_step_can_be_taken(step: Step) -> None:
     before, after = step
     download._stage = before
     with pytest.raises(Impossible, match=f"from {before.name} to {after.name}"):
-        download._enter(after)
+        download.enter(after)
     assert download.stage is before
 
 
@@ -239,7 +239,7 @@ def test_each_stage_is_in_the_table_and_can_be_reached() -> None:
 def test_the_stage_is_written_in_two_places_at_its_birth_and_by_enter() -> None:
     written = re.compile(r"\b_?stage = ")
     writes = {name: len(written.findall(text(name) or "")) for name in tracked() if name.startswith("ecdn_proxy/core/")}
-    assert {name: times for name, times in writes.items() if times} == {"ecdn_proxy/core/download/download.py": 2}
+    assert {name: times for name, times in writes.items() if times} == {"ecdn_proxy/core/download/stages.py": 2}
 
 
 # ---- what is under way
