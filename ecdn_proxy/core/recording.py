@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS
 from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
@@ -39,6 +40,8 @@ _FIELDS = frozenset(
      "content-type", "date", "etag", "expires", "last-modified", "vary"}
 )  # fmt: skip
 """The fields of an origin's answer that are recorded as they are. Of Set-Cookie only its presence is recorded."""
+_JUDGED = frozenset({"authorization", "origin", *PREFLIGHT_FIELDS})
+"""The fields of a viewer's request of which it is recorded that they were there, as decisions hang on them."""
 
 
 class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"):
@@ -214,9 +217,10 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
     """What a recording holds of an event, as JSON has it: by the names of its fields, bytes as their number."""
     match event:
         case events.Wanted(origin=origin):
-            kept = tuple(_field(*it) for it in origin.headers if it[0] in ("authorization", "origin"))
+            judged = tuple(_field(*it) for it in origin.headers if it[0] in _JUDGED)
+            rule = origin.rule and msgspec.structs.replace(origin.rule, hosts=(), path="/")
             # a rendition may be called by its path
-            event = replace(event, origin=values.OriginRequest("", kept), rendition=_digest(event.rendition))
+            event = replace(event, origin=values.OriginRequest("", judged, rule), rendition=_digest(event.rendition))
         case events.OriginAnswered(headers=headers):
             event = replace(event, headers=tuple(_field(*it) for it in headers if it[0] in {*_FIELDS, "set-cookie"}))
         case events.Received(message=Vouched() as message):
@@ -236,7 +240,7 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
 
 def _field(name: str, value: str) -> tuple[str, str]:
     """A header field as it is recorded: of secrets only that they were there, of pages only which are the same."""
-    if name in ("set-cookie", "authorization"):
+    if name in ("set-cookie", "authorization", *PREFLIGHT_FIELDS):
         return name, ""
     if name in ("origin", "access-control-allow-origin"):
         return name, value if value == "*" else _digest(value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in the order they came, names in lower case."""
@@ -40,6 +41,8 @@ class OriginRequest:
 
     url: str
     headers: Headers = field(repr=False)
+    rule: SharingRule | None = None
+    """What an administrator permits for this URL although the origin does not say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.integrity import PIECE_BYTES, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, LinkKind
+from ecdn_proxy.wire.sharing_rules import SharingRule, read_rules
 from tests.core.world import STREAM, UTC, Seal, Seals, key_of
 
 KEY = key_of(1)
@@ -49,9 +50,17 @@ def wanted(
     utc: float = UTC,
     resource_range: ByteRange | None = None,
     headers: values.Headers = ORIGIN.headers,
+    rule: SharingRule | None = None,
 ) -> events.Wanted:
-    request = values.OriginRequest(ORIGIN.url, headers)
+    request = values.OriginRequest(ORIGIN.url, headers, rule)
     return events.Wanted(viewer, stream, "v1", key, number, 2.0, True, resource_range, request, utc)
+
+
+def permitting(**words: object) -> SharingRule:
+    """A rule of agent.toml for the tests' origin."""
+    rules, mistakes = read_rules([{"name": "event", "hosts": ["origin.test"], **words}], "x", "agent.toml")
+    assert not mistakes, mistakes
+    return rules[0]
 
 
 def pieces_of(body: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ecdn_proxy.core.events import LinkClosed, Moved, PolicyChanged, Received
 from ecdn_proxy.wire import peer
+from tests.core.makers import permitting
 from tests.core.world import STREAM, Origin, World, body_of, key_of
 
 
@@ -232,11 +233,83 @@ def test_what_the_origin_keeps_private_is_shared_with_nobody(field: str) -> None
 
 
 def test_a_set_cookie_is_shared_with_nobody() -> None:
-    world = World(2, origin=Origin(headers={"cache-control": "public, max-age=60", "set-cookie": "id=canary"}))
+    world = World(2, origin=Origin(headers={"cache-control": "max-age=60", "set-cookie": "id=canary"}))
     world.watch_all()
     viewers = [world.play(device, 1) for device in world.nodes]
     world.run(1.0)
     assert sorted(world.answers[viewer].end for viewer in viewers) == ["handed over", "passed"]
+
+
+def test_a_load_balancers_cookie_beside_public_costs_no_second_copy_and_goes_nowhere() -> None:
+    """RFC 9111 section 7.3."""
+    world = World(3, origin=Origin(headers={"cache-control": "public, max-age=60", "set-cookie": "id=canary"}))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    assert [world.answers[viewer].end for viewer in viewers] == ["finished"] * 3
+    assert world.copies(1) == 1.0
+    sent = [line for line in world.log if "OriginAnswered" not in line]
+    assert sent
+    assert not any("canary" in line for line in sent)
+
+
+def test_an_answer_that_varies_by_what_no_player_sends_is_one_copy() -> None:
+    vary = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
+    world = World(3, origin=Origin(headers={"cache-control": "max-age=60", "vary": vary}))
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    assert [world.answers[viewer].end for viewer in viewers] == ["finished"] * 3
+    assert world.copies(1) == 1.0
+
+
+HALL = permitting(ignore_no_store=True, fresh_s=60)
+SAID = "shared although the origin said Cache-Control: no-store, fresh for 60 s (rule event of agent.toml)"
+
+
+def test_a_rule_of_all_machines_makes_one_copy_of_what_the_origin_said_no_store_of() -> None:
+    world = World(3, origin=Origin(headers={"cache-control": "no-store"}))
+    world.rules = dict.fromkeys(world.nodes, HALL)
+    world.watch_all()
+    for number in range(1, 6):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        answers = [world.answers[viewer] for viewer in viewers]
+        assert [it.end for it in answers] == ["finished"] * 3
+        assert world.copies(number) == 1.0
+        (fetched,) = [it for it in answers if it.source == "origin"]
+        assert fetched.why.endswith(f"; {SAID}")
+        assert fetched.why.count("shared although") == 1
+
+
+def test_a_rule_counts_where_the_segment_is_fetched() -> None:
+    """One machine has the rule, one has none: nobody sees a fault, and a later rule helps at once."""
+    world = World(2, origin=Origin(headers={"cache-control": "no-store"}))
+    with_rule, without = world.nodes
+    world.rules = {with_rule: HALL}
+    world.watch_all()
+    ends = []
+    for number in range(1, 5):
+        viewers = [world.play(device, number) for device in world.nodes]
+        world.run(2.0)
+        ends += [world.answers[viewer].end for viewer in viewers]
+    assert set(ends) <= {"finished", "handed over", "passed"}
+    world.rules[without] = HALL
+    world.run(world.limits.gone_s)
+    viewers = [world.play(device, 9) for device in world.nodes]
+    world.run(2.0)
+    assert world.answers[viewers[1]].end == "finished", "what was private without the rule is asked anew with it"
+
+
+def test_a_rule_that_permits_something_else_changes_nothing() -> None:
+    world = World(2, origin=Origin(headers={"cache-control": "private"}))
+    world.rules = dict.fromkeys(world.nodes, HALL)
+    world.watch_all()
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(1.0)
+    assert sorted(world.answers[viewer].end for viewer in viewers) == ["handed over", "passed"]
+    said = "the origin said Cache-Control: private, and rule event of agent.toml has no ignore_private"
+    assert {world.answers[viewer].why for viewer in viewers} == {said}
 
 
 def test_bytes_that_differ_per_viewer_are_never_mixed() -> None:

@@ -1,8 +1,10 @@
 """What a recording says of each event and decision, and what it leaves out."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from ecdn_proxy.core import events, values
@@ -23,6 +25,7 @@ from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
 from ecdn_proxy.wire.peer import Contact, Follow, Get, Piece, Vouched
+from tests.core.makers import permitting
 
 ME = Contact("me", ("10.0.0.1",), 7688)
 OTHER = Contact("other", ("10.0.0.2",), 7688)
@@ -96,10 +99,22 @@ def test_a_node_is_made_again_as_it_was() -> None:
 
 def test_a_viewers_request_is_recorded_without_what_is_its_own() -> None:
     line = Book().put(wanted(headers=(("cookie", "x=1"), ("authorization", "Bearer secret"))))
-    assert line["what"]["origin"] == {"url": "", "headers": [["authorization", ""]]}
+    assert line["what"]["origin"] == {"url": "", "headers": [["authorization", ""]], "rule": None}
     assert line["what"]["resource_range"] == {"first": 0, "last": 2}
     assert "720p" not in str(line)
     assert line["did"] == [f"announce {STREAM}, serves=True", "load abababababababab"]
+
+
+def test_a_rule_is_recorded_without_its_hosts() -> None:
+    rule = permitting(ignore_no_store=True, fresh_s=60, path="/secret/")
+    line = Book().put(replace(wanted(), origin=values.OriginRequest("https://secret.example/1", (), rule)))
+    assert line["what"]["origin"]["rule"] == {
+        "name": "event", "hosts": [], "ignore_no_store": True, "fresh_s": 60.0, "source": "agent.toml",
+    }  # fmt: skip
+    assert "secret" not in str(line)
+    read = msgspec.convert(line["what"], events.Wanted)
+    assert read.origin.rule is not None
+    assert read.origin.rule.permits == rule.permits
 
 
 def test_an_origins_answer_is_recorded_as_far_as_it_decides() -> None:

@@ -37,6 +37,7 @@ from ecdn_proxy.sim.virtual_clock import UTC_MINUS_NOW, VirtualClock
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 UTC = UTC_MINUS_NOW
 STREAM = "ab" * 16
@@ -286,6 +287,8 @@ class World:
         """Viewer -> the segment that it asked for."""
         self.made_since: dict[str, Instant] = {}
         """Growing segment, by its URL -> when its first chunk was made."""
+        self.rules: dict[str, SharingRule] = {}
+        """By device what its administrator permits for this origin."""
         self.conditions: list[tuple[str, str, str]] = []
         self.log: list[str] = []
         self.tamper: Callable[[str, str, peer.PeerMessage], list[peer.PeerMessage]] | None = None
@@ -382,7 +385,9 @@ class World:
                 live=True,
                 resource_range=None,
                 origin=values.OriginRequest(
-                    url, (("cookie", f"user={device}"), *((("origin", page),) if page is not None else ()))
+                    url,
+                    (("cookie", f"user={device}"), *((("origin", page),) if page is not None else ())),
+                    self.rules.get(device),
                 ),
                 utc=UTC + self.now,
                 best_kbps=best_kbps,

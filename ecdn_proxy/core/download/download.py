@@ -528,6 +528,8 @@ class Download(Staged):
                 self._gate.open()
                 assert self.assembly.head is not None
                 self.viewers.pass_unproven(self.assembly.head, now)
+                if (by_rule := self._origin.by_rule) and by_rule not in self.why:
+                    self.why = f"{self.why}; {by_rule}"
                 self._deliver(now)
             case OtherVersion(why) if self.viewers.any_sent() or self.children:
                 self._contradicted(why, now)

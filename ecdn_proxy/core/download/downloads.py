@@ -40,6 +40,7 @@ from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest
 from ecdn_proxy.wire.peer import Follow, GoAlone, Granted, Redirect, Transfer
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 _PRIVATE_REMEMBERED = 256
 """Renditions that are known not to be shared; the one noted first is forgotten first."""
@@ -58,7 +59,8 @@ class Downloads:
         self._cadence = Cadence(context.limits)
         self._gaps = Gaps()
         self._by_key: dict[str, Download] = {}
-        self._private: OrderedDict[tuple[str, str], tuple[Instant, str]] = OrderedDict()
+        self._private: OrderedDict[tuple[str, str, SharingRule | None], tuple[Instant, str]] = OrderedDict()
+        """By stream, rendition and the rule that did not help: with another rule the origin is asked anew."""
 
     def __iter__(self) -> Iterator[Download]:
         """All downloads; they may end meanwhile."""
@@ -165,7 +167,7 @@ class Downloads:
         )
 
     def _is_private(self, event: Wanted, now: Instant) -> str | None:
-        until, why = self._private.get((event.stream, event.rendition), (0.0, ""))
+        until, why = self._private.get((event.stream, event.rendition, event.origin.rule), (0.0, ""))
         return why if until > now else None
 
     def disk_answered(self, key: str, stored: StoredSegment | None, now: Instant) -> None:
@@ -200,7 +202,7 @@ class Downloads:
                 pass
             case Unshareable(why, for_s):
                 if wanted is not None:
-                    self._private[wanted.stream, wanted.rendition] = now + for_s, why
+                    self._private[wanted.stream, wanted.rendition, wanted.origin.rule] = now + for_s, why
                     if len(self._private) > _PRIVATE_REMEMBERED:
                         self._private.popitem(last=False)
                 self._uploads.refuse_children(download.key, "private")

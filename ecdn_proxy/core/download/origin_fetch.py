@@ -97,7 +97,8 @@ class OriginFetch:
         self.is_conditional = False
         """The fetch asks whether the copy that is here still holds; its body is wanted only if not."""
         self._began_at: Instant = 0.0
-        self._authorized = False
+        self.by_rule = ""
+        """What an administrator's rule changed about the answer, and which rule; "" if none did."""
         self._first: tuple[Instant, int] | None = None
         """When the first bytes of the present fetch came, and how many were here then."""
         self._reported_at: Instant | None = None
@@ -137,7 +138,6 @@ class OriginFetch:
         self.tries += 1
         self.was_asked = True
         self._began_at, self._reported_at, self._first = now, None, None
-        self._authorized = any(name == "authorization" for name, _ in self._request.headers)
         self.is_conditional = is_conditional
         have = assembly.next_piece() * PIECE_BYTES if assembly.resumable and not is_conditional else 0
         self._resumed_from = have
@@ -163,7 +163,8 @@ class OriginFetch:
         if event.status != 304 or assembly.head is None:
             return False
         self._learn_first_byte(now)
-        head = confirmed(assembly.head, event.headers, event.utc)
+        rule = None if self._request is None else self._request.rule
+        head = confirmed(assembly.head, event.headers, event.utc, rule)
         age = CopyAge(now - max(0.0, event.utc - head.date_utc), now, assembly.age.number)
         assembly.confirm(head, age)
         self.let_go()  # a 304 has no body: nothing is to be aborted
@@ -178,7 +179,8 @@ class OriginFetch:
     ) -> NotForOthers | FetchBroke | OtherVersion | None:
         """Response headers arrived. None: the body belongs to the assembly, which is ready for it."""
         match self.judge_answer(event, now):
-            case Shareable(head, first_byte):
+            case Shareable(head, first_byte, why):
+                self.by_rule = why
                 try:
                     assembly.begin_origin(head, first_byte, event.utc)
                     assembly.age = CopyAge(now - max(0.0, event.utc - head.date_utc), now, self.listed_at)
@@ -197,14 +199,17 @@ class OriginFetch:
 
     def judge_answer(self, event: OriginAnswered, now: Instant) -> Cacheability:
         """Whether the answer may be shared; notes how long the origin took for it."""
+        request = self._request
+        assert request is not None, "the origin is asked with a viewer's own request"
         self._learn_first_byte(now)
         verdict = judge(
             event.status,
             event.headers,
             wanted=self._range,
             first_byte=self._resumed_from,
-            authorized=self._authorized,
+            sent={name for name, _ in request.headers},
             utc=event.utc,
+            rule=request.rule,
         )
         if not event.framed and isinstance(verdict, Shareable):
             return Private("the origin does not say where the body ends")

@@ -6,11 +6,14 @@
 origin is in trouble, and another agent may try.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from ecdn_proxy.core.values import ByteRange, Headers
 from ecdn_proxy.wire.integrity import SEGMENT_BYTES_MAX, SegmentHead
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 HEURISTIC_SHARE = 0.1
 """An answer of which the origin says only when it was last modified is fresh for this part of its age at that time
@@ -22,7 +25,14 @@ KEPT_CHARACTERS_MAX = 4_000
 _KEPT = frozenset(
     {"cache-control", "expires", "access-control-expose-headers", "timing-allow-origin", "cross-origin-resource-policy"}
 )
-_VARY_ALLOWED = frozenset({"accept-encoding", "origin"})
+PREFLIGHT_FIELDS: Final = frozenset(
+    {"access-control-request-headers", "access-control-request-method", "access-control-request-private-network"}
+)
+"""Request fields of a CORS preflight (Fetch standard, section 3.3.2). No GET of media carries them, so an answer that
+varies by them is the same for all of these. A GET that does carry one goes to the origin (`Classifier.classify`)."""
+_VARY_ALLOWED = frozenset({"accept-encoding", "host", "if-range", "origin", "range"})
+"""Request fields that do not tell viewers apart: the agent writes its own, they are part of the segment's key, or, with
+Origin, the answer is made anew for each viewer."""
 _NOT_MEDIA = ("text/html", "application/json", "text/css", "application/javascript", "text/javascript")
 
 
@@ -33,6 +43,8 @@ class Shareable:
     head: SegmentHead
     first_byte: int
     """The position in the segment at which the body begins; above 0 for a fetch that goes on where one broke off."""
+    why: str = ""
+    """What a sharing rule changed, and which; "" where the origin's own word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +79,9 @@ def judge(
     *,
     wanted: ByteRange | None,
     first_byte: int,
-    authorized: bool,
+    sent: Collection[str],
     utc: float,
+    rule: SharingRule | None = None,
 ) -> Cacheability:
     """Judge the head of an answer to a GET.
 
@@ -77,8 +90,9 @@ def judge(
         headers: its header fields, names in lower case.
         wanted: the part of the resource that is the segment; None for all of it.
         first_byte: the position in the segment from which on bytes were asked for.
-        authorized: whether the request carried Authorization (RFC 9111 section 3.5).
+        sent: the names of the header fields that the viewer's request had, in lower case.
         utc: now, seconds since 1970.
+        rule: what an administrator permits for the request's URL although the origin does not say so.
     """
     fields = _combined(headers)
     if status in (404, 410):
@@ -88,8 +102,13 @@ def judge(
     if status not in (200, 206):
         return Private(f"the origin answered {status}", lasting=False)
     control = directives(fields.get("cache-control", ""))
-    if (why := _forbidden(fields, headers, control, authorized=authorized)) is not None:
-        return Private(why)
+    lifted: list[str] = []
+    for permission, why in _objections(fields, headers, control, sent):
+        if rule is None or not permission:
+            return Private(why)
+        if permission not in rule.permits:
+            return Private(f"{why}, and {rule.said} has no {permission}")
+        lifted.append(why)
     placed = _place(status, fields, wanted, first_byte)
     if isinstance(placed, Broken | Private):
         return placed
@@ -108,17 +127,21 @@ def judge(
         kept.append(
             ("content-range", f"bytes {wanted.first}-{wanted.first + total - 1}/{'*' if size is None else size}")
         )
+    date_utc = min(date, utc - age)
+    fresh_s = _fresh_s(fields, control, date)
+    if rule is not None and rule.kept_fresh_s is not None:
+        fresh_s = utc - date_utc + rule.kept_fresh_s
     head = SegmentHead(
         total_bytes=total,
         content_type=fields.get("content-type", "application/octet-stream")[:2_000],
         etag=_short(fields.get("etag")),
         last_modified=_short(fields.get("last-modified")),
-        date_utc=min(date, utc - age),
-        fresh_s=_fresh_s(fields, control, date),
+        date_utc=date_utc,
+        fresh_s=fresh_s,
         cors="any" if allowed == "*" else "none",
         headers=_bounded(kept),
     )
-    return Shareable(head, begins)
+    return Shareable(head, begins, "" if rule is None else _by_rule(rule, lifted))
 
 
 def _combined(headers: Headers) -> dict[str, str]:
@@ -164,23 +187,36 @@ def is_strong(etag: str | None) -> bool:
     return etag is not None and etag.startswith('"') and len(etag) > 2
 
 
-def _forbidden(fields: dict[str, str], headers: Headers, control: dict[str, str], *, authorized: bool) -> str | None:
+def _objections(
+    fields: dict[str, str], headers: Headers, control: dict[str, str], sent: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Why an answer belongs to one viewer, and the permission of a rule that lifts this reason; "" where none does."""
     if "no-store" in control:
-        return "the origin said Cache-Control: no-store"
+        yield "ignore_no_store", "the origin said Cache-Control: no-store"
     if "private" in control:
-        return "the origin said Cache-Control: private"
-    if any(name == "set-cookie" for name, _ in headers):
-        return "the origin set a cookie"
-    if further := _varies(headers) - _VARY_ALLOWED:
-        return f"the answer varies by {', '.join(sorted(further))}"
-    if authorized and not control.keys() & {"public", "s-maxage", "must-revalidate"}:
-        return "the request carried Authorization and the origin did not say public"
+        yield "ignore_private", "the origin said Cache-Control: private"
+    if "set-cookie" in fields and not control.keys() & {"public", "s-maxage"}:
+        # with either of them the origin means the answer for all, and the cookie for one (RFC 9111 section 7.3)
+        yield "ignore_set_cookie", "the origin set a cookie"
+    if further := _varies(headers) - _VARY_ALLOWED - (PREFLIGHT_FIELDS - set(sent)):
+        yield "ignore_vary", f"the answer varies by {', '.join(sorted(further))}"
+    if "authorization" in sent and not control.keys() & {"public", "s-maxage", "must-revalidate"}:
+        yield "ignore_authorization", "the request carried Authorization and the origin did not say public"
     for name, value in headers:
         if name == "content-encoding" and value.strip().lower() not in ("", "identity"):
-            return f"the answer is coded as {value[:40]}"
+            yield "", f"the answer is coded as {value[:40]}"
         if name == "content-type" and value.strip().lower().startswith(_NOT_MEDIA):
-            return f"{value[:60]} is no media type"
-    return None
+            yield "", f"{value[:60]} is no media type"
+
+
+def _by_rule(rule: SharingRule, lifted: list[str]) -> str:
+    """What a rule has changed, in words; "" if nothing."""
+    words = [f"shared although {' and '.join(lifted)}"] if lifted else []
+    if rule.immutable:
+        words.append("the origin is not asked about it again")
+    elif rule.fresh_s is not None:
+        words.append(f"fresh for {rule.fresh_s:g} s")
+    return f"{', '.join(words)} ({rule.said})" if words else ""
 
 
 def _place(

@@ -24,6 +24,7 @@ from ecdn_proxy.core.http.cacheability import Shareable, directives, judge
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import SegmentHead
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 PROOFS_MAX = 256
 """Renditions and pages of which the origin's word is remembered; the one noted first is forgotten first."""
@@ -104,7 +105,7 @@ def conditions(head: SegmentHead) -> Headers:
     return () if head.last_modified is None else (("if-modified-since", head.last_modified),)
 
 
-def confirmed(head: SegmentHead, headers: Headers, utc: float) -> SegmentHead:
+def confirmed(head: SegmentHead, headers: Headers, utc: float, rule: SharingRule | None = None) -> SegmentHead:
     """The head of a copy that the origin has just confirmed by 304 (RFC 9111 section 4.3.4).
 
     The answer's fields replace those of the copy. Its length and type say nothing of the body and are left out.
@@ -115,7 +116,7 @@ def confirmed(head: SegmentHead, headers: Headers, utc: float) -> SegmentHead:
     if head.cors == "any" and ALLOW_ORIGIN not in said:
         kept += ((ALLOW_ORIGIN, "*"),)
     fields = tuple(it for it in headers if it[0] not in ("content-type", "content-length", "content-range"))
-    verdict = judge(200, (*about, *fields, *kept), wanted=None, first_byte=0, authorized=False, utc=utc)
+    verdict = judge(200, (*about, *fields, *kept), wanted=None, first_byte=0, sent=(), utc=utc, rule=rule)
     if not isinstance(verdict, Shareable):
         # the origin confirms the bytes and keeps them for this viewer: for the next one they are stale at once
         return msgspec.structs.replace(head, date_utc=utc, fresh_s=0.0)

@@ -1,5 +1,7 @@
 """May others have this answer? Tables out of RFC 9110 and RFC 9111."""
 
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ from ecdn_proxy.core.values import ByteRange, Headers
 from ecdn_proxy.wire.codec import pack
 from ecdn_proxy.wire.integrity import SEGMENT_BYTES_MAX, SegmentHead
 from ecdn_proxy.wire.peer import Vouched, read_peer_message
-from tests.core.makers import seal, voucher
+from ecdn_proxy.wire.sharing_rules import RISKS, SharingRule
+from tests.core.makers import permitting, seal, voucher
 
 UTC = 784_111_777.0
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -32,10 +35,11 @@ def verdict(
     status: int = 200,
     wanted: ByteRange | None = None,
     first_byte: int = 0,
-    authorized: bool = False,
+    sent: Collection[str] = ("user-agent", "cookie", "range"),
+    rule: SharingRule | None = None,
 ) -> Cacheability:
     headers: Headers = (*MEDIA, *fields)
-    return judge(status, headers, wanted=wanted, first_byte=first_byte, authorized=authorized, utc=UTC)
+    return judge(status, headers, wanted=wanted, first_byte=first_byte, sent=sent, utc=UTC, rule=rule)
 
 
 def head(*fields: tuple[str, str], wanted: ByteRange | None = None, status: int = 200) -> SegmentHead:
@@ -76,9 +80,15 @@ def test_only_200_and_206_are_shared(status: int, kind: type[Cacheability], last
         [("cache-control", 'private="x-user", max-age=60')],
         [("cache-control", "max-age=60 , Private")],
         [("set-cookie", "id=1")],
-        [("cache-control", "public, max-age=60"), ("set-cookie", "id=1; Path=/")],
+        [("cache-control", "max-age=60"), ("set-cookie", "id=1; Path=/")],
+        [("cache-control", "must-revalidate, max-age=60"), ("set-cookie", "id=1")],
+        [("cache-control", "public, private"), ("set-cookie", "id=1")],
         [("vary", "*")],
+        [("vary", "Origin, *")],
         [("vary", "Cookie")],
+        [("vary", "Access-Control-Request-Headers, Cookie")],
+        [("vary", "Accept")],
+        [("vary", "X-Viewer")],
         [("vary", "Accept-Encoding, User-Agent")],
         [("vary", "Origin"), ("vary", "Authorization")],
         [("content-encoding", "gzip")],
@@ -115,6 +125,9 @@ def test_fields_that_come_twice_are_one_list(fields: list[tuple[str, str]]) -> N
         [("cache-control", "x-private=1, unknown")],
         [("cache-control", ",, ,")],
         [("vary", "Accept-Encoding, Origin")],
+        [("vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")],
+        [("vary", "Origin"), ("vary", "access-control-request-headers"), ("vary", "Access-Control-Request-Method")],
+        [("vary", "Access-Control-Request-Private-Network, Range, Host")],
         [("vary", " , ")],
         [("content-encoding", "Identity")],
         [("content-type", "application/octet-stream")],
@@ -135,7 +148,107 @@ def test_what_everybody_may_have(fields: list[tuple[str, str]]) -> None:
 )  # fmt: skip
 def test_authorization_needs_the_origins_word(control: str, shared: bool) -> None:
     """RFC 9111 section 3.5."""
-    assert isinstance(verdict(("cache-control", control), authorized=True), Shareable) is shared
+    assert isinstance(verdict(("cache-control", control), sent=("authorization",)), Shareable) is shared
+
+
+@pytest.mark.parametrize("control", ["public", "public, max-age=60", "s-maxage=60", "PUBLIC", "public, no-cache"])
+def test_a_cookie_beside_an_answer_for_all_is_left_out(control: str) -> None:
+    """RFC 9111 section 7.3: a cookie by itself forbids nothing; load balancers set one with every answer."""
+    found = head(("cache-control", control), ("set-cookie", "AWSALB=1; Path=/"))
+    assert dict(found.headers) == {"cache-control": control}
+
+
+def test_a_preflight_field_that_is_sent_matters() -> None:
+    """RFC 9111 section 4.1: fields that neither request has are equal; this one is had by one of them."""
+    varying = ("vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
+    found = verdict(varying, sent=("access-control-request-method",))
+    assert isinstance(found, Private)
+    assert found.why == "the answer varies by access-control-request-method"
+    assert isinstance(verdict(("vary", "Origin"), sent=("access-control-request-method",)), Shareable)
+
+
+# ---- what an administrator's rule lifts
+
+
+NO_STORE = ("cache-control", "no-store")
+LIFTED: list[tuple[str, list[tuple[str, str]], tuple[str, ...], str]] = [
+    ("ignore_no_store", [NO_STORE], (), "the origin said Cache-Control: no-store"),
+    ("ignore_private", [("cache-control", "private")], (), "the origin said Cache-Control: private"),
+    ("ignore_set_cookie", [("set-cookie", "id=1")], (), "the origin set a cookie"),
+    ("ignore_vary", [("vary", "*")], (), "the answer varies by *"),
+    ("ignore_vary", [("vary", "Cookie, User-Agent")], (), "the answer varies by cookie, user-agent"),
+    (
+        "ignore_authorization", [], ("authorization",),
+        "the request carried Authorization and the origin did not say public",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "fields", "sent", "why"), LIFTED)
+def test_a_rule_lifts_what_it_names_and_says_so(
+    word: str, fields: list[tuple[str, str]], sent: tuple[str, ...], why: str
+) -> None:
+    found = verdict(*fields, sent=sent, rule=permitting(**{word: True}))
+    assert isinstance(found, Shareable)
+    assert found.why == f"shared although {why} (rule event of agent.toml)"
+    assert "set-cookie" not in dict(found.head.headers)
+    others = {it[0] for it in LIFTED} - {word}
+    refused = verdict(*fields, sent=sent, rule=permitting(**dict.fromkeys(others, True)))
+    assert isinstance(refused, Private)
+    assert refused.why == f"{why}, and rule event of agent.toml has no {word}"
+
+
+def test_a_rule_that_lifts_one_of_two_reasons_is_not_enough() -> None:
+    both = ("cache-control", "private, no-store")
+    refused = verdict(both, rule=permitting(ignore_no_store=True))
+    assert isinstance(refused, Private)
+    assert "has no ignore_private" in refused.why
+    found = verdict(both, rule=permitting(ignore_no_store=True, ignore_private=True, fresh_s=60))
+    assert isinstance(found, Shareable)
+    assert found.why == (
+        "shared although the origin said Cache-Control: no-store and the origin said Cache-Control: private, "
+        "fresh for 60 s (rule event of agent.toml)"
+    )
+
+
+@pytest.mark.parametrize("fields", [[("content-encoding", "gzip")], [("content-type", "text/html")]])
+def test_no_rule_makes_media_of_what_is_none(fields: list[tuple[str, str]]) -> None:
+    every = {name: True for name in RISKS if name.startswith("ignore")}
+    found = verdict(*fields, rule=permitting(**every, immutable=True))
+    assert isinstance(found, Private)
+    assert "rule" not in found.why
+
+
+def test_a_rule_that_changes_nothing_is_not_named() -> None:
+    found = verdict(("cache-control", "max-age=60"), rule=permitting(ignore_no_store=True))
+    assert isinstance(found, Shareable)
+    assert (found.why, found.head.fresh_s) == ("", 60.0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [("cache-control", "no-cache")],
+        [("cache-control", "max-age=2")],
+        [("cache-control", "max-age=7200"), ("age", "7000")],
+        [("expires", DATE)],
+        [("date", "Sun, 06 Nov 1994 07:49:37 GMT")],
+        [("date", LATER)],
+    ],
+)
+def test_a_rule_says_for_how_long_from_the_fetch_on(fields: list[tuple[str, str]]) -> None:
+    one = verdict(*fields, rule=permitting(fresh_s=60))
+    assert isinstance(one, Shareable)
+    assert one.head.date_utc + one.head.fresh_s == UTC + 60
+    assert one.why == "fresh for 60 s (rule event of agent.toml)"
+    plain = verdict(*fields)
+    assert isinstance(plain, Shareable)
+    assert one.head.date_utc == plain.head.date_utc, "the Age that a viewer is told stays true"
+    one = verdict(*fields, rule=permitting(immutable=True))
+    assert isinstance(one, Shareable)
+    assert one.head.date_utc + one.head.fresh_s > UTC + 360 * 86_400
+    assert one.why == "the origin is not asked about it again (rule event of agent.toml)"
 
 
 # ---- where the bytes lie
@@ -367,7 +480,7 @@ def test_who_may_read_it_from_another_page(fields: list[tuple[str, str]], cors: 
 
 
 def test_without_a_type_it_is_bytes() -> None:
-    found = judge(200, (), wanted=None, first_byte=0, authorized=False, utc=UTC)
+    found = judge(200, (), wanted=None, first_byte=0, sent=(), utc=UTC)
     assert isinstance(found, Shareable)
     assert found.head.content_type == "application/octet-stream"
 
