@@ -16,6 +16,7 @@ import msgspec
 
 from coordinator.core import limits
 from coordinator.core.limits import Settings
+from ecdn_proxy.wire.sharing_rules import read_rules
 
 PREFIX = "ECDN_COORDINATOR_"
 _TABLES = ("agents", "wan_peers")
@@ -55,6 +56,9 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             why = str(error).split(" - at ")[0]
             raise ConfigurationError(f"{where[name]}: {name} = {value!r}: {why[0].lower()}{why[1:]}") from error
     settings = msgspec.convert(said, Settings, strict=False)
+    _, mistakes = read_rules(settings.agents.get("sharing_rules", ()), "agents.sharing_rules", "the coordinator")
+    if mistakes:
+        raise ConfigurationError(f"{where['agents']}: {' '.join(mistakes)}")
     groups = [group for joint in settings.wan_peers for group in joint]
     for group in groups:
         if groups.count(group) > 1:
@@ -92,7 +96,7 @@ def _reason(error: Exception) -> str:
 
 
 def _line(text: str, name: str) -> int:
-    pattern = re.compile(rf"""\s*(\[\s*)?["']?{re.escape(name)}["']?\s*(=|\.|\])""")
+    pattern = re.compile(rf"""\s*(\[{{1,2}}\s*)?["']?{re.escape(name)}["']?\s*(=|\.|\])""")
     return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 

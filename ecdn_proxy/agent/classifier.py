@@ -10,6 +10,7 @@ Positive identification only: a URL is a segment because a manifest that was fet
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +19,12 @@ from ecdn_proxy.core.catalog.catalog import Catalog
 from ecdn_proxy.core.catalog.entitlement import Entitlements
 from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Profiles
-from ecdn_proxy.core.http.cacheability import directives
+from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS, directives
 from ecdn_proxy.core.http.freshness import asked_age_s
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.manifest.parse import parse, sniff
 from ecdn_proxy.core.values import Headers
+from ecdn_proxy.wire.sharing_rules import SharingRule
 
 PARSED_AT_ONCE_BYTES = 64 * 1024
 """A live playlist has 2 to 20 KiB and takes about a millisecond to parse; larger ones are parsed in a thread."""
@@ -40,15 +42,27 @@ class SegmentMatch:
     why: str
     max_age_s: float | None
     """How old a copy the viewer takes, in seconds; 0: the origin must have spoken since; None: as old as is fresh."""
+    rule: SharingRule | None = None
+    """What an administrator permits for it although the origin does not say so."""
 
 
 class Classifier:
     """What this machine's manifests list, and which viewer has proven to have which."""
 
-    def __init__(self, *, salt: bytes, profiles: Profiles, window_s: float, allow_local: bool) -> None:
+    def __init__(
+        self,
+        *,
+        salt: bytes,
+        profiles: Profiles,
+        window_s: float,
+        allow_local: bool,
+        find_rule: Callable[[str], SharingRule | None],
+    ) -> None:
+        """Know no manifest yet; `find_rule` says which sharing rule counts for a URL."""
         self.catalog = Catalog(salt=salt, profiles=profiles, allow_local=allow_local)
         self._profiles = profiles
         self._entitlements = Entitlements(window_s=window_s)
+        self._find_rule = find_rule
 
     def classify(self, request: ViewerRequest, utc: float) -> PassToOrigin | SegmentMatch:
         """Decide what a request is; `utc` in seconds since 1970."""
@@ -60,19 +74,24 @@ class Classifier:
             return PassToOrigin("the player asked that nothing be kept (no-store)")
         if "upgrade" in fields:
             return PassToOrigin("an upgrade passes")
+        if PREFLIGHT_FIELDS & fields.keys():
+            return PassToOrigin("a request with fields of a CORS preflight passes: copies do not tell them apart")
         span = asked_range(fields.get("range"))
         if span == "several":
             return PassToOrigin("several ranges at once pass")
         listed = self.catalog.look_up(request.url, span, utc=utc)
         if listed is None:
             return PassToOrigin("no manifest fetched here lists this as a segment")
+        rule = self._find_rule(request.url)
+        if rule is not None and not rule.share:
+            return PassToOrigin(f"{rule.said} says share = false")
         if "if-range" in fields and listed.byte_range is not None:
             return PassToOrigin("a conditional range of a resource that is here only in part passes")
         credential = self._credential(listed.tokens, fields)
         verdict = self._entitlements.is_entitled(listed.proof, credential, utc)
         if not verdict.allowed:
             return PassToOrigin(verdict.why)
-        return SegmentMatch(listed, listed.why, asked_age_s(request.headers))
+        return SegmentMatch(listed, listed.why, asked_age_s(request.headers), rule)
 
     def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
         """Whether the origin's answer with this head may be a manifest."""

@@ -100,7 +100,7 @@ class Router:
             duration_s=listed.duration_s,
             live=listed.live,
             resource_range=listed.byte_range,
-            origin=values.OriginRequest(request.url, request.headers),
+            origin=values.OriginRequest(request.url, request.headers, found.rule),
             utc=clock.utc(),
             best_kbps=listed.best_kbps,
             max_age_s=found.max_age_s,

@@ -10,10 +10,9 @@ Where one part alone needs another, it holds it: links tell the node's runner, m
 says and several must hear comes here, and is given to each of them.
 """
 
-import asyncio
 import hmac
 import random
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 from ecdn_proxy.agent.addresses import Place, look
@@ -46,8 +45,8 @@ class Sharing:
         self,
         seal: DeviceSeal,
         settings: Settings,
-        state_dir: Path,
         place: Place,
+        settings_said: Callable[[Identity], None],
         *,
         version: str,
         runner: NodeRunner,
@@ -61,8 +60,8 @@ class Sharing:
         self.session: CoordinatorSession | None = None
         self._seal = seal
         self._settings = settings
-        self._state_dir = state_dir
         self._place = place
+        self._settings_said = settings_said
         self._version = version
         self._runner = runner
         self._meter = meter
@@ -166,9 +165,9 @@ class Sharing:
         self.apply_policy()
 
     def settings_changed(self, settings: dict[str, Any]) -> None:
-        """Keep them for the next start: a listening address or a cache size does not change under way."""
-        identity = self.identity = self.identity.with_settings(settings)
-        self._tasks.start(asyncio.to_thread(identity.save, self._state_dir), "save settings")
+        """The coordinator has other settings for this machine; they are kept with its identity."""
+        self.identity = self.identity.with_settings(settings)
+        self._settings_said(self.identity)
 
     def renewed(self, identity: Identity) -> None:
         """This machine has a new certificate and new keys: sign and connect with them from now on."""

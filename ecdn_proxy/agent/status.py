@@ -89,6 +89,20 @@ class SettingStatus(msgspec.Struct, frozen=True):
     source: str
 
 
+class RuleStatus(msgspec.Struct, frozen=True):
+    """One sharing rule in force: what is shared although the origin does not say so."""
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str
+    permits: tuple[str, ...]
+    """Each permission as it is written, such as `ignore_no_store` or `fresh_s = 60`; or `share = false`."""
+    risk: str
+    """What may go wrong if the rule's author is mistaken."""
+    source: str
+    """Who set it: `agent.toml`, `profile …`, `the coordinator`, `built-in profile …`."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """Everything about this agent, now."""
 
@@ -111,3 +125,5 @@ class Status(msgspec.Struct, frozen=True):
     recent: tuple[RecentStatus, ...]
     """The last segments, the newest first."""
     settings: tuple[SettingStatus, ...]
+    sharing_rules: tuple[RuleStatus, ...] = ()
+    """In the order in which they are asked; for each request the first one that covers it counts."""

@@ -12,6 +12,7 @@ from ecdn_proxy.agent.status import (
     PeerStatus,
     ProxyStatus,
     RecentStatus,
+    RuleStatus,
     SettingStatus,
     Status,
     StreamStatus,
@@ -24,6 +25,7 @@ from ecdn_proxy.core.settings import describe
 from ecdn_proxy.io.identity import Identity
 from ecdn_proxy.io.settings_loader import as_text
 from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.sharing_rules import RISKS, SharingRule
 from ecdn_proxy.wire.tracker import Welcome
 
 WATCHED_S = 30.0
@@ -43,6 +45,8 @@ class StatusParts:
     node: Node
     links: Links | None
     session: CoordinatorSession | None
+    rules: tuple[SharingRule, ...]
+    """The sharing rules in force, the strongest first."""
     site: Welcome
     """What the coordinator said last about this machine's place."""
     usage: Usage
@@ -91,6 +95,7 @@ def build_status(parts: StatusParts) -> Status:
             SettingStatus(name, as_text(getattr(settings, name)), parts.effective.sources.get(name, "default"))
             for name, _, _ in describe()
         ),
+        sharing_rules=tuple(map(_rule, parts.rules)),
     )
 
 
@@ -108,6 +113,18 @@ def _sentence(state: str, meter: Meter, titles: list[str]) -> str:
             return f"Limited: {titles[0][0].lower()}{titles[0][1:]}. Video plays, from the internet."
         case _:
             return meter.sentence()
+
+
+def _rule(rule: SharingRule) -> RuleStatus:
+    permits = tuple(f"fresh_s = {rule.fresh_s:g}" if word == "fresh_s" else word for word in rule.permits)
+    return RuleStatus(
+        name=rule.name,
+        hosts=rule.hosts,
+        path=rule.path,
+        permits=permits if rule.share else ("share = false",),
+        risk=" ".join(RISKS[word] for word in rule.permits),
+        source=rule.source,
+    )
 
 
 def _coordinator(parts: StatusParts) -> CoordinatorStatus:

@@ -6,6 +6,7 @@
 
 The parts, in the order in which they are built:
     ConditionLog, Meter                   what people see
+    RuleBook                              what IT lets be shared although origins do not say so
     Classifier                            which requests are segments
     OriginClient                          fetches from origins
     NodeRunner                            the node, and whoever drives and performs for it
@@ -32,6 +33,7 @@ from ecdn_proxy.agent.node_runner import NodeRunner
 from ecdn_proxy.agent.performer import Surroundings
 from ecdn_proxy.agent.recorder import RecordFile
 from ecdn_proxy.agent.router import Router
+from ecdn_proxy.agent.rule_book import RuleBook
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles
 from ecdn_proxy.agent.sharing import NOT_PLACED, Sharing
 from ecdn_proxy.agent.signer import DeviceSeal, LonelySeal
@@ -95,11 +97,16 @@ class System:
         settings = self._settings
         self._identity = await asyncio.to_thread(identity.load_identity, self._state_dir)
         self._stack.push_async_callback(self._tasks.close)
+        profiles = Profiles.load(further_profiles(settings.profiles_file))
+        self._rules = RuleBook(self._effective, profiles, self._conditions)
+        if self._identity is not None:
+            self._rules.coordinator_said(self._identity.settings)
         self._classifier = Classifier(
             salt=secrets.token_bytes(32) if self._identity is None else bytes.fromhex(self._identity.salt),
-            profiles=Profiles.load(further_profiles(settings.profiles_file)),
+            profiles=profiles,
             window_s=settings.entitlement_window_s,
             allow_local=settings.allow_local_origins,
+            find_rule=self._rules.find,
         )
         self._origin = OriginClient(
             settings.origin_ca_file, settings.origin_hosts, allow_local=settings.allow_local_origins
@@ -140,8 +147,8 @@ class System:
         sharing = Sharing(
             seal,
             self._settings,
-            self._state_dir,
             place,
+            self._settings_said,
             version=self._version,
             runner=self._runner,
             meter=self._meter,
@@ -155,6 +162,15 @@ class System:
             return
         self._sharing = sharing
         self._stack.push_async_callback(sharing.links.close)
+
+    def _settings_said(self, known: identity.Identity) -> None:
+        """The coordinator has other settings for this machine.
+
+        Sharing rules count at once. All else is kept for the next start: a listening address or a cache size does not
+        change under way.
+        """
+        self._rules.coordinator_said(known.settings)
+        self._tasks.start(asyncio.to_thread(known.save, self._state_dir), "save settings")
 
     def _start_node(self, seal: DeviceSeal | LonelySeal, place: Place) -> None:
         settings, sharing = self._settings, self._sharing
@@ -211,6 +227,7 @@ class System:
                 node=self._runner.node,
                 links=None if sharing is None else sharing.links,
                 session=None if sharing is None else sharing.session,
+                rules=self._rules.rules,
                 site=NOT_PLACED if sharing is None else sharing.site,
                 usage=self._meter.usage(self._runner.uploads()),
                 meter=self._meter,

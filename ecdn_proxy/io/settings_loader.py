@@ -132,7 +132,7 @@ def as_text(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case tuple():
-            return ", ".join(map(str, value))
+            return ", ".join(str(it.get("name", it)) if isinstance(it, dict) else str(it) for it in value)
         case dict():
             return ", ".join(f"{key}={item}" for key, item in value.items())
         case _:
@@ -154,7 +154,7 @@ def _from_file(pile: _Pile, config: Path) -> None:
 
 
 def _line(text: str, name: str) -> int:
-    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(name)}[\"']?\s*[\].=]")
+    pattern = re.compile(rf"\s*\[{{0,2}}\s*[\"']?{re.escape(name)}[\"']?\s*[\].=]")
     return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
@@ -198,8 +198,8 @@ def _allowed(hint: Any) -> str:
             return "a whole number" + _bounds(kind.gt, kind.ge, kind.le)
         case msgspec.inspect.FloatType() as kind:
             return "a number" + _bounds(kind.gt, kind.ge, kind.le)
-        case msgspec.inspect.VarTupleType():
-            return "a list of texts"
+        case msgspec.inspect.VarTupleType(item_type=items):
+            return "a list of tables" if isinstance(items, msgspec.inspect.DictType) else "a list of texts"
         case msgspec.inspect.DictType():
             return "a table of texts"
         case _:

@@ -9,9 +9,12 @@ from ecdn_proxy.agent import classifier
 from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
 from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, SegmentMatch, asked_range, refused_manifest
 from ecdn_proxy.core.catalog.providers import Profiles
+from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS
+from ecdn_proxy.core.http.rule_finder import RuleFinder
 from ecdn_proxy.core.manifest.model import ManifestError, Presentation
 from ecdn_proxy.core.manifest.parse import parse
 from ecdn_proxy.core.values import Headers
+from ecdn_proxy.wire.sharing_rules import SharingRule
 from tests.agent.origins import LIVE
 
 pytestmark = pytest.mark.asyncio
@@ -38,13 +41,14 @@ def get(name: str, headers: Headers = ANN, method: str = "GET") -> ViewerRequest
     return ViewerRequest(method, BASE + name, headers)
 
 
-def sorter() -> Classifier:
-    return Classifier(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False)
+def sorter(*rules: SharingRule) -> Classifier:
+    find = RuleFinder(rules).find
+    return Classifier(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False, find_rule=find)
 
 
-async def watching(text: str = LIVE, headers: Headers = ANN) -> Classifier:
+async def watching(text: str = LIVE, headers: Headers = ANN, rules: tuple[SharingRule, ...] = ()) -> Classifier:
     """Ann has fetched the manifest."""
-    one = sorter()
+    one = sorter(*rules)
     assert await one.manifest_arrived(get("live.m3u8", headers), HLS, text.encode(), UTC)
     return one
 
@@ -116,6 +120,25 @@ async def test_what_a_request_has_changed(method: str, status: int, changes: boo
     assert isinstance(found, SegmentMatch)
     assert one.changed(get("2.ts", method=method), status, UTC) == (found.listed.key if changes else None)
     assert one.changed(get("99.ts", method=method), status, UTC) is None
+
+
+@pytest.mark.parametrize("name", sorted(PREFLIGHT_FIELDS))
+async def test_a_request_with_a_field_of_preflights_never_gets_a_copy(name: str) -> None:
+    """RFC 9111 section 4.1: a copy does not say that it varies by the field, and answered a request without it."""
+    assert "preflight" in why((await watching()).classify(get("2.ts", (*ANN, (name, "x"))), UTC))
+
+
+async def test_a_rule_goes_with_the_requests_that_it_covers() -> None:
+    rule = SharingRule(name="hall", hosts=("cdn.test",), path="/town-hall/2*", ignore_no_store=True)
+    one = await watching(rules=(rule,))
+    assert match(one.classify(get("2.ts"), UTC)).rule is rule
+    assert match(one.classify(get("1.ts"), UTC)).rule is None
+
+
+async def test_a_rule_may_leave_a_path_to_its_origin() -> None:
+    rule = SharingRule(name="board", hosts=("*.cdn.test", "cdn.test"), share=False, source="agent.toml")
+    one = await watching(rules=(rule,))
+    assert why(one.classify(get("2.ts"), UTC)) == "rule board of agent.toml says share = false"
 
 
 # ---- whose

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from ecdn_proxy.agent.api import FromMemory, OwnHead, SharedHead
 from ecdn_proxy.agent.sharing import Sharing
 from ecdn_proxy.core import events
 from ecdn_proxy.core.connect import dialer
@@ -17,6 +18,7 @@ from ecdn_proxy.io.identity import load_identity
 from ecdn_proxy.wire.peer import Bye
 from ecdn_proxy.wire.signalling import Call
 from ecdn_proxy.wire.tracker import Welcome
+from tests.agent.origins import BODY
 from tests.agent.systems import Agent, started
 from tests.core.makers import contact
 from tests.core.world import STREAM
@@ -86,6 +88,30 @@ async def test_settings_of_the_coordinator_are_kept_for_the_next_start(tmp_path:
     async with enrolled(tmp_path) as (_, sharing):
         sharing.settings_changed({"cache_memory_mb": 100})
         await Record().until(lambda: kept() == {"cache_memory_mb": 100})
+
+
+async def test_rules_of_the_coordinator_count_at_once(tmp_path: Path) -> None:
+    rule = {"name": "hall", "hosts": ["127.0.0.1"], "ignore_no_store": True, "fresh_s": 60}
+    async with enrolled(tmp_path) as (agent, sharing):
+        for name in ("1.ts", "2.ts"):
+            agent.origin.answers[f"/live/{name}"] = agent.origin.plain(headers={"Cache-Control": "no-store"})
+        await agent.watch()
+        assert isinstance((await agent.play("1.ts"))[0], OwnHead)
+        sharing.settings_changed({"sharing_rules": [rule]})
+        head, body = await agent.play("2.ts")
+        assert isinstance(head, SharedHead), "the rendition is not private for ten minutes because it was before"
+        assert "shared although the origin said Cache-Control: no-store" in agent.system.status().recent[0].why
+        assert "(rule hall of the coordinator)" in agent.system.status().recent[0].why
+        assert [it.name for it in agent.system.status().sharing_rules] == ["hall"]
+        assert body == BODY
+        assert isinstance(agent.system.router.route(agent.get("2.ts")), FromMemory)
+        await Record().until(lambda: (it := load_identity(tmp_path / "state")) is not None and bool(it.settings))
+    (tmp_path / "again").mkdir()
+    known = load_identity(tmp_path / "state")
+    assert known is not None
+    known.save(tmp_path / "again")
+    async with started(tmp_path / "again", None, lan_discovery=False) as agent:
+        assert [it.source for it in agent.system.status().sharing_rules] == ["the coordinator"]
 
 
 async def test_a_renewed_certificate_is_used_at_once(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from ecdn_proxy.agent.settings import EffectiveSettings, load
-from ecdn_proxy.agent.status import Status
+from ecdn_proxy.agent.status import RuleStatus, Status
 from ecdn_proxy.agent.status_builder import WATCHED_S, StatusParts, build_status
 from ecdn_proxy.core.events import Served
 from ecdn_proxy.core.report.conditions import Conditions
 from ecdn_proxy.core.report.meter import Meter
 from ecdn_proxy.core.report.usage import ByteCounts, Usage
+from ecdn_proxy.wire.sharing_rules import RISKS, SharingRule
 from ecdn_proxy.wire.tracker import Welcome
 from tests.core.makers import KEY
 from tests.core.test_node_alone import One
@@ -23,7 +24,11 @@ def effective(**flags: object) -> EffectiveSettings:
 
 
 def look(
-    *codes: str, meter: Meter | None = None, now: float = 0.0, settings: EffectiveSettings | None = None
+    *codes: str,
+    meter: Meter | None = None,
+    now: float = 0.0,
+    settings: EffectiveSettings | None = None,
+    rules: tuple[SharingRule, ...] = (),
 ) -> Status:
     conditions = Conditions()
     for code in codes:
@@ -37,6 +42,7 @@ def look(
             node=One().node,
             links=None,
             session=None,
+            rules=rules,
             site=Welcome("", "", "on", "", {}),
             usage=(meter := meter or Meter(50)).usage(ByteCounts(uploaded=30, uploaded_webrtc=20)),
             meter=meter,
@@ -101,3 +107,28 @@ def test_whatever_is_counted_is_shown_under_its_name() -> None:
     shown = get_type_hints(Status)
     for name, kind in get_type_hints(Usage).items():
         assert shown[name] == kind
+
+
+def test_rules_are_shown_with_what_they_permit_and_risk() -> None:
+    rules = (
+        SharingRule(name="hall", hosts=("a.test",), ignore_no_store=True, fresh_s=60.0, source="agent.toml"),
+        SharingRule(name="board", hosts=("*.b.test",), path="/x/", share=False, source="the coordinator"),
+    )
+    assert look(rules=rules).sharing_rules == (
+        RuleStatus(
+            name="hall",
+            hosts=("a.test",),
+            path="/",
+            permits=("fresh_s = 60", "ignore_no_store"),
+            risk=f"{RISKS['fresh_s']} {RISKS['ignore_no_store']}",
+            source="agent.toml",
+        ),
+        RuleStatus("board", ("*.b.test",), "/x/", ("share = false",), "", "the coordinator"),
+    )
+    assert look().sharing_rules == ()
+
+
+def test_the_setting_names_its_rules() -> None:
+    said = effective(sharing_rules=[{"name": "hall", "hosts": ["a.test"]}, {"hosts": ["b.test"]}])
+    (row,) = [it for it in look(settings=said).settings if it.name == "sharing_rules"]
+    assert row.value == "hall, {'hosts': ['b.test']}"

@@ -32,6 +32,11 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("wan_peers = ['a', 'b']\n", "line 1: wan_peers = ['a', 'b']: expected `array`, got `str`"),
         ("agents = 5\n", "line 1: agents = 5: expected `object`"),
         ("listen =\n", "line 1"),
+        (
+            "\n[[agents.sharing_rules]]\nname = 'hall'\nhosts = ['*']\nimmutable = true\n",
+            "line 2: agents.sharing_rules 1 ('hall'): '*' is no host of a rule; write stream.example.com",
+        ),
+        ("agents.sharing_rules = 'all'\n", "line 1: agents.sharing_rules: 'all' is no list of rules"),
         (f"agents.x = '{'x' * 20_000}'\n", "can be sent"),
     ],
 )
@@ -65,6 +70,13 @@ def test_rules_across_the_wan_come_from_the_file(tmp_path: Path) -> None:
     assert load(None, {}, {}).wan_peers == []
     with pytest.raises(ConfigurationError, match="no such setting"):
         load(None, {"ECDN_COORDINATOR_WAN_PEERS": "berlin"}, {})
+
+
+def test_sharing_rules_are_sent_as_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "coordinator.toml"
+    file.write_text("[[agents.sharing_rules]]\nname = 'hall'\nhosts = ['a.test']\nimmutable = true\n")
+    rule = {"name": "hall", "hosts": ["a.test"], "immutable": True}
+    assert load(file, {}, {}).agents == {"sharing_rules": [rule]}
 
 
 def test_an_absent_file_is_one_sentence(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from ecdn_proxy.agent.status import (
     PeerStatus,
     ProxyStatus,
     RecentStatus,
+    RuleStatus,
     SettingStatus,
     Status,
     StreamStatus,
@@ -79,5 +80,16 @@ def filled_status() -> Status:
             SettingStatus("intercept_domains", "stream.test, cdn.test", "agent.toml"),
             SettingStatus("upload_mbps_max", "10", "coordinator"),
             SettingStatus("log_level", "debug", "environment (ECDN_LOG_LEVEL)"),
+        ),
+        sharing_rules=(
+            RuleStatus(
+                name="town-hall",
+                hosts=("*.stream.test", "cdn.test"),
+                path="/live/<b>*",
+                permits=("fresh_s = 60", "ignore_no_store"),
+                risk="The segments lie on the disks of the office's machines.",
+                source="agent.toml",
+            ),
+            RuleStatus("board", ("board.test",), "/", ("share = false",), "", "the coordinator"),
         ),
     )

@@ -56,6 +56,8 @@ def test_nothing_at_all_is_the_defaults() -> None:
         ("listen = 5", "listen must be a text, not 5."),
         ("origin_hosts = 5", "must be a table of texts, not 5."),
         ("x = [", "not valid TOML"),
+        ("sharing_rules = 5", "line 1: sharing_rules must be a list of tables, not 5."),
+        ("\n[[sharing_rule]]", "line 2: there is no setting 'sharing_rule'; did you mean 'sharing_rules'?"),
         ("zzzz = 1", "there is no setting 'zzzz'."),
     ],
 )
@@ -115,6 +117,7 @@ def test_the_coordinator_cannot_stop_an_agent() -> None:
 
 
 def test_values_as_text() -> None:
-    assert [as_text(value) for value in (True, False, ("a", "b"), {"a": "b"}, 2.5, "x")] == [
-        "true", "false", "a, b", "a=b", "2.5", "x",
+    values: tuple[object, ...] = (True, False, ("a", "b"), {"a": "b"}, 2.5, "x", ({"name": "a"}, {}))
+    assert [as_text(value) for value in values] == [
+        "true", "false", "a, b", "a=b", "2.5", "x", "a, {}",
     ]  # fmt: skip

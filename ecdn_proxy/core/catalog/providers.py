@@ -10,7 +10,7 @@ complete and unmistakable (the generic profiles). The request to the origin alwa
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -68,6 +68,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         drop_path: regular expressions, each for one whole path segment that is dropped.
         drop_query: query parameters that are dropped.
         also: names of generic profiles that are applied as well.
+        sharing_rules: what may be shared although the origin does not say so (`wire/sharing_rules.py`), a table each;
+            for `hosts` unless the table names its own.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     drop_path: tuple[str, ...] = ()
     drop_query: tuple[Drop, ...] = ()
     also: tuple[str, ...] = ()
+    sharing_rules: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,9 @@ def _host_pattern(host: str) -> str:
 class Profiles:
     """All profiles that are applied on this machine; immutable."""
 
-    def __init__(self, profiles: Iterable[Profile]) -> None:
+    def __init__(self, profiles: Iterable[Profile], further: Collection[str] = ()) -> None:
+        """Take the profiles; those whose names are in `further` are an administrator's, the others shipped."""
+        self._further = frozenset(further)
         named = {profile.name: _checked(profile) for profile in profiles}
         self._generic = {p.name: p for p in sorted(named.values(), key=_order) if p.generic}
         self._named = tuple(p for p in sorted(named.values(), key=_order) if not p.generic)
@@ -146,11 +151,18 @@ class Profiles:
         folder = files("ecdn_proxy.core.catalog").joinpath("profiles")
         shipped = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
         tables = [tomllib.loads(f.read_text("utf-8")) for f in shipped]
-        return cls(_from_table(table) for table in (*tables, *extra))
+        further = [_from_table(table) for table in extra]
+        return cls([*map(_from_table, tables), *further], [profile.name for profile in further])
 
     def names(self) -> tuple[str, ...]:
         """The names of all profiles, sorted."""
         return tuple(sorted([*self._generic, *(p.name for p in self._named)]))
+
+    def sharing_rules(self, *, shipped: bool) -> Iterator[tuple[str, tuple[dict[str, Any], ...]]]:
+        """Names of the shipped profiles, or of an administrator's, that have sharing rules, and their tables."""
+        for profile in (*self._named, *self._generic.values()):
+            if profile.sharing_rules and (profile.name in self._further) != shipped:
+                yield profile.name, tuple({"hosts": profile.hosts, **table} for table in profile.sharing_rules)
 
     def canonical(self, url: str, byte_range: tuple[int, int | None] | None = None) -> Canonical:
         """A URL's identity, and which parts of the URL were dropped.

@@ -99,6 +99,11 @@ REGISTER: dict[str, RegisteredCondition] = {
         "Its stream plays straight from the origin. The text says what is wrong with it, and where.",
         clears_after_s=600.0,
     ),
+    "sharing-rule-refused": RegisteredCondition(
+        "A sharing rule cannot be used",
+        "The text says which rule, where it stands and what to write. All other rules are in force. Until it is "
+        "corrected, what it was to permit goes by the origin's own word.",
+    ),
     "restarted-within": RegisteredCondition(
         "A fault of ours was mended by starting anew",
         "Viewers were sent to the origin meanwhile. Please report it with the diagnostics.",

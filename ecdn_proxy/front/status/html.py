@@ -192,9 +192,24 @@ def _about(status: Status) -> str:
     return (
         f'<section class="about"><h2>This agent</h2><dl>{listed}<div><dt>Proxy</dt><dd>{proxy}</dd></div></dl>'
         f'<details id="settings"><summary>Settings, and who set them</summary>'
-        f"{_table(('Setting', 'Value', 'Set by'), rows)}</details>"
+        f"{_table(('Setting', 'Value', 'Set by'), rows)}</details>{_rules(status)}"
         '<p class="small"><a href="/api/status">JSON</a> · <a href="/proxy.pac">PAC file</a> · '
         '<a href="/metrics">Metrics</a></p></section>'
+    )
+
+
+def _rules(status: Status) -> str:
+    if not status.sharing_rules:
+        return ""
+    rows = [
+        f'<th scope="row">{_t(one.name)}</th><td>{"<br>".join(map(_t, one.hosts))}<br>{_t(one.path)}</td>'
+        f"<td>{'<br>'.join(f'<code>{_t(it)}</code>' for it in one.permits)}<small>{_t(one.risk)}</small></td>"
+        f"<td>{_t(one.source)}</td>"
+        for one in status.sharing_rules
+    ]
+    return (
+        '<details id="rules"><summary>Sharing rules: what is shared although its origin does not say so</summary>'
+        f"{_table(('Rule', 'Counts for', 'Permits, and the risk', 'Set by'), rows)}</details>"
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from ecdn_proxy.agent.status import Status
+from ecdn_proxy.agent.status import RuleStatus, Status
 from ecdn_proxy.front.status import html as view
 from ecdn_proxy.front.status.metrics import metrics
 from ecdn_proxy.front.status.server import Page
@@ -114,6 +114,8 @@ def test_the_page_says_everything_without_a_script() -> None:
         wanted += [recent.why, str(recent.number)]
     for setting in status.settings:
         wanted += [setting.name, setting.value, setting.source]
+    for rule in status.sharing_rules:
+        wanted += [rule.name, *rule.hosts, rule.path, *rule.permits, rule.risk, rule.source]
     for one in wanted:
         assert one in text, one
 
@@ -131,6 +133,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
         conditions=(msgspec.structs.replace(filled.conditions[0], title=evil, text=evil, remedy=evil, code=evil),),
         settings=(msgspec.structs.replace(filled.settings[0], name=evil, value=evil, source=evil),),
         coordinator=msgspec.structs.replace(filled.coordinator, site=evil, url=evil, p2p=evil),
+        sharing_rules=(RuleStatus(evil, (evil,), evil, (evil,), evil, evil),),
     )
     text = view.render(made)
     assert text.count("<script>") == 1
@@ -149,6 +152,7 @@ def test_an_empty_status_is_a_page_too(state: str) -> None:
         recent=(),
         conditions=(),
         settings=(),
+        sharing_rules=(),
         uptime_s=5.0,
         bytes=msgspec.structs.replace(filled_status().bytes, cache=0, lan=0, webrtc=0, origin=0),
     )
@@ -156,6 +160,7 @@ def test_an_empty_status_is_a_page_too(state: str) -> None:
     assert "Nothing has been watched here yet" in text
     assert "Not enrolled" in text
     assert "less than a minute" in text
+    assert "Sharing rules" not in text
 
 
 def test_metrics_are_prometheus_and_private() -> None:
@@ -188,13 +193,14 @@ async def test_live_in_a_browser_and_no_policy_is_broken(visitor: Visitor, monke
         said: list[str] = []
         tab.on("console", lambda message: said.append(message.text))
         await tab.goto(f"http://{visitor.host}/")
-        await tab.locator("summary").click()
+        for shut in await tab.locator("summary").all():
+            await shut.click()
         changed = msgspec.structs.replace(
             filled_status(), sentence="Limited: the coordinator is away.", state="limited"
         )
         monkeypatch.setattr(ToldAgent, "status", lambda _: changed)
         await tab.get_by_role("heading", name="Limited: the coordinator is away.").wait_for()
-        assert await tab.locator("details").get_attribute("open") is not None
+        assert [await it.get_attribute("open") for it in await tab.locator("details").all()] == ["", ""]
         assert await tab.title() == "Limited - ecdn on this machine"
         assert said == []
         await visitor.page.close()
