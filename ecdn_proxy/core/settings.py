@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     profiles_file: Annotated[str, _said("TOML file with further provider profiles.")] = ""
     sharing_rules: Annotated[
         tuple[dict[str, Any], ...],
-        _said("What may be shared although the origin does not say so, by host and path; see below. A table each."),
+        _said("What may be shared although the origin does not say so, by host and path: tables, explained below."),
     ] = ()
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _said("Least severity written to the log.")] = (
         "info"

@@ -43,7 +43,7 @@ RISKS: Final = {
     "ignore_vary": "If the origin does send other bytes by these request fields (device, language), a viewer gets "
     "another one's.",
     "ignore_authorization": "The origin does not see each viewer's Authorization for each segment. A viewer who has "
-    "lost the right to watch is noticed at the next playlist.",
+    "lost the right to watch may go on for up to entitlement_window_s.",
 }
 """By permission: what may go wrong if the rule's author is mistaken."""
 
@@ -69,9 +69,7 @@ class SharingRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             "it is the whole path."
         ),
     ] = "/"
-    share: Annotated[
-        bool, Meta(description="false: these requests go to the origin, whatever another rule or the origin says.")
-    ] = True
+    share: Annotated[bool, Meta(description="false: these requests go to the origin.")] = True
     immutable: Annotated[
         bool, Meta(description="A segment is fresh for as long as it is kept; the origin is not asked about it again.")
     ] = False

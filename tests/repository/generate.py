@@ -2,9 +2,9 @@
 
     python -m tests.repository.generate        (make docs)
 
-Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `core_rooms`, `contracts` (blocks
-inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in `architecture` and
-`download_states`) ·
+Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `rules_table`, `core_rooms`, `contracts`
+(blocks inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in `architecture`
+and `download_states`) ·
 `decisions` (their index) · `protocol` (a whole page).
 """
 
@@ -12,12 +12,14 @@ import inspect
 import re
 import sys
 from types import ModuleType
+from typing import get_type_hints
 
 import msgspec
 
 from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
+from ecdn_proxy.wire.sharing_rules import RISKS, WORDS, SharingRule
 from tests.repository import adr, architecture, download_states
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
@@ -49,6 +51,7 @@ def pages() -> dict[str, str]:
     blocks = {
         "settings": settings_table(),
         "conditions": conditions_table(),
+        "sharing-rules": rules_table(),
         "floors": architecture.floors_picture(),
         "contracts": contracts(),
         "core": core_rooms(),
@@ -103,6 +106,16 @@ def conditions_table() -> str:
     """The conditions, as `core/report/conditions` registers them."""
     rows = [_row(f"`{code}`", each.title, each.remedy) for code, each in REGISTER.items()]
     return _table("code", "what the page says", "what to do") + "".join(rows)
+
+
+def rules_table() -> str:
+    """The words of a sharing rule, as `wire/sharing_rules` declares them, each permission with its risk."""
+    kinds = get_type_hints(SharingRule, include_extras=True)
+    rows = [
+        _row(f"`{word}`", words(kinds[word], {}), kinds[word].__metadata__[0].description, RISKS.get(word, ""))
+        for word in WORDS
+    ]
+    return _table("word", "values", "meaning", "what may go wrong") + "".join(rows)
 
 
 def core_rooms() -> str:

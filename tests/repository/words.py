@@ -31,6 +31,8 @@ def words(kind: Any, names: Mapping[str, Any]) -> str:
     if origin is Annotated:
         bounds = [_bound(meta) for meta in arguments[1:] if isinstance(meta, Meta)]
         return ", ".join([words(arguments[0], names), *(bound for bound in bounds if bound)])
+    if origin is tuple and arguments == (dict[str, Any], ...):
+        return "list of tables"
     if origin is tuple and arguments[1:] == (...,):
         return f"list of {words(arguments[0], names)}"
     if origin is tuple:
