@@ -131,9 +131,11 @@ class OriginView:
 
 
 def toml(value: object) -> str:
-    """One value as TOML, which for these types is JSON but for tables."""
+    """One value as TOML, which for these types is JSON but for tables, also those in a list."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
     return json.dumps(value)
 
 

