@@ -9,12 +9,16 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from ecdn_proxy.core import events
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.recording import FORMAT, LINE_BYTES_MAX, Born, Recording, Witness
 from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.replay import BadRecording, command, replay
 from ecdn_proxy.sim.scenario import Scenario
 from ecdn_proxy.wire.peer import Contact
+from tests.core.makers import KEY, permitting, wanted
+from tests.core.test_recording import Book
+from tests.core.world import UTC
 from tests.sim.test_office import run, small
 
 FAULTS = {
@@ -73,6 +77,29 @@ def test_what_is_not_recorded() -> None:
     assert "origin.example" not in text
     assert "https" not in text
     assert max(len(line) for book in books for line in book) < 4_096
+
+
+def test_a_sharing_rule_is_replayed_with_its_reason_and_without_its_hosts() -> None:
+    book = Book()
+    rule = permitting(ignore_no_store=True, fresh_s=60, path="/secret/")
+    book.put(wanted(rule=rule), 100.0)
+    book.put(events.Loaded(KEY, None), 100.1)
+    for now in (101.0, 102.0, 103.0):
+        book.recording.wake(now)
+    (fetch,) = [it for line in book.lines[1:] for it in json.loads(line).get("did", []) if it.startswith("fetch ")]
+    headers = (("content-type", "video/mp2t"), ("cache-control", "no-store"), ("content-length", "3"))
+    number = int(fetch.split()[1])
+    book.put(events.OriginAnswered(number, 200, headers, UTC), 103.1)
+    book.put(events.OriginSent(number, b"abc"), 103.2)
+    book.put(events.OriginEnded(number), 103.3)
+    said: list[str] = []
+    found = replay(book.lines, "book", said.append)
+    assert not found.difference
+    reason = "shared although the origin said Cache-Control: no-store, fresh for 60 s (rule event of agent.toml)"
+    assert any(line.lstrip().startswith("→ served") and line.endswith(f"; {reason}") for line in said)
+    text = b"".join(book.lines).decode()
+    assert "origin.test" not in text
+    assert "secret" not in text
 
 
 @pytest.fixture(name="book")
