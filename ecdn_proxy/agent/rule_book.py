@@ -18,7 +18,6 @@ from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http.rule_finder import RuleFinder
 from ecdn_proxy.wire.sharing_rules import SharingRule, read_rules
 
-REFUSED: Final = "sharing-rule-refused"
 SETTING: Final = "sharing_rules"
 _TOLD_MAX: Final = 5
 """The most refused rules that the condition names; whoever mends these sees the next ones."""
@@ -59,9 +58,9 @@ class RuleBook:
         self._finder = RuleFinder(rule for rules, _ in everybody for rule in rules)
         mistakes = [mistake for _, wrong in everybody for mistake in wrong]
         if mistakes:
-            self._conditions.raise_condition(REFUSED, " ".join(mistakes[:_TOLD_MAX]))
+            self._conditions.raise_condition("sharing-rule-refused", " ".join(mistakes[:_TOLD_MAX]))
         else:
-            self._conditions.clear_condition(REFUSED)
+            self._conditions.clear_condition("sharing-rule-refused")
 
 
 def _of_profiles(profiles: Profiles, *, shipped: bool) -> list[_Read]:

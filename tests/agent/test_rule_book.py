@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecdn_proxy.agent.condition_log import ConditionLog
-from ecdn_proxy.agent.rule_book import REFUSED, RuleBook
+from ecdn_proxy.agent.rule_book import RuleBook
 from ecdn_proxy.agent.settings import EffectiveSettings, further_profiles, load
 from ecdn_proxy.core.catalog.providers import Profile, Profiles
 from ecdn_proxy.io import clock
@@ -53,7 +53,7 @@ class Book:
 
     def refused(self) -> str:
         found = self.log.conditions.holding(clock.monotonic())
-        return next((it.text for it in found if it.code == REFUSED), "")
+        return next((it.text for it in found if it.code == "sharing-rule-refused"), "")
 
 
 @pytest.mark.parametrize(
