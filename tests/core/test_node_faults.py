@@ -282,23 +282,29 @@ def test_a_rule_of_all_machines_makes_one_copy_of_what_the_origin_said_no_store_
         assert fetched.why.count("shared although") == 1
 
 
-def test_a_rule_counts_where_the_segment_is_fetched() -> None:
-    """One machine has the rule, one has none: nobody sees a fault, and a later rule helps at once."""
-    world = World(2, origin=Origin(headers={"cache-control": "no-store"}))
-    with_rule, without = world.nodes
-    world.rules = {with_rule: HALL}
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_machine_without_the_rule_costs_the_others_one_segment_and_a_later_rule_helps_at_once(first: int) -> None:
+    """The rule counts where a segment is fetched, so what this machine fetches first is private for that key."""
+    world = World(3, origin=Origin(headers={"cache-control": "no-store"}))
+    without, *others = sorted(world.nodes, key=lambda device: device != f"dev{first:03d}")
+    world.rules = dict.fromkeys(others, HALL)
     world.watch_all()
-    ends = []
-    for number in range(1, 5):
+    viewers = [world.play(without, 1)]
+    world.run(0.1)
+    viewers += [world.play(device, 1) for device in others]
+    world.run(2.0)
+    assert [world.answers[viewer].end for viewer in viewers] == ["handed over", "passed", "passed"]
+    for number in range(2, 6):
         viewers = [world.play(device, number) for device in world.nodes]
         world.run(2.0)
-        ends += [world.answers[viewer].end for viewer in viewers]
-    assert set(ends) <= {"finished", "handed over", "passed"}
+        ends = {world.answers[viewer].device: world.answers[viewer].end for viewer in viewers}
+        assert ends == {without: "passed"} | dict.fromkeys(others, "finished")
+        assert world.copies(number) == 1.0
     world.rules[without] = HALL
-    world.run(world.limits.gone_s)
     viewers = [world.play(device, 9) for device in world.nodes]
     world.run(2.0)
-    assert world.answers[viewers[1]].end == "finished", "what was private without the rule is asked anew with it"
+    assert [world.answers[viewer].end for viewer in viewers] == ["finished"] * 3
+    assert world.copies(9) == 1.0
 
 
 def test_a_rule_that_permits_something_else_changes_nothing() -> None:

@@ -280,7 +280,9 @@ class Download(Staged):
                 if is_fetching and for_s:
                     self._end_fetch("cancelled", 0, why, now)
                 if not is_fetching or for_s:
-                    lasting = not status and for_s > self._context.limits.gone_s
+                    # whoever judged the answer may lack a rule that this machine has: then only this key is private
+                    ruled = self.wanted is not None and self.wanted.origin.rule is not None
+                    lasting = not status and not ruled and for_s > self._context.limits.gone_s
                     self._release(why, status, now, private_s=for_s if lasting else 0.0)
 
     def _granted(self, lease: FetchLease, now: Instant) -> None:
