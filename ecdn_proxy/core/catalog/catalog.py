@@ -258,23 +258,21 @@ class Catalog:
         return (tuple(sorted(identities)), tuple(tokens)) if identities else None
 
     def _look_among_entries(self, name: str, asked: Canonical, covers: ByteRange | None, utc: float) -> Listed | None:
-        any_of: CatalogEntry | None = None
-        whole: CatalogEntry | None = None
-        for entry in self._index.entries(name):
-            if utc > entry.expires_utc:
-                continue
-            here = entry.segment.byte_range
-            if here == ANY_RANGE:
-                any_of = any_of or entry
-            elif here is None:
-                whole = whole or entry
-            elif here == covers:
-                return self._listed(entry, asked, entry.identities, here, entry.segment, utc)
+        if covers is not None and covers != ANY_RANGE:
+            exact = self._newest(name, covers, utc)
+            if exact is not None:
+                return self._listed(exact, asked, exact.identities, covers, exact.segment, utc)
+        whole = self._newest(name, None, utc)
         if whole is not None and (covers is None or (name, covers) not in whole.playlist.passed):
             return self._listed(whole, asked, whole.identities, None, whole.segment, utc)
-        if any_of is not None and covers is not None and covers.last is not None:
-            return self._listed(any_of, asked, any_of.identities, covers, any_of.segment, utc)
+        if covers is not None and covers.last is not None:
+            any_of = self._newest(name, ANY_RANGE, utc)
+            if any_of is not None:
+                return self._listed(any_of, asked, any_of.identities, covers, any_of.segment, utc)
         return None
+
+    def _newest(self, name: str, byte_range: ByteRange | None, utc: float) -> CatalogEntry | None:
+        return next((entry for entry in self._index.entries(name, byte_range) if utc <= entry.expires_utc), None)
 
     def _look_among_templates(self, name: str, asked: Canonical, utc: float) -> Listed | None:
         for computed in self._index.computed(name):

@@ -118,13 +118,13 @@ class Computed:
 
 
 class StreamIndex:
-    """Finds entries by their identity, and templates by the beginning of theirs.
+    """Finds entries by their identity and byte range, and templates by the beginning of their identity.
 
     A template's beginning reaches to the last slash before the first variable.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, list[CatalogEntry]] = {}
+        self._entries: dict[tuple[str, ByteRange | None], list[CatalogEntry]] = {}
         self._computed: dict[str, list[Computed]] = {}
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class StreamIndex:
         """Add an entry or a template; what was added last is found first."""
         if isinstance(item, CatalogEntry):
             for name in item.identities:
-                self._entries.setdefault(name, []).append(item)
+                self._entries.setdefault((name, item.segment.byte_range), []).append(item)
         else:
             for name in {_stem(pattern) for pattern in item.patterns}:
                 self._computed.setdefault(name, []).append(item)
@@ -147,14 +147,14 @@ class StreamIndex:
         """
         if isinstance(item, CatalogEntry):
             for name in item.identities:
-                _remove_from(self._entries, name, item)
+                _remove_from(self._entries, (name, item.segment.byte_range), item)
         else:
             for name in {_stem(pattern) for pattern in item.patterns}:
                 _remove_from(self._computed, name, item)
 
-    def entries(self, identity: str) -> Iterator[CatalogEntry]:
-        """The entries with this identity, the newest first."""
-        return reversed(self._entries.get(identity, []))
+    def entries(self, identity: str, byte_range: ByteRange | None) -> Iterator[CatalogEntry]:
+        """The entries with this identity that list exactly this range of it, the newest first."""
+        return reversed(self._entries.get((identity, byte_range), []))
 
     def computed(self, identity: str) -> Iterator[Computed]:
         """The templates that could make this identity, as their beginnings fit."""
@@ -170,7 +170,7 @@ def _stem(pattern: str) -> str:
     return pattern[: pattern.rfind("/", 0, first) + 1]
 
 
-def _remove_from[T](found: dict[str, list[T]], name: str, item: T) -> None:
+def _remove_from[N, T](found: dict[N, list[T]], name: N, item: T) -> None:
     items = found[name]
     items.remove(item)
     if not items:

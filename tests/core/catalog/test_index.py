@@ -4,6 +4,8 @@ import pytest
 
 from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Playlist, StreamIndex
 from ecdn_proxy.core.manifest.model import Format, Segment, Template, matcher
+from ecdn_proxy.core.values import ByteRange
+from tests.core.effort import calls
 
 
 def playlist() -> Playlist:
@@ -21,13 +23,30 @@ def test_entries_are_found_newest_first_and_given_back() -> None:
     one, two = (CatalogEntry(playlist(), "r", Segment("u", None, 1.0, n), ("a", "b")) for n in (1, 2))
     index.add(one)
     index.add(two)
-    assert list(index.entries("b")) == [two, one]
+    assert list(index.entries("b", None)) == [two, one]
     index.remove(two)
-    assert list(index.entries("a")) == [one]
+    assert list(index.entries("a", None)) == [one]
     index.remove(one)
     assert not len(index)
     with pytest.raises(KeyError):
         index.remove(one)
+
+
+def test_one_of_many_ranges_is_found_without_looking_at_the_others() -> None:
+    def made(number: int) -> tuple[StreamIndex, list[CatalogEntry]]:
+        index = StreamIndex()
+        ranges = [ByteRange(at * 1000, at * 1000 + 999) for at in range(number)]
+        entries = [CatalogEntry(playlist(), "r", Segment("u", one, 1.0, 0), ("all",)) for one in ranges]
+        for entry in entries:
+            index.add(entry)
+        return index, entries
+
+    few, many = made(2), made(20_000)
+    for (index, entries), at in ((few, 0), (many, 0), (many, 10_000), (many, 19_999)):
+        assert list(index.entries("all", ByteRange(at * 1000, at * 1000 + 999))) == [entries[at]]
+    ask = ByteRange(0, 999)
+    assert calls(lambda: list(many[0].entries("all", ask))) == calls(lambda: list(few[0].entries("all", ask)))
+    assert not list(many[0].entries("all", None))
 
 
 @pytest.mark.parametrize(
