@@ -65,7 +65,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         pass_query: by parameter name the decoded values, in lower case, whose requests are left to the origin.
         host_free: True if URLs that differ only in the host, among `hosts`, identify the same segment.
         identity_path: regular expression searched in the path; only what it matches identifies the segment.
-        drop_path: regular expressions, each for one whole path segment that is dropped.
+        drop_path: regular expressions, each for one whole path segment, decoded, that is dropped.
+        drop_path_run: regular expressions, each for several whole path segments in a row that are dropped with the
+            slashes between them, as written: a token that holds a path (`acl=/live/*`) may stand there unencoded.
         drop_query: query parameters that are dropped.
         also: names of generic profiles that are applied as well.
         sharing_rules: what may be shared although the origin does not say so (`wire/sharing_rules.py`), a table each;
@@ -87,6 +89,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     host_free: bool = False
     identity_path: str = ""
     drop_path: tuple[str, ...] = ()
+    drop_path_run: tuple[str, ...] = ()
     drop_query: tuple[Drop, ...] = ()
     also: tuple[str, ...] = ()
     sharing_rules: tuple[dict[str, Any], ...] = ()
@@ -239,6 +242,12 @@ class _Cut:
                 self.tokens += dropped
                 self.path = "/".join(piece for piece in pieces if piece not in dropped)
                 changed = True
+        for pattern in profile.drop_path_run:
+            expression = _compiled(f"/({pattern})(?=/|$)")
+            while (run := expression.search(self.path)) is not None:
+                self.tokens.append(run[1])
+                self.path = self.path[: run.start()] + self.path[run.end() :]
+                changed = True
         if profile.drop_query and 0 < len(self._pairs) <= PARAMETERS_MAX:
             before = self._pairs
             self._pairs = [pair for given in before if (pair := self._kept(given, profile.drop_query)) is not None]
@@ -300,7 +309,8 @@ def _checked(profile: Profile) -> Profile:
     if profile.generic and profile.host_free:
         raise BadProfile(f"profile {profile.name!r}: `host_free` without `hosts` would mix all hosts; remove it")
     inner = [pattern for drop in profile.drop_query for pattern in (drop.name, drop.value, drop.inside)]
-    for pattern in (profile.path, profile.pass_path, profile.identity_path, *profile.drop_path, *inner):
+    paths = (profile.path, profile.pass_path, profile.identity_path, *profile.drop_path, *profile.drop_path_run)
+    for pattern in (*paths, *inner):
         try:
             re.compile(pattern)
         except re.error as error:
