@@ -1,6 +1,7 @@
 """What the front may ask of the agent: the whole surface between a viewer's HTTP and the swarm.
 
     AgentApi.route(request)          where this request is answered: PassToOrigin | FromMemory | Shared
+    AgentApi.needs_whole_body(...)   must the origin be asked without the viewer's conditions?
     AgentApi.may_be_manifest(...)    must this answer of the origin be copied, so that it can be learnt?
     AgentApi.manifest_arrived(...)   the origin's manifest went by: learn its segments
     AgentApi.passed_to_origin(...)   a request went to the origin untouched: proof of entitlement, bytes to count
@@ -115,6 +116,10 @@ class AgentApi(Protocol):
 
     def route(self, request: ViewerRequest) -> Route:
         """Decide where a request is answered. Never raises and never waits: on any doubt, PassToOrigin."""
+        ...
+
+    def needs_whole_body(self, request: ViewerRequest) -> bool:
+        """Whether a request that passes goes without If-None-Match and If-Modified-Since, so that its body comes."""
         ...
 
     def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:

@@ -1,6 +1,7 @@
 """Which requests are segments that this viewer may have from us; everything else passes.
 
     Classifier.classify(request)         PassToOrigin | a SegmentMatch with its key, stream and place
+    Classifier.needs_whole_body(request) whether the origin must not answer 304, as its body is not known here
     Classifier.may_be_manifest(...)      whether the origin's answer must be copied, to be learnt
     Classifier.manifest_arrived(...)     the origin's manifest: its segments, and that this viewer may have them
     Classifier.origin_answered(...)      an own 2xx of the origin proves a viewer; a 401 or 403 takes the proof back
@@ -10,17 +11,20 @@ Positive identification only: a URL is a segment because a manifest that was fet
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
+from ecdn_proxy.agent.known_bodies import KnownBodies
 from ecdn_proxy.core.catalog.catalog import Catalog
 from ecdn_proxy.core.catalog.entitlement import Entitlements
 from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS, directives
 from ecdn_proxy.core.http.freshness import asked_age_s
+from ecdn_proxy.core.http.urls import BadUrl
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.manifest.parse import parse, sniff
 from ecdn_proxy.core.values import Headers
@@ -32,6 +36,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 """Methods that change nothing (RFC 9110 section 9.2.1), and CONNECT, which has no resource."""
 _MANIFEST_TYPES = ("mpegurl", "dash+xml", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
 _MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", "/manifest")
+_SCRIPTS_DESTINATIONS = frozenset({"", "empty", "video", "audio"})
+"""Sec-Fetch-Dest of what a script or a media element asks for; pictures, scripts and pages have other ones."""
+_ALL_OF_IT = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
+"""A Content-Range that begins with the first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Classifier:
         self._profiles = profiles
         self._entitlements = Entitlements(window_s=window_s)
         self._find_rule = find_rule
+        self._bodies = KnownBodies()
 
     def classify(self, request: ViewerRequest, utc: float) -> PassToOrigin | SegmentMatch:
         """Decide what a request is; `utc` in seconds since 1970."""
@@ -93,19 +102,42 @@ class Classifier:
             return PassToOrigin(verdict.why)
         return SegmentMatch(listed, listed.why, asked_age_s(request.headers), rule)
 
-    def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
-        """Whether the origin's answer with this head may be a manifest."""
-        if request.method != "GET" or status != 200:
+    def needs_whole_body(self, request: ViewerRequest) -> bool:
+        """Whether the origin must be asked without If-None-Match and If-Modified-Since.
+
+        A browser that validates its copy of a manifest is told 304, and an agent that does not know that copy, as it is
+        new, learns nothing. It may leave the conditions out: an answer 200 is right for whoever asks with them
+        (RFC 9110 section 13.1). Where they name the very body that is known here, they reach the origin.
+        """
+        fields = fields_of(request.headers)
+        if request.method != "GET" or not fields.keys() & {"if-none-match", "if-modified-since"}:
             return False
-        fields = dict(headers)
-        kind = fields.get("content-type", "").lower()
+        if fields.get("range", "bytes=0-").strip() != "bytes=0-" or fields.get("if-none-match", "").strip() == "*":
+            return False
         path = request.url.partition("?")[0].lower()
-        if path.endswith(_MANIFEST_ENDINGS) or "/manifest(" in path:
-            return sniff(kind, b"#EXTM3U") is not None
-        return any(part in kind for part in _MANIFEST_TYPES) and not kind.startswith("text/html")
+        if not _is_named_as_manifest(path):
+            for_a_script = fields.get("sec-fetch-dest", "") in _SCRIPTS_DESTINATIONS
+            if "." in path.rpartition("/")[2] or not for_a_script:
+                return False
+        known = self._bodies.named_by(request.url, fields)
+        return known is None or (known.is_manifest and not self.catalog.remembers(request.url))
+
+    def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
+        """Whether the origin's answer with this head holds all of what may be a manifest."""
+        fields = dict(headers)
+        if request.method != "GET" or not (status in {200, 203} or (status == 206 and _holds_all(fields))):
+            return False
+        kind = fields.get("content-type", "").lower()
+        if _is_named_as_manifest(request.url.partition("?")[0].lower()):
+            wanted = sniff(kind, b"#EXTM3U") is not None
+        else:
+            wanted = any(part in kind for part in _MANIFEST_TYPES) and not kind.startswith("text/html")
+        if not wanted:
+            self._bodies.came(request.url, headers, is_manifest=False)
+        return wanted
 
     async def manifest_arrived(
-        self, request: ViewerRequest, content_type: str | None, body: bytes, utc: float
+        self, request: ViewerRequest, headers: Headers, body: bytes, utc: float
     ) -> tuple[str, ...]:
         """Learn a whole answer that may be a manifest; return the streams under which its viewers can be met.
 
@@ -114,7 +146,10 @@ class Classifier:
         Raises:
             ManifestError: it is a manifest, but cannot be used.
         """
-        if sniff(content_type, body) is None:
+        content_type = dict(headers).get("content-type")
+        is_manifest = sniff(content_type, body) is not None
+        self._bodies.came(request.url, headers, is_manifest=is_manifest)
+        if not is_manifest:
             return ()
         variables = self.catalog.variables_for(request.url)
         if len(body) <= PARSED_AT_ONCE_BYTES:
@@ -122,21 +157,16 @@ class Classifier:
         else:
             presentation = await asyncio.to_thread(parse, request.url, body, content_type, utc, variables=variables)
         stream = self.catalog.manifest_arrived(presentation, utc=utc)
-        fields = fields_of(request.headers)
-        self._entitlements.manifest_fetched(
-            self.catalog.proof_of(request.url),
-            self.catalog.listed_tokens(request.url),
-            url_tokens=self._profiles.canonical(request.url).tokens,
-            cookie=fields.get("cookie"),
-            authorization=fields.get("authorization"),
-            utc=utc,
-        )
+        self._manifest_granted(request, self.catalog.proof_of(request.url), utc)
         own = stream if presentation.is_master else self.catalog.own_stream_of(request.url)
         return tuple(dict.fromkeys((stream, own)))
 
     def origin_answered(self, request: ViewerRequest, status: int, utc: float) -> None:
         """Note what the origin's own answer says of this viewer's right to a segment."""
         if request.method != "GET":
+            return
+        if status == 304 and (proof := self._proof_of(request.url)):
+            self._manifest_granted(request, proof, utc)
             return
         fields = fields_of(request.headers)
         span = asked_range(fields.get("range"))
@@ -164,9 +194,37 @@ class Classifier:
         self.catalog.forget(utc=utc)
         self._entitlements.forget(utc)
 
+    def _proof_of(self, url: str) -> str:
+        try:
+            return self.catalog.proof_of(url)
+        except BadUrl:
+            return ""
+
+    def _manifest_granted(self, request: ViewerRequest, proof: str, utc: float) -> None:
+        """The origin has given a manifest to this viewer, or has said that its copy is still right."""
+        fields = fields_of(request.headers)
+        self._entitlements.manifest_fetched(
+            proof,
+            self.catalog.listed_tokens(request.url),
+            url_tokens=self._profiles.canonical(request.url).tokens,
+            cookie=fields.get("cookie"),
+            authorization=fields.get("authorization"),
+            utc=utc,
+        )
+
     @staticmethod
     def _credential(tokens: tuple[str, ...], fields: dict[str, str]) -> str:
         return Entitlements.credential(tokens, fields.get("cookie"), fields.get("authorization"))
+
+
+def _is_named_as_manifest(path: str) -> bool:
+    return path.endswith(_MANIFEST_ENDINGS) or "/manifest(" in path
+
+
+def _holds_all(fields: dict[str, str]) -> bool:
+    """Whether a 206 holds all of its resource: ffmpeg, mpv and yt-dlp ask for playlists with `Range: bytes=0-`."""
+    found = _ALL_OF_IT.fullmatch(fields.get("content-range", "").strip())
+    return found is not None and int(found[1]) + 1 == int(found[2])
 
 
 def fields_of(headers: Headers) -> dict[str, str]:

@@ -109,15 +109,18 @@ class Router:
 
     # ---- what goes to the origin
 
+    def needs_whole_body(self, request: ViewerRequest) -> bool:
+        """Whether the origin is to be asked without If-None-Match and If-Modified-Since; see the classifier's."""
+        return self._classifier.needs_whole_body(request)
+
     def may_be_manifest(self, request: ViewerRequest, status: int, headers: values.Headers) -> bool:
         """Whether the origin's answer with this head may be a manifest, so that its body must be copied (bounded)."""
         return self._classifier.may_be_manifest(request, status, headers)
 
     async def manifest_arrived(self, request: ViewerRequest, headers: values.Headers, body: bytes) -> None:
         """Learn a whole answer that may be a manifest, and connect to its origin: a segment is soon wanted."""
-        content_type = dict(headers).get("content-type")
         try:
-            streams = await self._classifier.manifest_arrived(request, content_type, body, clock.utc())
+            streams = await self._classifier.manifest_arrived(request, headers, body, clock.utc())
         except ManifestError as error:
             self._conditions.raise_condition("manifest-refused", refused_manifest(request, error))
             return

@@ -20,7 +20,8 @@ from tests.agent.origins import LIVE
 pytestmark = pytest.mark.asyncio
 
 BASE = "https://cdn.test/town-hall/"
-HLS = "application/vnd.apple.mpegurl"
+KIND = "application/vnd.apple.mpegurl"
+HLS: Headers = (("content-type", KIND),)
 ANN: Headers = (("cookie", "session=ann"),)
 EVE: Headers = (("cookie", "session=eve"),)
 UTC = 1_800_000_000.0
@@ -299,7 +300,7 @@ async def test_a_range_of_a_whole_segment_is_cut_out_of_it(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "wanted"),
     [
-        ("live.m3u8", HLS, True),
+        ("live.m3u8", KIND, True),
         ("live.m3u8?x=1", "application/octet-stream", True),
         ("live.m3u8", "text/html", True),
         ("LIVE.M3U8", "", True),
@@ -322,8 +323,89 @@ async def test_which_bodies_are_worth_a_look(name: str, kind: str, wanted: bool)
     assert not sorter().may_be_manifest(get(name, method="POST"), 200, (("content-type", kind),))
 
 
+@pytest.mark.parametrize(
+    ("status", "content_range", "wanted"),
+    [
+        (206, "bytes 0-99/100", True),
+        (203, None, True),
+        (206, " bytes 0-99/100", True),
+        (206, "bytes 0-98/100", False),
+        (206, "bytes 1-99/100", False),
+        (206, "bytes 0-99/*", False),
+        (206, "bytes 0-99", False),
+        (206, None, False),
+        (304, None, False),
+    ],
+)
+async def test_all_of_a_manifest_is_one_whatever_its_status(
+    status: int, content_range: str | None, wanted: bool
+) -> None:
+    """ffmpeg, and so mpv and yt-dlp, ask for playlists with `Range: bytes=0-`."""
+    headers = (*HLS, *((("content-range", content_range),) if content_range is not None else ()))
+    assert sorter().may_be_manifest(get("live.m3u8", (*ANN, ("range", "bytes=0-"))), status, headers) is wanted
+
+
+TAGGED: Headers = (*HLS, ("etag", '"v1"'), ("last-modified", "Thu, 05 Nov 2026 10:00:00 GMT"))
+
+
+def validating(name: str, *fields: tuple[str, str], method: str = "GET") -> ViewerRequest:
+    return get(name, (*ANN, *(fields or (("if-none-match", '"v1"'),))), method)
+
+
+@pytest.mark.parametrize(
+    ("request_", "whole"),
+    [
+        (validating("live.m3u8"), True),
+        (validating("vod.ism/manifest(format=mpd)?x=1"), True),
+        (validating("live.mpd", ("if-modified-since", "Thu, 05 Nov 2026 10:00:00 GMT")), True),
+        (validating("live.m3u8", ("if-none-match", '"v1"'), ("range", "bytes=0-")), True),
+        (validating("videomanifest?part=index", ("if-none-match", '"v1"'), ("sec-fetch-dest", "empty")), True),
+        (validating("videomanifest?part=index", ("if-none-match", '"v1"'), ("sec-fetch-dest", "image")), False),
+        (validating("live.m3u8", ("if-none-match", '"v1"'), ("range", "bytes=0-99")), False),
+        (validating("live.m3u8", ("if-none-match", "*")), False),
+        (validating("live.m3u8", method="HEAD"), False),
+        (validating("2.ts"), False),
+        (validating("player.js"), False),
+        (get("live.m3u8"), False),
+    ],
+)
+async def test_a_manifest_that_is_not_known_is_asked_for_without_conditions(
+    request_: ViewerRequest, whole: bool
+) -> None:
+    assert sorter().needs_whole_body(request_) is whole
+
+
+async def test_a_viewer_that_validates_the_body_that_is_known_may_be_told_304() -> None:
+    one = sorter()
+    await one.manifest_arrived(get("live.m3u8"), TAGGED, LIVE.encode(), UTC)
+    assert not one.needs_whole_body(validating("live.m3u8"))
+    assert not one.needs_whole_body(validating("live.m3u8", ("if-none-match", 'W/"v1"')))
+    assert one.needs_whole_body(validating("live.m3u8", ("if-none-match", '"v0"'))), "another body than was seen here"
+    one.forget_old(UTC + 86_400.0)
+    assert one.needs_whole_body(validating("live.m3u8")), "what it lists is not known any more"
+
+
+async def test_a_304_to_a_known_manifest_proves_its_viewer() -> None:
+    one = await watching()
+    assert isinstance(one.classify(get("2.ts", EVE), UTC), PassToOrigin)
+    one.origin_answered(get("live.m3u8", EVE), 304, UTC)
+    assert isinstance(one.classify(get("2.ts", EVE), UTC), SegmentMatch)
+    one.origin_answered(get("unknown.m3u8", EVE), 304, UTC)
+    one.origin_answered(ViewerRequest("GET", "not a url", EVE), 304, UTC)
+
+
+async def test_what_has_shown_to_be_no_manifest_may_be_validated() -> None:
+    one = sorter()
+    polled = validating("api/state", ("if-none-match", '"v1"'), ("sec-fetch-dest", "empty"))
+    assert one.needs_whole_body(polled)
+    assert not one.may_be_manifest(polled, 200, (("content-type", "application/json"), ("etag", '"v1"')))
+    assert not one.needs_whole_body(polled)
+    await one.manifest_arrived(get("notes"), (("content-type", "text/plain"), ("etag", '"v1"')), b"hello", UTC)
+    assert not one.needs_whole_body(validating("notes"))
+
+
 async def test_what_is_no_manifest_opens_no_stream() -> None:
-    assert not await sorter().manifest_arrived(get("notes.txt"), "text/plain", b"hello", UTC)
+    assert not await sorter().manifest_arrived(get("notes.txt"), (("content-type", "text/plain"),), b"hello", UTC)
 
 
 async def test_a_manifest_that_cannot_be_used_says_what_is_wrong_with_it() -> None:

@@ -119,9 +119,12 @@ class ToldAgent:
         path = "/" + request.url.split("/", 3)[3]
         return self.routes.get(path, PassToOrigin("test"))
 
+    def needs_whole_body(self, request: ViewerRequest) -> bool:
+        return ".m3u8" in request.url and "if-none-match" in dict(request.headers)
+
     def may_be_manifest(self, request: ViewerRequest, status: int, headers: Headers) -> bool:
         self.calls.append("may_be_manifest")
-        return status == 200 and "mpegurl" in dict(headers).get("content-type", "")
+        return status in {200, 206} and "mpegurl" in dict(headers).get("content-type", "")
 
     async def manifest_arrived(self, request: ViewerRequest, headers: Headers, body: bytes) -> None:
         self.calls.append("manifest_arrived")

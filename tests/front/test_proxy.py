@@ -346,6 +346,50 @@ async def test_manifest_is_learnt_before_its_player_has_it(front: Rig, query: st
 
 
 @pytest.mark.asyncio
+async def test_a_playlist_asked_for_by_a_range_is_learnt_and_stays_a_206(front: Rig) -> None:
+    text = b"#EXTM3U\n" * 20
+    fields = {"content-type": "application/vnd.apple.mpegurl", "content-range": f"bytes 0-{len(text) - 1}/{len(text)}"}
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=206, body=text, headers=fields)
+
+    front.origin.extra["ranged.m3u8"] = answer
+    url = front.url("/extra/ranged.m3u8")
+    async with front.session.get(url, headers={"range": "bytes=0-"}) as got:
+        assert (got.status, await got.read(), got.headers["content-range"]) == (206, text, fields["content-range"])
+    assert front.agent.learnt == [(url, text)]
+
+
+@pytest.mark.asyncio
+async def test_a_browser_that_validates_a_playlist_gets_it_whole_while_the_agent_does_not_know_it(front: Rig) -> None:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append({name.lower(): value for name, value in request.headers.items()})
+        tag = {"etag": '"v1"', "content-type": "application/vnd.apple.mpegurl"}
+        if request.headers.get("if-none-match") == '"v1"':
+            return web.Response(status=304, headers=tag)
+        return web.Response(body=b"#EXTM3U\n", headers=tag)
+
+    front.origin.extra["tagged.m3u8"] = front.origin.extra["tagged.js"] = answer
+    conditions = {"if-none-match": '"v1"', "if-modified-since": "Thu, 05 Nov 2026 10:00:00 GMT", "x-kept": "yes"}
+    async with front.session.get(front.url("/extra/tagged.m3u8"), headers=conditions) as got:
+        assert (got.status, await got.read(), got.headers["etag"]) == (200, b"#EXTM3U\n", '"v1"')
+    assert front.agent.learnt == [(front.url("/extra/tagged.m3u8"), b"#EXTM3U\n")]
+    async with front.session.get(front.url("/extra/tagged.js"), headers=conditions) as got:
+        assert got.status == 304
+    assert [one.keys() & conditions.keys() for one in asked] == [{"x-kept"}, conditions.keys()]
+
+
+@pytest.mark.asyncio
+async def test_a_fault_in_looking_at_conditions_lets_them_pass(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(type(front.agent), "needs_whole_body")
+    async with front.session.get(front.url("/hello"), headers={"if-none-match": '"v1"'}) as got:
+        assert got.status == 200
+    assert front.origin.seen[0].headers["if-none-match"] == '"v1"'
+
+
+@pytest.mark.asyncio
 async def test_a_failing_agent_does_not_stop_the_viewer(front: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise RuntimeError("broken")

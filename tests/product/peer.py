@@ -117,7 +117,9 @@ class Watcher:
 
     async def manifest(self, url: str, content_type: str, body: bytes) -> str:
         """The stream of a manifest; "" if it has none."""
-        found = await self._classifier.manifest_arrived(ViewerRequest("GET", url, ()), content_type, body, clock.utc())
+        found = await self._classifier.manifest_arrived(
+            ViewerRequest("GET", url, ()), (("content-type", content_type),), body, clock.utc()
+        )
         return next(iter(found), "")
 
     def match(self, url: str) -> SegmentMatch | None:

@@ -109,6 +109,16 @@ class Catalog:
         stream = self._streams.of_manifest(_named(own))
         return self._proof(stream, own) if stream is not None else ""
 
+    def remembers(self, url: str) -> bool:
+        """Whether what the manifest from this URL listed is still known."""
+        name = _named(self._profiles.canonical(url))
+        stream = self._streams.of_manifest(name)
+        if stream is None:
+            return False
+        return name in stream.playlists or (
+            name == stream.identity and ("" in stream.playlists or bool(stream.children))
+        )
+
     def variables_for(self, url: str) -> tuple[tuple[str, str], ...]:
         """The HLS variables that the master of this media playlist has defined, as names and values."""
         stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))

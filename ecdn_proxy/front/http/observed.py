@@ -1,7 +1,8 @@
 """What the agent learns from a request that goes to its origin, whoever carries it there.
 
-Map: `ObservedAnswer` (what has come back to one request) · `ObservedAnswers.head_came` (the answer's head; it may be a
-manifest's) · `ended` (the whole answer; its last byte may go on when this returns) · `over` (it ended, be it early).
+Map: `ObservedAnswer` (what has come back to one request) · `ObservedAnswers.begin` (a request is about to be sent) ·
+`head_came` (the answer's head; it may be a manifest's) · `ended` (the whole answer; its last byte may go on when this
+returns) · `over` (it ended, be it early).
 
 A manifest must be known before its player asks for the first segment of it. A small one is therefore held until the
 agent has learnt it. A large or chunked one is streamed and copied, and only its end is held.
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
+from mitmproxy import http
 
 from ecdn_proxy.agent.api import AgentApi, ViewerRequest
 from ecdn_proxy.core.http.answers import first_of
@@ -25,6 +27,8 @@ HELD_BYTES_MAX: Final = 1_048_576
 """A manifest up to this length is held until it is learnt; it arrives in one burst anyway."""
 LEARNING_MAX_S: Final = 1.0
 """A manifest that takes longer to understand goes to its player before that; until then its segments pass."""
+CONDITIONS: Final = ("if-none-match", "if-modified-since")
+"""What makes an origin answer 304 to a GET (RFC 9110 section 15.4.5)."""
 FORBIDDEN: Final = frozenset({401, 403})
 _log = structlog.get_logger("ecdn.proxy")
 
@@ -63,6 +67,22 @@ class ObservedAnswers:
     async def close(self) -> None:
         """End what is still being learnt."""
         await self._learning.close()
+
+    def begin(self, viewer: ViewerRequest, request: http.Request) -> ObservedAnswer:
+        """A viewer's request is about to be sent: what comes back to it.
+
+        The conditions of a browser that validates its copy of a manifest are taken out of `request` where the agent has
+        to see the body.
+        """
+        try:
+            whole = self._agent.needs_whole_body(viewer)
+        except Exception:
+            _log.exception("looking for conditions failed; the request passes as it is")
+            whole = False
+        if whole:
+            for name in CONDITIONS:
+                request.headers.pop(name, None)
+        return ObservedAnswer(viewer)
 
     def head_came(self, answer: ObservedAnswer, host: str, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         """Note an answer's head; True when nothing of the answer may go on before `ended` has returned."""

@@ -71,7 +71,7 @@ class DirectFetch:
 
     def ask(self, request: http.Request, viewer: ViewerRequest) -> None:
         """Send a clean GET without a body."""
-        self._answer, self._viewer_has_some, self._held = ObservedAnswer(viewer), False, None
+        self._answer, self._viewer_has_some, self._held = self._observed.begin(viewer, request), False, None
         fields = list(request.headers.fields)
         try:
             head = self._reading.send(h11.Request(method=b"GET", target=request.data.path, headers=fields))

@@ -144,7 +144,7 @@ class Addon:
             case PassToOrigin():
                 flow.request.stream = has_body(flow.request)
                 if inside:
-                    flow.metadata[_OBSERVED] = ObservedAnswer(viewer)
+                    flow.metadata[_OBSERVED] = self._observed.begin(viewer, flow.request)
 
     def _to_gateway(self, flow: http.HTTPFlow, ticket: str) -> None:
         request = flow.request
