@@ -294,7 +294,7 @@ async def _run(*command: str, **environment: str) -> bytes:
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is missing (apt install ffmpeg)")
 @pytest.mark.parametrize("path", ["/vod/hls/master.m3u8", "/vod/dash/manifest.mpd", "/live/aes/master.m3u8"])
-async def test_ffmpeg_decodes_the_same_frames(stage: Stage, path: str) -> None:
+async def test_ffmpeg_decodes_the_same_frames_from_one_copy(stage: Stage, path: str, record_property: Record) -> None:
     """It asks for the manifest with the CA checked; for what the manifest names, Debian's build checks no CA."""
     base, tail = ["ffmpeg", "-nostdin", "-v", "error"], ["-map", "0:v:0", "-map", "0:a:0", "-f", "streamhash", "-"]
     if path.startswith("/live/"):
@@ -306,11 +306,19 @@ async def test_ffmpeg_decodes_the_same_frames(stage: Stage, path: str) -> None:
         assert len([line for line in out.splitlines() if not line.startswith(b"#")]) == 100
         return
     here = f"https://127.0.0.1:{stage.origin_port}{path}"
+    since = len(await stage.origin.log())
     direct = await _run(*base, "-t", "10", "-i", here, *tail)
     assert direct.count(b"SHA256=") == 2
+    alone, since, lan = await _origin_bytes(stage, since), len(await stage.origin.log()), await _lan(stage)
     for agent in stage.agents:
         options = ["-ca_file", str(agent.ca), "-tls_verify", "1", "-t", "10", "-i", f"{stage.origin.url}{path}"]
         assert await _run(*base, *options, *tail, http_proxy=agent.proxy_url) == direct
+    log = await stage.origin.log(since)
+    assert "bytes=0-" in {entry["range"] for entry in log if entry["kind"] != "segment"}, "as ffmpeg asks by itself"
+    shared = [after - was for after, was in zip(await _lan(stage), lan, strict=True)]
+    record_property("figures", [alone, await _origin_bytes(stage, since), shared])
+    assert await _origin_bytes(stage, since) <= 1.2 * alone, "one copy for both desks"
+    assert shared[1] >= 0.8 * alone
 
 
 @pytest.mark.skipif(not STREAMLINK.exists(), reason="streamlink is missing (make setup)")
