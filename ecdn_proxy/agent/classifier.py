@@ -141,8 +141,6 @@ class Classifier:
     ) -> tuple[str, ...]:
         """Learn a whole answer that may be a manifest; return the streams under which its viewers can be met.
 
-        A media playlist has two: its presentation's, and its own, which is all that a machine knows that came late.
-
         Raises:
             ManifestError: it is a manifest, but cannot be used.
         """
@@ -156,10 +154,9 @@ class Classifier:
             presentation = parse(request.url, body, content_type, utc, variables=variables)
         else:
             presentation = await asyncio.to_thread(parse, request.url, body, content_type, utc, variables=variables)
-        stream = self.catalog.manifest_arrived(presentation, utc=utc)
+        self.catalog.manifest_arrived(presentation, utc=utc)
         self._manifest_granted(request, self.catalog.proof_of(request.url), utc)
-        own = stream if presentation.is_master else self.catalog.own_stream_of(request.url)
-        return tuple(dict.fromkeys((stream, own)))
+        return self.catalog.streams_of(request.url)
 
     def origin_answered(self, request: ViewerRequest, status: int, utc: float) -> None:
         """Note what the origin's own answer says of this viewer's right to a segment."""

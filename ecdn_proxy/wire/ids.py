@@ -15,7 +15,7 @@ TenantId = NewType("TenantId", str)
 
 Device = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-z-]+$")]
 Stream = Annotated[str, Meta(min_length=32, max_length=32, pattern=r"^[0-9a-f]+$")]
-"""A stream's id: HMAC of its manifest's normalised URL under the tenant's secret, 32 hex digits."""
+"""A stream's id: HMAC of the folder to which its segments belong under the tenant's secret, 32 hex digits."""
 Key = Annotated[str, Meta(min_length=64, max_length=64, pattern=r"^[0-9a-f]+$")]
 """A segment's key: HMAC of its identity and byte range under the tenant's secret, 64 hex digits."""
 Sentence = Annotated[str, Meta(max_length=300)]

@@ -437,13 +437,16 @@ live.m3u8
 """
 
 
-async def test_who_came_late_and_who_saw_the_master_can_meet() -> None:
-    early, late = sorter(), sorter()
-    (presentation,) = await early.manifest_arrived(get("master.m3u8"), HLS, MASTER.encode(), UTC)
-    streams = await early.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC)
-    (playlist,) = await late.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC)
-    assert streams == (presentation, playlist)
-    assert presentation != playlist
+async def test_who_came_late_and_who_saw_the_master_meet() -> None:
+    first, newcomer = sorter(), sorter()
+    told = await first.manifest_arrived(get("master.m3u8"), HLS, MASTER.encode(), UTC)
+    assert len(told) == 1
+    assert await first.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC) == told
+    assert await newcomer.manifest_arrived(get("live.m3u8"), HLS, LIVE.encode(), UTC) == told
+    assert (
+        match(first.classify(get("2.ts"), UTC)).listed.stream
+        == match(newcomer.classify(get("2.ts"), UTC)).listed.stream
+    )
 
 
 async def test_what_the_master_defines_counts_in_its_playlists() -> None:

@@ -3,8 +3,10 @@
 Map: limits · `Catalog`: `manifest_arrived` (take in what a manifest lists), `look_up` (a URL -> `lookup.Listed`),
 `forget` · beside it: `streams` (which streams are known) and `index` (what is kept of them, and how it is found).
 
-The media playlists of a master belong to the master's stream. Each refresh of a playlist replaces what it listed
-before. A live entry that has left the window stays for as long as players may still ask for it.
+The media playlists of a master belong to the master's presentation, which is this machine's affair: it decides what is
+forgotten together and who has proven what. Under which stream a segment's viewers meet is found in the segment's own
+identity (`programmes`), as other viewers may have playlists with other URLs. Each refresh of a playlist replaces what
+it listed before. A live entry that has left the window stays for as long as players may still ask for it.
 
 A URL is found by its identity, which is the URL without tokens (`providers`). So two viewers with different tokens, or
 a player script that adds a token, get the same segment key.
@@ -15,11 +17,13 @@ and LL-HLS parts.
 
 import hmac
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Memo, Playlist
+from ecdn_proxy.core.catalog.index import CatalogEntry, CatalogStream, Computed, Memo, Playlist, stem_of
 from ecdn_proxy.core.catalog.lookup import Listed
+from ecdn_proxy.core.catalog.programmes import folded, place_of
 from ecdn_proxy.core.catalog.providers import Canonical, Profiles
 from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.http import urls
@@ -37,6 +41,9 @@ long lunch goes on."""
 VANISHED_KEPT_S: Final = 120.0
 """How long an entry that has left a live window is still found, in seconds. RFC 8216, 6.2.2 demands the durations of
 the segment and of the longest playlist with it."""
+STREAMS_TOLD_MAX: Final = 3
+"""Under how many streams viewers of one manifest can be met before they ask for its segments: picture, sound and one
+more. Others are opened when a segment of them is wanted. mDNS tells eight in all."""
 SOUND_BPS_MAX: Final = 330_000
 """The bits a second that sound seldom exceeds, and below which a picture seldom is."""
 
@@ -71,7 +78,8 @@ class Catalog:
             utc: now, seconds since 1970.
 
         Returns:
-            The id of its stream, 32 hexadecimal digits.
+            The id of its presentation on this machine, 32 hexadecimal digits (`streams`). Other agents know it by the
+            streams of what it lists (`streams_of`).
 
         Raises:
             BadUrl: the manifest's own URL is no URL.
@@ -92,13 +100,20 @@ class Catalog:
         self._streams.trim_to_limits(stream)
         return stream.id
 
-    def own_stream_of(self, url: str) -> str:
-        """The id of the stream that a manifest would be by itself, as if no master listed it.
+    def streams_of(self, url: str) -> tuple[str, ...]:
+        """The ids of the streams under which viewers of a known manifest can be met, those of most segments first.
 
-        A machine that joins in the middle of an event sees media playlists only, never their master. Under this id it
-        meets the others.
+        A master does not say where its segments are. Its playlists do in most cases, as segments stand beside them.
         """
-        return self._streams.id_of(_named(self._profiles.canonical(url)))
+        name = _named(self._profiles.canonical(url))
+        stream = self._streams.of_manifest(name)
+        if stream is None:
+            return ()
+        playlist = stream.playlists.get(name) or stream.playlists.get("")
+        if playlist is not None:
+            return tuple(dict.fromkeys(playlist.streams.values()))[:STREAMS_TOLD_MAX]
+        programmes = dict.fromkeys(self._profiles.programme(child) for child in stream.children)
+        return tuple(self._streams.id_of(programme) for programme in programmes)[:STREAMS_TOLD_MAX]
 
     def proof_of(self, url: str) -> str:
         """What the origin's 2xx to this manifest proves: the `Listed.proof` of the segments at its origin.
@@ -164,13 +179,13 @@ class Catalog:
         If it belongs to another stream at the manifest's own origin, only a master at that origin may take it over.
         """
         known = self._streams.of_manifest(_named(child))
-        home = _place(child.identity)
-        override = is_master and (known is None or _place(own.identity) == home or _place(known.url) != home)
+        home = place_of(child.identity)
+        override = is_master and (known is None or place_of(own.identity) == home or place_of(known.url) != home)
         self._streams.adopt(stream, _named(child), override=override)
 
     def _proof(self, stream: CatalogStream, at: Canonical) -> str:
-        place = _place(at.identity)
-        return stream.id if place == _place(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
+        place = place_of(at.identity)
+        return stream.id if place == place_of(stream.url) else self._streams.id_of(f"{stream.identity}\nat {place}")
 
     def _list(self, stream: CatalogStream, own: Canonical, presentation: Presentation, utc: float) -> None:
         """Replace, or with a delta update extend, what this manifest has listed."""
@@ -185,6 +200,7 @@ class Catalog:
         )
         kept = self._list_entries(playlist, presentation, memo, utc)
         kept_computed = self._list_templates(playlist, presentation, utc)
+        playlist.streams = self._meeting_streams(playlist)
         for entry_name, entry in list(playlist.entries.items()):
             if entry_name not in kept:
                 self._vanished(playlist, presentation, entry, utc)
@@ -193,6 +209,14 @@ class Catalog:
                 computed.expires_utc = min(computed.expires_utc, utc + VANISHED_KEPT_S)
                 if not presentation.live:
                     self._index.remove(playlist.computed.pop(pattern))
+
+    def _meeting_streams(self, playlist: Playlist) -> dict[str, str]:
+        """The stream of each programme that is listed, those of most segments first; a template counts as many."""
+        number = Counter(entry.programme for entry in playlist.entries.values())
+        number.update({computed.programme: self._max_entries for computed in playlist.computed.values()})
+        counts_as = folded(programme for programme, _ in number.most_common())
+        ids = {programme: self._streams.id_of(programme) for programme in dict.fromkeys(counts_as.values())}
+        return {programme: ids[counts_as[programme]] for programme, _ in number.most_common()}
 
     def _vanished(self, playlist: Playlist, presentation: Presentation, entry: CatalogEntry, utc: float) -> None:
         skipped = range(presentation.first_number, presentation.first_number + presentation.skipped)
@@ -225,7 +249,8 @@ class Catalog:
                 if old is not None:
                     old.segment, old.rendition, old.expires_utc = segment, label, expires_utc
                     continue
-                entry = CatalogEntry(playlist, label, segment, identities, expires_utc)
+                programme = self._profiles.programme(identities[0])
+                entry = CatalogEntry(playlist, label, segment, identities, programme, expires_utc)
                 playlist.entries[entry_name] = entry
                 self._index.add(entry)
         return kept
@@ -243,7 +268,8 @@ class Catalog:
                 timed = template.timeline is not None
                 number = -1 if timed else template.start_number
                 template_name = (found[0], template.available_from_utc, template.start_ticks, number)
-                made = Computed(playlist, rendition.id, template, found[0], expressions)
+                programme = self._profiles.programme(stem_of(found[0][0]))
+                made = Computed(playlist, rendition.id, template, found[0], expressions, programme)
                 old = playlist.computed.pop(template_name, None)
                 if old is not None:
                     self._index.remove(old)
@@ -307,13 +333,14 @@ class Catalog:
         segment: Segment,
         utc: float,
     ) -> Listed:
-        stream = item.playlist.stream
-        self._streams.mark_used(stream, utc)
+        presentation = item.playlist.stream
+        self._streams.mark_used(presentation, utc)
+        stream = item.playlist.streams[item.programme]
         written = "" if covers is None else f"{covers.first}-{'' if covers.last is None else covers.last}"
         content = "\n".join(("segment", *identities, written))
         how = "computed from a template of" if isinstance(item, Computed) else "listed by"
         return Listed(
-            stream=stream.id,
+            stream=stream,
             rendition=item.rendition,
             key=hmac.digest(self._salt, content.encode(), "sha256").hex(),
             kind=segment.kind,
@@ -322,19 +349,14 @@ class Catalog:
             number=segment.number,
             byte_range=covers,
             tokens=asked.tokens,
-            why=f"{how} the {stream.format.upper()} manifest of stream {stream.id[:8]}; {asked.rule}",
-            proof=self._proof(stream, asked),
-            best_kbps=stream.best_kbps,
+            why=f"{how} the {presentation.format.upper()} manifest; stream {stream[:8]}; {asked.rule}",
+            proof=self._proof(presentation, asked),
+            best_kbps=presentation.best_kbps,
         )
 
 
 def _named(canonical: Canonical) -> str:
     return f"{canonical.provider}|{canonical.identity}"
-
-
-def _place(identity: str) -> str:
-    """The scheme and the host (or the provider) of an identity."""
-    return "/".join(identity.split("/", 3)[:3])
 
 
 def _best_kbps(presentation: Presentation) -> int:

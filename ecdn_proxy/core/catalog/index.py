@@ -68,6 +68,8 @@ class Playlist:
         computed: its templates, by identities and start.
         passed: resources that it lists but that are left to the origin, by identity and byte range.
         tokens: the sets of tokens in its URLs.
+        streams: by programme (`programmes`) the id of the stream under which its viewers meet; those of most resources
+            first.
         memo: what was found of each resource's URLs, so that a refresh does not compute it again.
     """
 
@@ -79,6 +81,7 @@ class Playlist:
     computed: "dict[tuple[object, ...], Computed]" = field(default_factory=dict)
     passed: frozenset[tuple[str, ByteRange | None]] = frozenset()
     tokens: dict[tuple[str, ...], None] = field(default_factory=dict)
+    streams: dict[str, str] = field(default_factory=dict)
     memo: Memo = field(default_factory=dict)
 
     def weight(self) -> int:
@@ -92,12 +95,13 @@ class Playlist:
 
 @dataclass(slots=True, eq=False)
 class CatalogEntry:
-    """A resource that a manifest writes out. It is not found any more after `expires_utc`."""
+    """A resource that a manifest writes out, with its programme. It is not found any more after `expires_utc`."""
 
     playlist: Playlist
     rendition: str
     segment: Segment
     identities: tuple[str, ...]
+    programme: str
     expires_utc: float = math.inf
 
 
@@ -110,6 +114,7 @@ class Computed:
     template: Template
     patterns: tuple[str, ...]
     expressions: tuple[re.Pattern[str], ...]
+    programme: str
     expires_utc: float = math.inf
 
     def weight(self) -> int:
@@ -136,7 +141,7 @@ class StreamIndex:
             for name in item.identities:
                 self._entries.setdefault((name, item.segment.byte_range), []).append(item)
         else:
-            for name in {_stem(pattern) for pattern in item.patterns}:
+            for name in {stem_of(pattern) for pattern in item.patterns}:
                 self._computed.setdefault(name, []).append(item)
 
     def remove(self, item: CatalogEntry | Computed) -> None:
@@ -149,7 +154,7 @@ class StreamIndex:
             for name in item.identities:
                 _remove_from(self._entries, (name, item.segment.byte_range), item)
         else:
-            for name in {_stem(pattern) for pattern in item.patterns}:
+            for name in {stem_of(pattern) for pattern in item.patterns}:
                 _remove_from(self._computed, name, item)
 
     def entries(self, identity: str, byte_range: ByteRange | None) -> Iterator[CatalogEntry]:
@@ -164,7 +169,7 @@ class StreamIndex:
             at = identity.find("/", at + 1)
 
 
-def _stem(pattern: str) -> str:
+def stem_of(pattern: str) -> str:
     """A pattern up to the last slash before its first `$`: in this part stands no variable and no doubled `$`."""
     first = pattern.find("$")
     return pattern[: pattern.rfind("/", 0, first) + 1]

@@ -1,7 +1,8 @@
 """Which parts of a URL identify a segment, and which differ between viewers, for each provider.
 
 Map: `Profile` and `Drop` (the schema of the TOML files in `profiles/`) · `Profiles.load` (the shipped profiles, then an
-administrator's) · `Profiles.canonical` (a URL -> its identity without tokens) · `Canonical`.
+administrator's) · `Profiles.canonical` (a URL -> its identity without tokens) · `Canonical` · `Profiles.programme`
+(what belongs together).
 
 A part that is dropped by mistake mixes two contents; a part that is kept by mistake only costs offload. So a profile
 lists what is dropped, and what no profile names is kept. For an unknown host everything is kept but signatures that are
@@ -19,6 +20,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import msgspec
 
+from ecdn_proxy.core.catalog.programmes import folder_above, place_of
 from ecdn_proxy.core.http import urls
 
 UNKNOWN: Final = "unknown"
@@ -69,6 +71,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         drop_path_run: regular expressions, each for several whole path segments in a row that are dropped with the
             slashes between them, as written: a token that holds a path (`acl=/live/*`) may stand there unencoded.
         drop_query: query parameters that are dropped.
+        programme_path: regular expression searched in the path; what it matches names the programme, all segments of
+            which are shared among the same agents (`programmes`). Without one it is the folder above the segment's.
         also: names of generic profiles that are applied as well.
         sharing_rules: what may be shared although the origin does not say so (`wire/sharing_rules.py`), a table each;
             for `hosts` unless the table names its own.
@@ -91,6 +95,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     drop_path: tuple[str, ...] = ()
     drop_path_run: tuple[str, ...] = ()
     drop_query: tuple[Drop, ...] = ()
+    programme_path: str = ""
     also: tuple[str, ...] = ()
     sharing_rules: tuple[dict[str, Any], ...] = ()
 
@@ -136,6 +141,7 @@ class Profiles:
         self._generic = {p.name: p for p in sorted(named.values(), key=_order) if p.generic}
         self._named = tuple(p for p in sorted(named.values(), key=_order) if not p.generic)
         self._hosts = {p.name: re.compile("|".join(map(_host_pattern, p.hosts))) for p in self._named}
+        self._programme_paths = {p.name: p.programme_path for p in self._named if p.programme_path}
         self._for_host = lru_cache(maxsize=512)(self._profiles_of_host)
         wanted = {name for profile in self._named for name in profile.also} - set(self._generic)
         if wanted:
@@ -200,6 +206,17 @@ class Profiles:
         if byte_range is not None:
             identity += f"#bytes={byte_range[0]}-{'' if byte_range[1] is None else byte_range[1]}"
         return Canonical(profile.name, identity, tuple(cut.tokens), share, "; ".join(rules))
+
+    def programme(self, name: str) -> str:
+        """To which programme a resource belongs, by its name `provider|identity`; equal on every agent."""
+        provider, _, identity = name.partition("|")
+        pattern = self._programme_paths.get(provider, "")
+        if pattern:
+            place = place_of(identity)
+            found = _compiled(pattern).search(identity[len(place) :].partition("?")[0])
+            if found is not None:
+                return f"{place}{found[0]}/"
+        return folder_above(identity)
 
     def _profiles_of_host(self, host: str) -> tuple[Profile, ...]:
         return tuple(p for p in self._named if self._hosts[p.name].fullmatch(host))
@@ -309,8 +326,8 @@ def _checked(profile: Profile) -> Profile:
     if profile.generic and profile.host_free:
         raise BadProfile(f"profile {profile.name!r}: `host_free` without `hosts` would mix all hosts; remove it")
     inner = [pattern for drop in profile.drop_query for pattern in (drop.name, drop.value, drop.inside)]
-    paths = (profile.path, profile.pass_path, profile.identity_path, *profile.drop_path, *profile.drop_path_run)
-    for pattern in (*paths, *inner):
+    whole = (profile.path, profile.pass_path, profile.identity_path, profile.programme_path)
+    for pattern in (*whole, *profile.drop_path, *profile.drop_path_run, *inner):
         try:
             re.compile(pattern)
         except re.error as error:

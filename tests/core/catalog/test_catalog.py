@@ -73,9 +73,10 @@ def test_everything_the_corpus_lists_is_found(form: corpus.Form) -> None:
         assert listed is not None, row
         assert len(listed.key) == 64
         assert keys.setdefault(listed.key, (url, covers)) == (url, covers)
-        assert (listed.stream, listed.kind.value, listed.live) == (stream, kind, form.live)
+        assert (listed.kind.value, listed.live) == (kind, form.live)
         assert listed.byte_range == (ByteRange(*covers) if covers else None)
-        assert stream[:8] in listed.why
+        assert len(listed.stream) == 32
+        assert listed.stream[:8] in listed.why
     for url in (form.url, *form.children, *form.secret, BASE + "other.ts", BASE):
         assert catalog.look_up(url, None, utc=form.utc) is None
     assert {s.id for s in known(catalog)} == {stream}
@@ -134,11 +135,11 @@ def test_a_playlist_seen_before_its_master_moves_over() -> None:
     assert catalog.manifest_arrived(hls(*segments("l.ts"), url=BASE + "low.m3u8"), utc=UTC) == alone
     other = hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "low.m3u8", url=BASE + "other.m3u8")
     taken = catalog.manifest_arrived(other, utc=UTC)
-    assert found(catalog, BASE + "l.ts").stream == taken
+    assert found(catalog, BASE + "l.ts").proof == taken
     catalog.check()
     master = hls("#EXT-X-STREAM-INF:BANDWIDTH=1", "high.m3u8", "#EXT-X-STREAM-INF:BANDWIDTH=1", "low.m3u8")
     stream = catalog.manifest_arrived(master, utc=UTC)
-    assert {found(catalog, BASE + n).stream for n in ("h.ts", "l.ts")} == {stream}
+    assert {found(catalog, BASE + n).proof for n in ("h.ts", "l.ts")} == {stream}
     assert never_shared(catalog, BASE + "k")
     assert {s.id for s in known(catalog)} == {stream, taken}
     catalog.check()
@@ -408,12 +409,103 @@ def test_templates_that_cannot_be_shared_or_found() -> None:
     assert catalog.look_up(BASE + "x", None, utc=UTC) is None
 
 
+MASTER = (
+    "#EXT-X-STREAM-INF:BANDWIDTH=1",
+    "{0}low/index.m3u8{1}",
+    "#EXT-X-STREAM-INF:BANDWIDTH=2",
+    "{0}high/index.m3u8{1}",
+)
+CDN = "https://cdn.example/event/"
+
+
+def watching(viewer: str, rendition: str, *listed: str, first: int = 700, master: bool = True) -> Catalog:
+    """A viewer with a master and a media playlist of its own, which list what they list for everybody."""
+    catalog, own = make(), f"https://api.example/session/{viewer}/"
+    if master:
+        catalog.manifest_arrived(
+            hls(*(line.format(own, "?s=" + viewer) for line in MASTER), url=own + "master.m3u8"), utc=UTC
+        )
+    rows = segments(*listed, first=first)
+    catalog.manifest_arrived(hls(*rows, url=f"{own}{rendition}/index.m3u8?s={viewer}"), utc=UTC)
+    catalog.check()
+    return catalog
+
+
+def test_those_who_list_the_same_segments_meet_whatever_their_playlists_urls() -> None:
+    names = [f"{CDN}low/{n}.ts" for n in range(3)]
+    ann, bob, late = (watching(who, "low", *names, master=who != "late") for who in ("ann", "bob", "late"))
+    for name in names:
+        one, other, third = (found(catalog, name) for catalog in (ann, bob, late))
+        assert one.key == other.key == third.key
+        assert one.stream == other.stream == third.stream
+    ordinary = make()
+    ordinary.manifest_arrived(hls(*(line.format("", "") for line in MASTER), url=CDN + "master.m3u8"), utc=UTC)
+    assert ordinary.streams_of(CDN + "master.m3u8") == (found(ann, names[0]).stream,), (
+        "told before any playlist is here"
+    )
+    ordinary.manifest_arrived(hls(*segments("9.ts"), url=CDN + "high/index.m3u8"), utc=UTC)
+    assert found(ordinary, CDN + "high/9.ts").stream == found(ann, names[0]).stream, "one stream for all renditions"
+    assert late.streams_of("https://api.example/session/late/low/index.m3u8?s=late") == (found(ann, names[0]).stream,)
+    assert ordinary.streams_of(CDN + "none.m3u8") == ()
+
+
+def test_advertisements_are_streams_of_their_own_and_the_programme_stays_where_it_is() -> None:
+    programme = [f"{CDN}low/{n}.ts" for n in range(3)]
+    before = watching("ann", "low", *programme)
+    ads = [f"https://ads.example/v1/segment/{who}/0/0.ts" for who in ("ann", "bob")]
+    ann, bob = (
+        watching(who, "low", "#EXT-X-DISCONTINUITY\n" + ad, programme[2], first=702)
+        for who, ad in zip(("ann", "bob"), ads, strict=True)
+    )
+    stream = found(before, programme[2]).stream
+    assert found(ann, programme[2]).stream == found(bob, programme[2]).stream == stream
+    personal = found(ann, ads[0])
+    assert personal.stream != stream
+    assert personal.key != found(bob, ads[1]).key
+    assert personal.stream != found(bob, ads[1]).stream
+    assert ann.look_up(ads[1], None, utc=UTC) is None
+
+
+def test_a_stream_stays_while_its_window_moves_on() -> None:
+    catalog = make()
+    streams = set()
+    for first in range(0, 30, 2):
+        rows = segments(*(f"low/{n}.ts" for n in range(first, first + 4)), first=first)
+        catalog.manifest_arrived(hls(*rows, url=CDN + "low.m3u8"), utc=UTC + first)
+        streams |= {found(catalog, f"{CDN}low/{n}.ts", utc=UTC + first).stream for n in range(first, first + 4)}
+    assert len(streams) == 1
+
+
+def test_the_streams_of_one_list_are_few() -> None:
+    catalog = make()
+    rows = segments(*(f"parts/{n}/x/{n}.ts" for n in range(500)), end=True)
+    catalog.manifest_arrived(hls(*rows, url=CDN + "index.m3u8"), utc=UTC)
+    assert len({found(catalog, f"{CDN}parts/{n}/x/{n}.ts").stream for n in range(500)}) == 1
+    several = make()
+    rows = segments(*(f"{language}/x/{n}.aac" for language in "abcdef" for n in range(3)), end=True)
+    several.manifest_arrived(hls(*rows, url=CDN + "index.m3u8"), utc=UTC)
+    assert len({found(several, f"{CDN}{language}/x/1.aac").stream for language in "abcdef"}) == 6
+    assert len(several.streams_of(CDN + "index.m3u8")) == 3
+
+
+def test_hls_and_dash_viewers_of_the_same_segments_meet() -> None:
+    playlist, mpd = make(), make()
+    playlist.manifest_arrived(hls(*segments("v/1.m4s", "v/2.m4s", first=1, end=True), url=CDN + "v.m3u8"), utc=UTC)
+    body = corpus.mpd(
+        '<Period duration="PT8S"><AdaptationSet mimeType="video/mp4"><Representation id="v" bandwidth="1"><SegmentTemplate media="$RepresentationID$/$Number$.m4s" duration="4"/></Representation></AdaptationSet></Period>'
+    )
+    mpd.manifest_arrived(manifest.parse(CDN + "manifest.mpd", body, None, UTC), utc=UTC)
+    one, other = found(playlist, CDN + "v/1.m4s"), found(mpd, CDN + "v/1.m4s")
+    assert (one.key, one.stream) == (other.key, other.stream)
+    assert mpd.streams_of(CDN + "manifest.mpd") == (one.stream,)
+
+
 def test_another_origins_segments_need_their_own_proof() -> None:
     catalog = make()
     stream = catalog.manifest_arrived(hls(*segments("a.ts", "https://other.example/b.ts")), utc=UTC)
     assert found(catalog, BASE + "a.ts").proof == stream
     other = found(catalog, "https://other.example/b.ts")
-    assert (other.stream, len(other.proof)) == (stream, 32)
+    assert len(other.proof) == 32
     assert other.proof != stream
     assert catalog.proof_of(BASE + "index.m3u8") == stream
     assert catalog.proof_of(BASE + "none.m3u8") == ""
@@ -425,14 +517,14 @@ def test_a_strangers_master_proves_nothing_at_the_playlists_origin() -> None:
     catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
     stream = catalog.manifest_arrived(hls(*segments("a.ts"), url=child), utc=UTC)
     listed = found(catalog, "https://victim.example/a.ts")
-    assert listed.stream == stream == catalog.proof_of("https://evil.example/m.m3u8")
+    assert stream == catalog.proof_of("https://evil.example/m.m3u8")
     assert listed.proof == catalog.proof_of(child) != stream
     own = catalog.manifest_arrived(
         hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://victim.example/m.m3u8"), utc=UTC
     )
     assert found(catalog, "https://victim.example/a.ts").proof == own == catalog.proof_of(child)
     catalog.manifest_arrived(hls("#EXT-X-STREAM-INF:BANDWIDTH=1", child, url="https://evil.example/m.m3u8"), utc=UTC)
-    assert found(catalog, "https://victim.example/a.ts").stream == own
+    assert found(catalog, "https://victim.example/a.ts").proof == own
     catalog.check()
 
 
@@ -440,11 +532,11 @@ def test_the_newest_listing_counts_and_the_older_stays() -> None:
     catalog = make()
     one = catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "1.m3u8"), utc=UTC)
     two = catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "2.m3u8"), utc=UTC)
-    assert found(catalog, BASE + "a.ts").stream == two
+    assert found(catalog, BASE + "a.ts").proof == two
     found(catalog, BASE + "a.ts", utc=UTC + 100)
     catalog.manifest_arrived(hls(*segments("b.ts"), url=BASE + "2.m3u8"), utc=UTC + 100)
     catalog.manifest_arrived(hls(*segments("a.ts"), url=BASE + "1.m3u8"), utc=UTC + 200)
-    assert found(catalog, BASE + "a.ts", utc=UTC + 300).stream == one
+    assert found(catalog, BASE + "a.ts", utc=UTC + 300).proof == one
 
 
 def test_streams_are_forgotten_when_idle() -> None:

@@ -15,12 +15,12 @@ def playlist() -> Playlist:
 
 def computed(*patterns: str) -> Computed:
     expressions = tuple(e for p in patterns if (e := matcher(p)) is not None)
-    return Computed(playlist(), "r", Template(patterns, duration_ticks=1), patterns, expressions)
+    return Computed(playlist(), "r", Template(patterns, duration_ticks=1), patterns, expressions, "programme")
 
 
 def test_entries_are_found_newest_first_and_given_back() -> None:
     index = StreamIndex()
-    one, two = (CatalogEntry(playlist(), "r", Segment("u", None, 1.0, n), ("a", "b")) for n in (1, 2))
+    one, two = (CatalogEntry(playlist(), "r", Segment("u", None, 1.0, n), ("a", "b"), "programme") for n in (1, 2))
     index.add(one)
     index.add(two)
     assert list(index.entries("b", None)) == [two, one]
@@ -36,7 +36,7 @@ def test_one_of_many_ranges_is_found_without_looking_at_the_others() -> None:
     def made(number: int) -> tuple[StreamIndex, list[CatalogEntry]]:
         index = StreamIndex()
         ranges = [ByteRange(at * 1000, at * 1000 + 999) for at in range(number)]
-        entries = [CatalogEntry(playlist(), "r", Segment("u", one, 1.0, 0), ("all",)) for one in ranges]
+        entries = [CatalogEntry(playlist(), "r", Segment("u", one, 1.0, 0), ("all",), "programme") for one in ranges]
         for entry in entries:
             index.add(entry)
         return index, entries

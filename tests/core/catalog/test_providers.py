@@ -140,6 +140,30 @@ def test_an_unknown_parameter_always_identifies(url: str, value: str, name: str)
     assert one.identity != other.identity
 
 
+@pytest.mark.parametrize(
+    ("url", "programme"),
+    [
+        (
+            f"https://x.vimeocdn.com/exp=1~acl=/clip/*~hmac={HEX}/clip/psid=ab/v2/range/prot/cmFuZ2U/avf/v1.mp4?range=0-9",
+            "https://x.vimeocdn.com/clip/",
+        ),
+        (SHAREPOINT.format(0), "https://contoso.sharepoint.com/drives/b!d/items/01I/"),
+        (
+            "https://cfvod.kaltura.com/hls/p/1/sp/100/serveFlavor/entryId/1_a/v/1/flavorId/1_f/name/a.mp4/seg-1-v1-a1.ts",
+            "https://(kaltura)/entryId/1_a/",
+        ),
+        (
+            f"https://acc.streaming.media.azure.net/{GUID}/a.ism/QualityLevels(400000)/Fragments(video=0)",
+            f"https://(azure-media)/{GUID}/a.ism/",
+        ),
+        ("https://h.example/event/720p/1.ts?entryId/7", "https://h.example/event/"),
+    ],
+)
+def test_what_belongs_to_one_programme(url: str, programme: str) -> None:
+    found = PROFILES.canonical(url)
+    assert PROFILES.programme(f"{found.provider}|{found.identity}") == programme
+
+
 def test_ranges_are_part_of_an_identity_when_given() -> None:
     url = "https://h.example/1.mp4"
     assert len({PROFILES.canonical(url, r).identity for r in (None, (0, 9), (0, None), (1, 9))}) == 4
