@@ -16,6 +16,7 @@ from ecdn_proxy.wire.peer import Contact
 from tests.agent.origins import BODY, Origin, serving
 from tests.agent.systems import HLS, Agent
 from tests.io.switching import authority, identity
+from tests.io.waiting import Record
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_left")]
 
@@ -42,9 +43,7 @@ async def linked(one: Agent, other: Agent, address: str) -> None:
     assert sharing is not None
     assert there is not None
     sharing.links.dial(Contact(there.identity.device, (address,), there.links.port))
-    async with asyncio.timeout(20):
-        while not (one.system.status().peers and other.system.status().peers):
-            await asyncio.sleep(0.02)
+    await Record().until(lambda: bool(one.system.status().peers and other.system.status().peers))
 
 
 async def watch(agent: Agent, viewer: str, *lines: str) -> None:

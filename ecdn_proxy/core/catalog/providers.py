@@ -12,7 +12,7 @@ complete and unmistakable (the generic profiles). The request to the origin alwa
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
@@ -184,6 +184,8 @@ class Profiles:
             BadUrl: as `urls.normal`.
         """
         parts = urls.split(url)
+        if parts.host.endswith(".") and not parts.host.endswith(".."):
+            parts = replace(parts, host=parts.host[:-1])  # the root's dot names the same host (RFC 1034, 3.1)
         profile = self._named_for(parts)
         pairs = [_pair(piece) for piece in parts.query.split("&")] if parts.query else []
         cut = _Cut(parts.path, pairs)

@@ -500,6 +500,20 @@ def test_hls_and_dash_viewers_of_the_same_segments_meet() -> None:
     assert mpd.streams_of(CDN + "manifest.mpd") == (one.stream,)
 
 
+@pytest.mark.parametrize("host", ["h.example.", "h.example:443", "h.example.:443", "H.EXAMPLE."])
+def test_one_host_has_several_spellings(host: str) -> None:
+    """A browser asks for `https://h.example./` under the name with the dot, which is the same host (RFC 1034, 3.1)."""
+    plain, dotted = make(), make()
+    plain.manifest_arrived(hls(*segments("a/b/1.ts"), url="https://h.example/i.m3u8"), utc=UTC)
+    dotted.manifest_arrived(hls(*segments("a/b/1.ts"), url=f"https://{host}/i.m3u8"), utc=UTC)
+    one = found(plain, "https://h.example/a/b/1.ts")
+    for catalog in (plain, dotted):
+        listed = found(catalog, f"https://{host}/a/b/1.ts")
+        assert (listed.key, listed.stream, listed.proof) == (one.key, one.stream, one.proof)
+    assert plain.look_up("https://h.example:8443/a/b/1.ts", None, utc=UTC) is None
+    assert plain.look_up("https://h.example../a/b/1.ts", None, utc=UTC) is None
+
+
 def test_another_origins_segments_need_their_own_proof() -> None:
     catalog = make()
     stream = catalog.manifest_arrived(hls(*segments("a.ts", "https://other.example/b.ts")), utc=UTC)

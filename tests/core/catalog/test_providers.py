@@ -46,6 +46,7 @@ SAME: list[tuple[str, str, str, str, int]] = [
     ("unknown", f"https://media.example.com/a/1.m4s/hdnea=exp=2~acl=/a/*~hmac={HEX}", f"https://media.example.com/a/1.m4s/hdnea=exp=3~acl=/*~hmac={XEH}", "https://media.example.com/a/2.m4s", 1),
     ("vimeo", f"https://x.vimeocdn.com/exp=1~acl=/clip/*~hmac={HEX}/clip/v2/1.mp4", f"https://x.vimeocdn.com/st=1~exp=2~acl=/clip/v2/*~hmac={XEH}/clip/v2/1.mp4", "https://x.vimeocdn.com/clip/v2/2.mp4", 1),
     ("unknown", "https://h.example/1.ts?CMCD=br%3D1&a=1", "https://h.example/1.ts?a=1&_HLS_msn=5&_HLS_part=1", "https://h.example/2.ts?CMCD=br%3D1&a=1", 0),
+    ("vimeo", "https://x.vimeocdn.com./1.mp4?r=a", "https://x.vimeocdn.com:443/1.mp4?r=b", "https://x.vimeocdn.com./2.mp4", 0),
     ("vimeo", "https://x.vimeocdn.com/1.mp4?CMCD=a", "https://x.vimeocdn.com/1.mp4?CMCD=b", "https://x.vimeocdn.com/2.mp4", 0),
     ("unknown", "https://d1.cloudfront.net/a/1.m4s?x=1&Expires=17&Signature=a__&Key-Pair-Id=K", "https://d1.cloudfront.net/a/1.m4s?Policy=ey&Signature=b__&Key-Pair-Id=L&x=1", "https://d1.cloudfront.net/a/2.m4s?x=1", 3),
     ("unknown", "https://b.s3.amazonaws.com/1.ts?X-Amz-Algorithm=A&X-Amz-Credential=C&X-Amz-Date=D&X-Amz-Expires=3&X-Amz-SignedHeaders=host&X-Amz-Signature=s&versionId=7",
