@@ -1,6 +1,6 @@
 """MPDs for these tests, each with a set of probes by which desks find out that they share.
 
-Map: `mpd` (a whole one, of the sets that a test writes) · `timeline` (a set by SegmentTimeline) · `probes` (their paths)
+Map: `mpd` (a whole one, of the sets that a test writes) · `timeline` (a set by SegmentTimeline) · `probes` (paths)
 """
 
 from collections.abc import Sequence

@@ -107,12 +107,14 @@ class Office:
         assert got.status == 200, (manifest, got)
         return got
 
-    async def meet(self, manifest: str, probes: Sequence[str] = ()) -> None:
+    async def meet(self, manifest: str | Sequence[str], probes: Sequence[str] = ()) -> None:
         """Every desk reads the manifest, and has had one of its probes from a neighbour: they share this stream.
 
-        `probes` are the probes' paths, where the manifest is none of `playlist(..., probes=…)`.
+        Several manifests are one for each desk. `probes` are the probes' paths, where the manifest is none of
+        `playlist(..., probes=…)`.
         """
-        got = [await self.learn(desk, manifest) for desk in range(len(self.agents))]
+        each = [manifest] * len(self.agents) if isinstance(manifest, str) else manifest
+        got = [await self.learn(desk, name) for desk, name in enumerate(each)]
         free = [*(probes or re.findall(r"^(.*/probe-\d+\.ts)$", got[0].body.decode(), re.MULTILINE))]
         waiting = set(range(1, len(self.agents)))
         while waiting:

@@ -106,7 +106,7 @@ class Origin:
         self._connections: dict[tuple[str, int] | None, int] = {}
         """By the client's address and port."""
         self.news = asyncio.Condition()
-        """Notified at each request's start and end."""
+        """Notified at each request's start and end, and at each part of a body."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -205,7 +205,7 @@ class Origin:
         return sum(it.status == 304 for it in self.requests(path, generation))
 
     async def until(self, holds: Callable[[], object], within_s: float = 30.0) -> None:
-        """Waits until `holds` is true of the log; looks again at each request's start and end."""
+        """Waits until `holds` is true of the log; looks again at whatever happens."""
         async with asyncio.timeout(within_s), self.news:
             await self.news.wait_for(lambda: bool(holds()))
 
@@ -240,6 +240,8 @@ class Origin:
                 return web.Response(status=404, text="nothing here")
             asked.generation, asked.whole = resource.generation, len(resource.body)
             return await self._send(request, resource, asked)
+        except ConnectionError as error:
+            raise asyncio.CancelledError from error  # nobody is there any more; not worth a traceback
         finally:
             asked.done = True
             await self._tell()
@@ -279,6 +281,7 @@ class Origin:
                     await answer.write(part)
                     asked.sent += len(part)
                     at += len(part)
+                    await self._tell()
         await answer.write_eof()
         return answer
 

@@ -66,9 +66,7 @@ async def test_a_latecomer_joins_a_growing_body(office: Office, folder: str) -> 
 
     async def come(desk: int) -> Got:
         sent = size * 2 * desk
-        await office.origin.until(lambda: desk == 0 or office.origin.requests(path))
-        while desk and office.origin.requests(path)[0].sent < sent:
-            await asyncio.sleep(0.05)
+        await office.origin.until(lambda: desk == 0 or ((it := office.origin.requests(path)) and it[0].sent >= sent))
         return await office.get(desk, path)
 
     got = await asyncio.gather(*(come(desk) for desk in range(len(office.agents))))

@@ -1,4 +1,4 @@
-"""Manifests that are not answered 200: players ask for them by range, or validate them, and their segments are shared."""
+"""Manifests not answered 200, because players ask for them by range or validate them: their segments are shared."""
 
 import pytest
 
@@ -65,7 +65,7 @@ async def test_a_part_of_a_playlist_is_passed_on(office: Office, folder: str) ->
 @field(
     property="a browser that validates its playlist while the agent is new: right for it, and its segments are shared",
     source="https://github.com/video-dev/hls.js/issues/615",
-    right="where the agent does not know the body, it asks without the condition; the viewer gets 200, or 304 where equal",
+    right="where the agent does not know the body, it asks without the condition; the viewer gets 200, or 304 if equal",
     open="a manifest that is not answered 200 is not learnt",
 )
 @pytest.mark.parametrize("kind", ["etag", "last_modified"])
@@ -76,9 +76,7 @@ async def test_a_304_for_a_playlist_is_learnt_by_a_new_agent(office: Office, fol
         manifest, playlist(path, probes=folder), etag=kind == "etag", last_modified=kind == "last_modified"
     )
     known = (await office.get(None, manifest)).fields
-    condition = (
-        {"If-None-Match": known["ETag"]} if kind == "etag" else {"If-Modified-Since": known["Last-Modified"]}
-    )
+    condition = {"If-None-Match": known["ETag"]} if kind == "etag" else {"If-Modified-Since": known["Last-Modified"]}
     for desk in range(len(office.agents)):
         got = await office.get(desk, manifest, condition)
         assert (got.status, got.body) in [(304, b""), (200, office.origin[manifest].body)]
@@ -87,14 +85,13 @@ async def test_a_304_for_a_playlist_is_learnt_by_a_new_agent(office: Office, fol
 
 @field(
     property="an MPD served as `video/vnd.mpeg.dash.mpd` is an MPD",
-    source="https://www.iana.org/assignments/media-types/application/dash+xml",
-    right="a type that packagers send is known",
+    source="https://github.com/velocityzen/FileType/issues/1",
+    right="a type that servers send by the file's name is known",
+    open="the type is not known",
 )
 async def test_an_mpd_of_the_old_type_is_learnt(office: Office, folder: str) -> None:
     path, manifest = f"{folder}/v-0.m4s", f"{folder}/manifest.mpd"
     office.origin.put(path, body(path), cache="max-age=3600", etag=True)
-    office.origin.put(
-        manifest, mpd(folder, timeline(folder, 3)), fields={"Content-Type": "video/vnd.mpeg.dash.mpd"}
-    )
+    office.origin.put(manifest, mpd(folder, timeline(folder, 3)), fields={"Content-Type": "video/vnd.mpeg.dash.mpd"})
     await office.meet(manifest, probes(folder))
     assert await _all_get(office, path) == 1.0

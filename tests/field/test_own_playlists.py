@@ -1,31 +1,14 @@
-"""Viewers that each have a playlist of their own, with equal segments: they meet, and what is personal never crosses."""
-
-import asyncio
+"""Viewers that each have a playlist of their own, with equal segments: they meet; what is personal never crosses."""
 
 import pytest
 
 from tests.field.office import Office
-from tests.field.origin import PROBES, body, playlist
+from tests.field.origin import body, playlist
 from tests.field.report import field
 
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
 
 _P2PML = "https://github.com/Novage/p2p-media-loader/issues/12 https://github.com/Novage/p2p-media-loader/issues/105"
-
-
-async def _met(office: Office, folder: str) -> bool:
-    """Whether every other desk has had a probe that desk 0 has; the probes are in everybody's playlist."""
-    waiting = set(range(1, len(office.agents)))
-    for number in range(PROBES):
-        probe = f"{folder}/probe-{number}.ts"
-        await office.get(0, probe)
-        for desk in sorted(waiting):
-            asked = len(office.origin.requests(probe))
-            await office.get(desk, probe)
-            if len(office.origin.requests(probe)) == asked:
-                waiting.discard(desk)
-        await asyncio.sleep(0.1)
-    return not waiting
 
 
 @field(
@@ -39,11 +22,11 @@ async def test_those_who_list_the_same_segments_meet(office: Office, folder: str
     path, count = f"{folder}/1.ts", len(office.agents)
     office.origin.put(path, body(path), cache="max-age=3600", etag=True)
     own = playlist(path, probes=folder)
-    for desk in range(count):
-        name = f"{folder}/session-{desk}a7f3/index.m3u8" if way == "path" else f"{folder}/index.m3u8?viewer={desk}a7f3"
+    form = "{}/session-{}a7f3/index.m3u8" if way == "path" else "{}/index.m3u8?viewer={}a7f3"
+    names = [form.format(folder, desk) for desk in range(count)]
+    for name in names:
         office.origin.put(name.partition("?")[0], own)
-        assert (await office.learn(desk, name)).body == own
-    assert await _met(office, folder)
+    await office.meet(names)
     for desk in range(count):
         assert (await office.get(desk, path)).body == body(path)
     assert office.origin.bodies(path) == 1.0

@@ -1,4 +1,4 @@
-"""Origins that take seconds until the first byte: waited for once, as a browser would, and no error of our own making."""
+"""Origins that take seconds until the first byte: waited for once, as a browser would, and no error of our making."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """`Vary`: only fields that differ between two requests keep their answers apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from aiohttp import web
@@ -15,7 +15,7 @@ _SELECTED = "RFC 9111 section 4.1: two requests that have the same value of a na
 
 
 async def _three_ask(
-    office: Office, folder: str, vary: str, requests: list[Mapping[str, str]], bodies: float | None = 1.0
+    office: Office, folder: str, vary: str, requests: Sequence[Mapping[str, str]], bodies: float | None = 1.0
 ) -> None:
     path, manifest = f"{folder}/1.ts", f"{folder}/index.m3u8"
     office.origin.put(path, body(path), cache="max-age=3600", etag=True, fields={"Vary": vary})

@@ -4,7 +4,7 @@
 
 Map: `pages` (every generated file's text) · `settings_table`, `conditions_table`, `rules_table`, `core_rooms`,
 `contracts` (blocks inside hand-written pages, between `<!-- generated: name -->` and `<!-- end -->`; pictures are in
-`architecture` and `download_states`) ·
+`architecture` and `download_states`, reports in `field_reports`) ·
 `decisions` (their index) · `protocol` (a whole page).
 """
 
@@ -20,12 +20,12 @@ from ecdn_proxy.core.report.conditions import REGISTER
 from ecdn_proxy.core.settings import Settings, describe
 from ecdn_proxy.wire import codec, enrolment, ids, integrity, peer, signalling, tracker, version
 from ecdn_proxy.wire.sharing_rules import RISKS, WORDS, SharingRule
-from tests.repository import adr, architecture, download_states
+from tests.repository import adr, architecture, download_states, field_reports
 from tests.repository.files import ROOT
 from tests.repository.words import attribute_docs, field_docs, hints, named, structs, words
 
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/download.md", "docs/helpdesk.md")
+CARRIED_BLOCKS = ("docs/admin.md", "docs/architecture.md", "docs/download.md", "docs/field.md", "docs/helpdesk.md")
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -55,6 +55,7 @@ def pages() -> dict[str, str]:
         "floors": architecture.floors_picture(),
         "contracts": contracts(),
         "core": core_rooms(),
+        "field": field_reports.tables(),
         "download": download_states.picture(),
         "stages": _table("stage", "in words", "under way") + "".join(_row(*it) for it in download_states.stages()),
         "steps": _table("stage", "next stage", "why") + "".join(_row(*it) for it in download_states.steps()),
