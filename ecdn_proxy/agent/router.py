@@ -64,7 +64,8 @@ class Router:
             return PassToOrigin("a fault of this agent's own")
         if isinstance(found, PassToOrigin):
             return found
-        demand = Demand(self._runner.now(), page_of(request.headers), found.max_age_s, found.listed.number)
+        sent = frozenset(name for name, _ in request.headers)
+        demand = Demand(self._runner.now(), page_of(request.headers), found.max_age_s, found.listed.number, sent=sent)
         stored = self._runner.in_memory(found.listed.key, demand)
         if stored is not None and len(stored.body) <= FROM_MEMORY_BYTES_MAX:
             return self._from_memory(found.listed, stored)

@@ -9,6 +9,8 @@ simulator do what the effects say, and tests read as timetables. `check()` holds
 with.
 """
 
+from dataclasses import replace
+
 from ecdn_proxy.core.download.cache import Cache, is_fresh
 from ecdn_proxy.core.download.downloads import Downloads
 from ecdn_proxy.core.events import (
@@ -116,7 +118,7 @@ class Node:
             case Wanted():
                 self._downloads.wanted(event, now)
             case Invalidated(key):
-                self.cache.drop(key)
+                self._downloads.changed(key, now)
             case ViewerLeft(viewer):
                 self._downloads.viewer_left(viewer, now)
             case OriginReached() | OriginAnswered() | OriginSent() | OriginEnded() | OriginFailed():
@@ -170,7 +172,7 @@ class Node:
 
     def in_memory(self, key: str, demand: Demand, now: Instant) -> StoredSegment | None:
         """A whole segment with which a request can be answered at once."""
-        return self.cache.usable(key, demand, now)
+        return self.cache.usable(key, replace(demand, changed_at=self._downloads.changed_at(key)), now)
 
     def _holds(self, key: str, now: Instant) -> bool:
         """Whether a fresh copy of a segment is in memory."""

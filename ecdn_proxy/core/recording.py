@@ -21,7 +21,6 @@ import msgspec
 from msgspec import Meta
 
 from ecdn_proxy.core import events, values
-from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS
 from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.node import Node
@@ -40,8 +39,6 @@ _FIELDS = frozenset(
      "content-type", "date", "etag", "expires", "last-modified", "vary"}
 )  # fmt: skip
 """The fields of an origin's answer that are recorded as they are. Of Set-Cookie only its presence is recorded."""
-_JUDGED = frozenset({"authorization", "origin", *PREFLIGHT_FIELDS})
-"""The fields of a viewer's request of which it is recorded that they were there, as decisions hang on them."""
 
 
 class Born(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="born"):
@@ -217,7 +214,7 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
     """What a recording holds of an event, as JSON has it: by the names of its fields, bytes as their number."""
     match event:
         case events.Wanted(origin=origin):
-            judged = tuple(_field(*it) for it in origin.headers if it[0] in _JUDGED)
+            judged = tuple(_field(name, value if name == "origin" else "") for name, value in origin.headers)
             rule = origin.rule and msgspec.structs.replace(origin.rule, hosts=(), path="/")
             # a rendition may be called by its path
             event = replace(event, origin=values.OriginRequest("", judged, rule), rendition=_digest(event.rendition))
@@ -240,7 +237,7 @@ def scrubbed(event: events.Event) -> dict[str, Any]:
 
 def _field(name: str, value: str) -> tuple[str, str]:
     """A header field as it is recorded: of secrets only that they were there, of pages only which are the same."""
-    if name in ("set-cookie", "authorization", *PREFLIGHT_FIELDS):
+    if name == "set-cookie":
         return name, ""
     if name in ("origin", "access-control-allow-origin"):
         return name, value if value == "*" else _digest(value)
@@ -256,8 +253,8 @@ def _without_page(demand: Demand) -> Demand:
 
 
 def _bare_head(head: SegmentHead) -> SegmentHead:
-    pages = tuple(_field(*it) for it in head.headers if it[0] == "access-control-allow-origin")
-    return msgspec.structs.replace(head, headers=pages)
+    kept = tuple(_field(*it) for it in head.headers if it[0] in ("access-control-allow-origin", "vary"))
+    return msgspec.structs.replace(head, headers=kept)
 
 
 def _bare[V: (Voucher, PartVoucher)](voucher: V) -> V:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from ecdn_proxy.core import events, values
+from ecdn_proxy.core.http.answers import Circumstance, answer_for
 from ecdn_proxy.wire import peer
 from tests.core.download.test_download import Desk
 from tests.core.makers import KEY, seal, signed
@@ -155,10 +156,13 @@ def echo(request: values.Headers) -> dict[str, str]:
     return {} if page is None else {"access-control-allow-origin": page}
 
 
-def allows(world: World, viewer: int) -> str | None:
+def allows(world: World, viewer: int, page: str | None) -> str | None:
+    """What this viewer is told in Access-Control-Allow-Origin."""
     head = world.answers[viewer].head
     assert head is not None
-    return "*" if head.cors == "any" else dict(head.headers).get("access-control-allow-origin")
+    request = () if page is None else (("origin", page),)
+    fields = answer_for("GET", request, head, Circumstance("lan", UTC)).headers
+    return dict(fields).get("access-control-allow-origin")
 
 
 @pytest.mark.parametrize("word", [*HEADERS, "fresh"])
@@ -172,7 +176,7 @@ def test_each_page_is_shown_what_the_origin_says_to_it(word: str) -> None:
             viewer = world.play(device, number, page=page)
             world.run(3.0)
             played(world, viewer)
-            assert page is None or allows(world, viewer) == page
+            assert page is None or allows(world, viewer, page) == page
         assert origin.counts(url(number))[0] == 1, origin.heads
 
 
@@ -186,7 +190,7 @@ def test_a_page_that_the_origin_has_allowed_is_not_asked_about_for_each_segment(
         viewer = world.play(second, number, page=PAGE)
         world.run(1.0)
         played(world, viewer)
-        assert allows(world, viewer) == PAGE
+        assert allows(world, viewer, PAGE) == PAGE
     assert sum(origin.counts(url(number))[1] for number in range(1, 9)) == 1
 
 
@@ -197,7 +201,7 @@ def test_of_two_pages_that_ask_at_once_none_waits_for_the_others_fields() -> Non
     viewers = [world.play(first, 1, page=PAGE), world.play(second, 1, page=SECOND_PAGE)]
     world.run(3.0)
     played(world, *viewers)
-    assert [allows(world, it) for it in viewers] == [PAGE, SECOND_PAGE]
+    assert [allows(world, *it) for it in zip(viewers, (PAGE, SECOND_PAGE), strict=True)] == [PAGE, SECOND_PAGE]
     assert origin.counts(url(1)) == (1, 1)
 
 
@@ -345,3 +349,27 @@ def test_of_an_earlier_releases_copy_the_date_tells_the_age(fresh_s: float, aske
     blank = msgspec.structs.replace(source.vouchers[0], head=old)
     desk.feed(events.Received("ann", peer.Vouched(get.request, signed(seal("ann", desk.seals), blank))))
     assert bool(desk.asks()) is asked
+
+
+# ---- what answers vary by
+
+
+def test_who_sends_a_field_by_which_the_answer_varies_asks_for_itself() -> None:
+    """No viewer sends X-Session but the last, of whom the copy in memory and the neighbour's are no answers."""
+    origin = Origin(headers={"cache-control": "max-age=3600", "vary": "Origin, X-Session"})
+    world = office(3, origin)
+    viewers = [world.play(device, 1) for device in ("dev000", "dev001")]
+    world.run(2.0)
+    played(world, *viewers)
+    assert origin.counts(url(1)) == (1, 0)
+    with_session = [world.play(device, 1, fields=(("x-session", "7"),)) for device in ("dev001", "dev002")]
+    world.run(2.0)
+    assert [world.answers[it].end for it in with_session] == ["passed", "passed"]
+
+
+def test_an_answer_that_varies_by_what_everybody_sends_is_shared_with_nobody() -> None:
+    origin = Origin(headers={"cache-control": "max-age=3600", "vary": "Cookie"})
+    world = office(2, origin)
+    viewers = [world.play(device, 1) for device in world.nodes]
+    world.run(2.0)
+    assert {world.answers[it].end for it in viewers} <= {"handed over", "passed"}

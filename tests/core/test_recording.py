@@ -99,7 +99,7 @@ def test_a_node_is_made_again_as_it_was() -> None:
 
 def test_a_viewers_request_is_recorded_without_what_is_its_own() -> None:
     line = Book().put(wanted(headers=(("cookie", "x=1"), ("authorization", "Bearer secret"))))
-    assert line["what"]["origin"] == {"url": "", "headers": [["authorization", ""]], "rule": None}
+    assert line["what"]["origin"] == {"url": "", "headers": [["cookie", ""], ["authorization", ""]], "rule": None}
     assert line["what"]["resource_range"] == {"first": 0, "last": 2}
     assert "720p" not in str(line)
     assert line["did"] == [f"announce {STREAM}, serves=True", "load abababababababab"]
@@ -141,7 +141,7 @@ def test_looking_into_the_memory_is_recorded() -> None:
     book.put(events.StreamOpened(STREAM), 150.0)
     assert book.recording.in_memory(KEY, Demand(7.0, "https://intranet.test", 0.0, 4), 150.0) is None
     line = json.loads(book.lines[-1])
-    asked = {"asked_at": 7.0, "page": "b952e3bb", "max_age_s": 0.0, "number": 4}
+    asked = {"asked_at": 7.0, "page": "b952e3bb", "max_age_s": 0.0, "number": 4, "sent": [], "changed_at": None}
     assert line == {
         "is": "event", "at": 150.0, "event": "in_memory",
         "what": {"key": KEY, "demand": asked}, "did": ["not in memory"],

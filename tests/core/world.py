@@ -357,6 +357,7 @@ class World:
         page: str | None = None,
         max_age_s: float | None = None,
         listed_at: int | None = None,
+        fields: values.Headers = (),
     ) -> int:
         """A viewer asks for a segment; returns the viewer's number.
 
@@ -368,6 +369,7 @@ class World:
             page: the site of the page whose player asks.
             max_age_s: how old a copy the player takes.
             listed_at: its place in the playlist; the segment's number if None.
+            fields: further header fields of the request.
         """
         viewer = len(self.answers) + 1
         url = f"https://origin.test/{number}"
@@ -386,7 +388,7 @@ class World:
                 resource_range=None,
                 origin=values.OriginRequest(
                     url,
-                    (("cookie", f"user={device}"), *((("origin", page),) if page is not None else ())),
+                    (("cookie", f"user={device}"), *((("origin", page),) if page is not None else ()), *fields),
                     self.rules.get(device),
                 ),
                 utc=UTC + self.now,

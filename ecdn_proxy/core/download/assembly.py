@@ -16,6 +16,7 @@ import msgspec
 
 from ecdn_proxy.core.download.open_piece import OpenPiece
 from ecdn_proxy.core.http.cacheability import is_strong
+from ecdn_proxy.core.http.cross_origin import joined
 from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.values import StoredSegment
@@ -402,7 +403,8 @@ class Assembly:
             raise PeerMisbehaved(f"a voucher for pieces from {voucher.first} on before that for {len(self._hashes)}")
         self._seal.check(voucher)
         if _confirms(voucher) and self.head is not None and voucher.generation in self._agrees:
-            self.head = voucher.head
+            assert voucher.head is not None
+            self.head = joined(voucher.head, self.head)
             self.vouchers.append(voucher)
             return
         self._begin(voucher, voucher.first)

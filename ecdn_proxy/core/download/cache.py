@@ -15,7 +15,7 @@ from cachetools import Cache as LookedUp
 from cachetools import LRUCache
 
 from ecdn_proxy.core.events import Effect, Erase, Save
-from ecdn_proxy.core.http.freshness import CopyAge, Demand, objection
+from ecdn_proxy.core.http.freshness import CopyAge, Demand, is_selected, objection
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 
@@ -70,7 +70,9 @@ class Cache:
     def usable(self, key: str, demand: Demand, now: Instant) -> StoredSegment | None:
         """A segment in memory that a request may have as it is; None without one, or if it must be confirmed."""
         stored = self.use(key)
-        if stored is None or objection(stored.head, age_of(stored), demand, now) is not None:
+        if stored is None or not is_selected(stored.head, demand.sent):
+            return None
+        if objection(stored.head, age_of(stored), demand, now) is not None:
             return None
         return stored
 

@@ -44,6 +44,7 @@ from ecdn_proxy.core.download.stages import UNDER_WAY, Stage, Staged, Work
 from ecdn_proxy.core.download.timeouts import Timeouts
 from ecdn_proxy.core.download.viewers import Viewers
 from ecdn_proxy.core.events import AbortOrigin, Load, OriginAnswered, Wanted
+from ecdn_proxy.core.http.cross_origin import ALLOW_ORIGIN
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.swarm.decisions import FollowParents, LeaseDecision, LeaseGranted, ViewersGoAlone
 from ecdn_proxy.core.swarm.membership import rendezvous
@@ -169,18 +170,18 @@ class Download(Staged):
 
     # ---- viewers and children
 
-    def want(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
-        """A viewer waits for this segment; its answer is needed in `slack_s` seconds."""
+    def want(self, wanted: Wanted, slack_s: float, now: Instant, changed_at: Instant | None = None) -> None:
+        """A viewer waits for this segment; its answer is needed in `slack_s` seconds; `changed_at` as `Viewers.join`."""
         if self.wanted is None:
             self.wanted = wanted
             self._origin.borrow_request(wanted.viewer, wanted.origin, wanted.number)
         was_errand = not self.viewers and self._stage is Stage.FOLLOWING
-        self.viewers.join(wanted, slack_s, now)
+        self.viewers.join(wanted, slack_s, now, changed_at)
         if was_errand:  # agents judge by themselves what they are given, viewers cannot
             self._gate.close()
             self._look_at_copy(now)
         elif self._gate.is_open and self.assembly.head is not None:
-            self.viewers.pass_unproven(self.assembly.head, now)
+            self.viewers.pass_unfit(self.assembly.head, now)
         self._deliver(now)
 
     def viewer_left(self, number: int, now: Instant) -> None:
@@ -418,6 +419,11 @@ class Download(Staged):
         """The neighbour has said what it gives and how old that is: viewers may have it, or the origin is asked."""
         if self._gate.is_open or self._stage is not Stage.FOLLOWING or self.assembly.head is None:
             return
+        waited = bool(self.viewers)
+        self.viewers.pass_unselected(self.assembly.head, now)
+        if waited and not self.viewers:
+            self.child_left(now)
+            return
         rendition = "" if self.wanted is None else self.wanted.rendition
         step, why = self._gate.judge(self.assembly, self.viewers, rendition, now)
         match step:
@@ -439,13 +445,18 @@ class Download(Staged):
         self._gate.holds_kept_copy = False
         self.begun_anew = True
 
-    def _confirmed(self, now: Instant) -> None:
+    def _confirmed(self, event: OriginAnswered, now: Instant) -> None:
         """The origin answered 304: the copy that is here, or is coming from the neighbour in reserve, may be used."""
         assembly = self.assembly
+        assert assembly.head is not None, "a copy with a head was confirmed"
         self._gate.open()
         self.why = f"{self.why}; the origin confirmed the copy (304)"
-        if assembly.head is not None:
-            self.viewers.pass_unproven(assembly.head, now)
+        # many servers send a page's permission with a body only: without one it is still to be asked for
+        names_a_page = any(name == ALLOW_ORIGIN for name, _ in event.headers)
+        self.viewers.pass_unfit(assembly.head, now, asked_for=self._origin.for_viewer if names_a_page else 0)
+        if not self.viewers and not self.children:
+            self._cancel(now)
+            return
         if assembly.complete:
             self._deliver(now)
         elif self.parent is not None:
@@ -518,7 +529,7 @@ class Download(Staged):
             self._context.proofs.learn(self.stream, self.wanted.rendition, self._origin.page, event.headers, now)
         if self._origin.is_conditional:
             if self._origin.confirm(event, self.assembly, now):
-                self._confirmed(now)
+                self._confirmed(event, now)
                 return
             self._begin_anew()
         self._parents.cancel_parent()
@@ -529,7 +540,7 @@ class Download(Staged):
             case None:
                 self._gate.open()
                 assert self.assembly.head is not None
-                self.viewers.pass_unproven(self.assembly.head, now)
+                self.viewers.pass_unfit(self.assembly.head, now, asked_for=self._origin.for_viewer)
                 if (by_rule := self._origin.by_rule) and by_rule not in self.why:
                     self.why = f"{self.why}; {by_rule}"
                 self._deliver(now)

@@ -19,7 +19,7 @@ from ecdn_proxy.core.download.gaps import Gaps
 from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.slack import Cadence
 from ecdn_proxy.core.download.stages import Stage
-from ecdn_proxy.core.download.viewers import demand_of
+from ecdn_proxy.core.download.viewers import UNSELECTED, demand_of
 from ecdn_proxy.core.events import (
     BeginAnswer,
     Deliver,
@@ -33,7 +33,7 @@ from ecdn_proxy.core.events import (
     Served,
     Wanted,
 )
-from ecdn_proxy.core.http.freshness import objection
+from ecdn_proxy.core.http.freshness import is_selected, objection
 from ecdn_proxy.core.swarm.announcements import Announcements
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
@@ -44,6 +44,8 @@ from ecdn_proxy.wire.sharing_rules import SharingRule
 
 _PRIVATE_REMEMBERED = 256
 """Renditions that are known not to be shared; the one noted first is forgotten first."""
+_CHANGED_REMEMBERED = 256
+"""Segments that a request from this machine has changed; players change none, and tools that do change few."""
 ERRANDS_MAX = 16
 """Segments read at once for others only; a live stream in three renditions has one or two that are new."""
 
@@ -59,6 +61,7 @@ class Downloads:
         self._cadence = Cadence(context.limits)
         self._gaps = Gaps()
         self._by_key: dict[str, Download] = {}
+        self._changed: OrderedDict[str, Instant] = OrderedDict()
         self._private: OrderedDict[tuple[str, str, SharingRule | None], tuple[Instant, str]] = OrderedDict()
         """By stream, rendition and the rule that did not help: with another rule the origin is asked anew."""
 
@@ -80,11 +83,16 @@ class Downloads:
         if (why := self._is_private(event, now)) is not None:
             self._pass_on(event, why)
             return
+        changed_at = self.changed_at(event.key)
+        demand = demand_of(event, changed_at, now)
         stored = self._cache.use(event.key)
         if stored is not None:
-            demand, proofs = demand_of(event, now), self._context.proofs
-            stored = replace(stored, head=proofs.apply(stored.head, event.stream, event.rendition, demand.page, now))
-            if objection(stored.head, age_of(stored), demand, now) is None:
+            head = self._context.proofs.apply(stored.head, event.stream, event.rendition, demand.page, now)
+            stored = replace(stored, head=head)
+            if not is_selected(head, demand.sent):
+                self._pass_on(event, UNSELECTED)
+                return
+            if objection(head, age_of(stored), demand, now) is None:
                 self._from_cache(event, stored, "in this machine's memory")
                 return
         download = self._by_key.get(event.key)
@@ -94,14 +102,25 @@ class Downloads:
                 return
             download = self._new(event.key, event.stream, now)
             download.timeouts.gap_s = self._gaps.allowed_s(event.stream, event.rendition, event.duration_s)
-            download.want(event, slack_s, now)
+            download.want(event, slack_s, now, changed_at)
             joining = self._announcements.joining(download.stream, now)
             if stored is not None:
                 download.hold(stored)
             on_disk = stored is None and self._cache.on_disk(event.key)
             download.begin(now, on_disk=on_disk, joining=joining)
         else:
-            download.want(event, slack_s, now)
+            download.want(event, slack_s, now, changed_at)
+
+    def changed(self, key: str, now: Instant) -> None:
+        """A request from this machine has changed what is at a segment's address: older copies are void for it."""
+        self._changed[key] = now
+        self._changed.move_to_end(key)
+        if len(self._changed) > _CHANGED_REMEMBERED:
+            self._changed.popitem(last=False)
+
+    def changed_at(self, key: str) -> Instant | None:
+        """When a request from this machine last changed a segment at the origin."""
+        return self._changed.get(key)
 
     def _new(self, key: str, stream: str, now: Instant) -> Download:
         download = self._by_key[key] = Download(self._context, key, stream, now, self._announcements.is_unsettled)

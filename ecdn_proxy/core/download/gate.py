@@ -15,7 +15,8 @@ from enum import Enum
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.cache import age_of
 from ecdn_proxy.core.download.viewers import Viewers
-from ecdn_proxy.core.http.freshness import CrossOriginProofs, is_proven, may_be_confirmed
+from ecdn_proxy.core.http.cross_origin import CrossOriginProofs, is_proven
+from ecdn_proxy.core.http.freshness import may_be_confirmed
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import Voucher

@@ -6,7 +6,7 @@ give_stored()         everything at once, from this machine's own store
 finish()              everybody has had everything
 hand_over()           one viewer gets the origin's own answer, as it was given to its own request
 objection()           who of them may not have a copy as it is, and why
-pass_unproven()       those whose page the origin has shown nothing go to the origin
+pass_unfit()          those for whom what is here is no answer go to the origin
 release()             everybody for himself: who has had nothing asks the origin, the others see a broken connection
 """
 
@@ -26,12 +26,14 @@ from ecdn_proxy.core.events import (
     Served,
     Wanted,
 )
-from ecdn_proxy.core.http.freshness import CopyAge, Demand, is_proven, objection, page_of
+from ecdn_proxy.core.http.cross_origin import is_proven
+from ecdn_proxy.core.http.freshness import CopyAge, Demand, is_selected, objection, page_of
 from ecdn_proxy.core.values import OriginRequest, Source, StoredSegment
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import SegmentHead
 
 _CACHE: Source = "cache"
+UNSELECTED = "it is an answer to requests without a field that this one has (Vary)"
 
 
 @dataclass(slots=True)
@@ -60,9 +62,11 @@ class WaitingViewer:
     """The same by where they came from."""
 
 
-def demand_of(wanted: Wanted, now: Instant) -> Demand:
-    """What a viewer's request asks of a copy."""
-    return Demand(now, page_of(wanted.origin.headers), wanted.max_age_s, wanted.number)
+def demand_of(wanted: Wanted, changed_at: Instant | None, now: Instant) -> Demand:
+    """What a viewer's request asks of a copy, after a request from this machine changed the segment at `changed_at`."""
+    headers = wanted.origin.headers
+    sent = frozenset(name for name, _ in headers)
+    return Demand(now, page_of(headers), wanted.max_age_s, wanted.number, sent, changed_at)
 
 
 class Viewers:
@@ -87,10 +91,10 @@ class Viewers:
     def __contains__(self, number: int) -> bool:
         return number in self._waiting
 
-    def join(self, wanted: Wanted, slack_s: float, now: Instant) -> None:
-        """One more viewer waits."""
+    def join(self, wanted: Wanted, slack_s: float, now: Instant, changed_at: Instant | None = None) -> None:
+        """One more viewer waits; a request from this machine changed the segment at `changed_at`, or never."""
+        demand = demand_of(wanted, changed_at, now)
         self._rendition, self._number = wanted.rendition, wanted.number
-        demand = demand_of(wanted, now)
         self._waiting[wanted.viewer] = WaitingViewer(
             wanted.viewer, wanted.origin, now, slack_s, demand, first=not self._came
         )
@@ -135,14 +139,27 @@ class Viewers:
                 return viewer, why
         return None
 
-    def pass_unproven(self, head: SegmentHead, now: Instant) -> None:
-        """Let those go to the origin to whose pages it has not shown that they may read what others are given."""
+    def pass_unfit(self, head: SegmentHead, now: Instant, *, asked_for: int = 0) -> None:
+        """Let those go to the origin for whom what is here is no answer, and who have had nothing of it.
+
+        Their requests have a field by which the answer varies, or the origin has not shown that their pages may read
+        it. For the viewer `asked_for`, whose own request was sent, the origin's answer is an answer.
+        """
+        self.pass_unselected(head, now, asked_for=asked_for)
         for viewer in list(self._waiting.values()):
-            if not viewer.answered and not is_proven(head, viewer.demand.page):
-                del self._waiting[viewer.number]
-                why = "the origin has not shown that this page may read what another page was given"
-                self._out.append(PassOn(viewer.number, why))
-                self._note_served(viewer, "passed", why, now)
+            if not viewer.answered and viewer.number != asked_for and not is_proven(head, viewer.demand.page):
+                self._pass(viewer, "the origin has not shown that this page may read what another was given", now)
+
+    def pass_unselected(self, head: SegmentHead, now: Instant, *, asked_for: int = 0) -> None:
+        """The same, for those only whose requests have a field by which the answer varies."""
+        for viewer in list(self._waiting.values()):
+            if not viewer.answered and viewer.number != asked_for and not is_selected(head, viewer.demand.sent):
+                self._pass(viewer, UNSELECTED, now)
+
+    def _pass(self, viewer: WaitingViewer, why: str, now: Instant) -> None:
+        del self._waiting[viewer.number]
+        self._out.append(PassOn(viewer.number, why))
+        self._note_served(viewer, "passed", why, now)
 
     def any_sent(self) -> bool:
         """Whether any byte has reached a viewer."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 
-from ecdn_proxy.core.http.freshness import allowed_page, is_proven
+from ecdn_proxy.core.http.cross_origin import shown
 from ecdn_proxy.core.values import Headers, Source
 from ecdn_proxy.wire.integrity import SegmentHead
 
@@ -324,18 +324,25 @@ def _headers(
 
 
 def _cross_origin(fields: _Fields, head: SegmentHead, request: Headers, now: Circumstance) -> None:
-    """Add the CORS fields (Fetch standard section 3.2): made anew for each asker, and only as the origin has shown."""
-    page, is_for_all = first_of(request, "origin"), head.cors == "any"
-    if not is_for_all and (head.cors == "echo" or allowed_page(head) is not None):
+    """Add the CORS fields (Fetch standard section 3.2): made anew for each asker, and only as the origin has shown.
+
+    An asker that the origin has not named is told the page that it has: then nothing is allowed to that asker.
+    """
+    page, is_for_all, pages = first_of(request, "origin"), head.cors == "any", shown(head)
+    if pages or head.cors == "echo":
         fields.add("vary", "Origin")
-    if not is_for_all and (page is None or not is_proven(head, page)):
+    if not is_for_all and not pages:
         return
     if now.show_source:
         exposed = first_of(head.headers, "access-control-expose-headers")
         ours = "X-Ecdn-Source, Cache-Status, Age"
         fields.add("access-control-expose-headers", f"{exposed}, {ours}" if exposed else ours)
-    fields.add("access-control-allow-origin", "*" if is_for_all else page)
-    if not is_for_all and first_of(head.headers, "access-control-allow-credentials") == "true":
+    if is_for_all:
+        fields.add("access-control-allow-origin", "*")
+        return
+    named = next((it for it in pages if it.site == page), pages[0])
+    fields.add("access-control-allow-origin", named.site)
+    if named.credentials:
         fields.add("access-control-allow-credentials", "true")
 
 

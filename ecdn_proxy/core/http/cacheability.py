@@ -127,6 +127,9 @@ def judge(
         kept.append(
             ("content-range", f"bytes {wanted.first}-{wanted.first + total - 1}/{'*' if size is None else size}")
         )
+    if (apart := _differing(headers) - PREFLIGHT_FIELDS) and (rule is None or "ignore_vary" not in rule.permits):
+        # the request had none of these fields: the copy is for requests that have none of them either
+        kept.insert(0, ("vary", ", ".join(sorted(apart))[:2_000]))
     date_utc = min(date, utc - age)
     fresh_s = _fresh_s(fields, control, date)
     if rule is not None and rule.kept_fresh_s is not None:
@@ -198,7 +201,7 @@ def _objections(
     if "set-cookie" in fields and not control.keys() & {"public", "s-maxage"}:
         # with either of them the origin means the answer for all, and the cookie for one (RFC 9111 section 7.3)
         yield "ignore_set_cookie", "the origin set a cookie"
-    if further := _varies(headers) - _VARY_ALLOWED - (PREFLIGHT_FIELDS - set(sent)):
+    if further := _differing(headers) & {*sent, "*"}:
         yield "ignore_vary", f"the answer varies by {', '.join(sorted(further))}"
     if "authorization" in sent and not control.keys() & {"public", "s-maxage", "must-revalidate"}:
         yield "ignore_authorization", "the request carried Authorization and the origin did not say public"
@@ -297,6 +300,11 @@ def _fresh_s(fields: dict[str, str], control: dict[str, str], date: float) -> fl
         return 0.0 if expires is None else max(0.0, expires - date)
     modified = _date(fields.get("last-modified"))
     return 0.0 if modified is None else min(max(0.0, HEURISTIC_SHARE * (date - modified)), HEURISTIC_MAX_S)
+
+
+def _differing(headers: Headers) -> set[str]:
+    """The request fields by which the answer varies and which may tell viewers apart (RFC 9111 section 4.1)."""
+    return _varies(headers) - _VARY_ALLOWED
 
 
 def _varies(headers: Headers) -> set[str]:

@@ -3,9 +3,9 @@
     Demand                    what one request asks of a copy: when it was put, by which page, how old a copy it takes
     CopyAge                   when the origin made a copy's answer, and when it last spoke of the copy
     objection(...)            why a copy may not be used as it is; None if it may be
+    is_selected(head, sent)   whether Vary lets a copy answer a request with these fields
     may_be_confirmed(head)    whether the origin can be asked about the copy by a condition
     confirmed(head, ...)      the copy's head after the origin has said 304
-    CrossOriginProofs         what the origin has shown to the pages of this machine
 
 The same rule holds for a copy in this machine's memory, on its disk, at a neighbour, and on its way from one. A copy
 that is used is fresh, or the origin has spoken of it since the request was put: bytes that were still arriving, and a
@@ -15,23 +15,18 @@ Times are those of one machine's monotonic clock. A neighbour says how old its c
 no two clocks need agree.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import msgspec
 
 from ecdn_proxy.core.http.cacheability import Shareable, directives, judge
+from ecdn_proxy.core.http.cross_origin import ALLOW_CREDENTIALS, ALLOW_ORIGIN, HEAD_FIELDS_MAX, is_proven, joined
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import SegmentHead
 from ecdn_proxy.wire.sharing_rules import SharingRule
 
-PROOFS_MAX = 256
-"""Renditions and pages of which the origin's word is remembered; the one noted first is forgotten first."""
-PROVEN_S = 600.0
-"""An origin's rules about pages change with its configuration, not from one segment to the next."""
-ALLOW_ORIGIN = "access-control-allow-origin"
-ALLOW_CREDENTIALS = "access-control-allow-credentials"
+_OF_THE_BODY = ("content-type", "content-length", "content-range", "content-encoding", "transfer-encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +41,10 @@ class Demand:
     """How old the copy may be by the request's Cache-Control, in seconds, 0 for `no-cache`. None: as is fresh."""
     number: int | None = None
     """The segment's place in its rendition as this machine's manifest lists it; None: nobody here has asked."""
+    sent: frozenset[str] = frozenset()
+    """The names of the request's header fields, in lower case."""
+    changed_at: Instant | None = None
+    """When a request from this machine last changed what is at the segment's address (RFC 9111 section 4.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,8 @@ def objection(head: SegmentHead, age: CopyAge, demand: Demand, now: Instant) -> 
     """Why a copy may not be used for a request as it is, for the status page; None if it may be used."""
     if not is_proven(head, demand.page):
         return "the origin has not shown that this page may read it"
+    if demand.changed_at is not None and age.heard_at <= demand.changed_at:
+        return "a request from this machine has changed it since"
     if age.heard_at >= demand.asked_at:
         return None
     age_s = now - age.made_at
@@ -91,6 +92,16 @@ def objection(head: SegmentHead, age: CopyAge, demand: Demand, now: Instant) -> 
     if age.number is not None and demand.number is not None and age.number != demand.number and may_be_confirmed(head):
         return "its address is listed at another place now"
     return None
+
+
+def is_selected(head: SegmentHead, sent: frozenset[str]) -> bool:
+    """Whether a copy is an answer to a request with these fields, as far as Vary says (RFC 9111 section 4.1).
+
+    A copy is kept only if the request that it answered had none of the fields by which it varies.
+    """
+    return not any(
+        item.strip().lower() in sent for name, value in head.headers if name == "vary" for item in value.split(",")
+    )
 
 
 def may_be_confirmed(head: SegmentHead) -> bool:
@@ -108,66 +119,25 @@ def conditions(head: SegmentHead) -> Headers:
 def confirmed(head: SegmentHead, headers: Headers, utc: float, rule: SharingRule | None = None) -> SegmentHead:
     """The head of a copy that the origin has just confirmed by 304 (RFC 9111 section 4.3.4).
 
-    The answer's fields replace those of the copy. Its length and type say nothing of the body and are left out.
+    The answer's fields replace those of the copy. Its length and type say nothing of the body and are left out. What
+    the origin had shown to pages before stays.
     """
     said = {name for name, _ in headers}
+    apart = (*_OF_THE_BODY, ALLOW_ORIGIN, ALLOW_CREDENTIALS)
+    kept = tuple(it for it in head.headers if it[0] not in said and it[0] not in apart)
+    fields = tuple(it for it in headers if it[0] not in _OF_THE_BODY)
     about = (("content-type", head.content_type),)
-    kept = tuple(it for it in head.headers if it[0] not in said and it[0] != "content-range")
-    if head.cors == "any" and ALLOW_ORIGIN not in said:
-        kept += ((ALLOW_ORIGIN, "*"),)
-    fields = tuple(it for it in headers if it[0] not in ("content-type", "content-length", "content-range"))
     verdict = judge(200, (*about, *fields, *kept), wanted=None, first_byte=0, sent=(), utc=utc, rule=rule)
     if not isinstance(verdict, Shareable):
         # the origin confirms the bytes and keeps them for this viewer: for the next one they are stale at once
         return msgspec.structs.replace(head, date_utc=utc, fresh_s=0.0)
     new = verdict.head
     part = tuple(it for it in head.headers if it[0] == "content-range")
-    return msgspec.structs.replace(
+    new = msgspec.structs.replace(
         new,
         total_bytes=head.total_bytes,
         etag=new.etag if new.etag is not None else head.etag,
         last_modified=new.last_modified if new.last_modified is not None else head.last_modified,
-        headers=(*part, *new.headers)[:16],
+        headers=(*part, *new.headers)[:HEAD_FIELDS_MAX],
     )
-
-
-def is_proven(head: SegmentHead, page: str | None) -> bool:
-    """Whether the origin has shown to whom the copy may be given, as far as a page is concerned (Fetch section 3.2).
-
-    It has shown `*`, or it has named this page. A request without a page needs no permission.
-    """
-    return page is None or head.cors == "any" or allowed_page(head) == page
-
-
-def allowed_page(head: SegmentHead) -> str | None:
-    """The one page that the origin named in Access-Control-Allow-Origin; None if it named none."""
-    return next((value for name, value in head.headers if name == ALLOW_ORIGIN), None) if head.cors == "none" else None
-
-
-class CrossOriginProofs:
-    """What the origin has shown to the pages of this machine: by rendition and page, from its own answers."""
-
-    def __init__(self) -> None:
-        self._proofs: OrderedDict[tuple[str, str, str], tuple[Instant, Headers]] = OrderedDict()
-
-    def learn(self, stream: str, rendition: str, page: str | None, headers: Headers, now: Instant) -> None:
-        """The origin answered a request of this page with these header fields."""
-        if page is None:
-            return
-        fields = tuple((name, value) for name, value in headers if name in (ALLOW_ORIGIN, ALLOW_CREDENTIALS))
-        self._proofs[stream, rendition, page] = now, fields
-        self._proofs.move_to_end((stream, rendition, page))
-        if len(self._proofs) > PROOFS_MAX:
-            self._proofs.popitem(last=False)
-
-    def apply(self, head: SegmentHead, stream: str, rendition: str, page: str | None, now: Instant) -> SegmentHead:
-        """The head as this page may have it: with what the origin has shown the page of this rendition lately."""
-        if page is None or is_proven(head, page):
-            return head
-        proven_at, fields = self._proofs.get((stream, rendition, page), (-PROVEN_S, ()))
-        if now - proven_at >= PROVEN_S or dict(fields).get(ALLOW_ORIGIN) not in (page, "*"):
-            return head
-        others = tuple(it for it in head.headers if it[0] not in (ALLOW_ORIGIN, ALLOW_CREDENTIALS))
-        if dict(fields)[ALLOW_ORIGIN] == "*":
-            return msgspec.structs.replace(head, cors="any", headers=others)
-        return msgspec.structs.replace(head, cors="none", headers=(*others[:14], *fields))
+    return joined(new, head)

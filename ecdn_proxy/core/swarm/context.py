@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecdn_proxy.core.events import Dial, Effect, HangUp, Send
-from ecdn_proxy.core.http.freshness import CrossOriginProofs
+from ecdn_proxy.core.http.cross_origin import CrossOriginProofs
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.core.swarm.ledger import Ledger

@@ -6,7 +6,8 @@ import pytest
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.gate import HOME_ASKS_MAX, Gate, GateStep
 from ecdn_proxy.core.download.viewers import Viewers
-from ecdn_proxy.core.http.freshness import CopyAge, CrossOriginProofs
+from ecdn_proxy.core.http.cross_origin import CrossOriginProofs
+from ecdn_proxy.core.http.freshness import CopyAge
 from tests.core.makers import KEY, fetched, seal, wanted, whole
 from tests.core.world import STREAM
 

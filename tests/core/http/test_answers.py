@@ -217,8 +217,8 @@ def test_age_date_and_cache_status() -> None:
         ("any", None, "https://a.test", "*", None, None),
         ("any", None, None, "*", None, None),
         ("none", "https://a.test", "https://a.test", "https://a.test", "true", "Origin"),
-        ("none", "https://a.test", "https://b.test", None, None, "Origin"),
-        ("none", "https://a.test", None, None, None, "Origin"),
+        ("none", "https://a.test", "https://b.test", "https://a.test", "true", "Origin"),
+        ("none", "https://a.test", None, "https://a.test", "true", "Origin"),
         ("echo", None, "https://a.test", None, None, "Origin"),
     ],
 )

@@ -35,7 +35,7 @@ def verdict(
     status: int = 200,
     wanted: ByteRange | None = None,
     first_byte: int = 0,
-    sent: Collection[str] = ("user-agent", "cookie", "range"),
+    sent: Collection[str] = ("user-agent", "accept", "cookie", "range", "x-viewer"),
     rule: SharingRule | None = None,
 ) -> Cacheability:
     headers: Headers = (*MEDIA, *fields)
@@ -90,7 +90,7 @@ def test_only_200_and_206_are_shared(status: int, kind: type[Cacheability], last
         [("vary", "Accept")],
         [("vary", "X-Viewer")],
         [("vary", "Accept-Encoding, User-Agent")],
-        [("vary", "Origin"), ("vary", "Authorization")],
+        [("vary", "Origin"), ("vary", "User-Agent")],
         [("content-encoding", "gzip")],
         [("content-type", "text/html; charset=utf-8")],
         [("content-type", "Application/JSON")],
@@ -158,6 +158,15 @@ def test_a_cookie_beside_an_answer_for_all_is_left_out(control: str) -> None:
     assert dict(found.headers) == {"cache-control": control}
 
 
+def test_a_field_that_the_request_has_not_goes_along_for_those_that_have_it() -> None:
+    """RFC 9111 section 4.1: two requests that both have none of a field match."""
+    one = head(("vary", "Accept-Encoding, X-Session"), ("vary", "Authorization"))
+    assert dict(one.headers)["vary"] == "authorization, x-session"
+    by_rule = verdict(("vary", "X-Session"), rule=permitting(ignore_vary=True))
+    assert isinstance(by_rule, Shareable)
+    assert "vary" not in dict(by_rule.head.headers)
+
+
 def test_a_preflight_field_that_is_sent_matters() -> None:
     """RFC 9111 section 4.1: fields that neither request has are equal; this one is had by one of them."""
     varying = ("vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
@@ -176,7 +185,7 @@ LIFTED: list[tuple[str, list[tuple[str, str]], tuple[str, ...], str]] = [
     ("ignore_private", [("cache-control", "private")], (), "the origin said Cache-Control: private"),
     ("ignore_set_cookie", [("set-cookie", "id=1")], (), "the origin set a cookie"),
     ("ignore_vary", [("vary", "*")], (), "the answer varies by *"),
-    ("ignore_vary", [("vary", "Cookie, User-Agent")], (), "the answer varies by cookie, user-agent"),
+    ("ignore_vary", [("vary", "Cookie, User-Agent")], ("cookie", "user-agent"), "the answer varies by cookie, user-agent"),
     (
         "ignore_authorization", [], ("authorization",),
         "the request carried Authorization and the origin did not say public",
