@@ -12,7 +12,7 @@ when a fault is logged. Measured: 0.15 µs for an event, a piece of a segment in
 from ecdn_proxy.core import events
 from ecdn_proxy.core.recording import happened
 from ecdn_proxy.sansio.machine import Instant, Story
-from ecdn_proxy.wire.peer import Piece
+from ecdn_proxy.wire.peer import Part, Piece
 
 LINE_CHARS_MAX = 240
 """64 events make 15 kB at most: a log line that journald still takes whole (its LineMax is 48 kB)."""
@@ -28,6 +28,8 @@ class NodeStory(Story):
         if isinstance(what, events.Received):
             if isinstance(what.message, Piece):
                 what = (what.device, what.message.request, what.message.index, len(what.message.data))
+            elif isinstance(what.message, Part):
+                what = self.words(what)
         elif isinstance(what, events.OriginSent):
             what = (what.fetch, len(what.data))
         elif type(what) in _WORDED_AT_ONCE:

@@ -71,6 +71,36 @@ class Origin:
         return stream
 
     @staticmethod
+    def growing(
+        body: bytes, chunk_bytes: int, every_s: float, written: list[float] | None = None
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """A body that is made while it is sent, from the first request on: without length and validator (LL-DASH).
+
+        Args:
+            body: all of it.
+            chunk_bytes: what the encoder makes at a time.
+            every_s: how often it does.
+            written: gets when each chunk was first written, on the loop's clock.
+        """
+        made_since: list[float] = []
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            loop = asyncio.get_running_loop()
+            made_since.append(loop.time())
+            stream = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "max-age=60"})
+            stream.enable_chunked_encoding()
+            await stream.prepare(request)
+            for number, at in enumerate(range(0, len(body), chunk_bytes)):
+                await asyncio.sleep(made_since[0] + number * every_s - loop.time())
+                if written is not None and len(written) == number:
+                    written.append(loop.time())
+                await stream.write(body[at : at + chunk_bytes])
+            await stream.write_eof()
+            return stream
+
+        return answer
+
+    @staticmethod
     def plain(
         status: int = 200, body: bytes = BODY, headers: Mapping[str, str] | None = None
     ) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -8,6 +8,7 @@ import pytest
 from coordinator.io.ca import Authority
 from ecdn_proxy.agent.signer import VOUCHER_GRACE_S, DeviceSeal, LonelySeal
 from ecdn_proxy.core.download.assembly import Assembly
+from ecdn_proxy.core.download.open_piece import OpenPiece
 from ecdn_proxy.core.seal import Seal
 from ecdn_proxy.io.identity import Identity, new_keys_and_csr
 from ecdn_proxy.wire.enrolment import Enrolled
@@ -59,6 +60,17 @@ def test_what_one_signs_the_other_believes(authority: Authority) -> None:
     copy.take_voucher(source.vouchers[0])
     copy.take_piece(0, b"bytes")
     assert copy.body() == b"bytes"
+
+
+def test_what_is_said_of_a_part_of_a_piece_is_believed_in_the_same_way(authority: Authority) -> None:
+    ann, bob = (DeviceSeal(identity(authority, name), Clock()) for name in ("ann", "bob"))
+    part = OpenPiece(KEY, ann)
+    part.sign(0, b"byt", "g1", head(5), 0.0)
+    assert part.voucher is not None
+    bob.check(part.voucher)
+    for change in ({"size_bytes": 2}, {"hash": bytes(32)}, {"index": 1}, {"generation": "g2"}, {"head": None}):
+        with pytest.raises(PeerMisbehaved, match="wrong signature"):
+            bob.check(msgspec.structs.replace(part.voucher, **change))
 
 
 def test_a_voucher_without_a_certificate_does_not_count(authority: Authority) -> None:

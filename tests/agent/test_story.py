@@ -4,16 +4,19 @@ import pytest
 
 from ecdn_proxy.agent.story import LINE_CHARS_MAX, NodeStory
 from ecdn_proxy.core import events
-from ecdn_proxy.wire.peer import Cancel, Piece, Vouched
+from ecdn_proxy.wire.integrity import PartVoucher
+from ecdn_proxy.wire.peer import Cancel, Part, Piece, Vouched
 from tests.core.makers import KEY, contact, fetched, seal, stored, wanted
 from tests.core.world import STREAM, UTC
 
 BODY = b"a segment's bytes"
+PART = PartVoucher("ann", KEY, "g1", 0, len(BODY), bytes(32), None, bytes(64), b"certificate")
 EVENTS: tuple[tuple[events.Event, str], ...] = (
     (events.StreamOpened(STREAM), f"StreamOpened stream={STREAM}"),
     (wanted(7), "Wanted viewer=7"),
     (events.ViewerLeft(7), "ViewerLeft viewer=7"),
     (events.Invalidated("ab" * 32), f"Invalidated key={'ab' * 32}"),
+    (events.OriginReached(1), "OriginReached fetch=1"),
     (events.OriginAnswered(1, 200, (("set-cookie", "id=canary"), ("age", "3")), UTC), "OriginAnswered fetch=1"),
     (events.OriginSent(1, BODY), "OriginSent fetch=1 17 bytes"),
     (events.OriginEnded(1), "OriginEnded fetch=1"),
@@ -24,6 +27,7 @@ EVENTS: tuple[tuple[events.Event, str], ...] = (
     (events.LinkReady("ann"), "LinkReady device=ann"),
     (events.Received("ann", Cancel(1)), "Received device=ann message="),
     (events.Received("ann", Piece(4, 2, BODY)), "Received device=ann Piece request=4 index=2 17 bytes"),
+    (events.Received("ann", Part(4, 0, BODY, PART)), "Received device=ann message="),
     (events.Received("ann", Vouched(4, fetched(seal("ann"), BODY).vouchers[0])), "Received device=ann message="),
     (events.LanSeen(contact("ann"), (STREAM[:8],)), "LanSeen contact="),
     (events.LanLost("ann"), "LanLost device=ann"),
@@ -68,7 +72,8 @@ def test_neither_secrets_nor_segments_are_kept() -> None:
         story.tell(0.0, event)
     kept = {type(what) for _, what in story.told}
     assert not kept & {events.Wanted, events.OriginAnswered, events.OriginSent, events.Loaded}
-    assert not any(isinstance(what, events.Received) and isinstance(what.message, Piece) for _, what in story.told)
+    messages = [what.message for _, what in story.told if isinstance(what, events.Received)]
+    assert not any(isinstance(message, Piece | Part) for message in messages)
 
 
 def test_what_cannot_be_put_into_words_has_its_name() -> None:

@@ -1,4 +1,7 @@
-"""Several real agents and an origin that is slow: by sockets what tests/core/test_node_slow.py has as timetables."""
+"""Real agents and an origin that is slow, or makes a segment while it sends it, by sockets.
+
+The timetables are in tests/core/test_node_slow.py and test_node_growing.py; tests/bench/growing.py measures.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from coordinator.io.ca import Authority
+from ecdn_proxy.sansio.tasks import Tasks
 from tests.agent.offices import real_office
 from tests.agent.origins import BODY, Origin
 
@@ -42,3 +46,35 @@ async def test_a_viewer_that_asks_while_another_waits_waits_for_the_same_answer(
         got = await office.all_watch("/slow.ts", apart_s=2.0)
         assert [it.body == BODY for it in got] == [True, True], [it.fault for it in got]
         assert office.origin.paths() == ["/slow.ts"]
+
+
+@pytest.mark.parametrize(("chunk_bytes", "chunks"), [(6_000, 5), (125_000, 3)], ids=["96 kbit/s", "2 Mbit/s"])
+async def test_a_segment_that_is_made_while_it_is_sent_comes_once_and_chunk_by_chunk(
+    tenant: Authority, chunk_bytes: int, chunks: int
+) -> None:
+    body = (BODY * 8)[: chunk_bytes * chunks]
+    async with real_office(tenant, 3) as office:
+        office.origin.answers["/1.m4s"] = Origin.growing(body, chunk_bytes, 0.5)
+        got = await office.all_watch("/1.m4s")
+        assert [it.body == body for it in got] == [True] * 3, [it.fault for it in got]
+        assert office.origin.paths() == ["/1.m4s"]
+        for it in got:
+            last_but_one = it.at(chunk_bytes * (chunks - 1))
+            assert last_but_one < it.at(len(body)), "no chunk waits for the next"
+
+
+async def test_a_fetcher_that_ends_in_mid_body_is_replaced_without_a_cut(tenant: Authority) -> None:
+    """Nothing but equal bytes says that the second fetch brings the same segment."""
+    body = BODY[:60_000]
+    async with real_office(tenant, 3) as office:
+        office.origin.answers["/1.m4s"] = Origin.growing(body, 6_000, 0.3)
+        tasks = Tasks(lambda _name, _error: None)
+        watching = [tasks.start(agent.watch("/1.m4s"), agent.device) for agent in office.agents]
+        await asyncio.sleep(1.0)
+        (first,) = office.origin.asked
+        at = next(at for at, agent in enumerate(office.agents) if agent.device in first.headers["cookie"])
+        await office.agents[at].close()
+        watching.pop(at).cancel()
+        got = await asyncio.gather(*watching)
+        assert [it.body == body for it in got] == [True] * 2, [it.fault for it in got]
+        assert len(office.origin.asked) == 2

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, coordinator, flat, home, links, p2pml, proxy, renditions, rtc
+from tests.bench import agent, child, coordinator, flat, growing, home, links, p2pml, proxy, renditions, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
     "child": child.main,
     "coordinator": coordinator.main,
     "flat": flat.main,
+    "growing": growing.main,
     "home": home.main,
     "links": links.main,
     "p2pml": p2pml.main,

@@ -24,7 +24,7 @@ from ecdn_proxy.core.recording import (
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire.faults import PeerMisbehaved
 from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
-from ecdn_proxy.wire.peer import Contact, Follow, Get, Piece, Vouched
+from ecdn_proxy.wire.peer import Contact, Follow, Get, Part, Piece, Vouched
 from tests.core.makers import permitting
 
 ME = Contact("me", ("10.0.0.1",), 7688)
@@ -128,6 +128,10 @@ def test_bytes_are_recorded_as_their_number() -> None:
     assert book.put(events.OriginSent(1, b"abc"))["what"] == {"fetch": 1, "data": 3}
     assert book.put(events.Received("other", Piece(1, 0, b"abcd")))["what"]["message"] == [22, 1, 0, 4]
     pages = [["access-control-allow-origin", "c344e52d"]]
+    part = PartVoucher("other", KEY, "g", 0, 4, bytes(32), VOUCHER.head, bytes(64), b"who")
+    message = book.put(events.Received("other", Part(1, 0, b"abcd", part)))["what"]["message"]
+    assert message[:4] == [29, 1, 0, 4]
+    assert message[4][5:] == [32, [3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", pages], 64, 0]
     voucher = book.put(events.Received("other", Vouched(1, VOUCHER)))["what"]["message"][2]
     assert voucher[4:] == [64, 3, [3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", pages], 64, 0]
     stored = book.put(events.Loaded(KEY, STORED))["what"]["stored"]

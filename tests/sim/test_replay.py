@@ -16,6 +16,7 @@ from ecdn_proxy.sim.figures import SiteFigures
 from ecdn_proxy.sim.replay import BadRecording, command, replay
 from ecdn_proxy.sim.scenario import Scenario
 from ecdn_proxy.wire.peer import Contact
+from tests.core import world
 from tests.core.makers import KEY, permitting, wanted
 from tests.core.test_recording import Book
 from tests.core.world import UTC
@@ -69,6 +70,24 @@ def test_every_node_decides_the_same_again(fault: str) -> None:
     assert decisions > 1_000
     if fault == "a polluter":
         assert any(b'"wrong":true' in line for book in books for line in book)
+
+
+def test_segments_that_grow_are_replayed_with_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    books: list[list[bytes]] = []
+
+    def made(me: Contact, seal: Any, **more: Any) -> Recorded:
+        books.append([])
+        return Recorded(books[-1], me, seal, **more)
+
+    monkeypatch.setattr(world, "LoggedNode", made)
+    office = world.World(3, origin=world.Origin(chunks=(6_000, 0.5), sizes={"https://origin.test/1": 45_000}))
+    office.watch_all()
+    viewers = [office.play(device, 1) for device in office.nodes]
+    office.run(8.0)
+    assert [office.answers[viewer].end for viewer in viewers] == ["finished"] * 3
+    assert any(b"OriginReached" in line or b"[29," in line for book in books for line in book)
+    for book in books:
+        assert not replay(book, "book").difference
 
 
 def test_what_is_not_recorded() -> None:

@@ -1,7 +1,7 @@
 """One example of every message of protocol 1, with fixed values: what the golden frames are made of."""
 
 from ecdn_proxy.wire import peer, signalling, tracker
-from ecdn_proxy.wire.integrity import SegmentHead, Voucher
+from ecdn_proxy.wire.integrity import PartVoucher, SegmentHead, Voucher
 
 DEVICE = "0d5f7d3e-0000-4000-8000-000000000001"
 OTHER = "0d5f7d3e-0000-4000-8000-000000000002"
@@ -13,6 +13,8 @@ HEAD = SegmentHead(
     65_536, "video/mp4", '"v1"', None, 1_800_000_000.0, 3_600.0, "any", (("cache-control", "max-age=3600"),)
 )
 VOUCHER = Voucher(DEVICE, KEY, "0123456789abcdef", 0, bytes(range(64)), 65_536, HEAD, bytes(64), b"certificate")
+
+PART = PartVoucher(DEVICE, KEY, "0123456789abcdef", 0, 4, bytes(range(32)), HEAD, bytes(64), b"certificate")
 
 PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Hello(1, DEVICE, TENANT, "0.1.0", CONTACT, (STREAM,), serves=True),
@@ -38,6 +40,7 @@ PEER_MESSAGES: tuple[peer.PeerMessage, ...] = (
     peer.Awaiting(4),
     peer.Vouched(4, VOUCHER, 4_800, 2_500, 300, 17),
     peer.Piece(4, 0, b"piece"),
+    peer.Part(4, 0, b"part", PART),
     peer.End(4),
     peer.Refused(4, "busy"),
     peer.Cancel(4, 12, 600),

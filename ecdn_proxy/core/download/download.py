@@ -171,7 +171,7 @@ class Download(Staged):
     # ---- viewers and children
 
     def want(self, wanted: Wanted, slack_s: float, now: Instant, changed_at: Instant | None = None) -> None:
-        """A viewer waits for this segment; its answer is needed in `slack_s` seconds; `changed_at` as `Viewers.join`."""
+        """A viewer waits; its answer is needed in `slack_s` seconds. `changed_at` is as in `Viewers.join`."""
         if self.wanted is None:
             self.wanted = wanted
             self._origin.borrow_request(wanted.viewer, wanted.origin, wanted.number)

@@ -185,7 +185,7 @@ LIFTED: list[tuple[str, list[tuple[str, str]], tuple[str, ...], str]] = [
     ("ignore_private", [("cache-control", "private")], (), "the origin said Cache-Control: private"),
     ("ignore_set_cookie", [("set-cookie", "id=1")], (), "the origin set a cookie"),
     ("ignore_vary", [("vary", "*")], (), "the answer varies by *"),
-    ("ignore_vary", [("vary", "Cookie, User-Agent")], ("cookie", "user-agent"), "the answer varies by cookie, user-agent"),
+    ("ignore_vary", [("vary", "Cookie, Accept")], ("cookie", "accept"), "the answer varies by accept, cookie"),
     (
         "ignore_authorization", [], ("authorization",),
         "the request carried Authorization and the origin did not say public",
