@@ -292,6 +292,29 @@ async def test_a_segment_that_nobody_can_give_is_a_connection_that_ends(tmp_path
             assert answer.status == 200
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("lean_path", [True, False])
+async def test_each_part_of_a_segment_that_grows_reaches_the_player_before_the_next_is_made(
+    tmp_path: Path, *, lean_path: bool
+) -> None:
+    made = [asyncio.Event() for _ in range(3)]
+    chunks: list[bytes | asyncio.Event] = [
+        BODY[:6_000],
+        made[0],
+        BODY[6_000:12_000],
+        made[1],
+        BODY[12_000:18_000],
+        made[2],
+    ]
+    async with rig(tmp_path, lean_path=lean_path) as front:
+        front.agent.shares("/seg3.m4s", ToldResponse(begun(None), chunks))
+        async with front.session.get(front.url("/seg3.m4s")) as answer:
+            for number, event in enumerate(made):
+                assert await answer.content.readexactly(6_000) == BODY[number * 6_000 :][:6_000]
+                event.set()
+            assert await answer.content.read() == b""
+
+
 async def _curl_segment(front: Rig, path: str, chunks: list[bytes | BaseException]) -> tuple[int, bytes, bytes]:
     front.agent.shares(path, ToldResponse(begun(), chunks))
     return await front.curl("--cacert", str(front.authority.ca_file), front.url(path))
