@@ -32,6 +32,7 @@ OTHER = Contact("other", ("10.0.0.2",), 7688)
 KEY, STREAM = "ab" * 32, "cd" * 16
 HEAD = SegmentHead(3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", (("access-control-allow-origin", "https://who"),))
 VOUCHER = Voucher("other", KEY, "g", 0, bytes(64), 3, HEAD, bytes(64), b"certificate")
+PART = PartVoucher("other", KEY, "g", 0, 4, bytes(32), VOUCHER.head, bytes(64), b"who")
 STORED = values.StoredSegment(KEY, STREAM, HEAD, b"abc", (VOUCHER,), 0.0)
 
 
@@ -128,8 +129,7 @@ def test_bytes_are_recorded_as_their_number() -> None:
     assert book.put(events.OriginSent(1, b"abc"))["what"] == {"fetch": 1, "data": 3}
     assert book.put(events.Received("other", Piece(1, 0, b"abcd")))["what"]["message"] == [22, 1, 0, 4]
     pages = [["access-control-allow-origin", "c344e52d"]]
-    part = PartVoucher("other", KEY, "g", 0, 4, bytes(32), VOUCHER.head, bytes(64), b"who")
-    message = book.put(events.Received("other", Part(1, 0, b"abcd", part)))["what"]["message"]
+    message = book.put(events.Received("other", Part(1, 0, b"abcd", PART)))["what"]["message"]
     assert message[:4] == [29, 1, 0, 4]
     assert message[4][5:] == [32, [3, "video/mp2t", '"e"', None, 0.0, 60.0, "none", pages], 64, 0]
     voucher = book.put(events.Received("other", Vouched(1, VOUCHER)))["what"]["message"][2]
@@ -199,6 +199,7 @@ EFFECTS: list[tuple[events.Effect, str]] = [
     (events.Dial(OTHER), "dial other"),
     (events.HangUp("other", "why"), "hang up on other: why"),
     (events.Send("other", Piece(1, 2, b"abc")), "send to other: Piece request=1 index=2 3 bytes"),
+    (events.Send("other", Part(1, 4, b"ab", PART)), "send to other: Part request=1 of piece 0 from byte 4 on: 2 bytes"),
     (events.Send("other", Vouched(1, VOUCHER)), "send to other: Vouched request=1 pieces from 0 on: 2"),
     (events.Send("other", Follow(1, KEY, (ME, OTHER), "why")),
      "send to other: Follow request=1 key=abababababababab parents=(me, other) why=why"),

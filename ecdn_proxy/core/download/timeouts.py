@@ -224,7 +224,7 @@ class Timeouts:
                 return self._heard_at + ORIGIN_THINKS_S
             silence_s = ORIGIN_REACH_S
         else:
-            silence_s = max(ORIGIN_SILENCE_S, self.gap_s) if self.grows else ORIGIN_SILENCE_S
+            silence_s = ORIGIN_SILENCE_S + (self.gap_s if self.grows else 0.0)
         return self._heard_at + silence_s * self._origin_wait_times
 
     def thought_for_minutes(self) -> bool:

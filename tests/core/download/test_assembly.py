@@ -422,6 +422,21 @@ def test_an_origins_body_that_ends_before_what_was_vouched_for(office: Office) -
     assert "shorter" in mine.disputed, "nobody had those pieces; the own fetch counts, and is shared with nobody"
 
 
+def test_a_length_that_does_not_fit_the_pieces_that_are_here_is_refused(office: Office) -> None:
+    body = bytes_of(2 * PIECE_BYTES)
+    mine = Assembly(KEY, office.me)
+    feed(mine, fetched(office.ann, body, known=False, etag=None), upto=0)
+    source = Assembly(KEY, office.ann)
+    source.begin_origin(head(None, etag=None), 0, UTC)
+    source.take_origin(body, 0.0)
+    source.sign_now()
+    short = Assembly(KEY, office.bob)
+    feed(short, source, upto=2)
+    lie = voucher(office.ann, [], first=2, total=PIECE_BYTES + 5, generation=source.generation)
+    with pytest.raises(PeerMisbehaved, match="a length of"):
+        short.take_voucher(lie)
+
+
 def test_a_relay_cannot_splice_two_honest_versions(office: Office) -> None:
     """Both halves are honestly signed, of one length, and never belonged together."""
     one = fetched(office.ann, bytes_of(16 * PIECE_BYTES, seed=1))

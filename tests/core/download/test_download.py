@@ -13,7 +13,7 @@ from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from tests.core.makers import contact, fetched, seal, wanted
+from tests.core.makers import contact, fetched, head, seal, wanted
 from tests.core.test_node_alone import One
 from tests.core.world import STREAM, UTC, Seals, key_of
 
@@ -483,6 +483,30 @@ def test_a_reserve_that_refuses_does_not_lengthen_the_wait_for_the_origin() -> N
     desk.feed(events.Received("ann", peer.Refused(get.request, "busy")))
     desk.after(ORIGIN_REACH_S - 0.6)
     assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
+
+
+@pytest.mark.parametrize("here", [0, 3_000, 5_000])
+def test_a_reserve_takes_over_with_a_part_only_if_it_has_more(here: int) -> None:
+    """What it had from this machine it can give as well."""
+    desk = Desk()
+    fetch = desk.fetch()
+    growing = (("content-type", "video/mp2t"), ("transfer-encoding", "chunked"))
+    if here:
+        desk.feed(events.OriginAnswered(fetch, 200, growing, UTC), events.OriginSent(fetch, BODY[:here]))
+        assert desk.of(events.AbortOrigin) == []
+        desk.after(2.01)  # as long as the segment plays
+    else:
+        desk.after(0.61)
+    get = desk.follow(desk.sent(peer.Ask)[-1], "ann")
+    source = Assembly(desk.key, seal("ann", desk.seals))
+    source.begin_origin(head(None, etag=None), 0, UTC)
+    source.take_origin(BODY[:4_000], 0.0)
+    source.sign_due(1.0)
+    assert source.open_piece.voucher is not None
+    desk.feed(events.Received("ann", peer.Part(get.request, 0, BODY[:4_000], source.open_piece.voucher)))
+    takes_over = here < 4_000
+    assert desk.of(events.AbortOrigin) == ([events.AbortOrigin(fetch)] if takes_over else [])
+    assert sum(len(it.data) for it in desk.of(events.Deliver)) == (4_000 - here if takes_over else 0)
 
 
 def test_a_reserve_that_awaits_the_origin_too_changes_nothing() -> None:

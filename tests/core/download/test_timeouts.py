@@ -12,6 +12,7 @@ from ecdn_proxy.core.download.timeouts import (
     PARENT_WAIT_MAX_S,
     PARENT_WAIT_TIMES_MAX,
     SAY_SO_FIRST_S,
+    SAY_SO_IN_BODY_S,
     SAY_SO_S,
     Timeouts,
 )
@@ -165,3 +166,33 @@ def test_a_fetch_is_quiet_when_its_lease_has_run_out_or_its_viewers_become_impat
     assert waiting.look_around_at(1.6) == pytest.approx(1.6 + LIMITS.first_byte_grace_s)
     waiting.body_began(2.0)
     assert waiting.fetch_quiet_from(9.0, 1.6) == pytest.approx(2.0 + LIMITS.silence_s + LIMITS.progress_s)
+
+
+def test_a_body_that_grows_may_pause_as_long_as_its_cadence_and_that_is_said() -> None:
+    waiting = timeouts()
+    waiting.fetch_begun(1.0)
+    waiting.origin_reached()
+    waiting.gap_s, waiting.grows = 1.25, True
+    waiting.body_began(2.0)
+    assert waiting.say_so_at() == pytest.approx(2.0 + SAY_SO_IN_BODY_S)
+    waiting.say_so(2.1)
+    assert waiting.say_so_at() == pytest.approx(2.1 + SAY_SO_S)
+    assert waiting.fetch_quiet_from(0.1, None) == 2.0 + 1.25
+    assert waiting.origin_silent_at() == 2.0 + 1.25 + ORIGIN_SILENCE_S, "neighbours have their chance before"
+    for tenths in range(23, 33, 2):
+        waiting.say_so(tenths / 10)
+    assert waiting.say_so_at() is None, "longer than its cadence: that is not said any more"
+    waiting.body_began(3.3)
+    assert waiting.longest_gap_s == pytest.approx(1.3)
+    assert not waiting.is_late(two_seconds, 10, None, 9.0), "nobody knows how much is to come"
+
+
+def test_a_pause_is_counted_from_byte_to_byte_whatever_was_said_meanwhile() -> None:
+    waiting = timeouts()
+    waiting.grows = True
+    waiting.body_began(1.0)
+    assert waiting.parent_silent_at(9.0) == 1.0 + 2 * LIMITS.silence_s
+    for tenths in (11, 13, 15):
+        waiting.source_awaits(tenths / 10)
+    waiting.body_began(1.6)
+    assert waiting.longest_gap_s == pytest.approx(0.6)
