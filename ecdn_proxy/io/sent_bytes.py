@@ -25,7 +25,7 @@ def unacknowledged(transport: asyncio.BaseTransport) -> int:
 
     Windows gives up a connection by itself when its bytes are not confirmed for some twenty seconds.
     """
-    waiting = transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
+    waiting: int = getattr(transport, "get_write_buffer_size", int)()  # uvloop's are no asyncio.WriteTransport
     connection = transport.get_extra_info("socket")
     if connection is None or connection.fileno() < 0:
         return waiting

@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ecdn_proxy.wire import peer
 from tests.core.world import Origin, World, body_of
@@ -151,3 +153,57 @@ def test_parts_cost_little() -> None:
         ordinary.play(device, 1)
     ordinary.run(3.0)
     assert ordinary.frames.get("Part", 0) == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(2, 6),
+    chunks=st.sampled_from([SLOW, USUAL, (3_000, 0.1), (40_000, 0.25)]),
+    kills=st.lists(st.tuples(st.floats(0.0, 4.0), st.integers(0, 5)), max_size=2),
+    cuts=st.lists(st.tuples(st.floats(0.0, 4.0), st.integers(0, 5), st.integers(0, 5)), max_size=3),
+    polluter=st.one_of(st.none(), st.integers(0, 5)),
+    stops=st.dictionaries(st.integers(0, 5), st.integers(1, 6), max_size=2),
+)
+def test_whatever_breaks_no_byte_is_wrong_and_every_answer_ends(
+    seed: int,
+    count: int,
+    chunks: tuple[int, float],
+    kills: list[tuple[float, int]],
+    cuts: list[tuple[float, int, int]],
+    polluter: int | None,
+    stops: dict[int, int],
+) -> None:
+    size = 8 * chunks[0] + 100
+    world = growing(count, chunks, size, stops_after_chunks=stops)
+    world.random.seed(seed)
+    names = list(world.nodes)
+
+    def tamper(sender: str, _to: str, message: peer.PeerMessage) -> list[peer.PeerMessage]:
+        bad = polluter is not None and polluter < count and sender == names[polluter]
+        if bad and isinstance(message, peer.Part | peer.Piece) and world.random.random() < 0.3:
+            return [msgspec.structs.replace(message, data=bytes([message.data[0] ^ 1]) + message.data[1:])]
+        return [message]
+
+    world.tamper = tamper
+    for when, victim in kills:
+        if victim < count:
+            world.at(world.now + when, lambda victim=victim: world.kill(names[victim]))  # type: ignore[misc]
+    for when, one, two in cuts:
+        if one < count and two < count and one != two:
+            pair = frozenset((names[one], names[two]))
+            world.at(world.now + when, lambda pair=pair: world.pull(pair))  # type: ignore[misc]
+    viewers = []
+    for number in range(3):
+        viewers += [world.play(device, number) for device in names if device not in world.dead]
+        world.run(2.0)
+    world.run(60.0)
+    for viewer in viewers:
+        answer = world.answers[viewer]
+        assert body_of(world.numbers[viewer], size).startswith(bytes(answer.data))
+        if answer.device not in world.dead:
+            assert answer.end in ("finished", "passed", "aborted"), f"{answer.device} still waits"
+            assert answer.end != "finished" or len(answer.data) == size
+            if not stops and polluter is None:
+                assert answer.end == "finished", f"cut: {answer.why}"
+    assert all(most <= 3 for most in world.origin.at_once.values())
