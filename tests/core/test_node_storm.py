@@ -11,9 +11,9 @@ import pytest
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.lease_request import Reason
-from ecdn_proxy.core.download.timeouts import GIVE_UP_S
+from ecdn_proxy.core.download.timeouts import GIVE_UP_S, ORIGIN_THINKS_S
 from ecdn_proxy.wire import peer
-from tests.core.makers import contact, fetched, seal, wanted
+from tests.core.makers import contact, fetched, head, seal, wanted
 from tests.core.test_node_alone import One
 from tests.core.world import STREAM, UTC, Seals, key_of
 
@@ -121,9 +121,14 @@ class Storm(One):
     def parent_sends(self, device: str, get: peer.Get) -> None:
         source = self.source(device, get.key)
         message: peer.PeerMessage
-        match self.dice.randrange(10):
+        match self.dice.randrange(13):
             case 0:
                 message = peer.Noted(get.request)
+            case 10:
+                message = peer.Awaiting(get.request)
+            case 11 | 12:
+                self.parent_sends_parts(device, get)
+                return
             case 1:
                 message = peer.Refused(get.request, self.dice.choice(("busy", "lost", "private")))
             case 2:
@@ -138,10 +143,28 @@ class Storm(One):
                 return
         self.feed(events.Received(device, message))
 
+    def parent_sends_parts(self, device: str, get: peer.Get) -> None:
+        """A segment that grows at its fetcher, as far as it has come there."""
+        source = Assembly(get.key, seal(device, self.seals))
+        source.begin_origin(head(None, etag=None), 0, UTC)
+        here = self.dice.choice((5_000, 32_768 + 5_000, 2 * 32_768 + 5_000))
+        source.take_origin((BODY if self.dice.random() < 0.95 else OTHER)[:here], 0.0)
+        source.sign_due(1.0)
+        for voucher in source.vouchers:
+            self.feed(events.Received(device, peer.Vouched(get.request, voucher)))
+        for index in range(get.first, len(source.pieces)):
+            self.feed(events.Received(device, peer.Piece(get.request, index, source.pieces[index])))
+        part = source.open_piece
+        if part.voucher is not None and get.first <= part.voucher.index:
+            self.feed(events.Received(device, peer.Part(get.request, 0, bytes(part.data), part.voucher)))
+
     def origin_does(self, fetch: int) -> None:
         sent = self.fetches[fetch]
-        headers = (("content-type", "video/mp2t"), ("content-length", str(len(BODY))), ("etag", '"v1"'))
-        match self.dice.randrange(6):
+        length = ("content-length", str(len(BODY))) if fetch % 3 else ("transfer-encoding", "chunked")
+        headers = (("content-type", "video/mp2t"), length, ("etag", '"v1"'))
+        match self.dice.randrange(7):
+            case 6:
+                self.feed(events.OriginReached(fetch))
             case 0:
                 del self.fetches[fetch]
                 self.feed(events.OriginFailed(fetch, "connection lost"))
@@ -193,7 +216,7 @@ def test_no_order_of_events_is_a_fault_of_ours_and_every_wait_ends(seed: int) ->
     storm = Storm(seed)
     for _ in range(STEPS):
         storm.step()
-    for _ in range(60):  # nothing answers any more
+    for _ in range(60 + int(ORIGIN_THINKS_S / GIVE_UP_S)):  # nothing answers any more
         storm.fetches.clear()
         storm.after(GIVE_UP_S)
         storm.note()

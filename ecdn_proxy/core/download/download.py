@@ -515,6 +515,7 @@ class Download(Staged):
         lease = self._origin.lease
         if lease is None or not lease.lone or self.assembly.head is not None or self.children:
             return
+        self._parents.cancel_parent()
         self._end_fetch("cancelled", 0, "neighbours became known", now)
         self._origin.tries -= 1
         self._ask("first", now)

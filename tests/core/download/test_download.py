@@ -13,7 +13,7 @@ from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from tests.core.makers import contact, fetched, head, seal, wanted
+from tests.core.makers import KEY, contact, fetched, head, seal, wanted
 from tests.core.test_node_alone import One
 from tests.core.world import STREAM, UTC, Seals, key_of
 
@@ -507,6 +507,21 @@ def test_a_reserve_takes_over_with_a_part_only_if_it_has_more(here: int) -> None
     takes_over = here < 4_000
     assert desk.of(events.AbortOrigin) == ([events.AbortOrigin(fetch)] if takes_over else [])
     assert sum(len(it.data) for it in desk.of(events.Deliver)) == (4_000 - here if takes_over else 0)
+
+
+def test_neighbours_that_become_known_take_the_place_of_a_lone_fetch_and_its_reserve() -> None:
+    one = One()
+    one.feed(events.StreamOpened(STREAM))
+    one.now += 10.0
+    one.feed(wanted(1))
+    (asked,) = one.of(events.FetchOrigin)
+    one.feed(events.LinkOpened(contact("ann"), "lan", (), serves=True, rtt_ms=1.0))
+    one.feed(events.Received("ann", peer.Held(KEY, STREAM)))
+    one.after(2.0)
+    (get,) = one.sent(peer.Get)
+    one.feed(events.TrackerSaid(STREAM, ("ann", "me"), ((contact("ann"), "so"),)))
+    assert one.of(events.AbortOrigin) == [events.AbortOrigin(asked.fetch)]
+    assert peer.Cancel(get.request) in one.sent(peer.Cancel)
 
 
 def test_a_reserve_that_awaits_the_origin_too_changes_nothing() -> None:
