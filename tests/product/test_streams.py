@@ -102,6 +102,20 @@ async def test_the_latest_of_a_recording_comes_from_the_first_viewers_agent(
     assert from_lan > 5_000_000
 
 
+async def test_a_playlist_that_a_browser_validates_comes_whole_until_the_agent_knows_it(stage: Stage) -> None:
+    """As a browser does that has watched before its agent was started: it holds the playlist and its ETag."""
+    url = f"{stage.origin.url}/vod/hls/360/index.m3u8?once={os.getpid()}"
+    async with through(stage.agents[0]) as client:
+        async with client.get(f"{stage.origin.url}/vod/hls/360/index.m3u8") as answer:
+            etag, right = answer.headers["etag"], await answer.read()
+        since = len(await stage.origin.log())
+        async with client.get(url, headers={"if-none-match": etag}) as answer:
+            assert (answer.status, answer.headers["etag"], await answer.read()) == (200, etag, right)
+        async with client.get(url, headers={"if-none-match": etag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
+    assert [entry["status"] for entry in await stage.origin.log(since)] == [200, 304]
+
+
 async def test_all_of_a_recording_comes_from_the_first_viewers_agent(stage: Stage) -> None:
     """In the first two seconds a newcomer asks the older ledgers as well, so this one pauses."""
     media = [f"/vod/dash/{track}/{n}.m4s" for n in range(VOD_SEGMENTS) for track in ("360", "audio")]
