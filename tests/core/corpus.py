@@ -51,7 +51,8 @@ class Form:
 def written_out(template: Template, utc: float, limit: int) -> Iterator[Segment]:
     """The template's first `limit` segments that are available at `utc`, as a player computes their URLs."""
     for found in _each(template, utc, limit):
-        if template._is_available(found, utc):
+        ended = template.end_number is not None and found.number > template.end_number
+        if not ended and template._is_available(found, utc):
             made = [fill(pattern, number=found.number, time=found.start_ticks) for pattern in template.patterns]
             yield Segment(made[0], None, found.duration_s, found.number, SegmentKind.MEDIA, tuple(made[1:]))
 
@@ -245,6 +246,13 @@ def dash_forms() -> list[Form]:
         dash("captions and a bare file", mpd('<Period><AdaptationSet mimeType="text/vtt"><Representation id="t" bandwidth="1"><BaseURL>en.vtt</BaseURL></Representation></AdaptationSet>'
              '<AdaptationSet><Representation mimeType="video/mp4" id="v" bandwidth="1"><BaseURL>v.mp4</BaseURL></Representation></AdaptationSet></Period>'),
              [(BASE + "en.vtt", None, None, "media"), (BASE + "v.mp4", 0, None, "media")], oracle=""),
+        dash("end number", mpd(video(number.format(' endNumber="3"'))), [first, *media(f"{BASE}v1/{n:05d}.m4s" for n in (1, 2, 3))]),
+        dash("start and end number", mpd(video(number.format(' startNumber="2" endNumber="4"'))), [first, *media(f"{BASE}v1/{n:05d}.m4s" for n in (2, 3, 4))], oracle=""),
+        dash("live numbers ahead of time", mpd('<BaseURL availabilityTimeOffset="6">a/</BaseURL>' + video('<BaseURL availabilityTimeOffset="1">b/</BaseURL>'
+             + number.format(' availabilityTimeOffset="1"')), began),
+             [(BASE + "a/b/v1/init.mp4", None, None, init), *media(f"{BASE}a/b/v1/{n:05d}.m4s" for n in range(20, 41))], live=True, oracle=""),
+        dash("a timeline with an end number", mpd(video(timeline.format(' startNumber="7" endNumber="8"', '<S t="0" d="20" r="5"/>'))),
+             [first, *media(f"{BASE}v1/{t}.m4s" for t in (0, 20))], oracle=""),
         dash("one segment without variable", mpd(video('<SegmentTemplate media="$RepresentationID$.vtt" duration="10"/>')), media([BASE + "v1.vtt"]), oracle=""),
         dash("several bases", mpd("<BaseURL>https://a.example/x/</BaseURL><BaseURL>https://b.example/x/</BaseURL>" + video(number.format(""))),
              [("https://a.example/x/v1/init.mp4", None, None, init), *media(f"https://a.example/x/v1/{n:05d}.m4s" for n in range(1, 6))], oracle=""),

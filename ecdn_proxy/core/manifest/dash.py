@@ -1,7 +1,10 @@
 """MPEG-DASH manifests (ISO/IEC 23009-1), read into the one model.
 
-Map: `parse_dash` · `_Scope` (what Period, AdaptationSet and Representation inherit) · periods · a representation's
-segments by SegmentTemplate, SegmentList or SegmentBase · licences.
+Map: `parse_dash` · `_Scope` (what Period, AdaptationSet and Representation inherit) · clocks · periods · a
+representation's segments by SegmentTemplate, SegmentList or SegmentBase · licences.
+
+A representation with a value that no player takes is left out, with a notice; the others are listed. Whatever players
+forgive is forgiven, such as a duration of 120.5.
 
 What a template or a timeline repeats is never expanded (`model.Template`). Remote elements (xlink) are not fetched, so
 the segments in them are not listed and pass to the origin. Several BaseURLs are alternatives of one resource.
@@ -9,15 +12,18 @@ the segments in them are not listed and pass to the origin. Several BaseURLs are
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
+from fractions import Fraction
+from itertools import islice, product
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from ecdn_proxy.core.http.urls import BadUrl
 from ecdn_proxy.core.manifest.model import (
     Format,
     ManifestError,
+    Notices,
     Presentation,
     Rendition,
     Segment,
@@ -31,6 +37,7 @@ from ecdn_proxy.core.manifest.model import (
 from ecdn_proxy.core.manifest.xml import (
     byte_range,
     children,
+    decimal,
     header_urls,
     instant,
     local,
@@ -50,7 +57,13 @@ LISTED_MAX: Final = 60_000
 s of parsing."""
 TIMESCALE_MAX: Final = 10**10
 """The most ticks per second; nanoseconds and Smooth's units of 100 ns are below."""
+TICK_PARTS_MAX: Final = 1_000
+"""The most parts into which a tick is divided for a segment duration that is no whole number, as 120.5."""
+CLOCK_OFF_MAX_S: Final = 86_400.0
+"""How far the origin's clock may be from this machine's before it is not believed, in seconds. Beyond a day TLS fails
+too."""
 
+_DIRECT: Final = ("urn:mpeg:dash:utc:direct:2014", "urn:mpeg:dash:utc:direct:2012")
 _INITIALIZATION: Final = ("Initialization", "RepresentationIndex")
 _LEVELS: Final = frozenset({"Period", "AdaptationSet", "Representation"})
 _ADDRESS = re.compile(r"\$(?:(RepresentationID|Bandwidth|Number|Time|SubNumber)(%0\d{1,2}d)?)?\$")
@@ -60,23 +73,36 @@ _ADDRESS = re.compile(r"\$(?:(RepresentationID|Bandwidth|Number|Time|SubNumber)(
 class _Scope:
     """What holds at one level of the manifest: its base URLs, and its segment information with the inherited one.
 
-    `infos` holds the SegmentTemplate, SegmentList and SegmentBase elements by name, the nearest first.
+    `infos` holds the SegmentTemplate, SegmentList and SegmentBase elements by name, the nearest first. `ahead_s` is the
+    sum of the BaseURLs' availabilityTimeOffset of all levels (ISO/IEC 23009-1, 5.3.9.5.3); of several at one level the
+    largest counts.
     """
 
     bases: tuple[str, ...]
+    notices: Notices
     infos: dict[str, tuple[Element, ...]] = field(default_factory=dict)
+    ahead_s: float = 0.0
 
     def inside(self, element: Element) -> "_Scope":
         """The scope of a child element: its BaseURLs joined to these, and its segment information before this one."""
-        own = [(child.text or "").strip() for child in children(element, "BaseURL")][:ALTERNATIVES_MAX]
+        own = list(islice(children(element, "BaseURL"), ALTERNATIVES_MAX))
         bases = self.bases
         if own:
-            joined = [resolved(base, reference) for base, reference in product(bases, own)]
+            joined = [self.resolved(base, (child.text or "").strip()) for base, child in product(bases, own)]
             bases = tuple(dict.fromkeys(u for u in joined if u is not None))[:ALTERNATIVES_MAX] or bases
+        ahead_s = max((_ahead(child.get("availabilityTimeOffset"), self.notices) for child in own), default=0.0)
         infos = dict(self.infos)
         for child in children(element, "SegmentTemplate", "SegmentList", "SegmentBase"):
             infos[local(child)] = (child, *infos.get(local(child), ()))
-        return replace(self, bases=bases, infos=infos)
+        return replace(self, bases=bases, infos=infos, ahead_s=self.ahead_s + ahead_s)
+
+    def resolved(self, base: str, reference: str) -> str | None:
+        """The URL to which a reference leads; None, with a notice, if no browser would fetch it."""
+        try:
+            return resolved(base, reference)
+        except BadUrl as error:
+            self.notices.left_out(f"URL {reference[:80]!r}", error)
+            return None
 
     def attribute(self, kind: str, name: str) -> str | None:
         """The value of an attribute of SegmentTemplate, SegmentList or SegmentBase at the nearest level that has it."""
@@ -91,6 +117,17 @@ class _Scope:
         value = self.attribute(kind, name)
         return default if value is None else whole(value)
 
+    def duration(self, kind: str) -> Fraction:
+        """The length of each segment in ticks, 0 if the manifest does not say.
+
+        Raises:
+            ValueError: the length is no number, or below 0.
+        """
+        value = decimal(self.attribute(kind, "duration") or "0")
+        if value < 0:
+            raise ValueError(f"duration {value}")
+        return value
+
     def timescale(self, kind: str) -> int:
         """Ticks per second, 1 if the manifest does not say.
 
@@ -104,6 +141,14 @@ class _Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class _Clocks:
+    """How far the earliest and the latest known clock are behind and before this machine's, in seconds, 0.0 or more."""
+
+    behind_s: float
+    before_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Period:
     """One period: how long it is and when it began. Times are None where the manifest does not say them."""
 
@@ -111,90 +156,138 @@ class _Period:
     duration_s: float | None
     available_from_utc: float | None
     depth_s: float | None
-    utc: float
+    clocks: _Clocks
 
 
-def parse_dash(url: str, root: Element, utc: float) -> Presentation:
+def parse_dash(url: str, root: Element, utc: float, origin_utc: float | None = None) -> Presentation:
     """Read a Media Presentation Description (MPD).
 
     Args:
         url: the MPD's URL in normal form.
         root: its root element.
-        utc: now, seconds since 1970.
+        utc: now by this machine's clock, seconds since 1970.
+        origin_utc: now by the origin's clock, seconds since 1970; None if it did not say.
 
     Raises:
         ManifestError: there are too many resources or levels.
-        ValueError: there are values that no player takes. The caller turns this into `ManifestError`.
     """
+    notices = Notices()
     live = root.get("type", "static") == "dynamic"
-    total_s = seconds(root.get("mediaPresentationDuration"))
-    scope = _Scope((url,)).inside(root)
+    total_s = _read(notices, "mediaPresentationDuration", seconds, root.get("mediaPresentationDuration"))
+    scope = _Scope((url,), notices).inside(root)
     renditions: list[Rendition] = []
     levels = sum(local(element) in _LEVELS for element in root.iter())
     if levels > LEVELS_MAX:
         raise ManifestError(f"{levels} periods, sets and representations; the limit is {LEVELS_MAX}", "MPD", "split it")
     listed = 0
-    for period, element in _periods(root, live, total_s, utc):
+    clocks = _clocks(root, utc, origin_utc) if live else _Clocks(0.0, 0.0)
+    for period, element in _periods(root, live, total_s, clocks, notices):
         inner = scope.inside(element)
         for group, adaptation in enumerate(children(element, "AdaptationSet")):
             level = inner.inside(adaptation)
             for at, representation in enumerate(children(adaptation, "Representation")):
                 name = representation.get("id") or f"{group}-{at}"
-                made = _representation(level.inside(representation), adaptation, representation, period, name)
+                try:
+                    made = _representation(level.inside(representation), adaptation, representation, period, name)
+                except (ArithmeticError, ValueError) as error:
+                    notices.left_out(f"Representation {name[:40]!r} of Period {period.id[:40]!r}", error)
+                    continue
                 listed += len(made.segments)
                 if listed > LISTED_MAX:
                     raise ManifestError(f"more than {LISTED_MAX} resources", "SegmentList", "use SegmentTemplate")
                 renditions.append(made)
-    more = [t for e in children(root, "Location", "PatchLocation") if (t := resolved(url, (e.text or "").strip()))]
-    target = max(
+    places = children(root, "Location", "PatchLocation")
+    more = [target for e in places if (target := scope.resolved(url, (e.text or "").strip()))]
+    target_s = max(
         (t.duration_ticks / t.timescale for r in renditions for t in r.templates if t.duration_ticks), default=0.0
     )
-    segment_s = seconds(root.get("maxSegmentDuration")) or target
+    longest_s = _read(notices, "maxSegmentDuration", seconds, root.get("maxSegmentDuration"))
     return Presentation(
         url=url,
         format=Format.DASH,
         live=live,
-        target_duration_s=segment_s,
+        target_duration_s=longest_s or target_s,
         renditions=tuple(renditions),
         child_manifests=tuple(dict.fromkeys(more)),
         never_share=frozenset(_secrets(url, root)),
         ended=not live,
+        notices=notices.sentences(),
     )
 
 
-def _periods(root: Element, live: bool, total_s: float | None, utc: float) -> Iterator[tuple[_Period, Element]]:
+def _read(notices: Notices, what: str, reader: Callable[[str | None], float | None], text: str | None) -> float | None:
+    """A time that the manifest as a whole says; None, with a notice, if it cannot be read, as if it were not there."""
+    try:
+        return reader(text)
+    except (ArithmeticError, ValueError) as error:
+        notices.left_out(what, error)
+        return None
+
+
+def _ahead(text: str | None, notices: Notices) -> float:
+    """The seconds of availabilityTimeOffset, infinite for "INF"."""
+    try:
+        ahead_s = float(text or 0)
+    except ValueError:
+        ahead_s = math.nan
+    if math.isnan(ahead_s):
+        notices.left_out("availabilityTimeOffset", f"no number: {text!r}")
+        return 0.0
+    return ahead_s
+
+
+def _clocks(root: Element, utc: float, origin_utc: float | None) -> _Clocks:
+    """What other clocks say: the origin's, and the time that UTCTiming writes into the MPD.
+
+    A player that asks a server for the time (UTCTiming with http) is taken to learn the origin's.
+    """
+    known = [origin_utc] if origin_utc is not None else []
+    for timing in children(root, "UTCTiming"):
+        if timing.get("schemeIdUri") in _DIRECT:
+            try:
+                known.extend(t for t in [instant(timing.get("value"))] if t is not None)
+            except ValueError:
+                continue
+    off = [one - utc for one in known if abs(one - utc) <= CLOCK_OFF_MAX_S]
+    return _Clocks(max(0.0, *(-o for o in off)), max(0.0, *off)) if off else _Clocks(0.0, 0.0)
+
+
+def _periods(
+    root: Element, live: bool, total_s: float | None, clocks: _Clocks, notices: Notices
+) -> Iterator[tuple[_Period, Element]]:
     """All periods with start and length (ISO/IEC 23009-1, 5.3.2.1).
 
     A period without a length ends where the next one starts. The last period of a live stream has no end.
     """
     elements = list(children(root, "Period"))
-    began_utc = instant(root.get("availabilityStartTime")) if live else None
-    if live and began_utc is None:
+    began_utc = _read(notices, "availabilityStartTime", instant, root.get("availabilityStartTime")) if live else None
+    if live and root.get("availabilityStartTime") is None:
         began_utc = 0.0
-    depth_s = seconds(root.get("timeShiftBufferDepth")) if live else None
+    depth_s = _read(notices, "timeShiftBufferDepth", seconds, root.get("timeShiftBufferDepth")) if live else None
+    lengths = [_read(notices, "Period duration", seconds, element.get("duration")) for element in elements]
     starts: list[float | None] = []
     end: float | None = 0.0
-    for element in elements:
-        start = seconds(element.get("start"))
+    for element, length in zip(elements, lengths, strict=True):
+        start = _read(notices, "Period start", seconds, element.get("start"))
         start = end if start is None else start
         starts.append(start)
-        length = seconds(element.get("duration"))
         end = start + length if start is not None and length is not None else None
     for at, element in enumerate(elements):
-        start = starts[at]
+        start, length = starts[at], lengths[at]
         if start is None:
             continue  # an early available period, of which nobody knows yet when it begins
-        length = seconds(element.get("duration"))
         following = starts[at + 1] if at + 1 < len(elements) else total_s
         if length is None and following is not None:
             length = max(0.0, following - start)
         began = None if began_utc is None else began_utc + start
-        yield _Period(element.get("id") or str(at), length, began, depth_s, utc), element
+        yield _Period(element.get("id") or str(at), length, began, depth_s, clocks), element
 
 
 def _representation(scope: _Scope, adaptation: Element, element: Element, period: _Period, name: str) -> Rendition:
-    bandwidth = element.get("bandwidth")
-    bits = whole(bandwidth) if bandwidth else None
+    try:
+        bits = whole(element.attrib["bandwidth"])
+    except (KeyError, ValueError):
+        bits = None  # a label; only $Bandwidth$ needs it
     segments: tuple[Segment, ...] = ()
     templates: tuple[Template, ...] = ()
     if "SegmentTemplate" in scope.infos:
@@ -216,7 +309,9 @@ def _address(text: str, name: str, bits: int | None) -> str | None:
         if variable == "RepresentationID":
             return literal(name)
         if variable == "Bandwidth":
-            return str(bits or 0).zfill(int(width[2:-1]) if width else 1)
+            if bits is None:
+                raise ValueError("$Bandwidth$ without a bandwidth")
+            return str(bits).zfill(int(width[2:-1]) if width else 1)
         unknown = unknown or variable == "SubNumber"
         return found[0]
 
@@ -229,7 +324,7 @@ def _patterns(scope: _Scope, text: str, name: str, bits: int | None) -> tuple[st
     address = _address(text, name, bits)
     if address is None:
         return ()
-    found = (resolved(literal(base), address) for base in scope.bases)
+    found = (scope.resolved(literal(base), address) for base in scope.bases)
     return tuple(dict.fromkeys(u for u in found if u is not None))
 
 
@@ -239,13 +334,9 @@ def _template(
     kind = "SegmentTemplate"
     timescale = scope.timescale(kind)
     start_number = scope.number(kind, "startNumber", 1)
-    duration = scope.number(kind, "duration", 0)
-    if duration < 0:
-        raise ValueError(f"duration {duration}")
     offset = scope.number(kind, "presentationTimeOffset", 0)
-    ahead = float(scope.attribute(kind, "availabilityTimeOffset") or 0)
-    if math.isnan(ahead):
-        raise ValueError("availabilityTimeOffset is no number")
+    end_number = scope.number(kind, "endNumber", -1)
+    ahead_s = scope.ahead_s + _ahead(scope.attribute(kind, "availabilityTimeOffset"), scope.notices)
     listed: list[Segment] = []
     for attribute, what in (("initialization", SegmentKind.INIT), ("index", SegmentKind.INDEX)):
         text = scope.attribute(kind, attribute)
@@ -259,18 +350,25 @@ def _template(
     if not media or not patterns:
         return tuple(listed), ()
     element = scope.child(kind, "SegmentTimeline")
-    timeline = _timeline(element, timescale, start_number, offset, period) if element is not None else None
+    timeline, parts, duration_ticks = None, 1, 0
+    if element is not None:
+        timeline = _timeline(element, timescale, start_number, offset, period, scope.notices)
+    else:
+        parts, duration_ticks = _divided(scope.duration(kind), media)
     template = Template(
         patterns=patterns,
-        timescale=timescale,
+        timescale=timescale * parts,
         start_number=start_number,
-        start_ticks=offset,
-        duration_ticks=duration or None,
+        start_ticks=offset * parts,
+        duration_ticks=duration_ticks or None,
         timeline=timeline,
         available_from_utc=period.available_from_utc,
-        ahead_s=ahead,
+        ahead_s=ahead_s,
         depth_s=period.depth_s,
         period_s=period.duration_s,
+        end_number=end_number if end_number >= 0 else None,
+        behind_s=period.clocks.behind_s,
+        before_s=period.clocks.before_s,
     )
     if matcher(patterns[0]) is not None:
         return tuple(listed), (template,)
@@ -280,24 +378,48 @@ def _template(
     return tuple(listed), ()
 
 
-def _timeline(element: Element, timescale: int, number: int, offset: int, period: _Period) -> Timeline | None:
+def _divided(duration: Fraction, media: str) -> tuple[int, int]:
+    """Into how many parts a tick is divided so that the duration is a whole number of them, and that number.
+
+    Raises:
+        ValueError: there are too many parts, or URLs name times, which are whole ticks.
+    """
+    parts = duration.denominator
+    if parts > 1 and (parts > TICK_PARTS_MAX or "$Time" in media):
+        raise ValueError(f"duration {float(duration)} is no whole number")
+    return parts, duration.numerator
+
+
+def _timeline(
+    element: Element, timescale: int, number: int, offset: int, period: _Period, notices: Notices
+) -> Timeline | None:
     """The runs of a SegmentTimeline (ISO/IEC 23009-1, 5.3.9.6); None without any.
 
-    A run with r=-1 reaches to the next S, without one to the period's end, and without that it stays open.
+    A run with r=-1 reaches to the next S, without one to the period's end, and without that it stays open. From an S
+    that cannot be read nobody knows where the next begins, so the rest is left out, as players do.
+
+    Raises:
+        ValueError: the first S cannot be read.
     """
     entries = list(children(element, "S"))
     runs: list[TimelineRun] = []
     at = 0
     for place, entry in enumerate(entries):
-        at = whole(entry.get("t", str(at)))
-        number = whole(entry.get("n", str(number)))
-        length = whole(entry.get("d", "0"))
-        repeat = whole(entry.get("r", "0"))
-        if length <= 0 or at < 0 or (runs and at < runs[-1].start_ticks):
-            raise ValueError(f"S {place}: t={at} d={length}")
-        count: int | None = repeat + 1
-        if repeat < 0:
-            count = _open_count(entries, place, at, length, timescale, offset, period)
+        try:
+            at = whole(entry.get("t", str(at)))
+            number = whole(entry.get("n", str(number)))
+            length = whole(entry.get("d", "0"))
+            repeat = whole(entry.get("r", "0"))
+            if length <= 0 or at < 0 or (runs and at < runs[-1].start_ticks):
+                raise ValueError(f"t={at} d={length}")
+            count: int | None = repeat + 1
+            if repeat < 0:
+                count = _open_count(entries, place, at, length, timescale, offset, period)
+        except (ArithmeticError, ValueError) as error:
+            if not runs:
+                raise ValueError(f"S {place}: {error}") from error
+            notices.left_out(f"S {place} and later of a SegmentTimeline of Period {period.id[:40]!r}", error)
+            break
         if count is not None and count <= 0:
             continue
         runs.append(TimelineRun(at, length, count, number))
@@ -335,7 +457,7 @@ def _named(scope: _Scope, kind: str, number: int) -> Iterator[Segment]:
 def _listed(
     scope: _Scope, reference: str, covers: ByteRange | None, duration_s: float, number: int, kind: SegmentKind
 ) -> Iterator[Segment]:
-    found = tuple(dict.fromkeys(u for base in scope.bases if (u := resolved(base, reference)) is not None))
+    found = tuple(dict.fromkeys(u for base in scope.bases if (u := scope.resolved(base, reference)) is not None))
     if found:
         yield Segment(found[0], covers, duration_s, number, kind, found[1:])
 
@@ -344,18 +466,21 @@ def _list(scope: _Scope) -> Iterator[Segment]:
     kind = "SegmentList"
     number = scope.number(kind, "startNumber", 1)
     yield from _named(scope, kind, number)
-    length_s = scope.number(kind, "duration", 0) / scope.timescale(kind)
+    length_s = float(scope.duration(kind) / scope.timescale(kind))
     holder = next((e for e in scope.infos[kind] if any(True for _ in children(e, "SegmentURL"))), None)
     if holder is None:
         return
     timeline = scope.child(kind, "SegmentTimeline")
     lengths = _lengths(timeline, scope.timescale(kind)) if timeline is not None else iter(())
     for at, element in enumerate(children(holder, "SegmentURL")):
-        covers = byte_range(element.get("mediaRange"))
-        yield from _listed(
-            scope, element.get("media", ""), covers, next(lengths, length_s), number + at, SegmentKind.MEDIA
-        )
-        index = byte_range(element.get("indexRange"))
+        duration_s = next(lengths, length_s)
+        try:
+            covers = byte_range(element.get("mediaRange"))
+            index = byte_range(element.get("indexRange"))
+        except ValueError as error:
+            scope.notices.left_out(f"SegmentURL {at + 1} of a SegmentList", error)
+            continue
+        yield from _listed(scope, element.get("media", ""), covers, duration_s, number + at, SegmentKind.MEDIA)
         if index is not None or "index" in element.attrib:
             reference = element.get("index", element.get("media", ""))
             yield from _listed(scope, reference, index, 0.0, number + at, SegmentKind.INDEX)

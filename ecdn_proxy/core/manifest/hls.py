@@ -1,5 +1,7 @@
 """HLS playlists (RFC 8216bis), read into the one model, with the library m3u8 and what it lacks.
 
+A line that cannot be read is left out, with a notice, and its segment with it; the others are listed.
+
 Map: `parse_hls` · `_Prepared` (takes lines out of the text before m3u8 sees it, and reads them itself) · variables ·
 master playlists · media playlists · byte ranges.
 
@@ -8,11 +10,11 @@ These are taken out, each for a reason (measured against m3u8 6.0, see docs/adr)
 - EXT-X-KEY: for each decryption key m3u8 searches all earlier ones, which is quadratic;
 - EXT-X-PRELOAD-HINT: m3u8 keeps only the last one;
 - EXT-X-DEFINE: m3u8 does not know it;
-- a fractional EXT-X-TARGETDURATION, and numbers of EXT-X-STREAM-INF that are not needed: m3u8 refuses the playlist;
+- EXT-X-MEDIA-SEQUENCE, EXT-X-TARGETDURATION and EXT-X-SKIP, and what is not needed of EXTINF, EXT-X-PART and
+  EXT-X-STREAM-INF: for a number that it cannot read m3u8 refuses the playlist;
 - characters at which Python splits lines and HLS does not.
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -21,24 +23,24 @@ from urllib.parse import parse_qsl, urlsplit
 from m3u8 import parser as m3u8
 
 from ecdn_proxy.core.http import urls
-from ecdn_proxy.core.manifest.model import Format, ManifestError, Presentation, Rendition, Segment, SegmentKind
+from ecdn_proxy.core.manifest.model import (
+    Format,
+    ManifestError,
+    Notices,
+    Presentation,
+    Rendition,
+    Segment,
+    SegmentKind,
+)
 from ecdn_proxy.core.values import ByteRange
 
 _WANTED: Final = (
-    "#EXTINF:",
     "#EXT-X-BYTERANGE:",
     "#EXT-X-MAP:",
-    "#EXT-X-MEDIA-SEQUENCE:",
     "#EXT-X-PLAYLIST-TYPE:",
     "#EXT-X-ENDLIST",
-    "#EXT-X-DISCONTINUITY",
     "#EXT-X-GAP",
-    "#EXT-X-PART:",
-    "#EXT-X-SKIP:",
-    "#EXT-X-STREAM-INF:",
-    "#EXT-X-I-FRAME-STREAM-INF:",
     "#EXT-X-I-FRAMES-ONLY",
-    "#EXT-X-IMAGE-STREAM-INF:",
     "#EXT-X-MEDIA:",
 )
 _OWN: Final = (
@@ -49,11 +51,15 @@ _OWN: Final = (
     "#EXT-X-PRELOAD-HINT:",
     "#EXT-X-RENDITION-REPORT:",
     "#EXT-X-DEFINE:",
-    "#EXT-X-TARGETDURATION:",
+    "#EXT-X-TARGETDURATION",
+    "#EXT-X-MEDIA-SEQUENCE",
+    "#EXT-X-SKIP:",
     "#EXT-X-DATERANGE:",
 )
 _ATTRIBUTE = re.compile(r'(?:^|,)\s*([A-Z0-9-]+)\s*=\s*("[^"]*"|[^,]*)')
-_UNUSED_NUMBERS = re.compile(r"(?<=[:,])(?:AVERAGE-BANDWIDTH|FRAME-RATE|PROGRAM-ID|SCORE)\s*=[^,]*,?")
+_NUMBER = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})", re.ASCII)
+_UNKNOWN: Final = "data:,"
+"""Stands for a URL that cannot be known, so that the segments after it keep their numbers."""
 _VARIABLE = re.compile(r"\{\$([A-Za-z0-9_-]{1,256})\}")
 _PYTHON_ONLY_BREAKS = re.compile("[\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _SECRET_TAGS: Final = frozenset({"#EXT-X-KEY", "#EXT-X-SESSION-KEY", "#EXT-X-SESSION-DATA", "#EXT-X-CONTENT-STEERING"})
@@ -77,8 +83,7 @@ def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> 
         imported: the variables of its master playlist.
 
     Raises:
-        ManifestError: a variable is not defined, or there are too many variables or playlists.
-        ValueError: there is a URL or a number that no player takes. The caller turns this into `ManifestError`.
+        ManifestError: there are too many variables or playlists.
     """
     prepared = _Prepared(url, text, dict(imported))
     data: dict[str, Any] = m3u8.parse("\n".join(prepared.lines))
@@ -89,7 +94,7 @@ class _Prepared:
     """A playlist's `lines` as m3u8 can read them, and what the lines say that m3u8 never sees.
 
     `secret`: URLs of decryption keys, session data and steering. `passed`: hinted resources. `reports`: playlists that
-    rendition reports name.
+    rendition reports name. `first` is the media sequence number, and `skipped` how many segments a delta update skips.
     """
 
     def __init__(self, url: str, text: str, imported: dict[str, str]) -> None:
@@ -99,8 +104,12 @@ class _Prepared:
         self.passed: set[tuple[str, ByteRange | None]] = set()
         self.reports: list[str] = []
         self.target_duration_s = 0.0
+        self.first = 0
+        self.skipped = 0
+        self.notices = Notices()
         self.variables: dict[str, str] = {}
         self._imported = imported
+        self._undefined = False
         self._characters = 0
         text = text.lstrip().replace("\r\n", "\n").replace("\r", "\n")
         for raw in text.split("\n"):
@@ -110,41 +119,77 @@ class _Prepared:
     def _read_line(self, line: str) -> None:
         if not line or line == "#EXTM3U":
             return
-        if self.variables and "{$" in line:
-            line = self._substituted(line)
+        if "{$" in line and (self.variables or self._undefined):
+            try:
+                line = self._substituted(line)
+            except KeyError as error:
+                self.notices.left_out(f"a line with the variable {error}", "it is not defined")
+                if not line.startswith("#"):
+                    self.lines.append(_UNKNOWN)
+                return
+        tag, _, value = line.partition(":")
         if line.startswith(_OWN):
-            tag, _, value = line.partition(":")
             self._read_own_tag(tag, value)
         elif not line.startswith("#"):
             self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
-        elif line.startswith("#EXT-X-STREAM-INF:"):
-            self.lines.append(_UNUSED_NUMBERS.sub("", line))
-        elif line.startswith(("#EXT-X-I-FRAME-STREAM-INF:", "#EXT-X-IMAGE-STREAM-INF:")):
-            found = attributes(line).get("URI")
+        elif tag == "#EXTINF":
+            self.lines.append(f"#EXTINF:{self._number(tag, value)},")
+        elif tag == "#EXT-X-PART":
+            given = attributes(value)
+            if "URI" in given:
+                covers = f',BYTERANGE="{given["BYTERANGE"]}"' if "BYTERANGE" in given else ""
+                self.lines.append(f'#EXT-X-PART:URI="{_PYTHON_ONLY_BREAKS.sub(_percent, given["URI"])}"{covers}')
+        elif tag == "#EXT-X-STREAM-INF":
+            bandwidth = _NUMBER.match(attributes(value).get("BANDWIDTH", ""))
+            self.lines.append(f"#EXT-X-STREAM-INF:BANDWIDTH={bandwidth[1] if bandwidth else 0}")
+        elif tag in {"#EXT-X-I-FRAME-STREAM-INF", "#EXT-X-IMAGE-STREAM-INF"}:
+            found = attributes(value).get("URI")
             if found:
-                self.lines.append(f'#EXT-X-I-FRAME-STREAM-INF:URI="{found}"')
+                self.lines.append(f'#EXT-X-I-FRAME-STREAM-INF:URI="{_PYTHON_ONLY_BREAKS.sub(_percent, found)}"')
         elif line.startswith(_WANTED):
             self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
 
+    def _number(self, tag: str, value: str) -> str:
+        """The number with which a value begins, as players read it; "0", with a notice, if there is none."""
+        found = _NUMBER.match(value)
+        if found is None:
+            self.notices.left_out(f"the number of {tag[1:]}", f"{value[:40]!r} is none")
+            return "0"
+        return found[1]
+
     def _read_own_tag(self, tag: str, value: str) -> None:
         if tag == "#EXT-X-TARGETDURATION":
-            self.target_duration_s = _seconds(value)
+            self.target_duration_s = float(self._number(tag, value))
+            return
+        if tag == "#EXT-X-MEDIA-SEQUENCE":
+            self.first = int(float(self._number(tag, value)))
             return
         given = attributes(value)
         if tag == "#EXT-X-DEFINE":
             self._define(given)
             return
+        if tag == "#EXT-X-SKIP":
+            self.skipped = int(float(self._number(tag, given.get("SKIPPED-SEGMENTS", ""))))
+            return
         for name, reference in given.items():
             if not reference:
                 continue
-            if tag in _SECRET_TAGS and name in {"URI", "SERVER-URI"}:
-                self._add(self.secret, reference)
-            elif tag == "#EXT-X-DATERANGE" and name.startswith("X-") and reference.startswith(("http:", "https:")):
-                self._add(self.secret, reference)  # X-ASSET-LIST, X-ASSET-URI: what is inserted for this viewer alone
-            elif tag == "#EXT-X-PRELOAD-HINT" and name == "URI":
-                self._hint(given)
-            elif tag == "#EXT-X-RENDITION-REPORT" and name == "URI":
-                self.reports.append(reference)
+            try:
+                self._read_reference(tag, name, reference, given)
+            except ValueError as error:
+                self.notices.left_out(tag[1:], error)
+
+    def _read_reference(self, tag: str, name: str, reference: str, given: dict[str, str]) -> None:
+        if tag in _SECRET_TAGS and name in {"URI", "SERVER-URI"}:
+            self._add(self.secret, reference)
+        elif tag == "#EXT-X-DATERANGE" and name.startswith("X-") and reference.startswith(("http:", "https:")):
+            self._add(self.secret, reference)  # X-ASSET-LIST, X-ASSET-URI: what is inserted for this viewer alone
+        elif tag == "#EXT-X-PRELOAD-HINT" and name == "URI":
+            self._hint(given)
+        elif tag == "#EXT-X-RENDITION-REPORT" and name == "URI":
+            target = urls.resolve(self.url, reference)
+            if urls.is_http(target):
+                self.reports.append(urls.normal(target))
 
     def _add(self, into: set[str], reference: str) -> None:
         target = urls.resolve(self.url, reference)
@@ -171,23 +216,21 @@ class _Prepared:
             if "IMPORT" in given
             else (dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True)), given.get("QUERYPARAM", ""))
         )
-        if name not in source:
-            raise ManifestError(
-                f"no value for the variable {name!r}", "EXT-X-DEFINE", "the master playlist must define it"
-            )
-        self.variables[name] = source[name]
+        if name in source:
+            self.variables[name] = source[name]
+        else:
+            self._undefined = True
+            self.notices.left_out(f"EXT-X-DEFINE of {name[:40]!r}", "no value for it was seen")
 
     def _substituted(self, line: str) -> str:
-        def value(match: re.Match[str]) -> str:
-            if match[1] not in self.variables:
-                raise ManifestError(
-                    f"the variable {match[1]!r} is not defined", "a URL", "define it before its first use"
-                )
-            return self.variables[match[1]]
+        """The line with its variables filled in.
 
+        Raises:
+            KeyError: a variable is not defined.
+        """
         if line.count("{$") > REFERENCES_MAX:
             raise ManifestError(f"more than {REFERENCES_MAX} variables in a line", "EXT-X-DEFINE", "write the URLs out")
-        out = _VARIABLE.sub(value, line)
+        out = _VARIABLE.sub(lambda found: self.variables[found[1]], line)
         self._characters += len(out)
         if self._characters > SUBSTITUTED_CHARACTERS_MAX:
             raise ManifestError("a playlist too long after substitution", "EXT-X-DEFINE", "write the URLs out")
@@ -219,23 +262,13 @@ def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode())
 
 
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"not a duration: {value!r}")
-    return seconds
-
-
 def _master(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
     renditions: list[Rendition] = []
     children: dict[str, None] = {}
 
     def child(reference: str, name: str, bandwidth: int | None) -> None:
-        target = urls.resolve(url, reference)
-        if not urls.is_http(target):
-            return
-        target = urls.normal(target)
-        if target not in children:
+        target = _target(url, reference, prepared.notices)
+        if target is not None and target not in children:
             if len(children) >= PLAYLISTS_MAX:
                 raise ManifestError(f"more than {PLAYLISTS_MAX} playlists", "master", "split the master playlist")
             children[target] = None
@@ -243,7 +276,7 @@ def _master(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation
 
     for at, entry in enumerate(data["playlists"]):
         info = entry["stream_info"]
-        child(entry["uri"], f"variant-{at}", info.get("bandwidth"))
+        child(entry["uri"], f"variant-{at}", info.get("bandwidth") or None)
     for entry in data["media"]:
         if entry.get("uri"):
             kind = str(entry.get("type", "media")).lower()
@@ -259,89 +292,124 @@ def _master(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation
         child_manifests=tuple(children),
         never_share=frozenset(prepared.secret),
         variables=tuple(prepared.variables.items()),
+        notices=prepared.notices.sentences(),
     )
 
 
 def _media(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
-    skipped = max(0, int(data["skip"].get("skipped_segments", 0)))
-    first = int(data["media_sequence"] or 0)
-    if not 0 <= first < 2**63 or skipped >= 2**31:
-        raise ValueError(f"media sequence {first}")
     kind = data["playlist_type"]
     ended = bool(data["is_endlist"])
     passed = set(prepared.passed)
-    segments = tuple(_segments(url, data, first + skipped, passed))
-    reports = (urls.resolve(url, reference) for reference in prepared.reports)
+    segments = tuple(_segments(url, data, prepared.first + prepared.skipped, passed, prepared.notices))
     return Presentation(
         url=url,
         format=Format.HLS,
         live=not ended,
         target_duration_s=prepared.target_duration_s,
         renditions=(Rendition("", url, None, segments),),
-        child_manifests=tuple(dict.fromkeys(urls.normal(u) for u in reports if urls.is_http(u))),
+        child_manifests=tuple(dict.fromkeys(prepared.reports)),
         never_share=frozenset(prepared.secret),
         ended=ended,
         passed=frozenset(passed),
-        skipped=skipped,
-        first_number=first,
+        skipped=prepared.skipped,
+        first_number=prepared.first,
         grows=kind in {"event", "vod"},
         variables=tuple(prepared.variables.items()),
+        notices=prepared.notices.sentences(),
     )
 
 
+def _target(url: str, reference: str, notices: Notices) -> str | None:
+    """The http or https URL to which a reference leads; None for others, and, with a notice, for what is no URL."""
+    try:
+        target = urls.resolve(url, reference)
+        return urls.normal(target) if urls.is_http(target) else None
+    except urls.BadUrl as error:
+        notices.left_out(f"URL {reference[:80]!r}", error)
+        return None
+
+
 def _segments(
-    url: str, data: dict[str, Any], number: int, passed: set[tuple[str, ByteRange | None]]
+    url: str, data: dict[str, Any], number: int, passed: set[tuple[str, ByteRange | None]], notices: Notices
 ) -> Iterator[Segment]:
     """The init and media segments in the playlist's order. Parts and gaps are added to `passed` instead."""
-    ends: dict[str, int] = {}
+    ends: dict[str, int | None] = {}
     maps: dict[tuple[str, str], Segment | None] = {}
     for entry in data["segments"]:
         part_end: tuple[str, int] | None = None
         for part in entry.get("parts", ()):
-            part_end = _part(url, part, part_end, passed)
+            part_end = _part(url, part, part_end, passed, notices)
         if "uri" not in entry:
             continue
         section = entry.get("init_section")
         if section and section.get("uri"):
             known = (section["uri"], section.get("byterange", ""))
             if known not in maps:
-                maps[known] = _init(url, section, number)
+                maps[known] = _init(url, section, number, notices)
                 init = maps[known]
                 if init is not None:
                     yield init
-        target = urls.resolve(url, entry["uri"])
-        if urls.is_http(target):
-            target = urls.normal(target)
-            covers = _range(entry.get("byterange"), ends.get(target))
-            if covers is not None and covers.last is not None:
-                ends[target] = covers.last + 1
-            if entry.get("gap_tag"):
-                passed.add((target, covers))
-            else:
-                yield Segment(target, covers, _seconds(entry.get("duration", 0.0)), number)
+        target = _target(url, entry["uri"], notices)
+        if target is not None:
+            made = _segment(target, entry, number, ends, notices)
+            if made is not None and entry.get("gap_tag"):
+                passed.add((target, made.byte_range))
+            elif made is not None:
+                yield made
         number += 1
 
 
-def _init(url: str, section: dict[str, Any], number: int) -> Segment | None:
-    target = urls.resolve(url, section["uri"])
-    if not urls.is_http(target):
+def _segment(
+    target: str, entry: dict[str, Any], number: int, ends: dict[str, int | None], notices: Notices
+) -> Segment | None:
+    """One media segment; None, with a notice, if its byte range cannot be known.
+
+    `ends` holds by URL where the last range ended, and None after one that could not be known.
+    """
+    text = entry.get("byterange")
+    try:
+        if text and "@" not in text and ends.get(target, 0) is None:
+            raise ValueError(f"{text!r} follows a range that is not known")
+        covers = _range(text, ends.get(target))
+    except ValueError as error:
+        ends[target] = None
+        notices.left_out(f"the segment {number}", error)
         return None
-    return Segment(urls.normal(target), _range(section.get("byterange"), 0), 0.0, number, SegmentKind.INIT)
+    if covers is not None and covers.last is not None:
+        ends[target] = covers.last + 1
+    return Segment(target, covers, float(entry.get("duration", 0.0)), number)
+
+
+def _init(url: str, section: dict[str, Any], number: int, notices: Notices) -> Segment | None:
+    target = _target(url, section["uri"], notices)
+    try:
+        covers = _range(section.get("byterange"), 0)
+    except ValueError as error:
+        notices.left_out("EXT-X-MAP", error)
+        return None
+    return Segment(target, covers, 0.0, number, SegmentKind.INIT) if target is not None else None
 
 
 def _part(
-    url: str, part: dict[str, Any], previous: tuple[str, int] | None, passed: set[tuple[str, ByteRange | None]]
+    url: str,
+    part: dict[str, Any],
+    previous: tuple[str, int] | None,
+    passed: set[tuple[str, ByteRange | None]],
+    notices: Notices,
 ) -> tuple[str, int] | None:
     """Add a partial segment to `passed`.
 
     Returns its URL and the position after its last byte, at which the next part begins if it names no offset.
     """
-    target = urls.resolve(url, part["uri"])
-    if not urls.is_http(target):
+    target = _target(url, part["uri"], notices)
+    if target is None:
         return None
-    target = urls.normal(target)
     end = previous[1] if previous is not None and previous[0] == target else None
-    covers = _range((part.get("byterange") or "").strip('"') or None, end)
+    try:
+        covers = _range((part.get("byterange") or "").strip('"') or None, end)
+    except ValueError as error:
+        notices.left_out("EXT-X-PART", error)
+        return None
     passed.add((target, covers))
     return (target, covers.last + 1) if covers is not None and covers.last is not None else None
 

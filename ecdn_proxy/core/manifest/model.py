@@ -1,7 +1,8 @@
 """The one model into which manifests of every format are read.
 
 Map: `Format`, `SegmentKind` · `Segment` (a URL that a manifest writes out) · `Template` with its `Timeline` of
-`TimelineRun`s (URLs that a player computes) · `Rendition` · `Presentation` · `ManifestError`.
+`TimelineRun`s (URLs that a player computes) · `Rendition` · `PatchBase` (what the next MPD patch changes) ·
+`Presentation` · `ManifestError` (nothing of a manifest can be used) · `Notices` (what of one was left out).
 
 A template is never expanded into its URLs, so a repeat count of 500,000 costs one `TimelineRun`.
 
@@ -50,6 +51,36 @@ class ManifestError(Exception):
         self.what = what
         self.where = where
         self.cure = cure
+
+
+NOTICES_MAX: Final = 20
+"""The most sentences about parts of one manifest that were left out. A person reads the first few; the rest is
+counted."""
+
+
+class Notices:
+    """What of one manifest was left out because it is wrong, while the rest is used. Each notice is one sentence."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, None] = {}
+        self._more = 0
+
+    def left_out(self, what: str, why: object) -> None:
+        """Note that a part was left out.
+
+        Args:
+            what: the part, as in `Representation "v1"` or `a segment`.
+            why: what is wrong with it, a sentence or the error.
+        """
+        sentence = f"{what}: {str(why)[:120]}"
+        if len(self._said) < NOTICES_MAX or sentence in self._said:
+            self._said[sentence] = None
+        else:
+            self._more += 1
+
+    def sentences(self) -> tuple[str, ...]:
+        """The notices, each once, and how many more there were."""
+        return (*self._said, *((f"and {self._more} more",) if self._more else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +198,9 @@ VARIABLES_MAX: Final = 4
 """The most variables in one template URL. Real ones have one, rarely two; the limit bounds the matcher's
 backtracking."""
 SKEW_S: Final = 10.0
-"""How much this machine's clock may differ from the origin's, in seconds. NTP keeps offices well inside it, and a
-segment that counts as listed too early costs nothing: the origin answers 404, which is passed on."""
+"""How much this machine's clock may differ from the origin's, in seconds, where nothing is known of the origin's
+clock. NTP keeps offices well inside it, and a segment that counts as listed too early costs nothing: the origin answers
+404, which is passed on."""
 
 
 def literal(text: str) -> str:
@@ -230,9 +262,14 @@ class Template:
         duration_ticks: the length of each segment, if there is no timeline.
         timeline: times and numbers, if the manifest writes them out.
         available_from_utc: when the period began (availabilityStartTime + period start); None if it is not live.
-        ahead_s: how long before it is complete a segment may be asked for (availabilityTimeOffset).
+        ahead_s: how long before it is complete a segment may be asked for (availabilityTimeOffset, of the template and
+            of the BaseURLs together); infinite for "INF".
         depth_s: how long a segment stays available (timeShiftBufferDepth); None is for ever.
         period_s: length of the period; None while it goes on.
+        end_number: the number of the last segment (endNumber); None if the manifest does not say.
+        behind_s: how far the earliest known clock is behind this machine's, in seconds, 0.0 or more.
+        before_s: how far the latest known clock is before this machine's, in seconds, 0.0 or more. Clocks are this
+            machine's, the origin's, and that of UTCTiming, by which players go.
     """
 
     patterns: tuple[str, ...]
@@ -245,6 +282,9 @@ class Template:
     ahead_s: float = 0.0
     depth_s: float | None = None
     period_s: float | None = None
+    end_number: int | None = None
+    behind_s: float = 0.0
+    before_s: float = 0.0
 
     def match(self, url: str, utc: float) -> TemplateSegment | None:
         """The segment that a URL names; None if it names none of this template that can be available at `utc`."""
@@ -263,6 +303,8 @@ class Template:
         if found is None or (
             number is not None and ticks is not None and (found.number, found.start_ticks) != (number, ticks)
         ):
+            return None
+        if self.end_number is not None and found.number > self.end_number:
             return None
         return found if self._is_available(found, utc) else None
 
@@ -294,14 +336,16 @@ class Template:
     def _is_available(self, found: TemplateSegment, utc: float) -> bool:
         """Whether a segment can be available at `utc` (ISO/IEC 23009-1, A.3.2).
 
-        At both ends of the time-shift buffer `SKEW_S` and the length of a segment are added.
+        At both ends of the time-shift buffer `SKEW_S` and the length of a segment are added, and what other clocks than
+        this machine's say. So a segment counts as available if it is by any known clock.
         """
         if self.available_from_utc is None:
             return True
         begins_utc = self.available_from_utc + (found.start_ticks - self.start_ticks) / self.timescale
-        if utc < begins_utc - self.ahead_s - SKEW_S:
+        if utc + self.before_s < begins_utc - self.ahead_s - SKEW_S:
             return False
-        return self.depth_s is None or utc <= begins_utc + self.depth_s + 2 * found.duration_s + SKEW_S
+        ends_utc = begins_utc + (self.depth_s or 0.0) + 2 * found.duration_s + SKEW_S
+        return self.depth_s is None or utc - self.behind_s <= ends_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +368,23 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchBase:
+    """An MPD that can be patched (ISO/IEC 23009-1, 5.15), as it stands after all patches so far.
+
+    Attributes:
+        url: where the MPD itself came from, after redirects; references in it are relative to this.
+        id: its @id, which a patch repeats as @mpdId.
+        published: its @publishTime as written, which a patch repeats as @originalPublishTime.
+        text: the whole MPD.
+    """
+
+    url: str
+    id: str
+    published: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Presentation:
     """What one manifest says.
 
@@ -342,6 +403,8 @@ class Presentation:
         first_number: the number of the first segment of the window, those skipped included.
         grows: whether no segment ever leaves the window (EVENT, VOD).
         variables: names and values of EXT-X-DEFINE, for child playlists that IMPORT them.
+        notices: sentences about parts that were left out because they are wrong; the rest is listed.
+        patch_base: what the next MPD patch changes; None if the manifest names no place of patches.
     """
 
     url: str
@@ -357,6 +420,8 @@ class Presentation:
     first_number: int = 0
     grows: bool = False
     variables: tuple[tuple[str, str], ...] = field(default=())
+    notices: tuple[str, ...] = ()
+    patch_base: PatchBase | None = None
 
     @property
     def is_master(self) -> bool:

@@ -1,7 +1,7 @@
 """From the bytes of a manifest to a `Presentation`, whatever its format.
 
 Map: limits · `decode` (bytes to text) · `sniff` (the format of a body) · `parse` (bounds first, then the format's own
-parser) · `xml_root` (bytes to XML elements, entity bombs refused).
+parser; an MPD patch is applied first) · `xml_root` (bytes to XML elements, entity bombs refused).
 
 A body is bounded before a parser sees it. The library m3u8 takes 9 µs for a segment and the library defusedxml builds
 about 500 bytes for an element, so a manifest of 500,000 segments would hold up the event loop for seconds.
@@ -9,9 +9,10 @@ about 500 bytes for an element, so a manifest of 500,000 segments would hold up 
 
 import codecs
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, tostring
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
@@ -19,8 +20,10 @@ from defusedxml.ElementTree import fromstring
 from ecdn_proxy.core.http import urls
 from ecdn_proxy.core.manifest.dash import parse_dash
 from ecdn_proxy.core.manifest.hls import parse_hls
-from ecdn_proxy.core.manifest.model import Format, ManifestError, Presentation
+from ecdn_proxy.core.manifest.model import Format, ManifestError, PatchBase, Presentation
+from ecdn_proxy.core.manifest.patch import apply, base_for
 from ecdn_proxy.core.manifest.smooth import parse_smooth
+from ecdn_proxy.core.manifest.xml import children, local
 
 MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
 """The most bytes of one manifest, decoded. The longest real ones (10 hours in segments of 2 s with tokens of 300
@@ -43,13 +46,15 @@ PARTS_MAX: Final = 4_000
 """The most LL-HLS parts of one playlist. Only parts near the live edge are listed, some dozens."""
 
 _SNIFFED_BYTES: Final = 4096
+_VIDEO_TYPES: Final = ("mpegurl", "vnd.mpeg.dash.mpd")
 _CURE_SIZE: Final = "raise the limit in the settings, or shorten the stream's window at its packager"
+_CURE_VALUE: Final = "check it with the format's validator"
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?(MPD|SmoothStreamingMedia)[\s>/]")
+_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?(MPD|Patch|SmoothStreamingMedia)[\s>/]")
 _PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
 
 
@@ -75,11 +80,14 @@ def sniff(content_type: str | None, first_bytes: bytes) -> Format | None:
     The bytes decide, because servers send playlists as text/plain, audio/x-mpegurl and application/octet-stream alike.
 
     Args:
-        content_type: a type that no manifest has (image, font, audio or video other than mpegurl) decides alone.
+        content_type: a type that no manifest has (image, font, audio or video other than mpegurl and dash.mpd) decides
+            alone.
         first_bytes: the first few hundred bytes of the body, or all of it; 4,096 are looked at.
     """
     kind = (content_type or "").split(";")[0].strip().lower()
-    if kind.startswith(("image/", "font/")) or (kind.startswith(("audio/", "video/")) and "mpegurl" not in kind):
+    if kind.startswith(("image/", "font/")) or (
+        kind.startswith(("audio/", "video/")) and not kind.endswith(_VIDEO_TYPES)
+    ):
         return None
     text = decode(first_bytes[:_SNIFFED_BYTES]).lstrip()
     if text.startswith("#EXTM3U"):
@@ -90,7 +98,7 @@ def sniff(content_type: str | None, first_bytes: bytes) -> Format | None:
     root = _ROOT.match(text, prologue.end() if prologue else 0)
     if root is None:
         return None
-    return Format.DASH if root[1] == "MPD" else Format.SMOOTH
+    return Format.SMOOTH if root[1] == "SmoothStreamingMedia" else Format.DASH
 
 
 def parse(
@@ -102,8 +110,10 @@ def parse(
     bytes_max: int = MANIFEST_BYTES_MAX,
     segments_max: int = SEGMENTS_MAX,
     variables: Iterable[tuple[str, str]] = (),
+    origin_utc: float | None = None,
+    bases: Iterable[PatchBase] = (),
 ) -> Presentation:
-    """Read the manifest at `url`.
+    """Read the manifest at `url`, or the MPD that an MPD patch at `url` makes of one of `bases`.
 
     Args:
         url: where the body came from, after redirects.
@@ -113,6 +123,8 @@ def parse(
         bytes_max: the most bytes of the body.
         segments_max: the most segments, or timeline entries, that are written out.
         variables: HLS variables of the master playlist, for EXT-X-DEFINE:IMPORT.
+        origin_utc: now by the origin's clock (Date), seconds since 1970; None if it did not say.
+        bases: the MPDs that a patch from this URL can change, the newest first.
 
     Raises:
         ManifestError: the manifest cannot be used. Nothing else is raised, whatever the bytes are.
@@ -129,39 +141,66 @@ def parse(
     except urls.BadUrl as error:
         raise ManifestError(str(error), "URL", "only http and https are read") from error
     try:
-        return _parse(form, base, body, utc, segments_max, tuple(variables))
+        if form is Format.HLS:
+            found = _parse_hls(base, body, segments_max, tuple(variables))
+        else:
+            found = _parse_xml(form, base, body, (utc, origin_utc), segments_max, bases)
     except urls.BadUrl as error:
         raise ManifestError(str(error), "a URL in it", "the packager must write URLs that a browser takes") from error
     except (ArithmeticError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise ManifestError(
-            f"{type(error).__name__}: {error}", "a value in it", "check it with the format's validator"
-        ) from error
+        raise ManifestError(f"{type(error).__name__}: {error}", "a value in it", _CURE_VALUE) from error
+    if found.notices and not found.child_manifests and not any(r.segments or r.templates for r in found.renditions):
+        raise ManifestError(found.notices[0], "every part of it", _CURE_VALUE)
+    return found
 
 
-def _parse(
-    form: Format, url: str, body: bytes, utc: float, segments_max: int, variables: tuple[tuple[str, str], ...]
+def _parse_hls(url: str, body: bytes, segments_max: int, variables: tuple[tuple[str, str], ...]) -> Presentation:
+    _bound(body.count(b"#EXTINF"), segments_max, "segments")
+    _bound(body.count(b"\n") + body.count(b"\r"), LINES_MAX, "lines")
+    _bound(body.count(b"#EXT"), TAGS_MAX, "tags")
+    _bound(body.count(b"#EXT-X-PART:"), PARTS_MAX, "partial segments")
+    text = decode(body)
+    longest = max(map(len, text.split("\n")), default=0)
+    _bound(longest, LINE_CHARACTERS_MAX, "characters in one line")
+    return parse_hls(url, text, variables)
+
+
+def _parse_xml(
+    form: Format,
+    url: str,
+    body: bytes,
+    clocks: tuple[float, float | None],
+    segments_max: int,
+    bases: Iterable[PatchBase],
 ) -> Presentation:
-    if form is Format.HLS:
-        _bound(body.count(b"#EXTINF"), segments_max, "segments")
-        _bound(body.count(b"\n") + body.count(b"\r"), LINES_MAX, "lines")
-        _bound(body.count(b"#EXT"), TAGS_MAX, "tags")
-        _bound(body.count(b"#EXT-X-PART:"), PARTS_MAX, "partial segments")
-        text = decode(body)
-        longest = max(map(len, text.split("\n")), default=0)
-        _bound(longest, LINE_CHARACTERS_MAX, "characters in one line")
-        return parse_hls(url, text, variables)
-    _bound(
-        _tags(body, "S") + _tags(body, "SegmentURL") + _tags(body, "c"), segments_max, "segments or timeline entries"
-    )
+    _bound_entries(body, segments_max)
     root = xml_root(body)
-    reader: Callable[[str, Element, float], Presentation] = parse_dash if form is Format.DASH else parse_smooth
-    return reader(url, root, utc)
+    if form is Format.SMOOTH:
+        return parse_smooth(url, root)
+    if local(root) == "Patch":
+        base, pending = base_for(root, bases)
+        patch, url, body = root, base.url, base.text
+        root = xml_root(body)
+        if pending:
+            apply(patch, root)
+            body = tostring(root)
+            _bound(len(body), MANIFEST_BYTES_MAX, "bytes of a patched MPD")
+            _bound_entries(body, segments_max)
+    found = parse_dash(url, root, *clocks)
+    if next(children(root, "PatchLocation"), None) is None:
+        return found
+    return replace(found, patch_base=PatchBase(url, root.get("id", ""), root.get("publishTime", ""), body))
+
+
+def _bound_entries(body: bytes, segments_max: int) -> None:
+    entries = sum(_tags(body, name) for name in ("S", "SegmentURL", "c"))
+    _bound(entries, segments_max, "segments or timeline entries")
 
 
 def _tags(body: bytes, name: str) -> int:
-    """How often `<name` and a space stand in the body, in UTF-8 or in either UTF-16."""
-    opening = f"<{name} "
-    return body.count(opening.encode()) + body.count(opening.encode("utf-16-le"))
+    """How often `<name` and a space stand in the body, be it with a namespace, in UTF-8 or in either UTF-16."""
+    openings = (f"<{name} ", f":{name} ")
+    return sum(body.count(opening.encode()) + body.count(opening.encode("utf-16-le")) for opening in openings)
 
 
 def _bound(count: int, limit: int, what: str) -> None:

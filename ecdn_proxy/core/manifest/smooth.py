@@ -4,10 +4,13 @@ Map: `parse_smooth` · one stream's URL patterns · its chunk list.
 
 `QualityLevels({bitrate},{CustomAttributes})/Fragments(video={start time})` becomes a template with `$Time$`. A chunk
 list becomes one timeline, which all quality levels share. In a live stream the media itself tells later chunk times
-(tfrf), so any time after the last listed one is accepted.
+(tfrf), so any time after the last listed one is accepted. Chunk times have no relation to the time of day.
+
+A stream or a quality with a value that cannot be read is left out, with a notice; the others are listed.
 """
 
 import re
+from fractions import Fraction
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -16,6 +19,7 @@ from ecdn_proxy.core.manifest.dash import LEVELS_MAX, TIMESCALE_MAX
 from ecdn_proxy.core.manifest.model import (
     Format,
     ManifestError,
+    Notices,
     Presentation,
     Rendition,
     Template,
@@ -31,37 +35,45 @@ DEFAULT_TIMESCALE: Final = 10_000_000
 _FIELD = re.compile(r"\{(bitrate|start[ _]time|CustomAttributes)\}", re.IGNORECASE)
 
 
-def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
+def parse_smooth(url: str, root: Element) -> Presentation:
     """Read a client manifest.
 
     Args:
         url: the manifest's URL in normal form.
         root: its root element.
-        _utc: unused, as chunk times of Smooth streams have no relation to the time of day.
 
     Raises:
         ManifestError: there are too many qualities.
-        ValueError: there are values that no player takes. The caller turns this into `ManifestError`.
+        ValueError: the whole manifest's TimeScale or Duration is no number. The caller turns this into `ManifestError`.
     """
+    notices = Notices()
     live = root.get("IsLive", "FALSE").upper() == "TRUE"
     overall = _timescale(root.get("TimeScale"), DEFAULT_TIMESCALE)
     levels = sum(local(element) in {"StreamIndex", "QualityLevel"} for element in root.iter())
     if levels > LEVELS_MAX:
         raise ManifestError(f"{levels} streams and qualities; the limit is {LEVELS_MAX}", "manifest", "split it")
+    end_s = Fraction(whole(root.get("Duration", "0")), overall)
     renditions: list[Rendition] = []
-    longest_s = 0.0
     for place, stream in enumerate(children(root, "StreamIndex")):
-        timescale = _timescale(stream.get("TimeScale"), overall)
-        timeline = _chunks(stream, live, whole(root.get("Duration", "0")) * timescale // overall)
+        label = stream.get("Name") or stream.get("Type") or str(place)
+        try:
+            timescale = _timescale(stream.get("TimeScale"), overall)
+            timeline = _chunks(stream, live, int(end_s * timescale))
+        except ValueError as error:
+            notices.left_out(f"StreamIndex {label[:40]!r}", error)
+            continue
         if timeline is None:
             continue
-        longest_s = max(longest_s, *(run.duration_ticks / timescale for run in timeline.runs))
         for at, level in enumerate(children(stream, "QualityLevel")):
-            pattern = _pattern(url, stream, level)
-            if pattern is not None:
-                name = f"{stream.get('Name') or stream.get('Type', place)}-{level.get('Index', at)}"
-                template = Template((pattern,), timescale, 0, timeline.runs[0].start_ticks, None, timeline)
-                renditions.append(Rendition(name, None, whole(level.get("Bitrate", "0")), (), (template,)))
+            name = f"{label}-{level.get('Index', at)}"
+            try:
+                pattern = _pattern(url, stream, level)
+                if pattern is not None:
+                    template = Template((pattern,), timescale, 0, timeline.runs[0].start_ticks, None, timeline)
+                    renditions.append(Rendition(name, None, whole(level.get("Bitrate", "0")), (), (template,)))
+            except ValueError as error:
+                notices.left_out(f"QualityLevel {name[:40]!r}", error)
+    longest_s = max((_longest_s(template) for r in renditions for template in r.templates), default=0.0)
     headers = (e.text or "" for e in root.iter() if local(e) == "ProtectionHeader")
     return Presentation(
         url=url,
@@ -71,7 +83,13 @@ def parse_smooth(url: str, root: Element, _utc: float) -> Presentation:
         renditions=tuple(renditions),
         never_share=frozenset(secret_urls(url, (u for text in headers for u in header_urls(text)))),
         ended=not live,
+        notices=notices.sentences(),
     )
+
+
+def _longest_s(template: Template) -> float:
+    runs = template.timeline.runs if template.timeline is not None else ()
+    return max((run.duration_ticks / template.timescale for run in runs), default=0.0)
 
 
 def _timescale(text: str | None, default: int) -> int:

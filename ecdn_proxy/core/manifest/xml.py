@@ -1,7 +1,7 @@
 """Reading XML, for DASH and Smooth Streaming alike: names, references, times, byte ranges, licence URLs.
 
 Map: `local`, `children` (elements) · `resolved` (a reference -> a URL) · `seconds`, `instant` (ISO 8601) · `whole`,
-`byte_range` (numbers) · `secret_urls`, `header_urls` (licences).
+`decimal`, `byte_range` (numbers) · `secret_urls`, `header_urls` (licences).
 """
 
 import base64
@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from fractions import Fraction
 from itertools import islice
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -21,6 +22,7 @@ _DURATION = re.compile(
     r"(?:T(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?",
     re.ASCII,
 )
+_DECIMAL = re.compile(r"[+-]?\d{1,400}(?:\.\d{0,20})?", re.ASCII)
 _UNITS_S: Final = (365 * 86400.0, 30 * 86400.0, 86400.0, 3600.0, 60.0, 1.0)
 _LA_URL = re.compile(r"<LA_URL>([^<]*)</LA_URL>", re.IGNORECASE)
 HEADER_CHARACTERS_MAX: Final = 65_536
@@ -63,16 +65,32 @@ def seconds(text: str | None) -> float | None:
     return -total if found[1] else total
 
 
+def decimal(text: str) -> Fraction:
+    """The number that a text such as 120 or 120.5 is, exactly.
+
+    Raises:
+        ValueError: the text is no such number, or one beyond `WHOLE_MAX`.
+    """
+    if _DECIMAL.fullmatch(text.strip()) is None:
+        raise ValueError(f"not a number: {text[:40]!r}")
+    value = Fraction(text.strip().removesuffix("."))
+    if abs(value) >= WHOLE_MAX:
+        raise ValueError(f"too large a number: {text[:40]!r}")
+    return value
+
+
 def whole(text: str) -> int:
-    """The whole number that a text is.
+    """The whole number that a text is; 4.0 is one, as for players.
 
     Raises:
         ValueError: the text is no whole number, or one beyond `WHOLE_MAX`.
     """
-    value = int(text)
-    if abs(value) >= WHOLE_MAX:
-        raise ValueError(f"too large a number: {text[:40]!r}")
-    return value
+    if text.isdecimal() and text.isascii() and len(text) < 19:  # nearly all; a manifest has thousands of them
+        return int(text)
+    value = decimal(text)
+    if value.denominator != 1:
+        raise ValueError(f"not a whole number: {text[:40]!r}")
+    return value.numerator
 
 
 def instant(text: str | None) -> float | None:

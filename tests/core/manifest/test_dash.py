@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecdn_proxy.core.manifest import parse as manifest
-from ecdn_proxy.core.manifest.model import Presentation, SegmentKind
+from ecdn_proxy.core.manifest.model import Presentation, SegmentKind, Template
 from tests.core import corpus, oracle
 
 
@@ -80,6 +80,51 @@ def test_live_numbers_are_available_only_around_now() -> None:
     assert ahead.match(f"{corpus.BASE}150", corpus.UTC) is not None
     later = {n for n in range(200) if template.match(f"{corpus.BASE}{n}", corpus.UTC + 20)}
     assert later == set(range(30, 47))
+
+
+def asked(template: Template, utc: float = corpus.UTC) -> set[int]:
+    return {n for n in range(200) if template.match(f"{corpus.BASE}{n}", utc)}
+
+
+def test_the_clocks_of_origin_and_utc_timing_count_as_well_as_this_machines() -> None:
+    live = 'type="dynamic" availabilityStartTime="2023-11-14T22:12:20" timeShiftBufferDepth="PT8S"'
+    inner = corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')
+    timing = '<UTCTiming schemeIdUri="urn:mpeg:dash:utc:direct:2014" value="{}"/>'
+
+    def found(off_s: float, origin_s: float | None = None, more: str = "") -> set[int]:
+        """What is listed on a machine whose clock is before the right one; the origin's may be known."""
+        origin_utc = None if origin_s is None else corpus.UTC + origin_s
+        body = corpus.mpd(inner + more, live)
+        made = manifest.parse(corpus.BASE, body, None, corpus.UTC + off_s, origin_utc=origin_utc)
+        return asked(made.renditions[0].templates[0], corpus.UTC + off_s)
+
+    right = set(range(20, 37))
+    assert found(0) == right
+    assert not found(60) & {29, 30}  # what a player at the live edge asks for now
+    assert found(60, origin_s=0) >= right
+    assert found(-60, origin_s=0) >= right
+    assert found(-60, more=timing.format("2023-11-14T22:13:20Z")) >= right
+    assert found(60, more=timing.format("2023-11-14T22:13:20.000+00:00")) >= right
+    assert found(0, more=timing.format("noon") + timing.format("")) == right
+    assert found(0, origin_s=-1e9) == right  # no clock is two days off and speaks TLS
+
+
+def test_offsets_of_base_urls_reach_further_into_the_future() -> None:
+    live = 'type="dynamic" availabilityStartTime="2023-11-14T22:12:20" timeShiftBufferDepth="PT8S"'
+    inner = corpus.video('<SegmentTemplate media="$Number$" duration="2" availabilityTimeOffset="4"/>')
+    base = '<BaseURL availabilityTimeOffset="{}">./</BaseURL>'
+    assert max(asked(parse(inner, live).renditions[0].templates[0])) == 38
+    assert max(asked(parse(base.format(3.5) + inner, live).renditions[0].templates[0])) == 39
+    assert max(asked(parse(base.format("INF") + inner, live).renditions[0].templates[0])) == 199
+    both = parse(base.format(2) + base.format(6) + inner, live)
+    assert max(asked(both.renditions[0].templates[0])) == 41
+
+
+def test_an_end_number_is_the_last() -> None:
+    template = (
+        parse(corpus.video('<SegmentTemplate media="$Number$" duration="2" endNumber="3"/>')).renditions[0].templates[0]
+    )
+    assert asked(template) == {1, 2, 3}
 
 
 def test_an_open_live_timeline_grows_with_the_clock() -> None:
