@@ -279,6 +279,8 @@ def _periods(
         following = starts[at + 1] if at + 1 < len(elements) else total_s
         if length is None and following is not None:
             length = max(0.0, following - start)
+            if length == 0.0 and total_s and at + 1 == len(elements):
+                length = total_s  # it begins after its own end; players take the whole length for this period's
         began = None if began_utc is None else began_utc + start
         yield _Period(element.get("id") or str(at), length, began, depth_s, clocks), element
 

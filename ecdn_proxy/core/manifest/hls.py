@@ -110,6 +110,8 @@ class _Prepared:
         self.variables: dict[str, str] = {}
         self._imported = imported
         self._undefined = False
+        self._is_media = "#EXT-X-TARGETDURATION" in text
+        self._announced = False
         self._characters = 0
         text = text.lstrip().replace("\r\n", "\n").replace("\r", "\n")
         for raw in text.split("\n"):
@@ -125,14 +127,15 @@ class _Prepared:
             except KeyError as error:
                 self.notices.left_out(f"a line with the variable {error}", "it is not defined")
                 if not line.startswith("#"):
-                    self.lines.append(_UNKNOWN)
+                    self._read_url(_UNKNOWN)
                 return
         tag, _, value = line.partition(":")
         if line.startswith(_OWN):
             self._read_own_tag(tag, value)
         elif not line.startswith("#"):
-            self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
+            self._read_url(_PYTHON_ONLY_BREAKS.sub(_percent, line))
         elif tag == "#EXTINF":
+            self._announced = True
             self.lines.append(f"#EXTINF:{self._number(tag, value)},")
         elif tag == "#EXT-X-PART":
             given = attributes(value)
@@ -140,6 +143,7 @@ class _Prepared:
                 covers = f',BYTERANGE="{given["BYTERANGE"]}"' if "BYTERANGE" in given else ""
                 self.lines.append(f'#EXT-X-PART:URI="{_PYTHON_ONLY_BREAKS.sub(_percent, given["URI"])}"{covers}')
         elif tag == "#EXT-X-STREAM-INF":
+            self._announced = True
             bandwidth = _NUMBER.match(attributes(value).get("BANDWIDTH", ""))
             self.lines.append(f"#EXT-X-STREAM-INF:BANDWIDTH={bandwidth[1] if bandwidth else 0}")
         elif tag in {"#EXT-X-I-FRAME-STREAM-INF", "#EXT-X-IMAGE-STREAM-INF"}:
@@ -148,6 +152,13 @@ class _Prepared:
                 self.lines.append(f'#EXT-X-I-FRAME-STREAM-INF:URI="{_PYTHON_ONLY_BREAKS.sub(_percent, found)}"')
         elif line.startswith(_WANTED):
             self.lines.append(_PYTHON_ONLY_BREAKS.sub(_percent, line))
+
+    def _read_url(self, line: str) -> None:
+        """A segment or a playlist. In a media playlist a segment may lack its EXTINF, and Video.js plays it."""
+        if self._is_media and not self._announced:
+            self.lines.append(f"#EXTINF:{self.target_duration_s},")
+        self._announced = False
+        self.lines.append(line)
 
     def _number(self, tag: str, value: str) -> str:
         """The number with which a value begins, as players read it; "0", with a notice, if there is none."""
@@ -351,33 +362,42 @@ def _segments(
                     yield init
         target = _target(url, entry["uri"], notices)
         if target is not None:
-            made = _segment(target, entry, number, ends, notices)
-            if made is not None and entry.get("gap_tag"):
-                passed.add((target, made.byte_range))
-            elif made is not None:
-                yield made
+            for made in _places(target, entry, number, ends, notices):
+                if entry.get("gap_tag"):
+                    passed.add((target, made.byte_range))
+                else:
+                    yield made
         number += 1
 
 
-def _segment(
+def _places(
     target: str, entry: dict[str, Any], number: int, ends: dict[str, int | None], notices: Notices
-) -> Segment | None:
-    """One media segment; None, with a notice, if its byte range cannot be known.
+) -> Iterator[Segment]:
+    """One media segment; none, with a notice, if its byte range cannot be known, and two if players differ.
 
-    `ends` holds by URL where the last range ended, and None after one that could not be known.
+    `ends` holds where the last range of each URL ended (None after one that could not be known) and, as "", where the
+    segment before ended. For a range without offset after a segment of another resource RFC 8216, 4.3.2.2 says
+    nothing. Some players go on where that resource was left, hls.js and others where the segment before ended.
     """
-    text = entry.get("byterange")
+    text, duration_s = entry.get("byterange"), float(entry.get("duration", 0.0))
+    before, ends[""] = ends.get(""), None
     try:
-        if text and "@" not in text and ends.get(target, 0) is None:
+        is_open = text is not None and not text.partition("@")[2]
+        if is_open and ends.get(target, 0) is None:
             raise ValueError(f"{text!r} follows a range that is not known")
         covers = _range(text, ends.get(target))
     except ValueError as error:
         ends[target] = None
         notices.left_out(f"the segment {number}", error)
-        return None
-    if covers is not None and covers.last is not None:
-        ends[target] = covers.last + 1
-    return Segment(target, covers, float(entry.get("duration", 0.0)), number)
+        return
+    yield Segment(target, covers, duration_s, number)
+    if covers is None or covers.last is None:
+        return
+    ends[target] = ends[""] = covers.last + 1
+    if is_open and before is not None and before != covers.first:
+        other = ByteRange(before, before + covers.last - covers.first)
+        ends[""] = other.first + covers.last - covers.first + 1
+        yield Segment(target, other, duration_s, number)
 
 
 def _init(url: str, section: dict[str, Any], number: int, notices: Notices) -> Segment | None:
@@ -423,7 +443,7 @@ def _range(text: str | None, implicit: int | None) -> ByteRange | None:
     if not text:
         return None
     length, at, offset = text.partition("@")
-    first = int(offset) if at else implicit or 0
+    first = int(offset) if at and offset.strip() else implicit or 0
     if first < 0 or int(length) <= 0:
         raise ValueError(f"not a byte range: {text!r}")
     return ByteRange(first, first + int(length) - 1)

@@ -170,6 +170,11 @@ class Timeline:
         place = number - run.number
         return (run, place) if run.count is None or place < run.count else None
 
+    def writes_out(self, ticks: int) -> bool:
+        """Whether the manifest itself says that a segment starts at `ticks`, instead of leaving it to the clock."""
+        hit = self.at_time(ticks)
+        return hit is not None and hit[0].count is not None
+
     def after(self, older: "Timeline", keep_ticks: int) -> "Timeline":
         """This timeline with the runs of `older` before it that end where this one begins or earlier.
 
@@ -336,10 +341,11 @@ class Template:
     def _is_available(self, found: TemplateSegment, utc: float) -> bool:
         """Whether a segment can be available at `utc` (ISO/IEC 23009-1, A.3.2).
 
+        What a timeline writes out is, whatever the clocks and the manifest's start say: players go by the timeline.
         At both ends of the time-shift buffer `SKEW_S` and the length of a segment are added, and what other clocks than
         this machine's say. So a segment counts as available if it is by any known clock.
         """
-        if self.available_from_utc is None:
+        if self.available_from_utc is None or (self.timeline and self.timeline.writes_out(found.start_ticks)):
             return True
         begins_utc = self.available_from_utc + (found.start_ticks - self.start_ticks) / self.timescale
         if utc + self.before_s < begins_utc - self.ahead_s - SKEW_S:
