@@ -235,7 +235,8 @@ def dash_forms() -> list[Form]:
         dash("live numbers", mpd(video(number.format("")), began), [first, *media(f"{BASE}v1/{n:05d}.m4s" for n in range(20, 37))],
              live=True, oracle=""),
         dash("live timeline", mpd(video(timeline.format("", '<S t="500" d="20" r="3"/>')) + "<Location>https://cdn.example.com/s/1/m.mpd</Location>", began),
-             [first, *media(f"{BASE}v1/{t}.m4s" for t in (500, 520, 540, 560))], live=True, oracle="", children=("https://cdn.example.com/s/1/m.mpd",)),
+             [row for at in (BASE, "https://cdn.example.com/s/1/") for row in ((at + "v1/init.mp4", None, None, init), *media(f"{at}v1/{t}.m4s" for t in (500, 520, 540, 560)))],
+             live=True, oracle="", children=("https://cdn.example.com/s/1/m.mpd",)),
         dash("list with ranges", mpd(video('<SegmentList duration="5"><Initialization sourceURL="i.mp4" range="0-99"/><SegmentURL mediaRange="100-299" media="x.mp4"/>'
              '<SegmentURL mediaRange="300-499" media="x.mp4" indexRange="300-310"/></SegmentList>')),
              [(BASE + "i.mp4", 0, 99, init), (BASE + "x.mp4", 100, 299, "media"), (BASE + "x.mp4", 300, 499, "media"), (BASE + "x.mp4", 300, 310, index)]),

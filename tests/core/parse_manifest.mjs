@@ -1,4 +1,4 @@
-// Independent parsers as oracles. Reads JSON lines {mode, url, text, base, ref, now} on stdin, writes one JSON line for each.
+// Independent parsers as oracles. Reads JSON lines {mode, url, text, base, ref, now, variables} on stdin, writes one JSON line for each.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 const require = createRequire(new URL('../npm/package.json', import.meta.url));
@@ -10,8 +10,8 @@ const { URL: StandardUrl } = require('whatwg-url');
 const range = (r) => (r ? [Number(r.offset), Number(r.offset) + Number(r.length) - 1] : null);
 const absolute = (ref, base) => new URL(ref, base).href;
 
-function hls({ url, text }) {
-  const parser = new Parser({ url });
+function hls({ url, text, variables }) {
+  const parser = new Parser({ uri: url, mainDefinitions: variables });
   parser.push(text);
   parser.end();
   const m = parser.manifest;

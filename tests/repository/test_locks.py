@@ -92,10 +92,15 @@ def test_installed_is_what_is_locked() -> None:
     assert wrong == {}, "installed and locked differ: run `make setup`"
 
 
+def test_source_packages_have_versions_and_hashes() -> None:
+    rows = (ROOT / "tests/sdists.lock").read_text().splitlines()
+    assert [row for row in rows if not re.fullmatch(r"[a-z0-9-]+==[0-9.]+ --hash=sha256:[0-9a-f]{64}", row)] == []
+
+
 def test_npm_lock_is_in_step() -> None:
     wanted = json.loads((ROOT / "tests/npm/package.json").read_text())
     locked = json.loads((ROOT / "tests/npm/package-lock.json").read_text())["packages"]
     assert locked[""]["devDependencies"] == wanted["devDependencies"]
     for name, version in wanted["devDependencies"].items():
-        assert locked[f"node_modules/{name}"]["version"] == version
+        assert locked[f"node_modules/{name}"]["version"] == version.rpartition("@")[2]  # npm:NAME@VERSION is an alias
     assert [name for name, row in locked.items() if name and not row.get("integrity", "").startswith("sha512-")] == []

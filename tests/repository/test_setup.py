@@ -99,7 +99,14 @@ def clone(tmp_path: Path) -> Path:
     made = tmp_path / "clone"
     (made / "tests/npm").mkdir(parents=True)
     (made / ".ci").mkdir()
-    for name in (".ci/setup", ".ci/steps", "requirements.lock", "pyproject.toml", "tests/npm/package-lock.json"):
+    for name in (
+        ".ci/setup",
+        ".ci/steps",
+        "requirements.lock",
+        "pyproject.toml",
+        "tests/npm/package-lock.json",
+        "tests/sdists.lock",
+    ):
         shutil.copy(ROOT / name, made / name)
     for name, text in (("python", PYTHON), ("npm", NPM), ("node", "#!/bin/sh\n")):
         (tmp_path / "bin").mkdir(exist_ok=True)
@@ -130,17 +137,26 @@ def steps(clone: Path) -> list[str]:
         "setup: packages from requirements.lock, a minute or two the first time … 0 s",
         "setup: this project itself, editable … 0 s",
         "setup: players and parsers for the tests … 0 s",
+        "setup: manifests that PyPI's source packages hold … 0 s",
     ]
 
 
 def test_a_line_for_each_step_and_nothing_of_what_they_say(clone: Path) -> None:
     assert prepare(clone) == (0, steps(clone))
     asked = (clone / "pip.log").read_text().splitlines()
-    assert [line.partition(" install ")[2] for line in asked] == [
+    assert [line.partition(" install ")[2] for line in asked if " install " in line] == [
         "--require-hashes --requirement requirements.lock",
         "--no-deps --no-build-isolation --editable .",
     ]
     assert list(clone.parent.glob("tmp.*")) == []
+
+
+def test_source_packages_are_fetched_with_hashes_and_never_installed(clone: Path) -> None:
+    prepare(clone)
+    (asked,) = [line for line in (clone / "pip.log").read_text().splitlines() if " download " in line]
+    named = asked.partition("--no-binary ")[2].split()[0].split(",")
+    assert named == [line.partition("==")[0] for line in (ROOT / "tests/sdists.lock").read_text().splitlines()]
+    assert asked.endswith("--require-hashes --dest .venv/sdists --requirement tests/sdists.lock")
 
 
 def test_a_second_time_there_is_nothing_to_do_and_nothing_said(clone: Path) -> None:
@@ -172,7 +188,7 @@ def test_without_the_players_the_rest_is_ready(clone: Path) -> None:
     code, said = prepare(clone, NPM_FAILS="1")
     assert code == 0
     assert said[3].startswith("setup: players and parsers for the tests … failed after 0 s with code 1")
-    assert said[4:] == [
+    assert said[4:-1] == [
         f"npm notice in {clone}/tests/npm",
         "npm cannot reach its registry",
         "setup: npm could not install them: tests with real players and parsers will be skipped.",

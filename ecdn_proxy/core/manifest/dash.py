@@ -75,13 +75,14 @@ class _Scope:
 
     `infos` holds the SegmentTemplate, SegmentList and SegmentBase elements by name, the nearest first. `ahead_s` is the
     sum of the BaseURLs' availabilityTimeOffset of all levels (ISO/IEC 23009-1, 5.3.9.5.3); of several at one level the
-    largest counts.
+    largest counts. `has_base` is whether there is a BaseURL at any level.
     """
 
     bases: tuple[str, ...]
     notices: Notices
     infos: dict[str, tuple[Element, ...]] = field(default_factory=dict)
     ahead_s: float = 0.0
+    has_base: bool = False
 
     def inside(self, element: Element) -> "_Scope":
         """The scope of a child element: its BaseURLs joined to these, and its segment information before this one."""
@@ -94,7 +95,9 @@ class _Scope:
         infos = dict(self.infos)
         for child in children(element, "SegmentTemplate", "SegmentList", "SegmentBase"):
             infos[local(child)] = (child, *infos.get(local(child), ()))
-        return replace(self, bases=bases, infos=infos, ahead_s=self.ahead_s + ahead_s)
+        return replace(
+            self, bases=bases, infos=infos, ahead_s=self.ahead_s + ahead_s, has_base=self.has_base or bool(own)
+        )
 
     def resolved(self, base: str, reference: str) -> str | None:
         """The URL to which a reference leads; None, with a notice, if no browser would fetch it."""
@@ -174,30 +177,21 @@ def parse_dash(url: str, root: Element, utc: float, origin_utc: float | None = N
     notices = Notices()
     live = root.get("type", "static") == "dynamic"
     total_s = _read(notices, "mediaPresentationDuration", seconds, root.get("mediaPresentationDuration"))
-    scope = _Scope((url,), notices).inside(root)
-    renditions: list[Rendition] = []
+    renditions: dict[Rendition, None] = {}
     levels = sum(local(element) in _LEVELS for element in root.iter())
     if levels > LEVELS_MAX:
         raise ManifestError(f"{levels} periods, sets and representations; the limit is {LEVELS_MAX}", "MPD", "split it")
-    listed = 0
     clocks = _clocks(root, utc, origin_utc) if live else _Clocks(0.0, 0.0)
-    for period, element in _periods(root, live, total_s, clocks, notices):
-        inner = scope.inside(element)
-        for group, adaptation in enumerate(children(element, "AdaptationSet")):
-            level = inner.inside(adaptation)
-            for at, representation in enumerate(children(adaptation, "Representation")):
-                name = representation.get("id") or f"{group}-{at}"
-                try:
-                    made = _representation(level.inside(representation), adaptation, representation, period, name)
-                except (ArithmeticError, ValueError) as error:
-                    notices.left_out(f"Representation {name[:40]!r} of Period {period.id[:40]!r}", error)
-                    continue
-                listed += len(made.segments)
-                if listed > LISTED_MAX:
-                    raise ManifestError(f"more than {LISTED_MAX} resources", "SegmentList", "use SegmentTemplate")
-                renditions.append(made)
+    periods = list(_periods(root, live, total_s, clocks, notices))
+    listed = 0
+    for start in _starts(url, root, notices):
+        for made in _representations(start, periods):
+            listed += len(made.segments)
+            if listed > LISTED_MAX:
+                raise ManifestError(f"more than {LISTED_MAX} resources", "SegmentList", "use SegmentTemplate")
+            renditions.setdefault(made)
     places = children(root, "Location", "PatchLocation")
-    more = [target for e in places if (target := scope.resolved(url, (e.text or "").strip()))]
+    more = [target for e in places if (target := _Scope((url,), notices).resolved(url, (e.text or "").strip()))]
     target_s = max(
         (t.duration_ticks / t.timescale for r in renditions for t in r.templates if t.duration_ticks), default=0.0
     )
@@ -213,6 +207,33 @@ def parse_dash(url: str, root: Element, utc: float, origin_utc: float | None = N
         ended=not live,
         notices=notices.sentences(),
     )
+
+
+def _starts(url: str, root: Element, notices: Notices) -> Iterator[_Scope]:
+    """What holds for the whole MPD: by its own URL, and by its Location, if references lead elsewhere from there.
+
+    The standard leaves open from where they lead. dash.js and mpd-parser go by the URL, shaka-player by Location.
+    """
+    own = _Scope((url,), notices)
+    yield own.inside(root)
+    for element in islice(children(root, "Location"), 1):
+        target = own.resolved(url, (element.text or "").strip())
+        if target is not None and target.rpartition("/")[0] != url.rpartition("/")[0]:
+            yield replace(own, bases=(target,)).inside(root)
+
+
+def _representations(start: _Scope, periods: list[tuple[_Period, Element]]) -> Iterator[Rendition]:
+    """All representations; one with a value that cannot be read is left out, with a notice."""
+    for period, element in periods:
+        inner = start.inside(element)
+        for group, adaptation in enumerate(children(element, "AdaptationSet")):
+            level = inner.inside(adaptation)
+            for at, representation in enumerate(children(adaptation, "Representation")):
+                name = representation.get("id") or f"{group}-{at}"
+                try:
+                    yield _representation(level.inside(representation), adaptation, representation, period, name)
+                except (ArithmeticError, ValueError) as error:
+                    start.notices.left_out(f"Representation {name[:40]!r} of Period {period.id[:40]!r}", error)
 
 
 def _read(notices: Notices, what: str, reader: Callable[[str | None], float | None], text: str | None) -> float | None:
@@ -279,8 +300,8 @@ def _periods(
         following = starts[at + 1] if at + 1 < len(elements) else total_s
         if length is None and following is not None:
             length = max(0.0, following - start)
-            if length == 0.0 and total_s and at + 1 == len(elements):
-                length = total_s  # it begins after its own end; players take the whole length for this period's
+            if length == 0.0 and total_s:
+                length = total_s  # it begins at its own end; players take the whole length for this period's
         began = None if began_utc is None else began_utc + start
         yield _Period(element.get("id") or str(at), length, began, depth_s, clocks), element
 
@@ -294,6 +315,8 @@ def _representation(scope: _Scope, adaptation: Element, element: Element, period
     templates: tuple[Template, ...] = ()
     if "SegmentTemplate" in scope.infos:
         segments, templates = _template(scope, period, name, bits)
+        if scope.has_base and not scope.attribute("SegmentTemplate", "media"):
+            segments += tuple(_base(scope, adaptation, element))
     elif "SegmentList" in scope.infos:
         segments = tuple(_list(scope))
     else:
@@ -500,6 +523,8 @@ def _base(scope: _Scope, adaptation: Element, element: Element) -> Iterator[Segm
     Only the sidx inside the resource tells its parts, so any range of it counts. Captions are fetched as a whole.
     """
     yield from _named(scope, "SegmentBase", 1)
+    if not scope.has_base and "SegmentBase" not in scope.infos:
+        return  # it would be the MPD itself
     mime = element.get("mimeType") or adaptation.get("mimeType") or adaptation.get("contentType") or ""
     whole = "SegmentBase" not in scope.infos and mime.startswith(("text", "application/ttml", "image"))
     yield from _listed(scope, "", None if whole else ANY_RANGE, 0.0, 1, SegmentKind.MEDIA)

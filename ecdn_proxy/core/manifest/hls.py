@@ -87,7 +87,8 @@ def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> 
     """
     prepared = _Prepared(url, text, dict(imported))
     data: dict[str, Any] = m3u8.parse("\n".join(prepared.lines))
-    return _master(url, data, prepared) if data["is_variant"] or data["media"] else _media(url, data, prepared)
+    is_master = data["is_variant"] or (data["media"] and not data["segments"])
+    return _master(url, data, prepared) if is_master else _media(url, data, prepared)
 
 
 class _Prepared:

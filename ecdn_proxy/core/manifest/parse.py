@@ -55,6 +55,11 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?(MPD|Patch|SmoothStreamingMedia)[\s>/]")
+_ROOT_TAG = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(?:MPD|Patch|SmoothStreamingMedia)(?=[\s>/])")
+_PREFIX = re.compile(rb"(?:</?|\s)(?!xmlns:|xml:)([A-Za-z_][\w.-]*):(?=[A-Za-z_])")
+_DECLARED = re.compile(rb"\sxmlns:([A-Za-z_][\w.-]*)\s*=")
+_UNBOUND_PREFIX: Final = 27
+"""Expat's XML_ERROR_UNBOUND_PREFIX."""
 _PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
 
 
@@ -222,6 +227,25 @@ def xml_root(body: bytes) -> Element:
         raise ManifestError(
             f"refused: {error}", "XML prologue", "a manifest needs no DTD or entities; remove them"
         ) from error
-    except (ParseError, LookupError, ValueError) as error:
+    except ParseError as error:
+        declared = _with_prefixes(body) if error.code == _UNBOUND_PREFIX else body
+        if declared is not body:
+            return xml_root(declared)
+        raise ManifestError(f"not well-formed XML: {error}", "XML", "check it with an XML validator") from error
+    except (LookupError, ValueError) as error:
         raise ManifestError(f"not well-formed XML: {error}", "XML", "check it with an XML validator") from error
     return root
+
+
+def _with_prefixes(body: bytes) -> bytes:
+    """The body with its undeclared namespace prefixes declared in its root, as players that read XML by hand take it.
+
+    The same body if there is none.
+    """
+    declared = set(_DECLARED.findall(body))
+    missing = sorted({prefix for prefix in _PREFIX.findall(body) if prefix not in declared})
+    root = _ROOT_TAG.search(body)
+    if not missing or root is None:
+        return body
+    more = b"".join(b' xmlns:%b="urn:undeclared"' % prefix for prefix in missing)
+    return body[: root.end()] + more + body[root.end() :]

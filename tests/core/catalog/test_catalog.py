@@ -382,7 +382,7 @@ def test_a_live_timeline_keeps_what_just_left() -> None:
     assert catalog.look_up(BASE + "42.m4s", None, utc=UTC + 100) is not None
     assert catalog.look_up(BASE + "42.m4s", None, utc=UTC + 122) is None
     catalog.forget(utc=UTC + 122)
-    assert known(catalog)[0].weight() == 2
+    assert known(catalog)[0].weight() == 4  # by the URL of the MPD and by its Location
     catalog.check()
 
 

@@ -13,6 +13,7 @@ from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http import urls
 from ecdn_proxy.core.manifest import parse as manifest
 from ecdn_proxy.core.manifest.model import Format, ManifestError, Presentation
+from ecdn_proxy.core.values import ByteRange
 from tests.core import corpus, oracle
 from tests.core.effort import calls
 
@@ -108,6 +109,8 @@ REFUSED: list[tuple[str, bytes]] = [
     ("attributes", corpus.mpd("<Period " + " ".join(f'a{i}=""' for i in range(400_001)) + "/>")),
     ("entity bomb", b'<?xml version="1.0"?><!-- x --><MPD>' + b"</MPD>" + BOMB),
     ("not well-formed", b"<MPD><a></MPD>"),
+    ("not well-formed, prefixes", b"<MPD><a:b></MPD>"),
+    ("a plain list of radio stations", b"#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"a\"\nhttp://radio.example/{$a}\n"),
     ("unknown encoding", b'<?xml version="1.0" encoding="no-such"?><MPD/>'),
     ("page", b"<html></html>"),
     ("bad range", b"#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:-5@3\na.ts\n"),
@@ -194,6 +197,13 @@ PARTLY: list[tuple[str, bytes, list[str], tuple[str, ...]]] = [
     ("no bandwidth", sets(GOOD, '<SegmentTemplate media="$Bandwidth$-$Number$" duration="1"/>'), SAID, ("$Bandwidth$",)),
     ("ranges", sets('<SegmentList><SegmentURL media="a" mediaRange="9-1"/><SegmentURL media="b"/></SegmentList>'), ["b"], ("SegmentURL 1",)),
     ("base", sets("<BaseURL>http://[</BaseURL>" + GOOD), SAID, ("http://[",)),
+    ("a set of nothing", sets("", GOOD), SAID, ()),
+    ("a base and no media", sets("<BaseURL>v</BaseURL><SegmentTemplate/>"), ["v"], ()),
+    ("start after the end", corpus.mpd('<Period start="PT9S">' + corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')[8:],
+                                       'mediaPresentationDuration="PT4S"'), ["1", "2"], ()),
+    ("undeclared prefix", sets('<cenc:pssh v:a="1">AAAA</cenc:pssh>' + GOOD), SAID, ()),
+    ("open offset", b"#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:9@\na.ts\n", ["a.ts"], ()),
+    ("no EXTINF", b"#EXTM3U\n#EXT-X-TARGETDURATION:4\na.ts\n#EXTINF:4,\nb.ts\nc.ts\n", ["a.ts", "b.ts", "c.ts"], ()),
     ("S in the past", timed("<S t='2' d='1'/><S t='1' d='1'/>"), ["2"], ("S 1",)),
     ("S without a length", timed("<S t='0' d='1' r='1'/><S r='3'/>"), ["0", "1"], ("S 1",)),
     ("ahead", numbered("duration='9' availabilityTimeOffset='nan'"), ["1", "2"], ("availabilityTimeOffset",)),
@@ -222,6 +232,23 @@ def test_many_bad_values_are_a_few_sentences() -> None:
     assert len(notices) == 21
     assert notices[-1] == "and 980 more"
     assert max(map(len, notices)) < 300
+
+
+def test_a_range_that_players_read_differently_is_listed_both_ways() -> None:
+    body = (
+        b"#EXTM3U\n#EXTINF:4,\n#EXT-X-BYTERANGE:100@1000\none\n#EXTINF:4,\n#EXT-X-BYTERANGE:90@0\ntwo\n"
+        b"#EXTINF:4,\n#EXT-X-BYTERANGE:80\none\n#EXTINF:4,\n#EXT-X-BYTERANGE:10\none\n"
+    )
+    found = manifest.parse(corpus.BASE, body, None, corpus.UTC)
+    rows = [(s.url.rpartition("/")[2], s.byte_range, s.number) for r in found.renditions for s in r.segments]
+    assert rows == [
+        ("one", ByteRange(1000, 1099), 0),
+        ("two", ByteRange(0, 89), 1),
+        ("one", ByteRange(1100, 1179), 2),  # where this resource was left
+        ("one", ByteRange(90, 169), 2),  # where the segment before ended, as hls.js reads it
+        ("one", ByteRange(1180, 1189), 3),
+        ("one", ByteRange(170, 179), 3),
+    ]
 
 
 def test_segments_after_an_unknown_one_keep_their_numbers() -> None:
