@@ -14,6 +14,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
@@ -22,6 +23,7 @@ from ecdn_proxy.core.catalog.catalog import Catalog
 from ecdn_proxy.core.catalog.entitlement import Entitlements
 from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Profiles
+from ecdn_proxy.core.http.answers import parse_date
 from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS, directives
 from ecdn_proxy.core.http.freshness import asked_age_s
 from ecdn_proxy.core.http.urls import BadUrl
@@ -32,10 +34,12 @@ from ecdn_proxy.wire.sharing_rules import SharingRule
 
 PARSED_AT_ONCE_BYTES = 64 * 1024
 """A live playlist has 2 to 20 KiB and takes about a millisecond to parse; larger ones are parsed in a thread."""
+NOTICES_SHOWN_MAX = 3
+"""The most sentences about one manifest in the text of a condition; whoever mends the first few mends the kind."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 """Methods that change nothing (RFC 9110 section 9.2.1), and CONNECT, which has no resource."""
-_MANIFEST_TYPES = ("mpegurl", "dash+xml", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
-_MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", "/manifest")
+_MANIFEST_TYPES = ("mpegurl", "dash+xml", "dash.mpd", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
+_MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", ".mpp", "/manifest")
 _SCRIPTS_DESTINATIONS = frozenset({"", "empty", "video", "audio"})
 """Sec-Fetch-Dest of what a script or a media element asks for; pictures, scripts and pages have other ones."""
 _ALL_OF_IT = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
@@ -141,22 +145,31 @@ class Classifier:
     ) -> tuple[str, ...]:
         """Learn a whole answer that may be a manifest; return the streams under which its viewers can be met.
 
+        The body may be a patch of an MPD that was learnt before.
+
         Raises:
-            ManifestError: it is a manifest, but cannot be used.
+            ManifestError: it is a manifest, but cannot be used, or a patch of an MPD that is not known here.
         """
         content_type = dict(headers).get("content-type")
         is_manifest = sniff(content_type, body) is not None
         self._bodies.came(request.url, headers, is_manifest=is_manifest)
         if not is_manifest:
             return ()
-        variables = self.catalog.variables_for(request.url)
-        if len(body) <= PARSED_AT_ONCE_BYTES:
-            presentation = parse(request.url, body, content_type, utc, variables=variables)
-        else:
-            presentation = await asyncio.to_thread(parse, request.url, body, content_type, utc, variables=variables)
+        read = partial(
+            parse,
+            request.url,
+            body,
+            content_type,
+            utc,
+            variables=self.catalog.variables_for(request.url),
+            origin_utc=origin_clock(headers),
+            bases=(bases := self.catalog.patch_bases_for(request.url)),
+        )
+        longest = max(len(body), *(len(base.text) for base in bases)) if bases else len(body)
+        presentation = read() if longest <= PARSED_AT_ONCE_BYTES else await asyncio.to_thread(read)
         self.catalog.manifest_arrived(presentation, utc=utc)
         self._manifest_granted(request, self.catalog.proof_of(request.url), utc)
-        return self.catalog.streams_of(request.url)
+        return self.catalog.streams_of(presentation.url)
 
     def origin_answered(self, request: ViewerRequest, status: int, utc: float) -> None:
         """Note what the origin's own answer says of this viewer's right to a segment."""
@@ -252,6 +265,19 @@ def asked_range(value: str | None) -> tuple[int, int | None] | Literal["several"
     if max(len(first), len(last)) > 18:
         return None  # beyond any resource, and beyond what Python reads as a number in good time
     return int(first), int(last) if last else None
+
+
+def origin_clock(headers: Headers) -> float | None:
+    """Now by the origin's clock, seconds since 1970, as its answer says (Date, and Age where a cache gave it)."""
+    fields = dict(headers)
+    date, age = parse_date(fields.get("date", "")), fields.get("age", "0").strip()
+    return None if date is None else date + (int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0)
+
+
+def partly_used_manifest(request: ViewerRequest, notices: tuple[str, ...]) -> str:
+    """A sentence for the status page about what was left out, without the URL's query, which may hold tokens."""
+    more = f"; and {len(notices) - NOTICES_SHOWN_MAX} more" if len(notices) > NOTICES_SHOWN_MAX else ""
+    return f"{request.url.partition('?')[0][:120]}: left out: {'; '.join(notices[:NOTICES_SHOWN_MAX])}{more}"
 
 
 def refused_manifest(request: ViewerRequest, error: ManifestError) -> str:

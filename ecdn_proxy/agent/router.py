@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from ecdn_proxy.agent.api import FromMemory, PassToOrigin, Route, Shared, ViewerRequest, ViewerResponse
-from ecdn_proxy.agent.classifier import Classifier, SegmentMatch, refused_manifest
+from ecdn_proxy.agent.classifier import Classifier, SegmentMatch, partly_used_manifest, refused_manifest
 from ecdn_proxy.agent.condition_log import ConditionSink
 from ecdn_proxy.agent.node_runner import NodeRunner
 from ecdn_proxy.core import events, values
@@ -128,6 +128,8 @@ class Router:
         except Exception as error:  # the viewer has its manifest; only sharing suffers
             log.error("a manifest could not be read", exc_info=error)
             return
+        if streams and (notices := self._classifier.catalog.notices_for(request.url)):
+            self._conditions.raise_condition("manifest-partly-used", partly_used_manifest(request, notices))
         if streams:
             self._tasks.start(self._origin.prepare(request.url), "prepare")
         for stream in streams:

@@ -7,7 +7,15 @@ import pytest
 
 from ecdn_proxy.agent import classifier
 from ecdn_proxy.agent.api import PassToOrigin, ViewerRequest
-from ecdn_proxy.agent.classifier import PARSED_AT_ONCE_BYTES, Classifier, SegmentMatch, asked_range, refused_manifest
+from ecdn_proxy.agent.classifier import (
+    PARSED_AT_ONCE_BYTES,
+    Classifier,
+    SegmentMatch,
+    asked_range,
+    origin_clock,
+    partly_used_manifest,
+    refused_manifest,
+)
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS
 from ecdn_proxy.core.http.rule_finder import RuleFinder
@@ -22,6 +30,8 @@ pytestmark = pytest.mark.asyncio
 BASE = "https://cdn.test/town-hall/"
 KIND = "application/vnd.apple.mpegurl"
 HLS: Headers = (("content-type", KIND),)
+DASH: Headers = (("content-type", "application/dash+xml"),)
+DASH_PATCH: Headers = (("content-type", "application/dash-patch+xml"),)
 ANN: Headers = (("cookie", "session=ann"),)
 EVE: Headers = (("cookie", "session=eve"),)
 UTC = 1_800_000_000.0
@@ -465,6 +475,95 @@ async def test_what_is_old_is_forgotten_and_takes_no_room() -> None:
     one.forget_old(UTC + 86_400.0)
     assert "no manifest" in why(one.classify(get("2.ts"), UTC))
     assert (len(one.catalog._streams), len(one._entitlements)) == (0, 0)
+
+
+LINE = "/MPD/Period/AdaptationSet/SegmentTemplate/SegmentTimeline"
+
+
+def live_mpd(published: str, entries: str) -> bytes:
+    return (
+        f'<MPD id="e" type="dynamic" availabilityStartTime="2020-01-01T00:00:00Z" publishTime="{published}">'
+        '<PatchLocation ttl="60">m.mpp</PatchLocation><Period id="p"><AdaptationSet>'
+        '<SegmentTemplate media="$Time$.m4s">'
+        f"<SegmentTimeline>{entries}</SegmentTimeline></SegmentTemplate>"
+        '<Representation id="v"/></AdaptationSet></Period></MPD>'
+    ).encode()
+
+
+def mpd_patch(before: str, after: str, entries: str) -> bytes:
+    return (
+        f'<Patch mpdId="e" originalPublishTime="{before}" publishTime="{after}">'
+        f'<replace sel="/MPD/@publishTime">{after}</replace><add sel="{LINE}">{entries}</add></Patch>'
+    ).encode()
+
+
+async def test_an_event_that_is_followed_by_mpd_patches_goes_on_being_shared() -> None:
+    one = sorter()
+    at = [f"2023-11-14T22:13:{second:02d}Z" for second in (0, 4, 8)]
+    patches = (("content-type", "application/dash-patch+xml"),)
+    assert one.may_be_manifest(get("m.mpp"), 200, patches)
+    assert one.may_be_manifest(get("m.mpp"), 200, (("content-type", "binary/octet-stream"),))
+    whole = await one.manifest_arrived(get("m.mpd"), DASH, live_mpd(at[0], '<S t="0" d="4"/>'), UTC)
+    for place, (time, count) in enumerate((("4", 2), ("8", 3))):
+        body = mpd_patch(at[place], at[place + 1], f'<S t="{time}" d="4"/>')
+        assert await one.manifest_arrived(get("m.mpp"), DASH_PATCH, body, UTC + 4 * place) == whole
+        found = [isinstance(one.classify(get(f"{name}.m4s"), UTC + 4), SegmentMatch) for name in (0, 4, 8)]
+        assert found == [at_place < count for at_place in range(3)]
+    assert not isinstance(one.classify(get("m.mpp"), UTC), SegmentMatch)
+
+
+async def test_a_patch_of_an_mpd_that_is_not_known_harms_nothing() -> None:
+    late = sorter()
+    body = mpd_patch("2023-11-14T22:13:00Z", "2023-11-14T22:13:04Z", '<S t="4" d="4"/>')
+    with pytest.raises(ManifestError, match="not fetched through this agent"):
+        await late.manifest_arrived(get("m.mpp"), DASH_PATCH, body, UTC)
+    assert "no manifest" in why(late.classify(get("4.m4s"), UTC))
+    await late.manifest_arrived(get("m.mpd"), DASH, live_mpd("2023-11-14T22:13:04Z", '<S t="4" d="4"/>'), UTC)
+    assert isinstance(late.classify(get("4.m4s"), UTC), SegmentMatch)
+
+
+async def test_a_long_mpd_is_patched_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sorter()
+    entries = "".join(f'<S t="{4 * number}" d="4"/>' for number in range(6_000))
+    await one.manifest_arrived(get("m.mpd"), DASH, live_mpd("2023-11-14T22:13:00Z", entries), UTC)
+    beside_the_loop: list[bool] = []
+
+    def noted(*told: Any, **more: Any) -> Presentation:
+        beside_the_loop.append(threading.current_thread() is not threading.main_thread())
+        return parse(*told, **more)
+
+    monkeypatch.setattr(classifier, "parse", noted)
+    body = mpd_patch("2023-11-14T22:13:00Z", "2023-11-14T22:13:04Z", '<S t="24000" d="4"/>')
+    await one.manifest_arrived(get("m.mpp"), DASH_PATCH, body, UTC)
+    assert isinstance(one.classify(get("24000.m4s"), UTC), SegmentMatch)
+    assert beside_the_loop == [True]
+
+
+async def test_the_origins_clock_is_its_date_and_how_long_a_cache_has_kept_it() -> None:
+    date = ("date", "Tue, 14 Nov 2023 22:13:20 GMT")
+    assert origin_clock((date,)) == 1_700_000_000
+    assert origin_clock((date, ("age", "40"))) == 1_700_000_040
+    assert origin_clock((date, ("age", "-1, 2"))) == 1_700_000_000
+    assert origin_clock((("date", "noon"),)) is None
+    assert origin_clock(()) is None
+
+
+async def test_a_machine_whose_clock_is_wrong_shares_what_the_origins_clock_allows() -> None:
+    body = (
+        b'<MPD type="dynamic" availabilityStartTime="2023-11-14T22:12:20Z" timeShiftBufferDepth="PT8S"><Period id="p">'
+        b'<AdaptationSet><SegmentTemplate media="$Number$.m4s" duration="2"/><Representation id="v"/></AdaptationSet>'
+        b"</Period></MPD>"
+    )
+    for off_s in (-60.0, 60.0):
+        one = sorter()
+        dated = (*DASH, ("date", "Tue, 14 Nov 2023 22:13:20 GMT"))
+        await one.manifest_arrived(get("m.mpd"), dated, body, 1_700_000_000 + off_s)
+        assert isinstance(one.classify(get("30.m4s"), 1_700_000_000 + off_s), SegmentMatch)
+
+
+async def test_what_was_left_out_is_said_in_a_few_sentences_without_a_token() -> None:
+    said = partly_used_manifest(get("live.m3u8?token=secret"), ("one", "two", "three", "four", "five"))
+    assert said == f"{BASE}live.m3u8: left out: one; two; three; and 2 more"
 
 
 async def test_a_refusal_shows_no_token() -> None:

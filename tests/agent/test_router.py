@@ -67,3 +67,13 @@ async def test_a_manifest_that_cannot_be_used_is_shown_without_its_tokens(tmp_pa
         assert "live.m3u8" in shown.text
         assert "secret" not in shown.text
         await agent.system.router.manifest_arrived(agent.get("page"), (("content-type", "text/plain"),), b"hello")
+
+
+async def test_what_was_left_out_of_a_manifest_is_shown_and_the_rest_is_shared(tmp_path: Path) -> None:
+    async with started(tmp_path) as agent:
+        broken = LIVE.replace("#EXT-X-VERSION:3", "#EXT-X-MEDIA-SEQUENCE:\n#EXT-X-VERSION:3")
+        await agent.system.router.manifest_arrived(agent.get("live.m3u8?token=secret"), HLS, broken.encode())
+        (shown,) = [it for it in agent.system.status().conditions if it.code == "manifest-partly-used"]
+        assert "live.m3u8: left out: the number of EXT-X-MEDIA-SEQUENCE" in shown.text
+        assert "secret" not in shown.text
+        assert isinstance(agent.system.router.route(agent.get("1.ts")), Shared)

@@ -27,7 +27,8 @@ from ecdn_proxy.core.catalog.programmes import folded, place_of
 from ecdn_proxy.core.catalog.providers import Canonical, Profiles
 from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.http import urls
-from ecdn_proxy.core.manifest.model import Format, Presentation, Segment, Template, fill, matcher
+from ecdn_proxy.core.manifest.model import Format, PatchBase, Presentation, Segment, Template, fill, matcher
+from ecdn_proxy.core.manifest.patch import PatchBases
 from ecdn_proxy.core.values import ANY_RANGE, ByteRange
 
 STREAMS_MAX: Final = 64
@@ -69,6 +70,7 @@ class Catalog:
             salt=salt, max_streams=max_streams, max_entries=max_entries, forget_after_s=forget_after_s
         )
         self._index = self._streams.index
+        self._patch_bases = PatchBases()
 
     def manifest_arrived(self, presentation: Presentation, *, utc: float) -> str:
         """Take in a manifest that came from its origin with 2xx.
@@ -97,6 +99,9 @@ class Catalog:
         self._streams.add_never_shared(stream, (_named(self._profiles.canonical(url)) for url in secret))
         if not presentation.is_master:
             self._list(stream, own, presentation, utc)
+        stream.notices = presentation.notices
+        if presentation.patch_base is not None:
+            self._patch_bases.keep(stream.id, presentation.patch_base)
         self._streams.trim_to_limits(stream)
         return stream.id
 
@@ -138,6 +143,16 @@ class Catalog:
         """The HLS variables that the master of this media playlist has defined, as names and values."""
         stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))
         return stream.variables if stream is not None else ()
+
+    def notices_for(self, url: str) -> tuple[str, ...]:
+        """Sentences about what was left out of the last manifest of this manifest's stream, because it is wrong."""
+        stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))
+        return stream.notices if stream is not None else ()
+
+    def patch_bases_for(self, url: str) -> tuple[PatchBase, ...]:
+        """The MPDs that a patch from this URL can change, the newest first."""
+        stream = self._streams.of_manifest(_named(self._profiles.canonical(url)))
+        return self._patch_bases.of(stream.id) if stream is not None else ()
 
     def listed_tokens(self, url: str) -> tuple[tuple[str, ...], ...]:
         """The tokens in the URLs that the last manifest from this URL listed, each set of them once."""

@@ -35,6 +35,7 @@ class CatalogStream:
         never: names of its decryption keys, licences and session data.
         variables: HLS variables that its master defines.
         best_kbps: kilobits a second of its best picture; 0 if players have none to choose among.
+        notices: sentences about what was left out of the last of its manifests.
     """
 
     id: str
@@ -49,6 +50,7 @@ class CatalogStream:
     never: dict[str, None] = field(default_factory=dict)
     variables: tuple[tuple[str, str], ...] = ()
     best_kbps: int = 0
+    notices: tuple[str, ...] = ()
 
     def weight(self) -> int:
         """How much the stream counts against the catalog's limit of entries."""

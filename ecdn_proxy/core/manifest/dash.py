@@ -104,7 +104,7 @@ class _Scope:
         try:
             return resolved(base, reference)
         except BadUrl as error:
-            self.notices.left_out(f"URL {reference[:80]!r}", error)
+            self.notices.left_out("a URL", error)
             return None
 
     def attribute(self, kind: str, name: str) -> str | None:

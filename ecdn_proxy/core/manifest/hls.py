@@ -337,7 +337,7 @@ def _target(url: str, reference: str, notices: Notices) -> str | None:
         target = urls.resolve(url, reference)
         return urls.normal(target) if urls.is_http(target) else None
     except urls.BadUrl as error:
-        notices.left_out(f"URL {reference[:80]!r}", error)
+        notices.left_out("a URL", error)
         return None
 
 

@@ -59,7 +59,10 @@ counted."""
 
 
 class Notices:
-    """What of one manifest was left out because it is wrong, while the rest is used. Each notice is one sentence."""
+    """What of one manifest was left out because it is wrong, while the rest is used. Each notice is one sentence.
+
+    People read them on the status page, so no path and no query of a URL stands in them: these may hold tokens.
+    """
 
     def __init__(self) -> None:
         self._said: dict[str, None] = {}

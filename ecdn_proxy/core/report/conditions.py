@@ -104,6 +104,12 @@ REGISTER: dict[str, RegisteredCondition] = {
         "The text says which rule, where it stands and what to write. All other rules are in force. Until it is "
         "corrected, what it was to permit goes by the origin's own word.",
     ),
+    "manifest-partly-used": RegisteredCondition(
+        "Parts of a manifest could not be used",
+        "They come straight from the origin, the rest of the stream is shared. The text says which parts, and why; "
+        "whoever runs the packager can mend them.",
+        clears_after_s=600.0,
+    ),
     "restarted-within": RegisteredCondition(
         "A fault of ours was mended by starting anew",
         "Viewers were sent to the origin meanwhile. Please report it with the diagnostics.",

@@ -684,3 +684,21 @@ def test_laws(steps: list[tuple[int, int, int, bool, int]]) -> None:
     catalog.forget(utc=utc + 10_000)
     assert known(catalog) == []
     catalog.check()
+
+
+def test_what_a_patch_changes_and_what_was_left_out_belong_to_the_stream() -> None:
+    catalog = make()
+    body = corpus.mpd(
+        "<PatchLocation>p.mpp</PatchLocation>" + corpus.video("<BaseURL>http://[</BaseURL><BaseURL>v/</BaseURL>"),
+        'id="e" publishTime="x"',
+    )
+    found = manifest.parse(BASE + "m.mpd", body, None, UTC)
+    catalog.manifest_arrived(found, utc=UTC)
+    assert found.patch_base is not None
+    for name in ("p.mpp", "m.mpd"):
+        assert catalog.patch_bases_for(BASE + name) == (found.patch_base,)
+        assert catalog.notices_for(BASE + name) == found.notices != ()
+    assert catalog.patch_bases_for(BASE + "other.mpp") == ()
+    assert catalog.notices_for(BASE + "other.mpp") == ()
+    assert catalog.look_up(BASE + "p.mpp", None, utc=UTC) is None
+    catalog.check()

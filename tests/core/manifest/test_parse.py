@@ -182,11 +182,11 @@ PARTLY: list[tuple[str, bytes, list[str], tuple[str, ...]]] = [
      ["b.ts"], ("the segment 0", "the segment 1")),
     ("bad map", b'#EXTM3U\n#EXT-X-MAP:URI="i.mp4",BYTERANGE="x"\n#EXTINF:1,\nb.ts\n', ["b.ts"], ("EXT-X-MAP",)),
     ("bad URLs", b'#EXTM3U\n#EXT-X-MAP:URI="http://["\n#EXT-X-KEY:METHOD=AES-128,URI="http://["\n#EXTINF:1,\nhttp://[\n#EXTINF:1,\nb.ts\n',
-     ["b.ts"], ("URL 'http://['", "EXT-X-KEY")),
+     ["b.ts"], ("a URL: a host in brackets", "EXT-X-KEY")),
     ("bad parts", (b'#EXTM3U\n#EXT-X-PART:DURATION=x,URI="p",BYTERANGE=y\n#EXT-X-PART:URI="http://["\n#EXT-X-PART:DURATION=1\n'
      b'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="q",BYTERANGE-START=z\n#EXT-X-SKIP:SKIPPED-SEGMENTS=\n#EXTINF:1,\nb.ts\n'),
      ["b.ts"], ("EXT-X-PART", "PRELOAD-HINT", "EXT-X-SKIP")),
-    ("bad variant", b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=x\nhttp://[\n#EXT-X-STREAM-INF:\nlow.m3u8\n", [], ("http://[",)),
+    ("bad variant", b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=x\nhttp://[\n#EXT-X-STREAM-INF:\nlow.m3u8\n", [], ("a URL: a host in brackets",)),
     ("decimal duration", sets('<SegmentTemplate media="t-$Number$" duration="1.5"/>', GOOD), ["t-1", "t-2", "t-3", *SAID], ()),
     ("thumbnails", sets('<SegmentTemplate media="t-$Number$" duration="120.5"/>', GOOD), ["t-1", *SAID], ()),
     ("decimal times", sets('<SegmentTemplate media="t-$Time$" duration="1.5"/>', GOOD), SAID, ("Representation 'r0'", "1.5")),
@@ -196,7 +196,7 @@ PARTLY: list[tuple[str, bytes, list[str], tuple[str, ...]]] = [
     ("start", sets(GOOD, '<SegmentTemplate media="$Number$" duration="1" startNumber="one"/>'), SAID, ("Representation 'r1'", "'one'")),
     ("no bandwidth", sets(GOOD, '<SegmentTemplate media="$Bandwidth$-$Number$" duration="1"/>'), SAID, ("$Bandwidth$",)),
     ("ranges", sets('<SegmentList><SegmentURL media="a" mediaRange="9-1"/><SegmentURL media="b"/></SegmentList>'), ["b"], ("SegmentURL 1",)),
-    ("base", sets("<BaseURL>http://[</BaseURL>" + GOOD), SAID, ("http://[",)),
+    ("base", sets("<BaseURL>http://[</BaseURL>" + GOOD), SAID, ("a URL: a host in brackets",)),
     ("a set of nothing", sets("", GOOD), SAID, ()),
     ("a base and no media", sets("<BaseURL>v</BaseURL><SegmentTemplate/>"), ["v"], ()),
     ("start after the end", corpus.mpd('<Period start="PT9S">' + corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')[8:],
@@ -224,6 +224,11 @@ def test_one_bad_value_leaves_the_rest(name: str, body: bytes, listed: list[str]
     assert all(any(word in sentence for sentence in found.notices) for word in said), (said, found.notices)
     if not said and name not in {"huge sequence", "huge length"}:
         assert found.notices == ()
+
+
+def test_no_token_stands_in_a_notice() -> None:
+    body = b"#EXTM3U\n#EXTINF:1,\nhttp://[/secret/a.ts?t=secret\n#EXTINF:1,\nb.ts\n"
+    assert "secret" not in str(manifest.parse(corpus.BASE, body, None, corpus.UTC).notices)
 
 
 def test_many_bad_values_are_a_few_sentences() -> None:
