@@ -150,8 +150,6 @@ def parse(
             found = _parse_hls(base, body, segments_max, tuple(variables))
         else:
             found = _parse_xml(form, base, body, (utc, origin_utc), segments_max, bases)
-    except urls.BadUrl as error:
-        raise ManifestError(str(error), "a URL in it", "the packager must write URLs that a browser takes") from error
     except (ArithmeticError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise ManifestError(f"{type(error).__name__}: {error}", "a value in it", _CURE_VALUE) from error
     if found.notices and not found.child_manifests and not any(r.segments or r.templates for r in found.renditions):
@@ -242,10 +240,10 @@ def _with_prefixes(body: bytes) -> bytes:
 
     The same body if there is none.
     """
-    declared = set(_DECLARED.findall(body))
-    missing = sorted({prefix for prefix in _PREFIX.findall(body) if prefix not in declared})
     root = _ROOT_TAG.search(body)
-    if not missing or root is None:
+    declared = set(_DECLARED.findall(body[root.end() :].partition(b">")[0])) if root is not None else set()
+    missing = sorted(set(_PREFIX.findall(body)) - declared)
+    if root is None or not missing:
         return body
     more = b"".join(b' xmlns:%b="urn:undeclared"' % prefix for prefix in missing)
     return body[: root.end()] + more + body[root.end() :]
