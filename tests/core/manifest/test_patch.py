@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a manifest or a row of cases reads best on one line
 
+from typing import Any
 from xml.etree.ElementTree import fromstring, tostring
 
 import pytest
@@ -199,3 +200,32 @@ def test_any_selector_is_done_or_refused(selector: str, kind: str) -> None:
         patch.apply(operation, root)
     except ManifestError:
         return
+
+
+XPATH: Any = pytest.importorskip("lxml.etree", reason="lxml comes with streamlink: run `make setup`")
+NAMES = st.sampled_from(["a", "b"])
+CONDITIONS = st.sampled_from(["", "", "[1]", "[2]", "[@x='1']", '[@x="2"]', "[@x='1'][2]", "[2][@x='1']", "[@y='1']"])
+
+
+@st.composite
+def elements(draw: st.DrawFn, depth: int = 3) -> str:
+    inner = "".join(draw(elements(depth - 1)) for _ in range(draw(st.integers(0, 3)))) if depth else ""
+    name, value = draw(NAMES), draw(st.sampled_from(["", ' x="1"', ' x="2"', ' y="1"']))
+    return f"<{name}{value}>{inner}</{name}>"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(elements(), max_size=3), st.lists(st.tuples(NAMES | st.just("*"), CONDITIONS), max_size=3))
+def test_a_selector_names_what_xpath_says_it_names(inner: list[str], steps: list[tuple[str, str]]) -> None:
+    text = "<MPD>" + "".join(inner) + "</MPD>"
+    selector = "/MPD" + "".join(f"/{name}{condition}" for name, condition in steps)
+    theirs = XPATH.fromstring(text)
+    numbered = {element: place for place, element in enumerate(theirs.iter())}
+    wanted = [numbered[element] for element in theirs.xpath(selector)]
+    root = fromstring(text)
+    try:
+        _, found, _, _ = patch._place(root, selector, 10_000)
+    except ValueError:
+        assert len(wanted) != 1
+        return
+    assert [place for place, element in enumerate(root.iter()) if element is found] == wanted
