@@ -208,6 +208,25 @@ async def test_parts_and_blocking_reloads_reach_the_origin_without_delay(
         assert [player.ahead for player in players] == [0, 0, 0]
 
 
+async def test_an_origin_that_thinks_for_long_is_asked_once_for_both(stage: Stage, record_property: Record) -> None:
+    """hls.js#5692, jellyfin#8744: a first byte after many seconds is no fault, and asking again makes it worse."""
+    manifests, path = ["/vod/hls/master.m3u8", "/vod/hls/720/index.m3u8"], "/vod/hls/720/5.ts"
+    right = await _published(stage, [path])
+    async with through(stage.agents[0]) as first, through(stage.agents[1]) as second:
+        for client in (first, second):
+            await _bodies(client, stage, manifests, [])
+        since = len(await stage.origin.log())
+        await stage.origin.fault(match=re.escape(path), delay_ms=11_000)
+        try:
+            got = await asyncio.gather(*(_bodies(client, stage, [], [path]) for client in (first, second)))
+        finally:
+            await stage.origin.fault(clear=1)
+    fetches = [entry for entry in await stage.origin.log(since) if entry["path"] == path]
+    record_property("figures", [entry["bytes"] for entry in fetches])
+    assert got == [right, right]
+    assert len(fetches) == 1
+
+
 async def test_whole_segments_of_a_low_latency_stream_are_shared(stage: Stage, record_property: Record) -> None:
     copies, lan = await Copies.from_now(stage), await _lan(stage)
     async with through(stage.agents[0]) as first, through(stage.agents[1]) as second:
