@@ -309,7 +309,8 @@ class Assembly:
         if self._claimed and self._claimed.pop(0) != digest:
             self.dispute("the origin's bytes differ from what a neighbour vouched for")
         self._continues(piece)
-        self.open_piece.closed()
+        if self.grew:
+            self.open_piece.closed()
         self.pieces.append(piece)
         self._hashes.append(digest)
         self._unsigned += 1
@@ -321,7 +322,7 @@ class Assembly:
     def sign_due_at(self, wait_s: float) -> Instant | None:
         """When a batch that is not full, or a part of a piece, must be signed all the same; None when all is signed."""
         batch_at = None if self._unsigned_since is None else self._unsigned_since + wait_s
-        return earliest([batch_at, self.open_piece.settles_at()])
+        return earliest([batch_at, self.open_piece.settles_at()]) if self.grew else batch_at
 
     def sign_due(self, now: Instant) -> None:
         """Sign what has been hashed so far, and the piece that is not whole if nothing more of it comes just now."""
@@ -497,7 +498,8 @@ class Assembly:
             raise PeerMisbehaved(f"piece {index} has {len(data)} bytes")
         if sha256(data).digest() != self._hashes[index]:
             raise PeerMisbehaved(f"piece {index} does not match its signed hash")
-        self._loose = max(self._loose, self.open_piece.closed(), key=len)
+        if self.open_piece.data:
+            self._loose = max(self._loose, self.open_piece.closed(), key=len)
         self._continues(data)
         self.pieces.append(data)
 

@@ -290,7 +290,8 @@ class Downloads:
             if download.begun_anew:
                 download.begun_anew = False
                 self._uploads.begin_anew(download.key)
-            if download.timeouts.take_word():
+            if download.timeouts.has_word:
+                download.timeouts.take_word()
                 self._uploads.tell_awaited(download.key)
             if download.assembly.disputed:
                 self._uploads.refuse_children(download.key, "private")

@@ -79,7 +79,8 @@ class Timeouts:
         """How long it paused."""
         self._fetch_began_at = now
         self._said_so_at: Instant = -SAY_SO_S
-        self._has_word = False
+        self.has_word = False
+        """Those who read from here are to be told that the origin takes its time."""
         self._had_bytes = 0
         """Bytes that were here when the parent was chosen."""
         self._arrived_bytes = 0
@@ -115,12 +116,11 @@ class Timeouts:
 
     def say_so(self, now: Instant) -> None:
         """Those who wait for this machine are to be told that it waits for the origin, and rightly so."""
-        self._said_so_at, self._has_word = now, True
+        self._said_so_at, self.has_word = now, True
 
-    def take_word(self) -> bool:
-        """Whether those who read from here are to be told so now; asked once for each time."""
-        word, self._has_word = self._has_word, False
-        return word
+    def take_word(self) -> None:
+        """They are told."""
+        self.has_word = False
 
     def bytes_arrived(self, available_bytes: int, now: Instant) -> None:
         """So many bytes can be given to viewers now."""

@@ -272,16 +272,16 @@ class Uploads:
             if link.kind == "webrtc":
                 self.sent_webrtc_bytes += len(data)
             return True
-        self._send_part(child, offer, now)
+        if offer.part is not None:
+            self._send_part(child, offer, offer.part, now)
         if offer.whole or child.next_piece == child.end_piece:
             self._context.send(child.device, End(child.request))
             self._end(child, now)
         return False
 
-    def _send_part(self, child: Child, offer: Servable, now: Instant) -> None:
+    def _send_part(self, child: Child, offer: Servable, voucher: PartVoucher, now: Instant) -> None:
         """Send what there is of the piece that is not whole yet, beyond what the child had of it."""
-        voucher = offer.part
-        if voucher is None or not voucher.index == offer.pieces == child.next_piece != child.end_piece:
+        if not voucher.index == offer.pieces == child.next_piece != child.end_piece:
             return
         index, generation, had = child.part
         begin = had if (index, generation) == (voucher.index, voucher.generation) else 0
