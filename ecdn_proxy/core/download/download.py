@@ -613,7 +613,7 @@ class Download(Staged):
         assembly, viewers = self.assembly, self.viewers
         if assembly.head is None or not self._gate.is_open:
             return
-        self.timeouts.grows = assembly.total_bytes is None
+        self.timeouts.grows, self.timeouts.resumes = assembly.total_bytes is None, assembly.resumable
         self.timeouts.bytes_arrived(assembly.available_bytes, now)
         viewers.deliver(assembly, self._source(), self.why, came)
         assembly.announced = assembly.announced or viewers.any_answered()

@@ -23,6 +23,8 @@ from ecdn_proxy.sansio.machine import Instant
 ORIGIN_SILENCE_S = 1.0
 """An origin that says nothing for this long is left: a neighbour may have the rest; else it is asked for on a new
 connection. The wait doubles each time, so that an origin that is merely slow is not asked over and over."""
+ORIGIN_SILENCE_WHOLE_S = 5.0
+"""The same where the rest cannot be asked for alone: a new fetch is another copy, and another machine may have one."""
 ORIGIN_REACH_S = 4.0
 """An origin that was not reached for this long, as no connection came about or the request got lost on one that is no
 good, is asked on a new connection. This wait doubles too."""
@@ -73,6 +75,8 @@ class Timeouts:
         """The origin has the request of the own fetch."""
         self.grows = False
         """The body is made while it is sent: nobody says how long it is."""
+        self.resumes = True
+        """The origin can be asked for the rest alone."""
         self.gap_s = ORIGIN_SILENCE_S
         """How long such a body may pause, by the cadence of its rendition (`gaps`)."""
         self.longest_gap_s = 0.0
@@ -224,7 +228,9 @@ class Timeouts:
                 return self._heard_at + ORIGIN_THINKS_S
             silence_s = ORIGIN_REACH_S
         else:
-            silence_s = ORIGIN_SILENCE_S + (self.gap_s if self.grows else 0.0)
+            silence_s = ORIGIN_SILENCE_S if self.resumes else ORIGIN_SILENCE_WHOLE_S
+            if self.grows:
+                silence_s = self.gap_s + ORIGIN_SILENCE_S
         return self._heard_at + silence_s * self._origin_wait_times
 
     def thought_for_minutes(self) -> bool:

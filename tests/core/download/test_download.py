@@ -7,7 +7,13 @@ import pytest
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.download import REASKS_MAX
-from ecdn_proxy.core.download.timeouts import ORIGIN_REACH_S, PARENT_WAIT_MAX_S, SAY_SO_FIRST_S, SAY_SO_S
+from ecdn_proxy.core.download.timeouts import (
+    ORIGIN_REACH_S,
+    ORIGIN_SILENCE_WHOLE_S,
+    PARENT_WAIT_MAX_S,
+    SAY_SO_FIRST_S,
+    SAY_SO_S,
+)
 from ecdn_proxy.core.http.freshness import Demand
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.membership import LINK_WAIT_S
@@ -281,6 +287,20 @@ def test_an_origin_that_falls_silent_is_left_and_the_rest_asked_for() -> None:
     assert [it.outcome for it in desk.sent(peer.Finished)] == ["failed"]
     (ask,) = desk.sent(peer.Ask)
     assert ask.have == 2
+
+
+def test_an_origin_that_pauses_where_nothing_can_be_resumed_is_given_longer() -> None:
+    """A new fetch would bring all of it once more."""
+    desk = Desk()
+    fetch = desk.fetch()
+    desk.feed(events.OriginAnswered(fetch, 200, desk.headers()[:2], UTC), events.OriginSent(fetch, BODY[:50_000]))
+    desk.after(ORIGIN_SILENCE_WHOLE_S - 0.1)
+    assert desk.of(events.AbortOrigin) == []
+    desk.feed(events.OriginSent(fetch, BODY[50_000:60_000]))
+    desk.after(ORIGIN_SILENCE_WHOLE_S - 0.1)
+    assert desk.of(events.AbortOrigin) == []
+    desk.after(0.2)
+    assert desk.of(events.AbortOrigin) == [events.AbortOrigin(fetch)]
 
 
 def test_an_origin_that_is_silent_again_and_again_is_left_to_the_viewer() -> None:
