@@ -177,19 +177,21 @@ def parse_dash(url: str, root: Element, utc: float, origin_utc: float | None = N
     notices = Notices()
     live = root.get("type", "static") == "dynamic"
     total_s = _read(notices, "mediaPresentationDuration", seconds, root.get("mediaPresentationDuration"))
-    renditions: dict[Rendition, None] = {}
+    renditions: list[Rendition] = []
     levels = sum(local(element) in _LEVELS for element in root.iter())
     if levels > LEVELS_MAX:
         raise ManifestError(f"{levels} periods, sets and representations; the limit is {LEVELS_MAX}", "MPD", "split it")
     clocks = _clocks(root, utc, origin_utc) if live else _Clocks(0.0, 0.0)
     periods = list(_periods(root, live, total_s, clocks, notices))
     listed = 0
-    for start in _starts(url, root, notices):
-        for made in _representations(start, periods):
+    for turn, start in enumerate(_starts(url, root, notices)):
+        for place, made in enumerate(_representations(start, periods)):
+            if turn and made == renditions[place]:
+                continue  # its URLs are absolute
             listed += len(made.segments)
             if listed > LISTED_MAX:
                 raise ManifestError(f"more than {LISTED_MAX} resources", "SegmentList", "use SegmentTemplate")
-            renditions.setdefault(made)
+            renditions.append(made)
     places = children(root, "Location", "PatchLocation")
     more = [target for e in places if (target := _Scope((url,), notices).resolved(url, (e.text or "").strip()))]
     target_s = max(

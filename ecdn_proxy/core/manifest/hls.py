@@ -130,14 +130,15 @@ class _Prepared:
                 if not line.startswith("#"):
                     self._read_url(_UNKNOWN)
                 return
+        if not line.startswith("#"):
+            self._read_url(line if line.isascii() and line.isprintable() else _PYTHON_ONLY_BREAKS.sub(_percent, line))
+            return
         tag, _, value = line.partition(":")
-        if line.startswith(_OWN):
-            self._read_own_tag(tag, value)
-        elif not line.startswith("#"):
-            self._read_url(_PYTHON_ONLY_BREAKS.sub(_percent, line))
-        elif tag == "#EXTINF":
+        if tag == "#EXTINF":
             self._announced = True
             self.lines.append(f"#EXTINF:{self._number(tag, value)},")
+        elif line.startswith(_OWN):
+            self._read_own_tag(tag, value)
         elif tag == "#EXT-X-PART":
             given = attributes(value)
             if "URI" in given:

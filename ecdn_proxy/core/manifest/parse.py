@@ -58,8 +58,7 @@ _ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?(MPD|Patch|SmoothStreamingMedia)[\s>
 _ROOT_TAG = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(?:MPD|Patch|SmoothStreamingMedia)(?=[\s>/])")
 _PREFIX = re.compile(rb"(?:</?|\s)(?!xmlns:|xml:)([A-Za-z_][\w.-]*):(?=[A-Za-z_])")
 _DECLARED = re.compile(rb"\sxmlns:([A-Za-z_][\w.-]*)\s*=")
-_UNBOUND_PREFIX: Final = 27
-"""Expat's XML_ERROR_UNBOUND_PREFIX."""
+_AMPERSAND = re.compile(rb"&(?!(?:[A-Za-z]+|#[0-9]+|#x[0-9A-Fa-f]+);)")
 _PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
 
 
@@ -226,20 +225,22 @@ def xml_root(body: bytes) -> Element:
             f"refused: {error}", "XML prologue", "a manifest needs no DTD or entities; remove them"
         ) from error
     except ParseError as error:
-        declared = _with_prefixes(body) if error.code == _UNBOUND_PREFIX else body
-        if declared is not body:
-            return xml_root(declared)
+        mended = _mended(body)
+        if mended != body:
+            return xml_root(mended)
         raise ManifestError(f"not well-formed XML: {error}", "XML", "check it with an XML validator") from error
     except (LookupError, ValueError) as error:
         raise ManifestError(f"not well-formed XML: {error}", "XML", "check it with an XML validator") from error
     return root
 
 
-def _with_prefixes(body: bytes) -> bytes:
-    """The body with its undeclared namespace prefixes declared in its root, as players that read XML by hand take it.
+def _mended(body: bytes) -> bytes:
+    """The body as dash.js and shaka-player take it, which read XML by hand.
 
-    The same body if there is none.
+    Its undeclared namespace prefixes are declared in its root, and ampersands that begin no reference are written as
+    references. The same body if there are none.
     """
+    body = _AMPERSAND.sub(b"&amp;", body)
     root = _ROOT_TAG.search(body)
     declared = set(_DECLARED.findall(body[root.end() :].partition(b">")[0])) if root is not None else set()
     missing = sorted(set(_PREFIX.findall(body)) - declared)

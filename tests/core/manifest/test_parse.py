@@ -203,6 +203,7 @@ PARTLY: list[tuple[str, bytes, list[str], tuple[str, ...]]] = [
     ("start after the end", corpus.mpd('<Period start="PT9S">' + corpus.video('<SegmentTemplate media="$Number$" duration="2"/>')[8:],
                                        'mediaPresentationDuration="PT4S"'), ["1", "2"], ()),
     ("undeclared prefix", sets('<cenc:pssh v:a="1">AAAA</cenc:pssh>' + GOOD), SAID, ()),
+    ("ampersands", sets('<SegmentTemplate media="a?b=$Number$&c=&amp;d&#38;" duration="4"/>'), ["a?b=1&c=&d&"], ()),
     ("prefix declared elsewhere", sets('<a xmlns:x="urn:x"/><x:b/>' + GOOD), SAID, ()),
     ("decimal start", sets(GOOD, '<SegmentTemplate media="$Number$" duration="1" startNumber="1.5"/>'), SAID, ("1.5",)),
     ("offset in words", numbered("duration='9' availabilityTimeOffset='soon'"), ["1", "2"], ("availabilityTimeOffset",)),
