@@ -27,6 +27,10 @@ from ecdn_proxy.wire.peer import Contact, PeerMessage
 log = structlog.get_logger(__name__)
 
 
+_CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+"""A viewer's own conditions (RFC 9110 section 13.1): they go to the origin with a request that is this viewer's alone."""
+
+
 class NodeLinks(Protocol):
     """The links to other agents, as a node uses them. What happens to them is told to the node's runner."""
 
@@ -282,6 +286,7 @@ class Performer:
             fields.get("range"),
             fields.get("if-range"),
             own,
+            conditions=tuple(it for it in request.headers if it[0] in _CONDITIONS),
         )
 
     def forget_own_fetch(self, viewer: int) -> None:

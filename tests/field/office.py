@@ -87,7 +87,9 @@ class Office:
             files = pki.make(self.stage.directory / "pki")
             agent = None if desk is None else self.agents[desk]
             roots = [files.ca] if agent is None else [agent.ca]
-            self._clients[desk] = await self._open.enter_async_context(through(agent, *roots))
+            self._clients[desk] = await self._open.enter_async_context(
+                through(agent, *roots, cookie_jar=aiohttp.DummyCookieJar())
+            )
         return self._clients[desk]
 
     async def get(

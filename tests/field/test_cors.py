@@ -70,7 +70,8 @@ async def test_an_echo_without_vary_names_each_asker(office: Office, folder: str
 async def test_a_page_that_the_origin_does_not_allow_is_not_allowed(office: Office, folder: str) -> None:
     got = await _asked_by(office, folder, _echo, [A, STRANGER, B])
     assert _allowed(got) == [A, None, B]
-    assert office.origin.bodies(f"{folder}/1.ts") == 1.0
+    # a 304 without CORS fields refuses nobody for certain: such a page has the origin's whole answer
+    assert office.origin.bodies(f"{folder}/1.ts") <= 2.0
 
 
 @field(

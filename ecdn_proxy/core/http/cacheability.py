@@ -114,7 +114,7 @@ def judge(
         return placed
     total, begins = placed
     date = _date(fields.get("date")) or utc
-    age = max((_seconds(it.strip()) or 0.0 for it in fields.get("age", "").split(",")), default=0.0)
+    age = _age(headers)
     kept = [(name, value) for name, value in headers if name in _KEPT and len(value) <= 2_000]
     allowed = fields.get("access-control-allow-origin", "")
     if allowed not in ("", "*"):
@@ -130,8 +130,8 @@ def judge(
     if (apart := _differing(headers) - PREFLIGHT_FIELDS) and (rule is None or "ignore_vary" not in rule.permits):
         # the request had none of these fields: the copy is for requests that have none of them either
         kept.insert(0, ("vary", ", ".join(sorted(apart))[:2_000]))
-    date_utc = min(date, utc - age)
-    fresh_s = _fresh_s(fields, control, date)
+    date_utc = min(date, utc - (age or 0.0))
+    fresh_s = 0.0 if age is None else _fresh_s(fields, control, date)
     if rule is not None and rule.kept_fresh_s is not None:
         fresh_s = utc - date_utc + rule.kept_fresh_s
     head = SegmentHead(
@@ -286,6 +286,15 @@ def _date(value: str | None) -> float | None:
         return None if value is None else parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _age(headers: Headers) -> float | None:
+    """The answer's Age in seconds, 0 without one; None if it is no single number: such an answer is stale.
+
+    RFC 9111 section 5.1 leaves it to a cache what to make of such a field. Nobody knows then how old the answer is.
+    """
+    said = [value.strip() for name, value in headers if name == "age"]
+    return 0.0 if not said else _seconds(said[0]) if len(said) == 1 else None
 
 
 def _fresh_s(fields: dict[str, str], control: dict[str, str], date: float) -> float:
