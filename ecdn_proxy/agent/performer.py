@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 _CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
-"""A viewer's own conditions (RFC 9110 section 13.1): they go to the origin with a request that is this viewer's alone."""
+"""A viewer's own conditions (RFC 9110 section 13.1), which go to the origin with a request for that viewer alone."""
 
 
 class NodeLinks(Protocol):
