@@ -212,7 +212,7 @@ async def test_players_that_keep_the_bytes_get_the_published_ones(
 
 
 @field(
-    property="ffmpeg, mpv and yt-dlp, which ask for playlists by range: the video as without us, one copy",
+    property="ffmpeg and mpv, which ask for playlists by range: the video as without us, one copy for two desks",
     source=_FFMPEG_SOURCE,
     right=_ONE_COPY,
     open="a manifest that is not answered 200 is not learnt",
@@ -222,13 +222,22 @@ async def test_players_that_keep_the_bytes_get_the_published_ones(
     [
         player(_ffmpeg, "ffmpeg", "apt install ffmpeg"),
         player(_mpv, "mpv", "apt install mpv"),
-        player(_yt_dlp, "yt-dlp", "make setup"),
     ],
 )
 async def test_players_that_ask_for_playlists_by_range_share(
     office: Office, folder: str, tmp_path: Path, play: Play
 ) -> None:
     await _both_play(office, folder, play, tmp_path)
+
+
+@field(
+    property="yt-dlp and a recording, whose playlist it reads whole: the video as without us, one copy for two desks",
+    source=_FFMPEG_SOURCE,
+    right=_ONE_COPY,
+)
+@needs("yt-dlp", "make setup")
+async def test_yt_dlp_shares_a_recording(office: Office, folder: str, tmp_path: Path) -> None:
+    await _both_play(office, folder, _yt_dlp, tmp_path)
 
 
 @field(
