@@ -101,7 +101,6 @@ async def verdicts(office: Office) -> Verdicts:
     property="with everything taken for a segment, no verdict of cache-tests.fyi is worse than without us",
     source="https://cache-tests.fyi/",
     right="RFC 9111, as its editor's suite asks it: freshness, validation, invalidation, Vary, Authorization, private",
-    open="neighbours are given what is stale, without Cache-Control all is fresh for 60 s, odd values count as fresh",
 )
 async def test_no_verdict_is_worse_than_without_us(verdicts: Verdicts) -> None:
     folder = REPOSITORY / "build" / "field"

@@ -52,7 +52,6 @@ def _allowed(got: list[Got]) -> list[str | None]:
     property="an origin that echoes Origin without Vary: each page gets its own name back, one body an office",
     source="https://github.com/rs/cors/issues/10 https://github.com/apache/apisix/issues/6835",
     right=_REBUILT,
-    open="the first asker's fields are taken for fixed ones",
 )
 async def test_an_echo_without_vary_names_each_asker(office: Office, folder: str) -> None:
     got = await _asked_by(office, folder, _echo, [A, B, A])
@@ -65,7 +64,6 @@ async def test_an_echo_without_vary_names_each_asker(office: Office, folder: str
     property="an origin that allows some pages: a page that it does not know gets no leave from the office either",
     source="https://github.com/rs/cors/issues/10",
     right=_REBUILT,
-    open="the first asker's fields are taken for fixed ones",
 )
 async def test_a_page_that_the_origin_does_not_allow_is_not_allowed(office: Office, folder: str) -> None:
     got = await _asked_by(office, folder, _echo, [A, STRANGER, B])
@@ -78,7 +76,6 @@ async def test_a_page_that_the_origin_does_not_allow_is_not_allowed(office: Offi
     property="CORS fields only for who sends Origin: the first asker without one spoils nothing for a page",
     source="https://github.com/apache/trafficserver/issues/3954 https://github.com/seaweedfs/seaweedfs/issues/8071",
     right=_REBUILT,
-    open="an answer without CORS fields stands for all askers",
 )
 async def test_a_first_asker_without_origin_spoils_nothing(office: Office, folder: str) -> None:
     got = await _asked_by(office, folder, _only_when_asked, [None, A, B])

@@ -31,7 +31,6 @@ def _patch(turn: int) -> bytes:
     source="https://github.com/Dash-Industry-Forum/livesim2/issues/174 "
     "https://github.com/Dash-Industry-Forum/dash.js/issues/4452",
     right="ISO/IEC 23009-1 section 5.15: a patch makes the next MPD out of the one before",
-    open="patches are not read",
 )
 async def test_segments_of_patches_are_shared(office: Office, folder: str) -> None:
     origin, manifest, count = office.origin, f"{folder}/manifest.mpd", len(office.agents)

@@ -15,7 +15,6 @@ _P2PML = "https://github.com/Novage/p2p-media-loader/issues/12 https://github.co
     property="each viewer has a playlist at an address of its own, the segments are the same: shared",
     source=_P2PML,
     right="those who list the same segments meet, whatever the playlist is called",
-    open="a swarm is the playlist's address",
 )
 @pytest.mark.parametrize("way", ["path", "query"])
 async def test_those_who_list_the_same_segments_meet(office: Office, folder: str, way: str) -> None:

@@ -215,7 +215,6 @@ async def test_players_that_keep_the_bytes_get_the_published_ones(
     property="ffmpeg and mpv, which ask for playlists by range: the video as without us, one copy for two desks",
     source=_FFMPEG_SOURCE,
     right=_ONE_COPY,
-    open="a manifest that is not answered 200 is not learnt",
 )
 @pytest.mark.parametrize(
     "play",
@@ -244,7 +243,6 @@ async def test_yt_dlp_shares_a_recording(office: Office, folder: str, tmp_path: 
     property="VLC, which says `no-cache` with everything and asks by range: the video as without us, one copy",
     source="https://github.com/videolan/vlc/blob/master/modules/demux/adaptive/http/HTTPConnection.cpp",
     right=_ONE_COPY,
-    open="such requests pass whole",
 )
 @needs("cvlc", "apt install vlc-bin vlc-plugin-base")
 async def test_vlc_shares(office: Office, folder: str, tmp_path: Path) -> None:
@@ -255,7 +253,6 @@ async def test_vlc_shares(office: Office, folder: str, tmp_path: Path) -> None:
     property="ffmpeg and yt-dlp that record an event live, both desks at once: the whole event, one copy",
     source=_FFMPEG_SOURCE,
     right=_ONE_COPY,
-    open="a manifest that is not answered 200 is not learnt",
 )
 @pytest.mark.parametrize(
     "play", [player(_ffmpeg, "ffmpeg", "apt install ffmpeg"), player(_yt_dlp, "yt-dlp", "make setup")]
@@ -363,7 +360,6 @@ async def test_a_reloading_chromium_shares(office: Office, folder: str) -> None:
     property="Chromium with its cache switched off, which says `no-cache` with everything: one copy for two desks",
     source="https://github.com/video-dev/hls.js/issues/810",
     right="RFC 9111 section 5.2.1.4: it asks for validation, not for another body",
-    open="such requests pass whole",
 )
 @in_chromium
 async def test_a_chromium_without_a_cache_shares(office: Office, folder: str) -> None:

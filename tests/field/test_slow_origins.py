@@ -18,7 +18,6 @@ _LATE_S = 0.3
     property="a first byte that comes after 4 s or 13 s: one request, and the viewer waits as long as without us",
     source="https://github.com/video-dev/hls.js/issues/5692 https://github.com/jellyfin/jellyfin/issues/8744",
     right="a first byte that is late for all is waited for once, as long as a browser would wait",
-    open="the origin is asked again and again, and after 10 s the viewer gets an error of ours",
 )
 @pytest.mark.parametrize("late_s", [4.0, 13.0])
 @pytest.mark.parametrize("viewers", [1, 3])

@@ -32,7 +32,6 @@ async def _three_ask(
     source="https://github.com/porsche-design-system/porsche-design-system/issues/1469 "
     "https://github.com/apache/trafficserver/issues/3954",
     right=f"{_SELECTED}; a GET carries no preflight field",
-    open="any field but Accept-Encoding and Origin makes it private",
 )
 async def test_vary_of_preflight_fields_is_shared(office: Office, folder: str) -> None:
     vary = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
@@ -53,7 +52,6 @@ async def test_vary_of_accept_encoding_is_shared(office: Office, folder: str) ->
     property="`Vary: Cookie` shares among those who send no cookie",
     source="https://www.rfc-editor.org/rfc/rfc9111#section-4.1",
     right=_SELECTED,
-    open="any field but Accept-Encoding and Origin makes it private",
 )
 async def test_vary_of_a_field_that_nobody_sends_is_shared(office: Office, folder: str) -> None:
     await _three_ask(office, folder, "Cookie, X-Session", [{}, {}, {}])
