@@ -25,7 +25,7 @@ from ecdn_proxy.core.catalog.lookup import Listed
 from ecdn_proxy.core.catalog.providers import Profiles
 from ecdn_proxy.core.http.answers import parse_date
 from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS, directives
-from ecdn_proxy.core.http.freshness import asked_age_s
+from ecdn_proxy.core.http.freshness import SAFE_METHODS, asked_age_s
 from ecdn_proxy.core.http.urls import BadUrl
 from ecdn_proxy.core.manifest.model import ManifestError
 from ecdn_proxy.core.manifest.parse import parse, sniff
@@ -36,8 +36,6 @@ PARSED_AT_ONCE_BYTES = 64 * 1024
 """A live playlist has 2 to 20 KiB and takes about a millisecond to parse; larger ones are parsed in a thread."""
 NOTICES_SHOWN_MAX = 3
 """The most sentences about one manifest in the text of a condition; whoever mends the first few mends the kind."""
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
-"""Methods that change nothing (RFC 9110 section 9.2.1), and CONNECT, which has no resource."""
 _MANIFEST_TYPES = ("mpegurl", "dash+xml", "dash.mpd", "ms-sstr+xml", "/xml", "text/plain", "octet-stream", "+xml")
 _MANIFEST_ENDINGS = (".m3u8", ".m3u", ".mpd", ".mpp", "/manifest")
 _SCRIPTS_DESTINATIONS = frozenset({"", "empty", "video", "audio"})
@@ -194,7 +192,7 @@ class Classifier:
 
         A request changes what is at its address unless its method is safe or the origin refused it.
         """
-        if request.method in _SAFE_METHODS or not 200 <= status < 400:
+        if request.method in SAFE_METHODS or not 200 <= status < 400:
             return None
         listed = self.catalog.look_up(request.url, None, utc=utc)
         return None if listed is None else listed.key

@@ -32,8 +32,8 @@ pytestmark = [
 
 KNOWN: dict[str, str] = dict.fromkeys(
     (f"heuristic-{status}-not_cached" for status in (502, 503, 504, 599)),
-    "an answer 5xx is asked for once more, by another desk if there is one, before a viewer has it: a load balancer with "
-    "one bad server behind it then stops nobody",
+    "an answer 5xx is asked for once more, by another desk if there is one, before a viewer has it: one bad server "
+    "behind a load balancer then stops nobody",
 )
 """Tests that are right without us and wrong with us, and why that stays so."""
 

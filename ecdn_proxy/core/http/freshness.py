@@ -26,6 +26,8 @@ from ecdn_proxy.sansio.machine import Instant
 from ecdn_proxy.wire.integrity import SegmentHead
 from ecdn_proxy.wire.sharing_rules import SharingRule
 
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
+"""Methods that change nothing (RFC 9110 section 9.2.1), and CONNECT, which has no resource."""
 _OF_THE_BODY = ("content-type", "content-length", "content-range", "content-encoding", "transfer-encoding")
 
 

@@ -18,6 +18,7 @@ from mitmproxy import http
 
 from ecdn_proxy.agent.api import AgentApi, ViewerRequest
 from ecdn_proxy.core.http.answers import first_of
+from ecdn_proxy.core.http.freshness import SAFE_METHODS
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.front.http.content_encoding import MANIFEST_BYTES_MAX, Undecodable, decode
 from ecdn_proxy.front.tls.policy import Interception
@@ -91,7 +92,7 @@ class ObservedAnswers:
         answer.headers = tuple(
             (name.decode("latin-1").lower(), value.decode("utf-8", "replace")) for name, value in fields
         )
-        if status in FORBIDDEN:
+        if status in FORBIDDEN or answer.viewer.method not in SAFE_METHODS:
             # at once: the viewer may have all of this answer, and ask for more, before its end is told here
             self._tell(answer)
         if answer.viewer.method != "GET" or status in {101, 204, 304}:
