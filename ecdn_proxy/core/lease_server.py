@@ -63,7 +63,7 @@ class LeaseServer:
         Both hold a lease of their own and know only of that; the one of the better rank fetches.
         """
         download = self._downloading(key)
-        lease_request = None if download is None else download.lease_request()
+        lease_request = None if download is None else download.questions.lease_request
         me = self._context.me.device
         if lease_request is None or not lease_request.asks_elder(device) or known.parents[0].device != me:
             return False

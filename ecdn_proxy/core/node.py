@@ -339,7 +339,7 @@ class Node:
             # came too late: another home answered meanwhile
             download = self._downloads.get(message.key)
             if download is not None and download.fetching:
-                download.lease_moves(device, message.lease, now)
+                download.origin.move_lease(device, message.lease, now)
                 return
             done = self._holds(message.key, now)
             outcome = Finished(message.key, message.lease, "complete" if done else "cancelled", 0, "answered too late")

@@ -89,7 +89,7 @@ class Serving:
         download = self._downloads.get(key)
         if download is None:
             return _NOTHING_YET if self._cache.on_disk(key) else None
-        if not download.may_be_given:
+        if not download.delivery.is_open:
             return _NOTHING_YET
         assembly = download.assembly
         age_ms, idle_ms, number = _told(assembly.age, now)
@@ -135,7 +135,7 @@ class Serving:
             self.decide("busy", now)
         download = None if key is None else self._downloads.get(key)
         if download is not None:
-            download.children = self._uploads.children_of(download.key)
+            download.delivery.children = self._uploads.children_of(download.key)
             download.child_left(now)
 
     def serves_again_at(self) -> Instant | None:

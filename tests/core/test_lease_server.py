@@ -124,7 +124,7 @@ def test_a_relay_offers_itself_to_newcomers_only(reason: str, offered: bool) -> 
 
 
 def _request(desk: Desk, home: str) -> int:
-    lease_request = desk.downloads[desk.key].lease_request()
+    lease_request = desk.downloads[desk.key].questions.lease_request
     assert lease_request is not None
     return next(number for number in range(99) if lease_request.owns(home, number))
 
@@ -167,7 +167,7 @@ def test_two_homes_that_ask_each_other_the_better_rank_fetches(better: bool) -> 
     one.want(wanted(key=desk.key), 1.0, 0.0)
     desk.downloads[desk.key] = one
     one.begin(0.0, on_disk=False, joining=False)
-    lease_request = one.lease_request()
+    lease_request = one.questions.lease_request
     if better:
         assert lease_request is None or not lease_request.asks_elder("ann")
         return

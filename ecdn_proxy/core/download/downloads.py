@@ -16,6 +16,7 @@ from dataclasses import replace
 from ecdn_proxy.core.download.cache import Cache, age_of
 from ecdn_proxy.core.download.download import Download
 from ecdn_proxy.core.download.gaps import Gaps
+from ecdn_proxy.core.download.lease_request import HomesAnswer
 from ecdn_proxy.core.download.outcome import Arrived, GivenUp, Outcome, Unshareable
 from ecdn_proxy.core.download.slack import Cadence
 from ecdn_proxy.core.download.stages import Stage
@@ -39,7 +40,7 @@ from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.upload.uploads import Uploads
 from ecdn_proxy.core.values import StoredSegment
 from ecdn_proxy.sansio.machine import Instant, earliest
-from ecdn_proxy.wire.peer import Follow, GoAlone, Granted, Redirect, Transfer
+from ecdn_proxy.wire.peer import Transfer
 from ecdn_proxy.wire.sharing_rules import SharingRule
 
 _PRIVATE_REMEMBERED = 256
@@ -105,7 +106,7 @@ class Downloads:
             download.want(event, slack_s, now, changed_at)
             joining = self._announcements.joining(download.stream, now)
             if stored is not None:
-                download.hold(stored)
+                download.delivery.hold(stored)
             on_disk = stored is None and self._cache.on_disk(event.key)
             download.begin(now, on_disk=on_disk, joining=joining)
         else:
@@ -135,7 +136,7 @@ class Downloads:
             home: the device whose ledger sent the neighbour here; it knows whom to read from.
             now: the time.
         """
-        errands = sum(1 for it in self._by_key.values() if it.wanted is None)
+        errands = sum(1 for it in self._by_key.values() if it.delivery.wanted is None)
         if errands >= ERRANDS_MAX or self._is_overfull():
             return False
         download = self._new(key, stream, now)
@@ -208,7 +209,7 @@ class Downloads:
     def _over(self, download: Download, outcome: Outcome, now: Instant) -> None:
         """Forget a download, and keep what is left of it."""
         del self._by_key[download.key]
-        wanted = download.wanted
+        wanted = download.delivery.wanted
         match outcome:
             case Arrived(stored, from_disk=False, fetched=fetched):
                 if wanted is not None:
@@ -234,7 +235,7 @@ class Downloads:
         self, event: OriginReached | OriginAnswered | OriginSent | OriginEnded | OriginFailed, now: Instant
     ) -> None:
         """News of a fetch from the origin; of a fetch that is over nothing follows."""
-        download = next((it for it in self._by_key.values() if it.fetches(event.fetch)), None)
+        download = next((it for it in self._by_key.values() if it.origin.number == event.fetch), None)
         if download is None:
             return
         match event:
@@ -257,11 +258,11 @@ class Downloads:
             PeerMisbehaved: it broke the protocol or sent wrong bytes.
         """
         for download in self._by_key.values():
-            if download.reads(device, message.request):
+            if download.parents.is_answer(device, message.request):
                 download.peer_said(message, now)
                 break
 
-    def home_answered(self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant) -> bool:
+    def home_answered(self, device: str, message: HomesAnswer, now: Instant) -> bool:
         """A home answered a question about a key; False when nobody waits for the answer any more."""
         return any(download.home_answered(device, message, now) for download in self._by_key.values())
 
@@ -287,15 +288,15 @@ class Downloads:
     def settle(self, now: Instant) -> None:
         """Those that are over leave."""
         for download in self:
-            if download.begun_anew:
-                download.begun_anew = False
+            if download.delivery.begun_anew:
+                download.delivery.begun_anew = False
                 self._uploads.begin_anew(download.key)
             if download.timeouts.has_word:
                 download.timeouts.take_word()
                 self._uploads.tell_awaited(download.key)
             if download.assembly.disputed:
                 self._uploads.refuse_children(download.key, "private")
-            download.children = self._uploads.children_of(download.key)
+            download.delivery.children = self._uploads.children_of(download.key)
             if download.outcome is not None:
                 self._over(download, download.outcome, now)
 

@@ -26,6 +26,8 @@ from ecdn_proxy.wire.peer import MS_MAX, Ask, Follow, GoAlone, Granted, Redirect
 
 HOPS_MAX = 2
 """A question is sent on from one home to a better one at most this often."""
+HomesAnswer = Granted | Follow | Redirect | GoAlone
+"""What a home that was asked may say."""
 Reason = Literal["first", "parent slow", "parent lost", "hedge", "home lost", "elder"]
 """Why a home is asked, as in the wire's `Ask`."""
 
@@ -173,9 +175,7 @@ class LeaseRequest:
         self._lost.append(device)
         return self._next(now)
 
-    def home_answered(
-        self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant
-    ) -> LeaseDecision | None:
+    def home_answered(self, device: str, message: HomesAnswer, now: Instant) -> LeaseDecision | None:
         """A home that was asked has answered."""
         self._context.home_answered_in(now - self._asked[device][1])
         if self._own is not None:
@@ -323,9 +323,7 @@ class LeaseRequest:
         self._elders.discard(device)
         return None if self._elders else self._own
 
-    def _elder_answered(
-        self, device: str, message: Granted | Follow | Redirect | GoAlone, now: Instant
-    ) -> LeaseDecision | None:
+    def _elder_answered(self, device: str, message: HomesAnswer, now: Instant) -> LeaseDecision | None:
         assert self._own is not None
         if not isinstance(message, Follow):
             return self._elder_silent(device)

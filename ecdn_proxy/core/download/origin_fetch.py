@@ -7,7 +7,8 @@
     take_body(), end_body()  the bytes, into the assembly; the home hears ten times a second that they come
     report_waiting()         nothing comes, and rightly so: the home hears that the connection is good
     end()                    the fetch is over or given up, and the lease goes back to its home
-    move_lease(), home_lost()   another home keeps the lease from now on
+    may_try_again(), take_back_try(), fell_silent()     how often the origin was tried, and what does not count
+    take_lease(), move_lease(), home_lost()     a ledger keeps the lease from now on, or another home does
 
 What follows for the download and its viewers is `Download`'s to decide.
 """
@@ -16,8 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecdn_proxy.core.download.assembly import Assembly, Contradiction
+from ecdn_proxy.core.download.timeouts import Timeouts
 from ecdn_proxy.core.events import AbortOrigin, FetchOrigin, OriginAnswered
 from ecdn_proxy.core.http.cacheability import Broken, Cacheability, Gone, Private, Shareable, judge
+from ecdn_proxy.core.http.cross_origin import ALLOW_ORIGIN
 from ecdn_proxy.core.http.freshness import CopyAge, conditions, confirmed, page_of
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange, OriginRequest
@@ -85,12 +88,14 @@ class OriginFetch:
         self._range: ByteRange | None = None
         self.for_viewer = 0
         """The viewer whose request it is."""
+        self.speaks_for = 0
+        """The viewer for whose page the last answer speaks; 0: for nobody's."""
         self.listed_at: int | None = None
         """The place in its rendition at which that viewer's manifest lists the segment."""
         self.lease: FetchLease | None = None
         self.number: int | None = None
         """Of the fetch that is under way; the origin's events carry it."""
-        self.tries = 0
+        self._tries = 0
         self.was_asked = False
         """The origin was asked for this segment at least once."""
         self._resumed_from = 0
@@ -135,7 +140,7 @@ class OriginFetch:
         self._range = resource_range
         self.lease = lease
         self.number = self._context.number()
-        self.tries += 1
+        self._tries += 1
         self.was_asked = True
         self._began_at, self._reported_at, self._first = now, None, None
         self.is_conditional = is_conditional
@@ -167,6 +172,9 @@ class OriginFetch:
         head = confirmed(assembly.head, event.headers, event.utc, rule)
         age = CopyAge(now - max(0.0, event.utc - head.date_utc), now, assembly.age.number)
         assembly.confirm(head, age)
+        # many servers send a page's permission with a body only: without one it is still to be asked for
+        names_a_page = any(name == ALLOW_ORIGIN for name, _ in event.headers)
+        self.speaks_for = self.for_viewer if names_a_page else 0
         self.let_go()  # a 304 has no body: nothing is to be aborted
         return True
 
@@ -178,6 +186,7 @@ class OriginFetch:
         self, event: OriginAnswered, assembly: Assembly, now: Instant
     ) -> NotForOthers | FetchBroke | OtherVersion | None:
         """Response headers arrived. None: the body belongs to the assembly, which is ready for it."""
+        self.speaks_for = self.for_viewer
         match self.judge_answer(event, now):
             case Shareable(head, first_byte, why):
                 self.by_rule = why
@@ -193,7 +202,7 @@ class OriginFetch:
             case Gone(status):
                 return NotForOthers("private", status, f"the origin answered {status}")
             case Broken(status, why):
-                if self.tries < ORIGIN_TRIES_MAX:
+                if self.may_try_again():
                     return FetchBroke(status, why)
                 return NotForOthers("failed", status, why)
 
@@ -306,7 +315,29 @@ class OriginFetch:
         else:
             context.send(lease.home, Finished(key, lease.number, outcome, status, sentence(why), generation))
 
+    # ---- how often it was tried
+
+    def may_try_again(self) -> bool:
+        """Whether the origin may be asked once more after a fetch that broke."""
+        return self._tries < ORIGIN_TRIES_MAX
+
+    def take_back_try(self) -> None:
+        """The last fetch counts as none: it was given up for the neighbours' sake."""
+        self._tries -= 1
+
+    def fell_silent(self, timeouts: Timeouts) -> None:
+        """The origin was silent for too long; that counts when it had minutes, or each fetch had longer in vain."""
+        if timeouts.thought_for_minutes():
+            self._tries = ORIGIN_TRIES_MAX  # nobody here asks it again
+        elif timeouts.origin_was_silent():
+            self._tries -= 1
+
     # ---- its lease
+
+    def take_lease(self, lease: FetchLease) -> None:
+        """A ledger grants the fetch that is under way; one that it was granted before stays."""
+        if self.lease is not None and not self.lease.number:
+            self.lease = lease
 
     def home_lost(self, device: str, now: Instant) -> None:
         """The device that keeps the lease is gone: the fetch goes on, and its lease moves to the ledger here."""

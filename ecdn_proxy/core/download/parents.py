@@ -2,17 +2,24 @@
 
 name_parents(), request_next()    the next of them is asked for the missing pieces
 is_answer()                       whether a message belongs to what the current one was asked
+leads()                           whether it has or gets more than is here
 take_message()                    what it sent goes into the assembly
-parent_failed()                   it is avoided from now on
+missed(), parent_failed()         it was not reached; it is avoided from now on
 parent_gave_all(), cancel_parent(), leave_slow_parent()    it is not needed any more
 """
 
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.swarm.context import NodeContext
+from ecdn_proxy.core.values import Source
 from ecdn_proxy.sansio.machine import Instant
+from ecdn_proxy.wire.integrity import PIECE_BYTES
 from ecdn_proxy.wire.peer import Cancel, Contact, End, Get, Part, Piece, Refused, Vouched
 
+ParentsBytes = Vouched | Piece | Part
+"""What a parent sends of the segment, or vouches for."""
+ParentsAnswer = ParentsBytes | End | Refused
+"""What comes of a request to a parent; before it the parent may say that it has heard, or that it waits itself."""
 CANCEL_AFTER_MS_MAX = 3_600_000
 """The longest time that a `Cancel` can tell."""
 
@@ -71,6 +78,28 @@ class Parents:
         """Whether a transfer message answers what the current parent was asked."""
         return device == self.current and request == self._request
 
+    def leads(self, message: ParentsBytes, assembly: Assembly) -> bool:
+        """Whether the current parent has or gets more than is here.
+
+        What it had from this machine it can vouch for as well.
+        """
+        match message:
+            case Vouched(voucher=voucher):
+                return voucher.first + voucher.count > assembly.next_piece()
+            case Part(voucher=part):
+                return part.index * PIECE_BYTES + part.size_bytes > assembly.available_bytes
+            case Piece():
+                return True
+
+    def is_linked(self) -> bool:
+        """Whether a link to the current parent stands."""
+        return self.current in self._context.links
+
+    def source(self) -> Source | None:
+        """Where the bytes of the current parent come from, by its link; None without one."""
+        link = None if self.current is None else self._context.links.get(self.current)
+        return None if link is None else link.kind
+
     def parent_spoke(self) -> None:
         """The current parent has said something, if only that it has heard the request."""
         self._is_mute = False
@@ -79,7 +108,12 @@ class Parents:
         """Whether the current parent has not said a word."""
         return self.current is not None and self._is_mute
 
-    def take_message(self, message: Vouched | Piece | Part | End | Refused, assembly: Assembly, now: Instant) -> bool:
+    def missed(self) -> None:
+        """The current parent could not be reached, or has not said a word: this machine may be isolated."""
+        assert self.current is not None, "a parent that is waited for"
+        self._context.missed(self.current)
+
+    def take_message(self, message: ParentsAnswer, assembly: Assembly, now: Instant) -> bool:
         """The current parent answered what it was asked; False when no more will come of it, but more is missing.
 
         Raises:

@@ -6,7 +6,7 @@ import pytest
 
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
-from ecdn_proxy.core.download.download import REASKS_MAX
+from ecdn_proxy.core.download.questions import REASKS_MAX
 from ecdn_proxy.core.download.timeouts import (
     ORIGIN_REACH_S,
     ORIGIN_SILENCE_WHOLE_S,

@@ -1,17 +1,21 @@
 """The own way to the origin: what is asked of it, what the home hears, and that nothing of it stays behind."""
 
+from collections.abc import Callable
+
 import pytest
 
 from ecdn_proxy.core import events, values
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.origin_fetch import FetchLease, OriginFetch
+from ecdn_proxy.core.download.timeouts import Timeouts
 from ecdn_proxy.core.http.cacheability import Private, Shareable
+from ecdn_proxy.core.http.freshness import CopyAge
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.core.values import ByteRange
 from ecdn_proxy.wire import peer
 from ecdn_proxy.wire.integrity import PIECE_BYTES
-from tests.core.makers import KEY, contact, fetched, seal
+from tests.core.makers import KEY, contact, fetched, seal, whole
 from tests.core.test_node_alone import BODY as SHORT
 from tests.core.test_node_alone import HEADERS as SHORT_HEADERS
 from tests.core.test_node_alone import One
@@ -170,3 +174,74 @@ def test_an_origin_that_sends_more_than_it_announced_is_left_and_its_viewer_sees
     )
     assert [it.viewer for it in one.of(events.Abort)] == [1]
     assert [it.fetch for it in one.of(events.AbortOrigin)] == [fetch]
+
+
+def test_a_ledger_grants_a_fetch_that_nobody_has_granted_yet() -> None:
+    _, fetching, assembly = one()
+    leases = []
+    for begins, granted in ((False, THERE), (True, THERE), (False, HERE)):
+        if begins:
+            fetching.begin(FetchLease(None, 0, hedge=True), None, assembly, NOW)
+        fetching.take_lease(granted)
+        leases.append(fetching.lease)
+    assert leases == [None, THERE, THERE]
+
+
+def silent(_: Timeouts) -> None:
+    """The origin was not reached, or said nothing in the middle of the body."""
+
+
+def thought(timeouts: Timeouts) -> None:
+    """It had the request all the time."""
+    timeouts.origin_reached()
+
+
+@pytest.mark.parametrize(("how", "may_try_again"), [(thought, [False]), (silent, [True, True, True, True, False])])
+def test_an_origin_that_is_merely_slow_is_tried_again_each_time_for_longer(
+    how: Callable[[Timeouts], None], may_try_again: list[bool]
+) -> None:
+    _, fetching, assembly = one()
+    timeouts = Timeouts(Limits(), 0.0, NOW)
+    found: list[bool] = []
+    while not found or found[-1]:
+        fetching.begin(THERE, None, assembly, NOW)
+        timeouts.fetch_begun(NOW)
+        how(timeouts)
+        fetching.fell_silent(timeouts)
+        found.append(fetching.may_try_again())
+    assert found == may_try_again
+
+
+def test_a_fetch_that_was_given_up_for_neighbours_is_no_try() -> None:
+    _, fetching, assembly = one()
+    for _ in range(9):
+        fetching.begin(THERE, None, assembly, NOW)
+        fetching.take_back_try()
+    assert fetching.may_try_again()
+
+
+PERMISSION = ("access-control-allow-origin", "https://portal.test")
+
+
+@pytest.mark.parametrize(
+    ("conditional", "status", "more", "speaks_for"),
+    [
+        (False, 200, (), 1),
+        (False, 200, (PERMISSION,), 1),
+        (True, 304, (PERMISSION,), 1),
+        (True, 304, (), 0),
+    ],
+)
+def test_a_304_speaks_for_a_page_only_where_it_names_one(
+    conditional: bool, status: int, more: values.Headers, speaks_for: int
+) -> None:
+    """Many servers send a page's permission with a body only."""
+    _, fetching, assembly = one()
+    if conditional:
+        assembly.hold(whole(seal("me"), BODY), CopyAge(NOW - 60.0, NOW - 60.0))
+    fetching.begin(THERE, None, assembly, NOW, is_conditional=conditional)
+    assert fetching.number is not None
+    answered = events.OriginAnswered(fetching.number, status, (*HEADERS, *more), UTC)
+    assert not conditional or fetching.confirm(answered, assembly, NOW)
+    assert conditional or fetching.take_answer(answered, assembly, NOW) is None
+    assert fetching.speaks_for == speaks_for

@@ -1,11 +1,14 @@
 """Whom a segment is read from: in the order named, each once, and nobody who failed."""
 
+import msgspec
+
 from ecdn_proxy.core import events
 from ecdn_proxy.core.download.assembly import Assembly
 from ecdn_proxy.core.download.parents import Parents
 from ecdn_proxy.core.limits import Limits
 from ecdn_proxy.core.swarm.context import NodeContext
 from ecdn_proxy.wire import peer
+from ecdn_proxy.wire.integrity import PIECE_BYTES, PartVoucher
 from tests.core.makers import KEY, contact, fetched, seal
 from tests.core.world import STREAM, Seals
 
@@ -108,3 +111,38 @@ def test_one_that_is_too_slow_is_told_what_came_if_it_began() -> None:
     assert sent(context) == [("bob", peer.Cancel(get.request + 1))]
     parents.leave_slow_parent(3, NOW)
     assert sent(context) == []
+
+
+def test_one_in_reserve_leads_with_what_is_not_here_yet() -> None:
+    _, parents = office()
+    body = bytes(3 * PIECE_BYTES)
+    source, here = fetched(seal("ann", SEALS), body), fetched(seal("me", SEALS), body)
+    here.pieces = here.pieces[:2]
+    (voucher,) = source.vouchers
+    known = msgspec.structs.replace(voucher, hashes=voucher.hashes[:64])
+    assert parents.leads(peer.Vouched(1, voucher), here)
+    assert not parents.leads(peer.Vouched(1, known), here), "it can vouch for what it had from here"
+    assert parents.leads(peer.Piece(1, 2, source.pieces[2]), here)
+    part = peer.Part(1, 0, b"ab", PartVoucher("ann", KEY, "g1", 2, 2, bytes(32), None, bytes(64), b""))
+    assert parents.leads(part, here)
+    assert not parents.leads(part, source)
+
+
+def test_where_its_bytes_come_from_and_whether_a_link_to_it_stands() -> None:
+    context, parents = office()
+    assert (parents.source(), parents.is_linked()) == (None, False)
+    context.membership.tracker_said(STREAM, (), ((contact("far"), "so"),))
+    parents.name_parents((contact("ann"), contact("far")), "home")
+    assert parents.request_next(0, NOW)
+    assert (parents.source(), parents.is_linked()) == ("lan", True)
+    parents.parent_failed()
+    assert parents.request_next(0, NOW)
+    assert (parents.current, parents.source(), parents.is_linked()) == ("far", None, False)
+
+
+def test_who_was_missed_counts_as_a_sign_of_isolation() -> None:
+    context, parents = office()
+    parents.name_parents((contact("ann"),), "home")
+    assert parents.request_next(0, NOW)
+    parents.missed()
+    assert context.membership.isolation.evidence == 1

@@ -264,7 +264,7 @@ def test_all_that_the_table_lets_be_under_way_is_seen(monkeypatch: pytest.Monkey
 def test_a_parent_that_nobody_reads_from_is_found_by_the_check() -> None:
     desk, _ = following("ann")
     (download,) = desk.node._downloads
-    download._parents.parent_gave_all()
+    download.parents.parent_gave_all()
     with pytest.raises(AssertionError, match="FOLLOWING"):
         desk.node.check()
 
