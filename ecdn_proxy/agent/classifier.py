@@ -27,7 +27,7 @@ from ecdn_proxy.core.http.answers import parse_date
 from ecdn_proxy.core.http.cacheability import PREFLIGHT_FIELDS, directives
 from ecdn_proxy.core.http.freshness import SAFE_METHODS, asked_age_s
 from ecdn_proxy.core.http.urls import BadUrl
-from ecdn_proxy.core.manifest.model import ManifestError
+from ecdn_proxy.core.manifest.model import ManifestError, SegmentKind
 from ecdn_proxy.core.manifest.parse import parse, sniff
 from ecdn_proxy.core.values import Headers
 from ecdn_proxy.wire.sharing_rules import SharingRule
@@ -66,12 +66,14 @@ class Classifier:
         profiles: Profiles,
         window_s: float,
         allow_local: bool,
+        share_parts: bool,
         find_rule: Callable[[str], SharingRule | None],
     ) -> None:
-        """Know no manifest yet; `find_rule` says which sharing rule counts for a URL."""
+        """Know no manifest yet; `share_parts` is for parts of low latency, `find_rule` says which rule a URL has."""
         self.catalog = Catalog(salt=salt, profiles=profiles, allow_local=allow_local)
         self._profiles = profiles
         self._entitlements = Entitlements(window_s=window_s)
+        self._share_parts = share_parts
         self._find_rule = find_rule
         self._bodies = KnownBodies()
 
@@ -93,6 +95,8 @@ class Classifier:
         listed = self.catalog.look_up(request.url, span, utc=utc)
         if listed is None:
             return PassToOrigin("no manifest fetched here lists this as a segment")
+        if listed.kind is SegmentKind.PART and not self._share_parts:
+            return PassToOrigin("parts of low latency pass: share_low_latency_parts = false")
         rule = self._find_rule(request.url)
         if rule is not None and not rule.share:
             return PassToOrigin(f"{rule.said} says share = false")

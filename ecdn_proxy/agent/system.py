@@ -106,6 +106,7 @@ class System:
             profiles=profiles,
             window_s=settings.entitlement_window_s,
             allow_local=settings.allow_local_origins,
+            share_parts=settings.share_low_latency_parts,
             find_rule=self._rules.find,
         )
         self._origin = OriginClient(

@@ -73,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=10, le=86_400),
         _said("How long a viewer's own successful manifest fetch entitles it to shared segments, seconds."),
     ] = 300.0
+    share_low_latency_parts: Annotated[
+        bool, _said("Share parts and preload hints of low-latency HLS. Off: each viewer asks the origin for them.")
+    ] = True
     lean_path: Annotated[
         bool,
         _said(

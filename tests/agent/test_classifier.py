@@ -52,9 +52,15 @@ def get(name: str, headers: Headers = ANN, method: str = "GET") -> ViewerRequest
     return ViewerRequest(method, BASE + name, headers)
 
 
-def sorter(*rules: SharingRule) -> Classifier:
-    find = RuleFinder(rules).find
-    return Classifier(salt=bytes(32), profiles=Profiles.load(()), window_s=300.0, allow_local=False, find_rule=find)
+def sorter(*rules: SharingRule, share_parts: bool = True) -> Classifier:
+    return Classifier(
+        salt=bytes(32),
+        profiles=Profiles.load(()),
+        window_s=300.0,
+        allow_local=False,
+        share_parts=share_parts,
+        find_rule=RuleFinder(rules).find,
+    )
 
 
 async def watching(text: str = LIVE, headers: Headers = ANN, rules: tuple[SharingRule, ...] = ()) -> Classifier:
@@ -83,6 +89,19 @@ async def test_a_listed_segment_is_found_and_a_stranger_is_not() -> None:
     assert "no manifest" in why(one.classify(get("99.ts"), UTC))
     assert "no manifest" in why(one.classify(get("live.m3u8"), UTC))
     assert "no manifest" in why(sorter().classify(get("2.ts"), UTC))
+
+
+@pytest.mark.parametrize("share_parts", [True, False])
+async def test_parts_of_low_latency_are_segments_unless_a_setting_says_no(share_parts: bool) -> None:
+    hint = '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="9.1.ts"'
+    one = sorter(share_parts=share_parts)
+    text = f'{LIVE}#EXT-X-PART:DURATION=0.5,URI="9.0.ts"\n{hint}\n'
+    assert await one.manifest_arrived(get("live.m3u8"), HLS, text.encode(), UTC)
+    for name in ("9.0.ts", "9.1.ts"):
+        found = one.classify(get(name), UTC)
+        assert isinstance(found, SegmentMatch) == share_parts
+        assert share_parts or "share_low_latency_parts" in why(found)
+    assert isinstance(one.classify(get("2.ts"), UTC), SegmentMatch)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from tests.bench import agent, child, coordinator, flat, growing, home, links, p2pml, proxy, renditions, rtc
+from tests.bench import agent, child, coordinator, flat, growing, home, links, lowlatency, p2pml, proxy, renditions, rtc
 
 BENCHES: dict[str, Callable[[], None]] = {
     "agent": agent.main,
@@ -13,6 +13,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "growing": growing.main,
     "home": home.main,
     "links": links.main,
+    "lowlatency": lowlatency.main,
     "p2pml": p2pml.main,
     "proxy": proxy.main,
     "renditions": renditions.main,

@@ -44,6 +44,7 @@ class Form:
     children: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     live: bool = False
     variables: tuple[tuple[str, str], ...] = field(default=())
 
@@ -151,7 +152,7 @@ def hls_forms() -> list[Form]:
             "5.m4s", '#EXT-X-PART:DURATION=1,URI="6.m4s",BYTERANGE="100@0"', '#EXT-X-PART:DURATION=1,URI="6.m4s",BYTERANGE="50"',
             '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="6.m4s",BYTERANGE-START=150', '#EXT-X-PRELOAD-HINT:TYPE=MAP,URI="init9.mp4"',
             '#EXT-X-RENDITION-REPORT:URI="../low/index.m3u8",LAST-MSN=5'],
-            media([BASE + "5.m4s"]), passed=(BASE + "5.1.m4s", BASE + "5.2.m4s", BASE + "6.m4s", BASE + "init9.mp4"),
+            media([BASE + "5.m4s"]), passed=(BASE + "6.m4s",), parts=(BASE + "5.1.m4s", BASE + "5.2.m4s", BASE + "6.m4s", BASE + "init9.mp4"),
             children=("https://cdn.example.com/live/low/index.m3u8",)),
         hls("delta update", ["#EXT-X-TARGETDURATION:4", "#EXT-X-MEDIA-SEQUENCE:100", "#EXT-X-SKIP:SKIPPED-SEGMENTS=3",
                              "#EXTINF:4,", "103.ts"], media([BASE + "103.ts"]), oracle=""),

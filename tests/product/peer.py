@@ -112,7 +112,12 @@ class Watcher:
     def __init__(self, identity: Identity) -> None:
         salt = bytes.fromhex(identity.salt)
         self._classifier = Classifier(
-            salt=salt, profiles=Profiles.load(()), window_s=300.0, allow_local=True, find_rule=lambda _: None
+            salt=salt,
+            profiles=Profiles.load(()),
+            window_s=300.0,
+            allow_local=True,
+            share_parts=True,
+            find_rule=lambda _: None,
         )
 
     async def manifest(self, url: str, content_type: str, body: bytes) -> str:

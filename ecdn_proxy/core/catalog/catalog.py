@@ -11,8 +11,10 @@ it listed before. A live entry that has left the window stays for as long as pla
 A URL is found by its identity, which is the URL without tokens (`providers`). So two viewers with different tokens, or
 a player script that adds a token, get the same segment key.
 
-Some resources are never segments, whatever a manifest says: decryption keys and licences, manifests, local addresses,
-and LL-HLS parts.
+Some resources are never segments, whatever a manifest says: decryption keys and licences, manifests, local addresses.
+
+Partial segments of LL-HLS, and those that a playlist hints at before they exist, are found too (`SegmentKind.PART`).
+They have a rendition of their own: what an origin forbids for parts does not touch the segments.
 """
 
 import hmac
@@ -27,7 +29,16 @@ from ecdn_proxy.core.catalog.programmes import folded, place_of
 from ecdn_proxy.core.catalog.providers import Canonical, Profiles
 from ecdn_proxy.core.catalog.streams import StreamTable
 from ecdn_proxy.core.http import urls
-from ecdn_proxy.core.manifest.model import Format, PatchBase, Presentation, Segment, Template, fill, matcher
+from ecdn_proxy.core.manifest.model import (
+    Format,
+    PatchBase,
+    Presentation,
+    Segment,
+    SegmentKind,
+    Template,
+    fill,
+    matcher,
+)
 from ecdn_proxy.core.manifest.patch import PatchBases
 from ecdn_proxy.core.values import ANY_RANGE, ByteRange
 
@@ -235,7 +246,7 @@ class Catalog:
 
     def _vanished(self, playlist: Playlist, presentation: Presentation, entry: CatalogEntry, utc: float) -> None:
         skipped = range(presentation.first_number, presentation.first_number + presentation.skipped)
-        if entry.segment.number in skipped:
+        if entry.segment.number in skipped and entry.segment.kind is not SegmentKind.PART:
             entry.expires_utc = _expiry(presentation, utc)
         elif presentation.live or presentation.format is Format.HLS:
             entry.expires_utc = min(entry.expires_utc, utc + VANISHED_KEPT_S)
@@ -249,7 +260,8 @@ class Catalog:
         expires_utc = _expiry(presentation, utc)
         for rendition in presentation.renditions:
             label = playlist.stream.names.get(playlist.name, rendition.id)
-            for segment in rendition.segments[-self._max_entries :]:
+            # parts first: what is a segment as well counts as a segment
+            for segment in (*rendition.parts, *rendition.segments[-self._max_entries :]):
                 sources = (segment.url, *segment.alternatives)
                 found = memo[sources] if sources in memo else self._identified(sources)
                 playlist.memo[sources] = found
@@ -260,12 +272,13 @@ class Catalog:
                     playlist.tokens[tokens] = None
                 entry_name = (identities, segment.byte_range)
                 kept.add(entry_name)
+                its_label = f"{label} parts".strip() if segment.kind is SegmentKind.PART else label
                 old = playlist.entries.get(entry_name)
                 if old is not None:
-                    old.segment, old.rendition, old.expires_utc = segment, label, expires_utc
+                    old.segment, old.rendition, old.expires_utc = segment, its_label, expires_utc
                     continue
                 programme = self._profiles.programme(identities[0])
-                entry = CatalogEntry(playlist, label, segment, identities, programme, expires_utc)
+                entry = CatalogEntry(playlist, its_label, segment, identities, programme, expires_utc)
                 playlist.entries[entry_name] = entry
                 self._index.add(entry)
         return kept

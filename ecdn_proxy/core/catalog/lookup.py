@@ -14,7 +14,7 @@ class Listed:
         stream: the stream's id, 32 hexadecimal digits.
         rendition: the manifest's name for the quality or track.
         key: the segment's key, 64 hexadecimal digits; equal on every agent of the tenant for the same bytes.
-        kind: media, init or index.
+        kind: media, init, index or part.
         live: whether the stream goes on.
         duration_s: seconds of media in it, 0.0 if unknown.
         number: the segment's number in the manifest.

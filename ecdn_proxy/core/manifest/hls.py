@@ -8,7 +8,7 @@ master playlists · media playlists · byte ranges.
 These are taken out, each for a reason (measured against m3u8 6.0, see docs/adr):
 - lines that list no resource (dates, cues, comments): for a malformed date m3u8 refuses the whole playlist;
 - EXT-X-KEY: for each decryption key m3u8 searches all earlier ones, which is quadratic;
-- EXT-X-PRELOAD-HINT: m3u8 keeps only the last one;
+- EXT-X-PRELOAD-HINT: m3u8 keeps only the last one; EXT-X-PART-INF, which says how long a hinted part plays;
 - EXT-X-DEFINE: m3u8 does not know it;
 - EXT-X-MEDIA-SEQUENCE, EXT-X-TARGETDURATION and EXT-X-SKIP, and what is not needed of EXTINF, EXT-X-PART and
   EXT-X-STREAM-INF: for a number that it cannot read m3u8 refuses the playlist;
@@ -49,6 +49,7 @@ _OWN: Final = (
     "#EXT-X-SESSION-DATA:",
     "#EXT-X-CONTENT-STEERING:",
     "#EXT-X-PRELOAD-HINT:",
+    "#EXT-X-PART-INF:",
     "#EXT-X-RENDITION-REPORT:",
     "#EXT-X-DEFINE:",
     "#EXT-X-TARGETDURATION",
@@ -94,8 +95,9 @@ def parse_hls(url: str, text: str, imported: Iterable[tuple[str, str]] = ()) -> 
 class _Prepared:
     """A playlist's `lines` as m3u8 can read them, and what the lines say that m3u8 never sees.
 
-    `secret`: URLs of decryption keys, session data and steering. `passed`: hinted resources. `reports`: playlists that
-    rendition reports name. `first` is the media sequence number, and `skipped` how many segments a delta update skips.
+    `secret`: URLs of decryption keys, session data and steering. `hints`: resources that EXT-X-PRELOAD-HINT names, each
+    with its range and seconds; `passed`: those whose end no hint says. `reports`: playlists that rendition reports
+    name. `first` is the media sequence number, and `skipped` how many segments a delta update skips.
     """
 
     def __init__(self, url: str, text: str, imported: dict[str, str]) -> None:
@@ -103,6 +105,8 @@ class _Prepared:
         self.lines: list[str] = []
         self.secret: set[str] = set()
         self.passed: set[tuple[str, ByteRange | None]] = set()
+        self.hints: list[tuple[str, ByteRange | None, float]] = []
+        self.part_target_s = 0.0
         self.reports: list[str] = []
         self.target_duration_s = 0.0
         self.first = 0
@@ -142,8 +146,11 @@ class _Prepared:
         elif tag == "#EXT-X-PART":
             given = attributes(value)
             if "URI" in given:
-                covers = f',BYTERANGE="{given["BYTERANGE"]}"' if "BYTERANGE" in given else ""
-                self.lines.append(f'#EXT-X-PART:URI="{_PYTHON_ONLY_BREAKS.sub(_percent, given["URI"])}"{covers}')
+                duration = _NUMBER.match(given.get("DURATION", ""))
+                more = f',BYTERANGE="{given["BYTERANGE"]}"' if "BYTERANGE" in given else ""
+                more += ",GAP=YES" if given.get("GAP") == "YES" else ""
+                resource = _PYTHON_ONLY_BREAKS.sub(_percent, given["URI"])
+                self.lines.append(f'#EXT-X-PART:URI="{resource}",DURATION={duration[1] if duration else 0}{more}')
         elif tag == "#EXT-X-STREAM-INF":
             self._announced = True
             bandwidth = _NUMBER.match(attributes(value).get("BANDWIDTH", ""))
@@ -178,6 +185,9 @@ class _Prepared:
             self.first = int(float(self._number(tag, value)))
             return
         given = attributes(value)
+        if tag == "#EXT-X-PART-INF":
+            self.part_target_s = float(self._number(tag, given.get("PART-TARGET", "")))
+            return
         if tag == "#EXT-X-DEFINE":
             self._define(given)
             return
@@ -211,11 +221,15 @@ class _Prepared:
     def _hint(self, given: dict[str, str]) -> None:
         target = urls.normal(urls.resolve(self.url, given["URI"]))
         first, length = given.get("BYTERANGE-START"), given.get("BYTERANGE-LENGTH")
-        if first is None and length is None:
-            self.passed.add((target, None))
-            return
         start = int(first or 0)
-        self.passed.add((target, ByteRange(start, start + int(length) - 1 if length else None)))
+        if start < 0 or (length is not None and int(length) <= 0):
+            raise ValueError(f"not a byte range: {length!r} from {first!r}")
+        covers = None if first is length is None else ByteRange(start, start + int(length) - 1 if length else None)
+        duration_s = {"PART": self.part_target_s, "MAP": 0.0}.get(given.get("TYPE", ""))
+        if duration_s is None or (covers is not None and covers.last is None):
+            self.passed.add((target, covers))
+        else:
+            self.hints.append((target, covers, duration_s))
 
     def _define(self, given: dict[str, str]) -> None:
         """Define one variable, as RFC 8216bis, 4.4.2.3 says."""
@@ -313,13 +327,19 @@ def _media(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
     kind = data["playlist_type"]
     ended = bool(data["is_endlist"])
     passed = set(prepared.passed)
-    segments = tuple(_segments(url, data, prepared.first + prepared.skipped, passed, prepared.notices))
+    parts: list[Segment] = []
+    first, notices = prepared.first + prepared.skipped, prepared.notices
+    segments = tuple(_segments(url, data, first, parts, passed, notices))
+    number = first + sum("uri" in entry for entry in data["segments"])
+    for target, covers, duration_s in prepared.hints:
+        if urls.is_http(target):
+            parts.append(Segment(target, covers, duration_s, number, SegmentKind.PART))
     return Presentation(
         url=url,
         format=Format.HLS,
         live=not ended,
         target_duration_s=prepared.target_duration_s,
-        renditions=(Rendition("", url, None, segments),),
+        renditions=(Rendition("", url, None, segments, parts=tuple(parts)),),
         child_manifests=tuple(dict.fromkeys(prepared.reports)),
         never_share=frozenset(prepared.secret),
         ended=ended,
@@ -343,15 +363,20 @@ def _target(url: str, reference: str, notices: Notices) -> str | None:
 
 
 def _segments(
-    url: str, data: dict[str, Any], number: int, passed: set[tuple[str, ByteRange | None]], notices: Notices
+    url: str,
+    data: dict[str, Any],
+    number: int,
+    parts: list[Segment],
+    passed: set[tuple[str, ByteRange | None]],
+    notices: Notices,
 ) -> Iterator[Segment]:
-    """The init and media segments in the playlist's order. Parts and gaps are added to `passed` instead."""
+    """The init and media segments in the playlist's order. Partial ones are added to `parts`, and gaps to `passed`."""
     ends: dict[str, int | None] = {}
     maps: dict[tuple[str, str], Segment | None] = {}
     for entry in data["segments"]:
         part_end: tuple[str, int] | None = None
         for part in entry.get("parts", ()):
-            part_end = _part(url, part, part_end, passed, notices)
+            part_end = _part(url, part, number, part_end, parts, passed, notices)
         if "uri" not in entry:
             continue
         section = entry.get("init_section")
@@ -415,11 +440,13 @@ def _init(url: str, section: dict[str, Any], number: int, notices: Notices) -> S
 def _part(
     url: str,
     part: dict[str, Any],
+    number: int,
     previous: tuple[str, int] | None,
+    parts: list[Segment],
     passed: set[tuple[str, ByteRange | None]],
     notices: Notices,
 ) -> tuple[str, int] | None:
-    """Add a partial segment to `passed`.
+    """Add a partial segment to `parts`, and one that is a gap to `passed`; `number` is that of its segment.
 
     Returns its URL and the position after its last byte, at which the next part begins if it names no offset.
     """
@@ -432,7 +459,10 @@ def _part(
     except ValueError as error:
         notices.left_out("EXT-X-PART", error)
         return None
-    passed.add((target, covers))
+    if part.get("gap") == "YES":
+        passed.add((target, covers))
+    else:
+        parts.append(Segment(target, covers, part["duration"], number, SegmentKind.PART))
     return (target, covers.last + 1) if covers is not None and covers.last is not None else None
 
 

@@ -30,11 +30,15 @@ class Format(StrEnum):
 
 
 class SegmentKind(StrEnum):
-    """What a listed resource holds: media, an initialization section, or a segment index (sidx, Cues)."""
+    """What a listed resource holds: media, an initialization section, or a segment index (sidx, Cues).
+
+    PART is what a low-latency playlist lists besides: a part of a segment, or what it hints at before that exists.
+    """
 
     MEDIA = "media"
     INIT = "init"
     INDEX = "index"
+    PART = "part"
 
 
 class ManifestError(Exception):
@@ -367,6 +371,7 @@ class Rendition:
         bandwidth_bps: bits per second; None if the manifest does not say.
         segments: the resources that the manifest writes out.
         templates: the resources whose URLs the player computes.
+        parts: partial segments near the live edge, and those hinted at before they exist (LL-HLS).
     """
 
     id: str
@@ -374,6 +379,7 @@ class Rendition:
     bandwidth_bps: int | None
     segments: tuple[Segment, ...] = ()
     templates: tuple[Template, ...] = ()
+    parts: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +413,8 @@ class Presentation:
         never_share: URLs of decryption keys, licences and session data. They always go to the origin, whatever else
             lists them.
         ended: whether no segment will be added any more.
-        passed: resources that are known but left to the origin (LL-HLS parts and hints, gaps), each with its range.
+        passed: resources that are known but left to the origin, each with its range: gaps, and hints of LL-HLS whose
+            end is not said.
         skipped: how many segments a delta update leaves out at its beginning (EXT-X-SKIP); those known before stay.
         first_number: the number of the first segment of the window, those skipped included.
         grows: whether no segment ever leaves the window (EVENT, VOD).

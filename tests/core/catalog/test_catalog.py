@@ -277,15 +277,52 @@ def test_ranges() -> None:
     assert catalog.look_up(BASE + "v.mp4", (20, None), utc=UTC) is None
 
 
-def test_parts_of_a_segment_pass_while_the_segment_is_shared() -> None:
+def test_parts_and_hints_are_found_beside_their_segments() -> None:
     part = '#EXT-X-PART:DURATION=1,URI="5.mp4",BYTERANGE="100@0"'
+    hint = '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="6.mp4",BYTERANGE-START=0'
     catalog = make()
-    catalog.manifest_arrived(
-        hls(part, *segments("5.mp4"), '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="6.mp4",BYTERANGE-START=0'), utc=UTC
+    catalog.manifest_arrived(hls(part, *segments("5.mp4", first=5), hint), utc=UTC)
+    first = found(catalog, BASE + "5.mp4", (0, 99))
+    assert (first.kind, first.rendition, first.number, first.byte_range) == (
+        SegmentKind.PART,
+        "parts",
+        5,
+        ByteRange(0, 99),
     )
-    assert catalog.look_up(BASE + "5.mp4", (0, 99), utc=UTC) is None
-    assert found(catalog, BASE + "5.mp4", (0, 98)).key == found(catalog, BASE + "5.mp4").key
-    assert catalog.look_up(BASE + "6.mp4", (0, None), utc=UTC) is None
+    assert found(catalog, BASE + "5.mp4", (0, 98)).key == found(catalog, BASE + "5.mp4").key != first.key
+    assert catalog.look_up(BASE + "6.mp4", (0, None), utc=UTC) is None  # how long it is, nobody says
+
+
+def test_a_hint_is_the_part_that_comes_of_it() -> None:
+    catalog = make()
+    hint = '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="6.1.mp4"'
+    part = '#EXT-X-PART:DURATION=1,URI="6.1.mp4"'
+    catalog.manifest_arrived(hls(*segments("5.mp4", first=5), hint), utc=UTC)
+    hinted = found(catalog, BASE + "6.1.mp4")
+    delta = ("#EXT-X-MEDIA-SEQUENCE:5", "#EXT-X-SKIP:SKIPPED-SEGMENTS=1", part)
+    catalog.manifest_arrived(hls(*delta, url=BASE + "index.m3u8?_HLS_msn=6&_HLS_part=1&_HLS_skip=YES"), utc=UTC + 1)
+    listed = found(catalog, BASE + "6.1.mp4")
+    assert (listed.key, listed.number) == (hinted.key, hinted.number) == (hinted.key, 6)
+    assert found(catalog, BASE + "5.mp4").number == 5
+    catalog.check()
+
+
+def test_parts_that_a_delta_update_lists_no_more_are_forgotten() -> None:
+    catalog = make()
+    part = '#EXT-X-PART:DURATION=1,URI="5.0.mp4"'
+    catalog.manifest_arrived(hls(part, *segments("5.mp4", first=5)), utc=UTC)
+    delta = ("#EXT-X-MEDIA-SEQUENCE:5", "#EXT-X-SKIP:SKIPPED-SEGMENTS=1", "#EXTINF:4,", "6.mp4")
+    for after in range(0, 200, 4):
+        catalog.manifest_arrived(hls(*delta), utc=UTC + after)
+    assert catalog.look_up(BASE + "5.0.mp4", None, utc=UTC + 200) is None
+    assert found(catalog, BASE + "5.mp4", utc=UTC + 200).number == 5
+
+
+def test_a_part_that_is_all_of_its_segment_counts_as_the_segment() -> None:
+    catalog = make()
+    part = '#EXT-X-PART:DURATION=4,URI="5.mp4"'
+    catalog.manifest_arrived(hls(part, *segments("5.mp4", first=5)), utc=UTC)
+    assert (found(catalog, BASE + "5.mp4").kind, found(catalog, BASE + "5.mp4").rendition) == (SegmentKind.MEDIA, "")
 
 
 def test_blocking_reloads_are_the_same_playlist() -> None:

@@ -87,8 +87,58 @@ def test_parts_and_hints_keep_their_ranges() -> None:
         "#EXT-X-RENDITION-REPORT:LAST-MSN=3\n#EXTINF:4,\ndata:,x\n"
     )
     found = hls.parse_hls(URL, text)
-    assert {r for _, r in found.passed} == {ByteRange(50, 149), ByteRange(150, 159), ByteRange(160, 164)}
+    parts = found.renditions[0].parts
+    assert [part.byte_range for part in parts] == [ByteRange(50, 149), ByteRange(150, 159), ByteRange(160, 164)]
     assert found.renditions[0].segments == ()
+
+
+def test_parts_and_hints_have_the_number_of_their_segment() -> None:
+    text = """#EXTM3U
+#EXT-X-TARGETDURATION:4
+#EXT-X-PART-INF:PART-TARGET=0.5
+#EXT-X-MEDIA-SEQUENCE:7
+#EXT-X-SKIP:SKIPPED-SEGMENTS=3
+#EXT-X-PART:DURATION=0.5,URI="10.0.m4s"
+#EXT-X-PART:DURATION=0.48,URI="10.1.m4s",INDEPENDENT=YES
+#EXTINF:0.98,
+10.m4s
+#EXT-X-PART:DURATION=0.5,URI="11.0.m4s"
+#EXT-X-PART:DURATION=soon,URI="11.1.m4s"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="11.2.m4s"
+#EXT-X-PRELOAD-HINT:TYPE=MAP,URI="init2.mp4"
+"""
+    (rendition,) = hls.parse_hls(URL, text).renditions
+    assert [(part.url.rpartition("/")[2], part.number, part.duration_s, part.kind) for part in rendition.parts] == [
+        ("10.0.m4s", 10, 0.5, "part"),
+        ("10.1.m4s", 10, 0.48, "part"),
+        ("11.0.m4s", 11, 0.5, "part"),
+        ("11.1.m4s", 11, 0.0, "part"),
+        ("11.2.m4s", 11, 0.5, "part"),
+        ("init2.mp4", 11, 0.0, "part"),
+    ]
+    assert [segment.number for segment in rendition.segments] == [10]
+
+
+@pytest.mark.parametrize(
+    ("line", "span"),
+    [
+        ('#EXT-X-PRELOAD-HINT:TYPE=PART,URI="s.mp4",BYTERANGE-START=160', ByteRange(160, None)),
+        ('#EXT-X-PRELOAD-HINT:TYPE=TUNE,URI="s.mp4"', None),
+        ('#EXT-X-PART:DURATION=1,URI="s.mp4",BYTERANGE="10@5",GAP=YES', ByteRange(5, 14)),
+    ],
+)
+def test_hints_without_an_end_gaps_and_unknown_hints_pass(line: str, span: ByteRange | None) -> None:
+    """No answer to `bytes=160-` of a resource that still grows has a length by which a copy could be whole."""
+    found = hls.parse_hls(URL, f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n{line}\n#EXTINF:4,\na.mp4\n")
+    assert [span for _, span in found.passed] == [span]
+    assert found.renditions[0].parts == ()
+
+
+@pytest.mark.parametrize("span", ["BYTERANGE-START=-1", "BYTERANGE-LENGTH=0", "BYTERANGE-START=5,BYTERANGE-LENGTH=-9"])
+def test_a_hint_of_no_bytes_is_left_out(span: str) -> None:
+    found = hls.parse_hls(URL, f'#EXTM3U\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI="s.mp4",{span}\n#EXTINF:4,\na.mp4\n')
+    assert (found.renditions[0].parts, found.passed) == ((), frozenset())
+    assert any("PRELOAD-HINT" in notice for notice in found.notices)
 
 
 def test_an_empty_key_address_is_none() -> None:

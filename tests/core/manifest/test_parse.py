@@ -32,6 +32,7 @@ def test_corpus(form: corpus.Form) -> None:
     assert set(found.child_manifests) == set(form.children)
     assert found.never_share == set(form.secret)
     assert {url for url, _ in found.passed} == set(form.passed)
+    assert {part.url for rendition in found.renditions for part in rendition.parts} == set(form.parts)
     assert found.live is form.live
     for url, *_ in form.listed:
         assert urls.normal(url) == url
