@@ -2,8 +2,8 @@
 
     python -m tests.bench lowlatency [--viewers 1,3,10] [--kbps 96,2000] [--segments 10] [--runs 1] [--json F]
 
-Agents are processes, on this machine, behind a coordinator; each viewer reads through its own proxy by TLS, and one goes
-straight to the origin, in the same run. Parts of LL-HLS are asked for once a blocking reload has listed them, or (hint)
+Agents are processes on this machine, with a coordinator; each viewer reads through its own proxy by TLS, and one goes
+straight to the origin in the same run. Parts of LL-HLS are asked for once a blocking reload has listed them, or (hint)
 as soon as a playlist hints at them; chunks of LL-DASH are those of segments asked for when their first chunk begins to
 be made. Told are: how long after its making a part was whole at the viewers and at the direct one, and how much later
 than at the direct one (p50, p95, worst), copies that went to agents, and answers that were broken or wrong.

@@ -3,7 +3,7 @@
     event = Parts(office.origin, "/live", part_s=0.33)        # LL-HLS, parts by name; `ranged=True`: by byte range
     await office.meet(event.meeting)
     event.begin(segments=3)
-    late = await watch(office, event, desk=1, ahead=True)     # seconds from a part's making until the desk has all of it
+    came = await watch(office, event, desk=1, ahead=True)     # of each part: was it right, and how late
 
 Map:
     DIRECT      the User-Agent of whoever goes straight to the origin; everybody else is an agent
@@ -14,6 +14,7 @@ Map:
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,7 +46,7 @@ class Event(Protocol):
     """What `watch` needs of a stream."""
 
     async def play(self, office: Office, desk: int | None, ahead: bool) -> list[Came]: ...
-    def copies(self) -> list[float]: ...
+    def copies(self) -> list[int]: ...
 
 
 async def watch(office: Office, event: Event, desk: int | None, ahead: bool = False) -> list[Came]:
@@ -53,9 +54,10 @@ async def watch(office: Office, event: Event, desk: int | None, ahead: bool = Fa
     return await event.play(office, desk, ahead)
 
 
-def _agents_requests(origin: Origin, path: str) -> float:
-    """Bodies of this path that went to agents, the broken ones too."""
-    return len([it for it in origin.requests(path) if it.field("User-Agent") != DIRECT["User-Agent"]])
+def _to_agents(origin: Origin, path: str, fields: Mapping[str, str]) -> int:
+    """How many answers of this path, and of this Range, went to agents, the broken ones too."""
+    asked = [it for it in origin.requests(path) if it.field("Range") == fields.get("Range")]
+    return sum(it.field("User-Agent") != DIRECT["User-Agent"] for it in asked)
 
 
 class Parts:
@@ -100,44 +102,44 @@ class Parts:
             return f"{self.folder}/{number}.{part}.m4s", {}
         return f"{self.folder}/{number}.m4s", {"Range": f"bytes={part * self.size}-{(part + 1) * self.size - 1}"}
 
-    def copies(self) -> list[float]:
+    def copies(self) -> list[int]:
         """Of each part, how many went to agents."""
-        found = []
-        for place in range(self._segments * self.parts):
-            path, fields = self.path(place)
-            asked = [it for it in self.origin.requests(path) if it.field("Range") == fields.get("Range")]
-            found.append(float(len([it for it in asked if it.field("User-Agent") != DIRECT["User-Agent"]])))
-        return found
+        return [_to_agents(self.origin, *self.path(place)) for place in range(self._segments * self.parts)]
 
     async def play(self, office: Office, desk: int | None, ahead: bool) -> list[Came]:
         """A blocking reload and the part that it lists or that was hinted at, again and again."""
-        fields = DIRECT if desk is None else {}
-        await office.get(desk, self.index, fields)
+        await office.get(desk, self.index, DIRECT if desk is None else {})
         came = []
         for place in range(self._segments * self.parts):
-            number, part = divmod(place, self.parts)
-            reload = f"{self.index}?_HLS_msn={number}&_HLS_part={part}" + ("&_HLS_skip=YES" if place else "")
-            path, span = self.path(place)
-            listing = asyncio.ensure_future(office.get(desk, reload, fields))
-            if not ahead:
-                await listing
-            began = seconds()
-            got = await office.get(desk, path, {**fields, **span})
-            right = self.body(number)[part * self.size : (part + 1) * self.size] == got.body
-            came.append(Came(began + got.whole_s - self.made_at(place), right and got.status in {200, 206}))
-            text = (await listing).body.decode()
-            assert (await listing).status == 200, text
-            assert f"/{number}.{part}.m4s" in text or f"{self.size}@{part * self.size}" in text, (place, text)
+            if ahead:
+                _, one = await asyncio.gather(self._reload(office, desk, place), self._take(office, desk, place))
+            else:
+                await self._reload(office, desk, place)
+                one = await self._take(office, desk, place)
+            came.append(one)
         return came
+
+    async def _reload(self, office: Office, desk: int | None, place: int) -> None:
+        number, part = divmod(place, self.parts)
+        reload = f"{self.index}?_HLS_msn={number}&_HLS_part={part}" + ("&_HLS_skip=YES" if place else "")
+        got = await office.get(desk, reload, DIRECT if desk is None else {})
+        text = got.body.decode()
+        assert (got.status, self._where(number, part) in text) == (200, True), (place, got.status, text)
+
+    async def _take(self, office: Office, desk: int | None, place: int) -> Came:
+        number, part = divmod(place, self.parts)
+        path, span = self.path(place)
+        began = seconds()
+        got = await office.get(desk, path, {**span, **(DIRECT if desk is None else {})})
+        right = self.body(number)[part * self.size : (part + 1) * self.size] == got.body
+        return Came(began + got.whole_s - self.made_at(place), right and got.status in {200, 206})
 
     async def _answer_index(self, request: web.Request) -> web.StreamResponse:
         if (number := request.query.get("_HLS_msn")) is not None:
             place = int(number) * self.parts + int(request.query.get("_HLS_part", self.parts - 1))
             await asyncio.sleep(self.made_at(place) - seconds())
         text = self._index(seconds(), "_HLS_skip" in request.query)
-        return web.Response(
-            body=text.encode(), headers={"Content-Type": TYPES["m3u8"], "Cache-Control": "no-cache"}
-        )  # fmt: skip
+        return web.Response(body=text.encode(), headers={"Content-Type": TYPES["m3u8"], "Cache-Control": "no-cache"})
 
     def _index(self, now: float, delta: bool) -> str:
         made = max(0, min(int((now - self._epoch) / self.part_s + 1e-3), self._segments * self.parts))
@@ -153,10 +155,8 @@ class Parts:
             *([f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"] if skipped else []),
         ]
         for number in range(skipped, made // self.parts + 1):
-            for part in range(
-                min(self.parts, made - number * self.parts) if number > made // self.parts - _KEPT else 0
-            ):
-                lines.append(f"#EXT-X-PART:DURATION={self.part_s},{self._where(number, part)}")
+            there = min(self.parts, made - number * self.parts) if number > made // self.parts - _KEPT else 0
+            lines += [f"#EXT-X-PART:DURATION={self.part_s},{self._where(number, part)}" for part in range(there)]
             if made >= (number + 1) * self.parts:
                 lines += [f"#EXTINF:{target:.3f},", f"{self.folder}/{number}.m4s"]
         if made < self._segments * self.parts:
@@ -192,9 +192,7 @@ class Parts:
 class Chunks:
     """One rendition of LL-DASH by number: a segment is sent chunk by chunk, without a length and without an ETag."""
 
-    def __init__(
-        self, origin: Origin, folder: str, *, chunk_s: float = 0.5, chunks: int = 4, kbit: int = 2000
-    ) -> None:  # fmt: skip
+    def __init__(self, origin: Origin, folder: str, *, chunk_s: float = 0.5, chunks: int = 4, kbit: int = 2000) -> None:
         self.origin, self.folder, self.chunk_s, self.chunks = origin, folder, chunk_s, chunks
         self.size = round(kbit * 125 * chunk_s)
         self.manifest, self.meeting = f"{folder}/manifest.mpd", f"{folder}/meeting.m3u8"
@@ -215,11 +213,11 @@ class Chunks:
     def body(self, number: int) -> bytes:
         return body(f"{self.folder}/{number}", size=self.size * self.chunks)
 
-    def copies(self) -> list[float]:
+    def copies(self) -> list[int]:
         """Of each segment, how many went to agents."""
-        return [_agents_requests(self.origin, f"{self.folder}/v-{number}.m4s") for number in range(self._segments)]
+        return [_to_agents(self.origin, f"{self.folder}/v-{number}.m4s", {}) for number in range(self._segments)]
 
-    async def play(self, office: Office, desk: int | None, ahead: bool) -> list[Came]:  # noqa: ARG002 (it always is)
+    async def play(self, office: Office, desk: int | None, ahead: bool) -> list[Came]:
         """Each segment as soon as its first chunk can be asked for."""
         fields = DIRECT if desk is None else {}
         await office.get(desk, self.manifest, fields)
@@ -253,7 +251,7 @@ class Chunks:
         answer, whole = web.StreamResponse(headers={"Content-Type": TYPES["m4s"], **_LASTING}), self.body(number)
         answer.enable_chunked_encoding()
         await answer.prepare(request)
-        for chunk, part in enumerate(itertools.batched(whole, self.size, strict=False)):
+        for chunk, part in enumerate(itertools.batched(whole, self.size)):
             at = self._epoch + number * self.segment_s + (chunk + 1) * self.chunk_s
             await asyncio.sleep(at - seconds())
             await answer.write(bytes(part))
