@@ -157,7 +157,24 @@ class Origin:
         found = self.publication.manifest(request.path, now) or self.publication.media(request.path)
         if found is None or not self.publication.available(found, now):
             raise web.HTTPNotFound
+        if chunks := self.publication.chunks(found, now):
+            return await self._send_growing(request, found, chunks)
         return await self._send(request, found)
+
+    async def _send_growing(
+        self, request: web.Request, found: Body, chunks: list[tuple[float, bytes]]
+    ) -> web.StreamResponse:
+        """The body while it is made: without a length, each chunk as soon as it is there."""
+        entry, began = request[ENTRY], seconds()
+        entry.kind, entry.size = found.kind, len(found.data)
+        headers = {"Cache-Control": found.cache_control, "Content-Type": found.content_type}
+        response = web.StreamResponse(headers=headers)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for after, chunk in chunks:
+            await asyncio.sleep(began + after - seconds())
+            await self._write(request, response, chunk)
+        return response
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         size = min(int(request.query.get("bytes", "1000000")), 1 << 30)

@@ -19,7 +19,9 @@ import aiohttp
 
 from tests.demo.processes import Child, CouldNotStart
 
-type Stream = Literal["hls", "aes", "cmaf", "ll", "dash", "timeline", "clearkey", "smooth", "vod-hls", "vod-dash"]
+type Stream = Literal[
+    "hls", "aes", "cmaf", "ll", "dash", "lldash", "timeline", "clearkey", "smooth", "vod-hls", "vod-dash"
+]
 type Player = Literal["hls", "dash", "shaka", "videojs", "p2pml"]
 type Through = Literal["agents", "mitmdump", "nothing"]
 
@@ -29,6 +31,7 @@ PATHS: dict[str, str] = {
     "cmaf": "/live/cmaf/master.m3u8",
     "ll": "/live/ll/master.m3u8",
     "dash": "/live/dash/manifest.mpd",
+    "lldash": "/live/lldash/manifest.mpd",
     "timeline": "/live/dash/timeline.mpd",
     "clearkey": "/live/clearkey/manifest.mpd",
     "smooth": "/live/smooth/live.ism/Manifest",

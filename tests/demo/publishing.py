@@ -11,6 +11,7 @@ Map:
 Paths: /live/hls|aes/master.m3u8, 720/index.m3u8, 720/N.ts, key/N.bin;   /vod/hls likewise, whole and ended
        /live/cmaf|ll/master.m3u8, 720|audio/index.m3u8, init.mp4, N.m4s, in ll also N.PART.m4s
        /live/dash/manifest.mpd, timeline.mpd, 720/init.mp4, 720/N.m4s, audio/tTICKS.m4s
+       /live/lldash/manifest.mpd, by number: a segment is sent while it is made
        /vod/dash/manifest.mpd and /live/clearkey/manifest.mpd likewise, by number
        /live/smooth/live.ism/Manifest, QualityLevels(BITS)/Fragments(video=TICKS)
 """
@@ -40,6 +41,7 @@ _DASH: dict[str, mpd.Kind] = {
     "/live/dash/manifest.mpd": "live",
     "/live/dash/timeline.mpd": "timeline",
     "/live/clearkey/manifest.mpd": "clearkey",
+    "/live/lldash/manifest.mpd": "growing",
     "/vod/dash/manifest.mpd": "vod",
 }
 
@@ -47,7 +49,7 @@ _DASH: dict[str, mpd.Kind] = {
 class Body(NamedTuple):
     """Published bytes. `kind` is segment, part, init, key or manifest; `number` places a segment in time.
 
-    It is public when as many segments as it looks `ahead` are whole too.
+    It is public when as many segments as it looks `ahead` are whole too, or, if it has `chunks`, from its first one on.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Body(NamedTuple):
     number: int | None = None
     part: int | None = None
     ahead: int = 0
+    chunks: tuple[bytes, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -102,8 +105,18 @@ class Publication:
         rest = SEGMENT_SECONDS if found.part is None else (found.part + 1) * PART_SECONDS
         return self.epoch + found.number * SEGMENT_SECONDS + rest
 
+    def chunks(self, found: Body, now: float) -> list[tuple[float, bytes]]:
+        """Of a body that is still being made: in how many seconds each chunk is there; nothing of one that is whole."""
+        if not found.chunks or found.number is None or self._complete(found) <= now:
+            return []
+        begun = self.epoch + found.number * SEGMENT_SECONDS
+        return [(begun + (at + 1) * PART_SECONDS - now, chunk) for at, chunk in enumerate(found.chunks)]
+
     def available(self, found: Body, now: float) -> bool:
-        return found.number is None or (self.newest(now) - KEEP <= found.number and self._complete(found) <= now)
+        if found.number is None:
+            return True
+        public = self._complete(found) - (SEGMENT_SECONDS if found.chunks else 0)
+        return self.newest(now) - KEEP <= found.number and public <= now
 
     def published(self, found: Body, now: float) -> bool:
         """Whether the body was ever public: what a viewer got late can still be checked."""
@@ -175,7 +188,7 @@ class Publication:
 
     def _fragment(self, kind: str, track: str, name: str) -> Body | None:
         """Of CMAF and DASH: initialisation, segment by number or (dash) by time, or (ll) a part."""
-        if kind not in {"live/dash", "live/cmaf", "live/ll", "live/clearkey", "vod/dash"}:
+        if kind not in {"live/dash", "live/cmaf", "live/ll", "live/lldash", "live/clearkey", "vod/dash"}:
             return None
         content_type = "audio/mp4" if track == "audio" else "video/mp4"
         if name == "init.mp4":
@@ -196,6 +209,9 @@ class Publication:
                 return body("segment", b"".join(parts), content_type, lasting, number)
             part = int(match[3])
             return body("part", parts[part], content_type, lasting, number, part) if part < PARTS else None
+        if kind == "live/lldash":
+            chunks = tuple(fragments.parts(data, PARTS))
+            return body("segment", b"".join(chunks), content_type, lasting, number)._replace(chunks=chunks)
         if kind == "live/clearkey":
             data = fragments.protected(data, CLEARKEY, picture=track != "audio")
         if kind == "vod/dash":

@@ -113,6 +113,21 @@ def test_what_a_low_latency_player_asks_for_early_is_held_back(event: Publicatio
     assert event.media("/live/ll/360/12.5.m4s") is None
 
 
+def test_a_segment_of_low_latency_dash_is_sent_while_it_is_made(event: Publication) -> None:
+    text = _text(event, "/live/lldash/manifest.mpd", 1_024.81)
+    assert 'availabilityTimeOffset="1.6" availabilityTimeComplete="false"' in text
+    found, now = event.media("/live/lldash/360/12.m4s"), 1_024.81
+    assert found is not None
+    assert [event.available(found, at) for at in (1_023.9, now, 1_030.0)] == [False, True, True]
+    chunks = event.chunks(found, now)
+    assert [after for after, _ in chunks] == pytest.approx([-0.41, -0.01, 0.39, 0.79, 1.19])
+    assert b"".join(chunk for _, chunk in chunks) == found.data
+    assert event.chunks(found, 1_026.0) == []
+    whole = event.media("/live/dash/360/12.m4s")
+    assert whole is not None
+    assert not event.available(whole, now)
+
+
 def test_a_recording_is_whole_and_ended(event: Publication) -> None:
     text = _text(event, "/vod/hls/360/index.m3u8", 9_999.0)
     assert re.findall(r"(\d+)\.ts", text) == [str(n) for n in range(30)]
