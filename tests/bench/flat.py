@@ -1,9 +1,10 @@
 """Does a viewer's cost grow with its office? Control messages and the node's own CPU, by viewers of one office.
 
-    python -m tests.bench.flat [--json F] [--viewers 10,50,100,200] [--segments 30]
+    python -m tests.bench.flat [--json F] [--viewers 10,50,100,200] [--segments 30] [--segment-s 2.0] [--together]
 
 The shipped node under virtual time, at full size (3 Mbit/s, 2 s, pieces of 32 KiB), players at their own cadence;
-counted from the moment on at which everybody has started. CPU is what passes inside the node: decisions, hashing of
+counted from the moment on at which everybody has started. `--segment-s 0.5 --together` is an event of low latency:
+parts of half a second, for which everybody asks at the moment when they appear. CPU is what passes inside the node: decisions, hashing of
 pieces received, signing by a hash in place of Ed25519. Sockets, TLS and the proxy come on top: by byte, not by office.
 """
 
@@ -46,8 +47,9 @@ class Timed(Node):
             Timed.spent[self.device] = Timed.spent.get(self.device, 0.0) + seconds
 
 
-def _office(viewers: int, segments: int) -> dict[str, Any]:
-    text = f"[stream]\nsegments = {segments}\n[viewers]\nwithin_s = {STARTED_S}\n[[sites]]\nviewers = {viewers}\n"
+def _office(viewers: int, segments: int, segment_s: float, together: bool) -> dict[str, Any]:
+    text = f"[stream]\nsegments = {segments}\nsegment_s = {segment_s}\n[viewers]\nwithin_s = {STARTED_S}\n"
+    text += f'reload = "{"together" if together else "own"}"\n[[sites]]\nviewers = {viewers}\n'
     scenario = read(text, f"flat-{viewers}")
     Timed.spent = {}
     it = Office(scenario.offices()[0], scenario, new_node=Timed)
@@ -82,10 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--viewers", default="10,50,100,200")
     parser.add_argument("--segments", type=int, default=30)
+    parser.add_argument("--segment-s", type=float, default=2.0)
+    parser.add_argument("--together", action="store_true")
     given = parser.parse_args(arguments)
     rows = []
     for viewers in (int(it) for it in given.viewers.split(",")):
-        rows.append(_office(viewers, given.segments))
+        rows.append(_office(viewers, given.segments, given.segment_s, given.together))
         print(json.dumps(rows[-1]), flush=True)
     if given.json:
         given.json.write_text(json.dumps({"offices": rows}, indent=1) + "\n")
