@@ -4,8 +4,9 @@
 
 The shipped node under virtual time, at full size (3 Mbit/s, 2 s, pieces of 32 KiB), players at their own cadence;
 counted from the moment on at which everybody has started. `--segment-s 0.5 --together` is an event of low latency:
-parts of half a second, for which everybody asks at the moment when they appear. CPU is what passes inside the node: decisions, hashing of
-pieces received, signing by a hash in place of Ed25519. Sockets, TLS and the proxy come on top: by byte, not by office.
+parts of half a second, for which everybody asks at the moment when they appear. CPU is what passes inside the node:
+decisions, hashing of pieces received, signing by a hash in place of Ed25519. Sockets, TLS and the proxy come on top: by
+byte, not by office.
 """
 
 import argparse

@@ -47,6 +47,24 @@ def test_an_origin_that_thinks_long_is_asked_once(count: int, first_byte_s: floa
     assert len(origin.requests) == 1
 
 
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("part_s", [0.2, 0.33, 1.0, 2.0])
+def test_parts_for_which_everybody_waits_at_the_origin_come_once(count: int, part_s: float) -> None:
+    """Preload hints of low-latency HLS: a part is asked for when the part before it has come, and is made meanwhile."""
+    origin = Origin(first_byte_s=part_s)
+    origin.sizes = {f"https://origin.test/{number}": round(250_000 * part_s) for number in range(1, 21)}
+    world = World(count, origin=origin)
+    world.watch_all()
+    for number in range(1, 21):
+        viewers = [world.play(device, number, duration_s=part_s) for device in world.nodes]
+        world.run(part_s + 2 * DIRECT_S)
+        for viewer in viewers:
+            answer = world.answers[viewer]
+            assert answer.end == "finished", answer
+            assert bytes(answer.data) == body_of(number, round(250_000 * part_s))
+    assert len(origin.requests) == 20
+
+
 @pytest.mark.parametrize("after_s", [0.05, 0.5, 2.0, 3.9])
 def test_who_asks_later_waits_for_the_same_fetch(after_s: float) -> None:
     origin = Origin(first_byte_s=4.0)

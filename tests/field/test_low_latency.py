@@ -3,6 +3,7 @@
 import asyncio
 from statistics import quantiles
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -85,7 +86,7 @@ async def test_a_hint_in_vain_releases_everybody(office: Office, folder: str, en
     async def ask(desk: int) -> tuple[Got | None, float]:
         try:
             return await office.get(desk, path), seconds()
-        except OSError:
+        except aiohttp.ClientError:
             return None, seconds()
 
     async def tell() -> float:
