@@ -34,6 +34,8 @@ ORIGIN_TRIES_MAX = 2
 """A fetch that broke is tried once more (or taken over by a neighbour) before the viewer goes by itself."""
 KBPS_OVER_S = 0.005
 """The least time over which a speed is reckoned; bytes that come all at once say nothing about it."""
+PAUSE_S = 0.1
+"""In a body without length a longer silence counts as the encoder's, which has no more to send, and not as the line's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class OriginFetch:
         """What an administrator's rule changed about the answer, and which rule; "" if none did."""
         self._first: tuple[Instant, int] | None = None
         """When the first bytes of the present fetch came, and how many were here then."""
+        self._bytes_at: Instant = 0.0
+        """When the last bytes of the present fetch came."""
+        self._paused_s = 0.0
+        """How long its encoder had nothing to send."""
         self._reported_at: Instant | None = None
         """When the home was last told of the present fetch."""
 
@@ -142,7 +148,7 @@ class OriginFetch:
         self.number = self._context.number()
         self._tries += 1
         self.was_asked = True
-        self._began_at, self._reported_at, self._first = now, None, None
+        self._began_at, self._reported_at, self._first, self._paused_s = now, None, None, 0.0
         self.is_conditional = is_conditional
         have = assembly.next_piece() * PIECE_BYTES if assembly.resumable and not is_conditional else 0
         self._resumed_from = have
@@ -230,6 +236,9 @@ class OriginFetch:
         Raises:
             Contradiction: they differ from what is here or was vouched for.
         """
+        if assembly.total_bytes is None and self._first is not None and now - self._bytes_at > PAUSE_S:
+            self._paused_s += now - self._bytes_at
+        self._bytes_at = now
         assembly.take_origin(data, now)
         self.report_progress(assembly.available_bytes, now)
         self._note_speed(assembly, now)
@@ -256,7 +265,7 @@ class OriginFetch:
 
     def kbps(self, received_bytes: int, now: Instant) -> int:
         """How fast the body came after its first bytes, as players reckon; 0 when too little came to tell."""
-        if self._first is None or (took_s := now - self._first[0]) < KBPS_OVER_S:
+        if self._first is None or (took_s := now - self._first[0] - self._paused_s) < KBPS_OVER_S:
             return 0
         return min(KBPS_MAX, round((received_bytes - self._first[1]) * 8 / 1000 / took_s))
 

@@ -33,9 +33,10 @@ def test_bytes_are_due_from_the_request_on() -> None:
     assert Pace(100.0, 0).due(1_000_000) == 100.0
 
 
-def paces(*, best_kbps: int, later_s: float) -> list[int]:
+def paces(*, best_kbps: int, later_s: float, chunks: tuple[int, float] | None = None) -> list[int]:
     """Of three viewers, the second and the third so long after the one before, when everybody has had everything."""
-    world = World(3, origin=Origin(bytes_per_s=LINE_KBPS * 1000 / 8, sizes={"https://origin.test/1": SIZE}))
+    sizes = {"https://origin.test/1": SIZE}
+    world = World(3, origin=Origin(bytes_per_s=LINE_KBPS * 1000 / 8, sizes=sizes, chunks=chunks))
     world.watch_all()
     viewers = []
     for device in world.nodes:
@@ -65,3 +66,10 @@ def test_who_asks_while_little_is_here_gets_all_that_comes() -> None:
 @pytest.mark.parametrize("best_kbps", [0, 5_000])
 def test_where_there_is_nothing_to_choose_or_the_line_carries_it_all_nobody_waits(best_kbps: int) -> None:
     assert paces(best_kbps=best_kbps, later_s=3.0) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("chunks", [(250_000, 0.5), (25_000, 0.2)])
+def test_the_speed_of_an_encoder_is_not_that_of_the_line(chunks: tuple[int, float]) -> None:
+    """A segment that was made while it was sent took as long as it plays; who comes later need not wait for that."""
+    _, *others = paces(best_kbps=3_000, later_s=10.0, chunks=chunks)
+    assert others == [0, 0]
