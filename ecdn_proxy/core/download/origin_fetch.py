@@ -35,7 +35,7 @@ ORIGIN_TRIES_MAX = 2
 KBPS_OVER_S = 0.005
 """The least time over which a speed is reckoned; bytes that come all at once say nothing about it."""
 PAUSE_S = 0.1
-"""In a body without length a longer silence counts as the encoder's, which has no more to send, and not as the line's."""
+"""In a body without length a longer silence counts as the encoder's, which has nothing to send, not as the line's."""
 
 
 @dataclass(frozen=True, slots=True)
