@@ -41,10 +41,8 @@ _RECORDED: dict[Player, Stream] = {"hls": "vod-hls", "dash": "vod-dash", "shaka"
 _LOW_LATENCY: dict[Player, tuple[Stream, dict[str, Any]]] = {
     "hls": ("ll", {"lowLatencyMode": True, "maxLiveSyncPlaybackRate": 1.2}),
     "dash": ("lldash", {"streaming": {"liveCatchup": {"enabled": True, "mode": "liveCatchupModeDefault"}}}),
-    "shaka": ("ll", {"streaming": {"lowLatencyMode": True, "rebufferingGoal": 0.1, "liveSync": {"enabled": True}}}),
 }
-"""What each plays, and its settings: it may play faster until it is as far behind live as the stream asks for.
-shaka-player asks for what a playlist hints at."""
+"""What each plays, and its settings: it may play faster until it is as far behind live as the stream asks for."""
 LOW_LATENCY_SECONDS = 20
 CLOSE_SECONDS = 0.2
 """How much further behind live a player may be than one without an agent."""

@@ -106,6 +106,7 @@ def test_parts_and_hints_have_the_number_of_their_segment() -> None:
 #EXT-X-PART:DURATION=soon,URI="11.1.m4s"
 #EXT-X-PRELOAD-HINT:TYPE=PART,URI="11.2.m4s"
 #EXT-X-PRELOAD-HINT:TYPE=MAP,URI="init2.mp4"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="data:,x"
 """
     (rendition,) = hls.parse_hls(URL, text).renditions
     assert [(part.url.rpartition("/")[2], part.number, part.duration_s, part.kind) for part in rendition.parts] == [
