@@ -332,8 +332,7 @@ def _media(url: str, data: dict[str, Any], prepared: _Prepared) -> Presentation:
     segments = tuple(_segments(url, data, first, parts, passed, notices))
     number = first + sum("uri" in entry for entry in data["segments"])
     for target, covers, duration_s in prepared.hints:
-        if urls.is_http(target):
-            parts.append(Segment(target, covers, duration_s, number, SegmentKind.PART))
+        parts.append(Segment(target, covers, duration_s, number, SegmentKind.PART))
     return Presentation(
         url=url,
         format=Format.HLS,
