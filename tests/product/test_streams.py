@@ -196,11 +196,13 @@ async def test_blocking_reloads_reach_the_origin_and_parts_come_once_without_del
         clients = [await stack.enter_async_context(through(agent)) for agent in stage.agents]
         players = [_LowLatency(stage, client, epoch) for client in (*clients, stage.session)]
         first = int((wall() - epoch) / PART_SECONDS) + 3
-        await asyncio.gather(*(player.watch(first, 8) for player in players))
+        await asyncio.gather(*(player.watch(first, 3 * PARTS) for player in players))
     log = await stage.origin.log(since)
     for reload, part in zip(players[0].reloads, players[0].parts, strict=True):
         assert sum(entry["query"] == reload and entry["status"] == 200 for entry in log) == len(players), reload
-        assert sum(entry["path"] == part and entry["status"] == 200 for entry in log) == 2, part  # one is direct
+        asked = sum(entry["path"] == part and entry["status"] == 200 for entry in log)
+        # one of them is direct; the first two segments' parts are for the agents to find each other
+        assert asked == 2 or part in players[0].parts[: 2 * PARTS], part
     late = [median(player.late) * 1000 for player in players]
     record_property("figures", late)
     if quiet_machine:
