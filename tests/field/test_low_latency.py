@@ -26,8 +26,10 @@ async def _seen_by_all(office: Office, event: Parts | Chunks, quiet_machine: boo
     seats: list[int | None] = [None, *range(len(office.agents))]
     direct, *ours = await asyncio.gather(*(watch(office, event, desk, ahead) for desk in seats))
     assert [all(it.right for it in each) for each in (direct, *ours)] == [True] * len(seats)
-    assert event.copies() == [1] * len(event.copies()), await office.why()
+    copies = event.copies()
+    assert copies.count(1) >= len(copies) - 1, await office.why()  # an agent without the processor is taken for lost
     if quiet_machine:
+        assert copies == [1] * len(copies), await office.why()
         later = [own.late_s - it.late_s for each in ours for own, it in zip(each, direct, strict=True)]
         assert quantiles(later, n=20)[-1] <= _LATE_S, sorted(later)
 
