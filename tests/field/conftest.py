@@ -1,6 +1,7 @@
 """One office for all tests of this folder that need no other: three desks that share, disk on.
 
-It starts once, which takes seconds, so each test keeps to a folder of its own at the origin (`folder`).
+It starts once, which takes seconds, and ends after the last test here. So each test keeps to a folder of its own at the
+origin (`folder`).
 """
 
 import re
@@ -12,7 +13,7 @@ import pytest_asyncio
 from tests.field.office import Office, desks
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def office() -> AsyncIterator[Office]:
     async with desks(3, settings={"cache_disk_mb": 256}) as office:
         yield office

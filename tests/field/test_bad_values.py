@@ -7,7 +7,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _FORGIVEN = "what players forgive is forgiven: the part that is wrong is left out, the rest is shared"
 

@@ -25,7 +25,7 @@ from tests.field.report import field
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.node,
-    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
     pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is missing"),
     pytest.mark.skipif(not (NODE_MODULES / "http-cache-tests").is_dir(), reason="no cache tests: npm ci in tests/npm"),
 ]
@@ -92,7 +92,7 @@ async def _run(*proxies: str) -> dict[str, Any]:
     return told
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def verdicts(office: Office) -> Verdicts:
     first, second = (agent.proxy_url for agent in office.agents[:2])
     return Verdicts(*await asyncio.gather(_run(first, second), _run(first), _run()))

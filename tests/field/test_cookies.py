@@ -6,7 +6,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def _three_ask(office: Office, folder: str, cache: str) -> list[str | None]:

@@ -9,7 +9,7 @@ from tests.field.office import Got, Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 A, B, STRANGER = "https://a.example", "https://b.example", "https://stranger.example"
 _REBUILT = (

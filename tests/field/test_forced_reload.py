@@ -6,7 +6,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _VLC = "https://github.com/videolan/vlc/blob/master/modules/demux/adaptive/http/HTTPConnection.cpp"
 _RELOAD = "https://github.com/video-dev/hls.js/issues/810"

@@ -9,7 +9,7 @@ from tests.field.office import Got, Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _SOURCES = (
     "https://github.com/Dash-Industry-Forum/dash.js/issues/1474 "

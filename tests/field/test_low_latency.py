@@ -13,7 +13,7 @@ from tests.field.office import Got, Office
 from tests.field.origin import body
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _SPEC = "https://datatracker.ietf.org/doc/html/draft-pantos-hls-rfc8216bis"
 _LATE_S = 0.1

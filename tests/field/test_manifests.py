@@ -7,7 +7,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _FFMPEG = "https://github.com/FFmpeg/FFmpeg/blob/master/libavformat/http.c"
 

@@ -7,7 +7,7 @@ from tests.field.office import Office
 from tests.field.origin import body
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _SETS = "/MPD/Period[@id='p0']/AdaptationSet[@id='1']/SegmentTemplate/SegmentTimeline"
 

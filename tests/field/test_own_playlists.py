@@ -6,7 +6,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _P2PML = "https://github.com/Novage/p2p-media-loader/issues/12 https://github.com/Novage/p2p-media-loader/issues/105"
 

@@ -6,7 +6,7 @@ from tests.field.office import Office
 from tests.field.origin import PROBES, body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 
 def _token(acl: str, desk: int) -> str:

@@ -25,7 +25,7 @@ from tests.field.office import Office
 from tests.field.origin import playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 RECORDED = 8
 """Segments of a recording."""

@@ -8,7 +8,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist, ring
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _RING = (
     "https://github.com/shaka-project/shaka-packager/issues/766 https://github.com/arut/nginx-rtmp-module/issues/738 "

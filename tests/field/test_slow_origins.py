@@ -8,7 +8,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _LATE_S = 0.3
 """What an agent may add to what a direct viewer waits."""

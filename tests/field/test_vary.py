@@ -9,7 +9,7 @@ from tests.field.office import Office
 from tests.field.origin import body, playlist
 from tests.field.report import field
 
-pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="package")]
 
 _SELECTED = "RFC 9111 section 4.1: two requests that have the same value of a named field, or both none, match"
 
