@@ -212,7 +212,11 @@ async def test_blocking_reloads_reach_the_origin_and_parts_come_once_without_del
 
 async def test_an_origin_that_thinks_for_long_is_asked_once_for_both(stage: Stage, record_property: Record) -> None:
     """hls.js#5692, jellyfin#8744: a first byte after many seconds is no fault, and asking again makes it worse."""
-    manifests, path = ["/vod/hls/master.m3u8", "/vod/hls/720/index.m3u8"], "/vod/hls/720/5.ts"
+    asked = {entry["path"] for entry in await stage.origin.log()}
+    hls, dash = ["/vod/hls/master.m3u8", "/vod/hls/720/index.m3u8"], ["/vod/dash/manifest.mpd"]
+    places = [(hls, f"/vod/hls/720/{number}.ts") for number in reversed(range(VOD_SEGMENTS))]
+    places += [(dash, f"/vod/dash/720/{number}.m4s") for number in reversed(range(VOD_SEGMENTS))]
+    manifests, path = next(it for it in places if it[1] not in asked)  # nobody has it yet
     right = await _published(stage, [path])
     async with through(stage.agents[0]) as first, through(stage.agents[1]) as second:
         for client in (first, second):
