@@ -27,7 +27,7 @@ async def _seen_by_all(office: Office, event: Parts | Chunks, quiet_machine: boo
     direct, *ours = await asyncio.gather(*(watch(office, event, desk, ahead) for desk in seats))
     assert [all(it.right for it in each) for each in (direct, *ours)] == [True] * len(seats)
     copies = event.copies()
-    assert copies.count(1) >= len(copies) - 1, await office.why()  # an agent without the processor is taken for lost
+    assert copies.count(1) >= len(copies) - 1, await office.why()  # one of 760 came twice, unexplained
     if quiet_machine:
         assert copies == [1] * len(copies), await office.why()
         later = [own.late_s - it.late_s for each in ours for own, it in zip(each, direct, strict=True)]
